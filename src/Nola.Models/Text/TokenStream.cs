@@ -1,0 +1,30 @@
+namespace Nola.Models;
+
+/// <summary>
+/// What a batch is, from the reader to the loss: sequences laid end to end, without padding.
+/// Attention is causal within each sequence; position numbers restart at 0 at each start; the language-model head is
+/// computed only at the positions whose loss counts. Equal to the padded, masked computation (a test proves it).
+/// </summary>
+/// <param name="Ids">Token ids of all sequences, one after the other. (N)</param>
+/// <param name="Starts">Where each sequence starts in <paramref name="Ids"/>, then N. (S + 1)</param>
+/// <param name="LossPositions">Ascending indices into <paramref name="Ids"/> whose next token is predicted. (P)</param>
+/// <param name="Targets">The token to be predicted at each loss position. (P)</param>
+public sealed record TokenStream(int[] Ids, int[] Starts, int[] LossPositions, int[] Targets)
+{
+    /// <summary>Number of sequences, S.</summary>
+    public int Sequences => Starts.Length - 1;
+
+    /// <summary>Number of tokens, N.</summary>
+    public int Length => Ids.Length;
+
+    /// <summary>Length of the longest sequence.</summary>
+    public int Longest
+    {
+        get
+        {
+            int longest = 0;
+            for (int s = 0; s < Sequences; s++) longest = Math.Max(longest, Starts[s + 1] - Starts[s]);
+            return longest;
+        }
+    }
+}
