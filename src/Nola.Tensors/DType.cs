@@ -1,6 +1,6 @@
 namespace Nola.Tensors;
 
-/// <summary>Element type of a <see cref="Tensor"/>.</summary>
+/// <summary>Element type of a a tensor.</summary>
 public enum DType
 {
     /// <summary>IEEE binary32, the type all CPU arithmetic is done in.</summary>
