@@ -1,0 +1,115 @@
+namespace Nola.Tensors;
+
+/// <summary>
+/// A fixed team of threads for fork and join of short work (from about 20 µs). Helpers spin for a moment before they
+/// sleep, so that the kernels of one step find them awake. Which thread runs which piece is not fixed: kernels must
+/// give the same bits whatever the answer, that is, they never split a reduction by thread.
+/// </summary>
+internal sealed class ThreadTeam : IDisposable
+{
+    // About 30 µs of spinning: longer than the gap between two kernels, shorter than a scheduler's time slice.
+    private const int Spins = 1500;
+
+    private readonly Thread[] helpers;
+    private readonly SemaphoreSlim wake = new(0);
+    private Action<int, int> body = (_, _) => { };
+    private int count, grain, next, running, generation, sleepers;
+    private Exception? failure;
+    private bool closed;
+
+    public ThreadTeam(int threads)
+    {
+        Threads = threads;
+        helpers = new Thread[threads - 1];
+        for (int i = 0; i < helpers.Length; i++)
+        {
+            helpers[i] = new Thread(Help) { IsBackground = true, Name = $"nola {i + 1}" };
+            helpers[i].Start();
+        }
+    }
+
+    /// <summary>Threads that work, the caller's included.</summary>
+    public int Threads { get; }
+
+    /// <summary>
+    /// Calls <paramref name="work"/>(start, end) for pieces of 0 … <paramref name="items"/> − 1 of at most
+    /// <paramref name="pieceSize"/> items, on all threads, and returns when all are done.
+    /// </summary>
+    public void For(int items, int pieceSize, Action<int, int> work)
+    {
+        if (items <= 0) return;
+        if (helpers.Length == 0 || items <= pieceSize)
+        {
+            for (int start = 0; start < items; start += pieceSize) work(start, Math.Min(items, start + pieceSize));
+            return;
+        }
+        body = work;
+        count = items;
+        grain = pieceSize;
+        next = 0;
+        failure = null;
+        Volatile.Write(ref running, helpers.Length);
+        Interlocked.Increment(ref generation);
+        int asleep = Volatile.Read(ref sleepers);
+        if (asleep > 0) wake.Release(asleep);
+        TakePieces();
+        SpinWait wait = default;
+        while (Volatile.Read(ref running) > 0) wait.SpinOnce(sleep1Threshold: -1);
+        if (failure is { } error) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(error);
+    }
+
+    public void Dispose()
+    {
+        Volatile.Write(ref closed, true);
+        Interlocked.Increment(ref generation);
+        wake.Release(helpers.Length);
+        foreach (Thread helper in helpers) helper.Join();
+        wake.Dispose();
+    }
+
+    private void Help()
+    {
+        int seen = 0;
+        while (true)
+        {
+            seen = NextGeneration(seen);
+            if (Volatile.Read(ref closed)) return;
+            TakePieces();
+            Interlocked.Decrement(ref running);
+        }
+    }
+
+    private int NextGeneration(int seen)
+    {
+        for (int spin = 0; spin < Spins; spin++)
+        {
+            int now = Volatile.Read(ref generation);
+            if (now != seen) return now;
+            Thread.SpinWait(8);
+        }
+        // The count of sleepers is raised before the last look at the generation, and the caller raises the generation
+        // before it reads the count: one of the two always sees the other. A surplus permit only costs a second look.
+        Interlocked.Increment(ref sleepers);
+        while (Volatile.Read(ref generation) == seen) wake.Wait();
+        Interlocked.Decrement(ref sleepers);
+        return Volatile.Read(ref generation);
+    }
+
+    private void TakePieces()
+    {
+        try
+        {
+            while (true)
+            {
+                int start = Interlocked.Add(ref next, grain) - grain;
+                if (start >= count || start < 0) return;
+                body(start, Math.Min(count, start + grain));
+            }
+        }
+        catch (Exception error)
+        {
+            Interlocked.CompareExchange(ref failure, error, null);
+            Interlocked.Exchange(ref next, count);
+        }
+    }
+}

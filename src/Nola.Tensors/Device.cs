@@ -1,0 +1,88 @@
+namespace Nola.Tensors;
+
+/// <summary>
+/// Semantics of every kernel, and the memory they work on. Each kernel family is a part of this class in
+/// <c>Kernels/</c>, with its implementations in the neighbouring files; the contract tests run on every device.
+/// One thread drives a device at a time; kernels spread over the device's own threads.
+/// </summary>
+public abstract partial class Device : IDisposable
+{
+    private MemoryPool? pool;
+
+    /// <summary>For example <c>cpu</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>One line for people: what it is and what it was opened with.</summary>
+    public abstract string Description { get; }
+
+    /// <summary>The memory of this device.</summary>
+    public MemoryPool Pool => pool ??= new MemoryPool(Name, Allocate, Free);
+
+    /// <summary>
+    /// Opens a device by name: <c>cpu</c>, or <c>auto</c> for the best one that works, which today is the CPU.
+    /// </summary>
+    /// <param name="name">Name of the device.</param>
+    /// <param name="threads">Threads of the CPU device; 0 takes one for each core that the process may use.</param>
+    /// <exception cref="NolaException">There is no such device, or the number of threads is out of range.</exception>
+    public static Device Open(string name = "auto", int threads = 0) => name switch
+    {
+        "auto" or "cpu" => new CpuDevice(threads),
+        _ when name.StartsWith("cuda", StringComparison.Ordinal) =>
+            throw new NolaException($"Device '{name}': this version has no GPU kernels yet; use --device cpu or auto."),
+        _ => throw new NolaException($"Device '{name}' is not known; use auto or cpu."),
+    };
+
+    /// <summary>A new tensor with undefined content. The caller owns it.</summary>
+    public Tensor Empty(Shape shape, DType type = DType.Float32) =>
+        new(this, shape, type, Pool.Rent((long)shape.Length * type.Size()));
+
+    /// <summary>A new tensor of zeros. The caller owns it.</summary>
+    public Tensor Zeros(Shape shape)
+    {
+        Tensor tensor = Empty(shape);
+        Fill(tensor, 0);
+        return tensor;
+    }
+
+    /// <summary>A new float32 tensor with these elements in row-major order. The caller owns it.</summary>
+    /// <exception cref="ShapeException">The number of elements differs from the shape's.</exception>
+    public Tensor From(ReadOnlySpan<float> elements, Shape shape)
+    {
+        Tensor tensor = Empty(shape);
+        Upload(elements, tensor);
+        return tensor;
+    }
+
+    /// <summary>A new int32 tensor with these elements. The caller owns it.</summary>
+    public Tensor From(ReadOnlySpan<int> elements)
+    {
+        Tensor tensor = Empty([elements.Length], DType.Int32);
+        Upload(elements, tensor);
+        return tensor;
+    }
+
+    /// <summary>Copies float32 elements from the host.</summary>
+    public abstract void Upload(ReadOnlySpan<float> source, Tensor destination);
+
+    /// <summary>Copies int32 elements from the host.</summary>
+    public abstract void Upload(ReadOnlySpan<int> source, Tensor destination);
+
+    /// <summary>Copies float32 elements to the host, after everything queued before has run.</summary>
+    public abstract void Download(Tensor source, Span<float> destination);
+
+    /// <summary>Copies int32 elements to the host, after everything queued before has run.</summary>
+    public abstract void Download(Tensor source, Span<int> destination);
+
+    /// <summary>Takes fresh memory from the system, or returns null when there is none.</summary>
+    protected abstract Storage? Allocate(long bytes);
+
+    /// <summary>Gives memory back to the system.</summary>
+    protected abstract void Free(Storage storage);
+
+    /// <summary>Frees the pool. Tensors must have been disposed before.</summary>
+    public virtual void Dispose()
+    {
+        Pool.Trim();
+        GC.SuppressFinalize(this);
+    }
+}

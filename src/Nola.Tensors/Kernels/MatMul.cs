@@ -1,0 +1,83 @@
+namespace Nola.Tensors;
+
+public abstract partial class Device
+{
+    /// <summary>
+    /// c = alpha · op(a) · op(b) + beta · c, where op transposes when its flag is set. a: (M, K), b: (K, N), c: (M, N)
+    /// after op. beta is 0 (c may hold anything, NaN included) or 1.
+    /// </summary>
+    /// <exception cref="ShapeException">The inner or outer sizes do not fit.</exception>
+    public void MatMul(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha = 1, float beta = 0)
+    {
+        (int m, int k) = transposeA ? (a.Columns, a.Rows) : (a.Rows, a.Columns);
+        (int kb, int n) = transposeB ? (b.Columns, b.Rows) : (b.Rows, b.Columns);
+        if (k != kb || c.Rows != m || c.Columns != n)
+            throw new ShapeException($"MatMul: op(a) is ({m}, {k}), op(b) is ({kb}, {n}) and c is {c}; expected (M, K), (K, N) and (M, N).");
+        CheckBeta(nameof(MatMul), beta);
+        MatMulCore(a, transposeA, b, transposeB, c, alpha, beta);
+    }
+
+    /// <summary>
+    /// Packs a weight that will not change for both of its products. The result copies: the tensor may be disposed.
+    /// </summary>
+    /// <param name="weight">W (in, out); or Wᵀ (out, in), as an embedding matrix is for the head, with <paramref name="transposed"/>.</param>
+    /// <param name="transposed">Whether <paramref name="weight"/> holds Wᵀ.</param>
+    public abstract FrozenMatrix Freeze(Matrix weight, bool transposed = false);
+
+    /// <summary>y = x · W (+ bias) + beta · y. x: (N, in), y: (N, out), bias: (out).</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void MatMul(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta = 0)
+    {
+        if (x.Shape.Columns != w.Rows || y.Shape.Columns != w.Columns || x.Shape.Rows != y.Shape.Rows)
+            throw new ShapeException($"MatMul: x is {x.Shape}, the frozen matrix ({w.Rows}, {w.Columns}) and y {y.Shape}; expected (N, in), (in, out) and (N, out).");
+        if (bias is not null && bias.Length != w.Columns)
+            throw new ShapeException($"MatMul: bias is {bias.Shape}; expected ({w.Columns}).");
+        CheckBeta(nameof(MatMul), beta);
+        MatMulCore(x, w, bias, y, beta);
+    }
+
+    /// <summary>dx = dy · Wᵀ + beta · dx. dy: (N, out), dx: (N, in).</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void MatMulTransposed(Tensor dy, FrozenMatrix w, Tensor dx, float beta = 0)
+    {
+        if (dy.Shape.Columns != w.Columns || dx.Shape.Columns != w.Rows || dy.Shape.Rows != dx.Shape.Rows)
+            throw new ShapeException($"MatMulTransposed: dy is {dy.Shape}, the frozen matrix ({w.Rows}, {w.Columns}) and dx {dx.Shape}; expected (N, out), (in, out) and (N, in).");
+        CheckBeta(nameof(MatMulTransposed), beta);
+        MatMulTransposedCore(dy, w, dx, beta);
+    }
+
+    /// <summary>Writes W (in, out), or Wᵀ (out, in) with <paramref name="transposed"/>, back into row-major form; exact.</summary>
+    public abstract void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false);
+
+    private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta);
+
+    private protected abstract void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta);
+
+    private protected abstract void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta);
+
+    private protected static void CheckBeta(string call, float beta)
+    {
+        if (beta is not (0 or 1)) throw new ArgumentException($"{call}: beta is {beta}; expected 0 or 1.");
+    }
+}
+
+/// <summary>
+/// A weight of the frozen base model in the device's packed form, able to do x·W and dy·Wᵀ, and nothing else: it has
+/// no gradient and does not change. The only form in which base weights live while adapters train.
+/// </summary>
+/// <param name="rows">in: columns of x.</param>
+/// <param name="columns">out: columns of y.</param>
+public abstract class FrozenMatrix(int rows, int columns) : IDisposable
+{
+    /// <summary>in: the number of inputs.</summary>
+    public int Rows => rows;
+
+    /// <summary>out: the number of outputs.</summary>
+    public int Columns => columns;
+
+    /// <summary>Bytes held, both packed forms counted as far as they exist.</summary>
+    public abstract long Bytes { get; }
+
+    /// <summary>Gives the packed memory back.</summary>
+    public abstract void Dispose();
+}
