@@ -1,0 +1,65 @@
+namespace Nola.Tensors;
+
+public sealed unsafe partial class CpuDevice
+{
+    private protected override void GatherRowsCore(Tensor table, Tensor indices, Tensor y, float beta)
+    {
+        float* from = Floats(table), to = Floats(y);
+        int* index = Ints(indices);
+        int columns = table.Shape.Columns, rows = table.Shape.Rows;
+        team.For(indices.Length, 64, (start, end) =>
+        {
+            for (int n = start; n < end; n++)
+            {
+                CheckIndex(index[n], rows);
+                AddRow(from + (long)index[n] * columns, to + (long)n * columns, columns, beta);
+            }
+        });
+    }
+
+    private protected override void GatherRowsCore(FrozenMatrix head, Tensor indices, Tensor y, float beta)
+    {
+        // The backward form of W (C, V) is Wᵀ (V, C) in panels of C: row v is one piece of each panel.
+        float* from = ((PackedMatrix)head).Backward, to = Floats(y);
+        int* index = Ints(indices);
+        int columns = head.Rows, rows = head.Columns, width = Gemm.PanelWidth;
+        team.For(indices.Length, 64, (start, end) =>
+        {
+            for (int n = start; n < end; n++)
+            {
+                CheckIndex(index[n], rows);
+                for (int j = 0; j < columns; j += width)
+                {
+                    float* piece = from + ((long)(j / width) * rows + index[n]) * width;
+                    AddRow(piece, to + (long)n * columns + j, Math.Min(width, columns - j), beta);
+                }
+            }
+        });
+    }
+
+    private protected override void ScatterAddRowsCore(Tensor dy, Tensor indices, Tensor dtable)
+    {
+        float* from = Floats(dy), to = Floats(dtable);
+        int* index = Ints(indices);
+        int columns = dtable.Shape.Columns, rows = dtable.Shape.Rows, n = indices.Length;
+        for (int i = 0; i < n; i++) CheckIndex(index[i], rows);
+        // Split by columns: two rows with the same index are added in order, on one thread.
+        team.For(columns, Math.Max(32, (columns + team.Threads - 1) / team.Threads), (start, end) =>
+        {
+            for (int i = 0; i < n; i++)
+                AddRow(from + (long)i * columns + start, to + (long)index[i] * columns + start, end - start, 1);
+        });
+    }
+
+    private static void AddRow(float* from, float* to, int count, float beta)
+    {
+        if (beta == 0) new ReadOnlySpan<float>(from, count).CopyTo(new Span<float>(to, count));
+        else for (int j = 0; j < count; j++) to[j] += from[j];
+    }
+
+    private static void CheckIndex(int index, int rows)
+    {
+        if ((uint)index >= (uint)rows)
+            throw new ArgumentOutOfRangeException(nameof(index), $"Row index {index} is outside the table of {rows} rows.");
+    }
+}
