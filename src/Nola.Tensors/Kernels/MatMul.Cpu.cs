@@ -31,12 +31,13 @@ public sealed unsafe partial class CpuDevice
         });
     }
 
-    private protected override void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta)
+    private protected override void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         using Tensor packed = PackOperand(b, transposeB, k, n);
         Operand left = transposeA ? new(Floats(a), 1, a.Stride) : new(Floats(a), a.Stride, 1);
-        Gemm.Multiply(team, m, n, k, left, Floats(packed), Floats(c), c.Stride, alpha, null, beta != 0);
+        Gemm.Multiply(team, m, n, k, left, Floats(packed), Floats(c), c.Stride, alpha,
+            bias is null ? null : Floats(bias), beta != 0);
     }
 
     private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta)

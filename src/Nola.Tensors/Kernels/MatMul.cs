@@ -3,18 +3,20 @@ namespace Nola.Tensors;
 public abstract partial class Device
 {
     /// <summary>
-    /// c = alpha · op(a) · op(b) + beta · c, where op transposes when its flag is set. a: (M, K), b: (K, N), c: (M, N)
-    /// after op. beta is 0 (c may hold anything, NaN included) or 1.
+    /// c = alpha · op(a) · op(b) (+ bias) + beta · c, where op transposes when its flag is set. a: (M, K), b: (K, N),
+    /// c: (M, N) after op; bias: (N), added to every row. beta is 0 (c may hold anything, NaN included) or 1.
     /// </summary>
     /// <exception cref="ShapeException">The inner or outer sizes do not fit.</exception>
-    public void MatMul(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha = 1, float beta = 0)
+    public void MatMul(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha = 1, float beta = 0, Tensor? bias = null)
     {
         (int m, int k) = transposeA ? (a.Columns, a.Rows) : (a.Rows, a.Columns);
         (int kb, int n) = transposeB ? (b.Columns, b.Rows) : (b.Rows, b.Columns);
         if (k != kb || c.Rows != m || c.Columns != n)
             throw new ShapeException($"MatMul: op(a) is ({m}, {k}), op(b) is ({kb}, {n}) and c is {c}; expected (M, K), (K, N) and (M, N).");
+        if (bias is not null && bias.Length != n)
+            throw new ShapeException($"MatMul: bias is {bias.Shape}; expected ({n}).");
         CheckBeta(nameof(MatMul), beta);
-        MatMulCore(a, transposeA, b, transposeB, c, alpha, beta);
+        MatMulCore(a, transposeA, b, transposeB, c, alpha, beta, bias);
     }
 
     /// <summary>
@@ -49,7 +51,7 @@ public abstract partial class Device
     /// <summary>Writes W (in, out), or Wᵀ (out, in) with <paramref name="transposed"/>, back into row-major form; exact.</summary>
     public abstract void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false);
 
-    private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta);
+    private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias);
 
     private protected abstract void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta);
 
