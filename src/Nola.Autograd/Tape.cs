@@ -123,18 +123,20 @@ public sealed class Tape : IDisposable
             throw new ShapeException($"Backward: the loss has shape {loss.Shape}; expected one element. Use Ops.Sum or Ops.Mean first.");
         using Tensor one = Device.Empty(loss.Shape);
         Device.Fill(one, 1);
-        Backward(loss, one);
+        Backward((loss, one));
     }
 
-    /// <summary>Continues a gradient from outside: sweeps from <paramref name="y"/> with dy = <paramref name="gradient"/>.</summary>
-    /// <exception cref="ShapeException">The shapes differ.</exception>
-    public void Backward(Variable y, Tensor gradient)
+    /// <summary>Continues gradients from outside: one sweep from all <paramref name="roots"/>, each with its dy.</summary>
+    /// <exception cref="ShapeException">The shapes of a root and its gradient differ.</exception>
+    public void Backward(params ReadOnlySpan<(Variable Y, Tensor Gradient)> roots)
     {
-        if (gradient.Shape != y.Shape)
-            throw new ShapeException($"Backward: the variable has shape {y.Shape} and its gradient {gradient.Shape}; expected the same.");
-        if (!y.NeedsGradient) return;
-        Keep(y);
-        if (y.TakesGradient(out Tensor start, out float beta)) Device.Axpby(1, gradient, beta, start);
+        foreach ((Variable y, Tensor gradient) in roots)
+        {
+            if (gradient.Shape != y.Shape)
+                throw new ShapeException($"Backward: the variable has shape {y.Shape} and its gradient {gradient.Shape}; expected the same.");
+            Keep(y);
+            if (y.TakesGradient(out Tensor start, out float beta)) Device.Axpby(1, gradient, beta, start);
+        }
         Sweep(nodes.Count - 1, 0);
     }
 

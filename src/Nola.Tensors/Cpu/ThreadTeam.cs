@@ -62,7 +62,7 @@ internal sealed class ThreadTeam : IDisposable
     {
         Volatile.Write(ref closed, true);
         Interlocked.Increment(ref generation);
-        wake.Release(helpers.Length);
+        if (helpers.Length > 0) wake.Release(helpers.Length);
         foreach (Thread helper in helpers) helper.Join();
         wake.Dispose();
     }

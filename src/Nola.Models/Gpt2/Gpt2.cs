@@ -1,0 +1,222 @@
+using Nola.Autograd;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// GPT-2 (Radford et al. 2019), the whole model from top to bottom. Sizes in the margins: N tokens of all sequences
+/// laid end to end, C channels, H heads of D = C/H, V tokens of vocabulary, P positions whose loss counts.
+/// Parameter names are the checkpoint's. A frozen model (the default) keeps its weights packed and trains only an
+/// <see cref="Adapter"/>; with <c>trainable</c> every weight is an ordinary parameter.
+/// </summary>
+public sealed partial class Gpt2 : IDisposable
+{
+    private readonly Block[] blocks;
+    private readonly Parameter wpe, lnFWeight, lnFBias;
+    private readonly Parameter? wte, lmHead;                                      // (V, C), when trainable
+    private readonly FrozenMatrix? embedding, head;                               // (C, V), when frozen; one matrix when tied
+
+    /// <summary>Builds the model from its weights, each asked for by its checkpoint name.</summary>
+    internal Gpt2(Gpt2Config config, Device device, bool trainable, string source, string identity, IWeightSource weights)
+    {
+        (Config, Device, Trainable, Source, Identity) = (config, device, trainable, source, identity);
+        int c = config.Channels;
+        if (trainable)
+        {
+            wte = new Parameter("wte.weight", weights.Read("wte.weight", [config.Vocabulary, c]));
+            if (!config.TiedHead) lmHead = new Parameter("lm_head.weight", weights.Read("lm_head.weight", [config.Vocabulary, c]));
+        }
+        else
+        {
+            embedding = FreezeTable("wte.weight");
+            head = config.TiedHead ? embedding : FreezeTable("lm_head.weight");
+        }
+        wpe = Vector("wpe.weight", [config.Positions, c]);
+        blocks = new Block[config.Layers];
+        for (int l = 0; l < config.Layers; l++)
+        {
+            string h = $"h.{l}.";
+            blocks[l] = new Block(
+                Vector(h + "ln_1.weight", [c]), Vector(h + "ln_1.bias", [c]), Map(h + "attn.c_attn", c, 3 * c), Map(h + "attn.c_proj", c, c),
+                Vector(h + "ln_2.weight", [c]), Vector(h + "ln_2.bias", [c]), Map(h + "mlp.c_fc", c, config.Inner), Map(h + "mlp.c_proj", config.Inner, c));
+        }
+        lnFWeight = Vector("ln_f.weight", [c]);
+        lnFBias = Vector("ln_f.bias", [c]);
+
+        Parameter Vector(string name, Shape shape) => new(name, weights.Read(name, shape), trainable);
+
+        LinearMap Map(string name, int inputs, int outputs) =>
+            new(name, weights.Read(name + ".weight", [inputs, outputs]), weights.Read(name + ".bias", [outputs]), trainable);
+
+        FrozenMatrix FreezeTable(string name)
+        {
+            using Tensor table = weights.Read(name, [config.Vocabulary, c]);
+            return device.Freeze(table, transposed: true);
+        }
+    }
+
+    /// <summary>Sizes.</summary>
+    public Gpt2Config Config { get; }
+
+    /// <summary>Where the weights are.</summary>
+    public Device Device { get; }
+
+    /// <summary>Whether the weights get gradients.</summary>
+    public bool Trainable { get; }
+
+    /// <summary>The name or directory it was loaded from.</summary>
+    public string Source { get; }
+
+    /// <summary>A digest of configuration and weights: what an adapter file names as its base.</summary>
+    public string Identity { get; }
+
+    /// <summary>What is added to the linear maps, if anything.</summary>
+    public Adapter? Adapter { get; internal set; }
+
+    /// <summary>The linear map called <paramref name="name"/>, for example <c>h.3.attn.c_attn</c>.</summary>
+    /// <exception cref="ArgumentException">There is no such map.</exception>
+    public LinearMap Map(string name) => Maps.FirstOrDefault(map => map.Name == name)
+        ?? throw new ArgumentException($"Map: the model has no linear map '{name}'; its maps are h.0.attn.c_attn … h.{Config.Layers - 1}.mlp.c_proj.");
+
+    /// <summary>All linear maps, block by block.</summary>
+    public IEnumerable<LinearMap> Maps => blocks.SelectMany(block => block.Maps);
+
+    /// <summary>Every weight as a parameter: all of them when the model is trainable, else only the small ones.</summary>
+    public IEnumerable<Parameter> Parameters
+    {
+        get
+        {
+            if (wte is not null) yield return wte;
+            yield return wpe;
+            foreach (Block block in blocks)
+                foreach (Parameter parameter in block.Parameters)
+                    yield return parameter;
+            yield return lnFWeight;
+            yield return lnFBias;
+            if (lmHead is not null) yield return lmHead;
+        }
+    }
+
+    /// <summary>
+    /// scale · Σ of the losses at the stream's loss positions, a scalar on the tape.
+    /// </summary>
+    /// <param name="tape">The step.</param>
+    /// <param name="batch">The token stream.</param>
+    /// <param name="labelSmoothing">ε over the whole vocabulary.</param>
+    /// <param name="scale">For example 1 / number of loss positions in the whole optimiser step.</param>
+    /// <param name="losses">Receives the loss of each position when given. (P)</param>
+    public Variable Loss(Tape tape, StreamTensors batch, float labelSmoothing, float scale, Tensor? losses = null)
+    {
+        Variable x = Hidden(tape, batch);                                         // (N, C)
+        Variable rows = Ops.GatherRows(x, batch.LossPositions);                   // (P, C)
+        if (head is not null) return Ops.HeadCrossEntropy(rows, head, batch.Targets, labelSmoothing, scale, losses);
+        return Ops.HeadCrossEntropy(rows, tape.Read(lmHead ?? wte!), batch.Targets, labelSmoothing, scale, losses);
+    }
+
+    /// <summary>The residual stream after the final norm. (N, C)</summary>
+    public Variable Hidden(Tape tape, StreamTensors batch) => Forward(tape, batch, (l, qkv) => Ops.Attention(qkv, batch.Starts, Config.Heads));
+
+    /// <summary>Logits of every position of one sequence. (T, V)</summary>
+    public float[] Logits(ReadOnlySpan<int> ids)
+    {
+        CheckLength(ids.Length);
+        using StreamTensors batch = new(Device, new TokenStream(ids.ToArray(), [0, ids.Length], [], []));
+        using Tape tape = new(Device, record: false);
+        return Head(Hidden(tape, batch)).Value.ToArray();
+    }
+
+    /// <summary>
+    /// Reads new tokens of each of the cache's sequences and returns the logits after each sequence's last one. (S, V)
+    /// </summary>
+    public float[] Decode(TokenStream stream, KvCache cache)
+    {
+        int[] past = cache.Lengths.ToArray(), last = new int[stream.Sequences];
+        for (int s = 0; s < last.Length; s++)
+        {
+            CheckLength(past[s] + stream.Starts[s + 1] - stream.Starts[s]);
+            last[s] = stream.Starts[s + 1] - 1;
+        }
+        using StreamTensors batch = new(Device, stream, past);
+        using Tensor slots = Device.From(Enumerable.Range(0, last.Length).ToArray()), lengths = Device.From(past), rows = Device.From(last);
+        using Tape tape = new(Device, record: false);
+        Variable x = Forward(tape, batch, (l, qkv) => cache.Attend(l, qkv, batch.Starts, slots, lengths));
+        cache.Advance(stream.Starts);
+        return Head(Ops.GatherRows(x, rows)).Value.ToArray();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        embedding?.Dispose();
+        if (!Config.TiedHead) head?.Dispose();
+        foreach (Block block in blocks) block.Dispose();
+        foreach (Parameter parameter in Parameters) parameter.Dispose();
+    }
+
+    private Variable Forward(Tape tape, StreamTensors batch, Func<int, Variable, Variable> attend)
+    {
+        Variable tokens = embedding is not null                                   // (N, C)
+            ? Ops.GatherRows(tape, embedding, batch.Ids)
+            : Ops.GatherRows(tape.Read(wte!), batch.Ids);
+        Variable x = tokens + Ops.GatherRows(tape.Read(wpe), batch.Positions);    // (N, C)
+        for (int i = 0; i < blocks.Length; i++)
+        {
+            int l = i;
+            x = tape.Block(x, input => blocks[l].Forward(input, this, l, attend)); // (N, C)
+        }
+        return Ops.LayerNorm(x, tape.Read(lnFWeight), tape.Read(lnFBias), Config.LayerNormEpsilon);
+    }
+
+    private Variable Head(Variable x)                                             // (N, C) → (N, V)
+    {
+        if (head is not null) return Ops.Linear(x, head);
+        Variable logits = x.Tape.New([x.Shape.Rows, Config.Vocabulary]);
+        Device.MatMul(x.Value, false, (lmHead ?? wte!).Value, true, logits.Value);
+        return logits;
+    }
+
+    private void CheckLength(int length)
+    {
+        if (length > Config.Positions)
+            throw new NolaException($"The sequence has {length} tokens; this model reads at most {Config.Positions}.");
+    }
+
+    /// <summary>x + attention(ln_1 x), then + mlp(ln_2 x).</summary>
+    private sealed record Block(
+        Parameter Ln1Weight, Parameter Ln1Bias, LinearMap CAttn, LinearMap CProj,
+        Parameter Ln2Weight, Parameter Ln2Bias, LinearMap CFc, LinearMap MlpProj) : IDisposable
+    {
+        public IEnumerable<LinearMap> Maps => [CAttn, CProj, CFc, MlpProj];
+
+        public IEnumerable<Parameter> Parameters =>
+            [Ln1Weight, Ln1Bias, .. Of(CAttn), .. Of(CProj), Ln2Weight, Ln2Bias, .. Of(CFc), .. Of(MlpProj)];
+
+        public Variable Forward(Variable x, Gpt2 model, int layer, Func<int, Variable, Variable> attend)
+        {
+            Tape tape = x.Tape;
+            float epsilon = model.Config.LayerNormEpsilon;
+            Variable a = Ops.LayerNorm(x, tape.Read(Ln1Weight), tape.Read(Ln1Bias), epsilon);   // (N, C)
+            Variable qkv = CAttn.Forward(a, On(MapKind.Q, MapKind.K, MapKind.V, MapKind.CAttn)); // (N, 3C)
+            x += CProj.Forward(attend(layer, qkv), On(MapKind.AttnProj));                        // (N, C)
+            Variable m = Ops.LayerNorm(x, tape.Read(Ln2Weight), tape.Read(Ln2Bias), epsilon);   // (N, C)
+            Variable inner = Ops.Gelu(CFc.Forward(m, On(MapKind.Fc)));                           // (N, 4C)
+            return x + MlpProj.Forward(inner, On(MapKind.MlpProj));                              // (N, C)
+
+            LowRank[] On(params ReadOnlySpan<MapKind> kinds) => model.Adapter?.On(tape, layer, kinds) ?? [];
+        }
+
+        public void Dispose()
+        {
+            foreach (LinearMap map in Maps) map.Dispose();
+        }
+
+        private static IEnumerable<Parameter> Of(LinearMap map) => map.Weight is null ? [map.Bias] : [map.Weight, map.Bias];
+    }
+}
+
+/// <summary>Where a model's weights come from.</summary>
+internal interface IWeightSource
+{
+    /// <summary>The tensor of that checkpoint name and shape, on the device, owned by the caller.</summary>
+    Tensor Read(string name, Shape shape);
+}
