@@ -1,0 +1,52 @@
+namespace Nola.Tensors;
+
+public abstract partial class Device
+{
+    /// <summary>
+    /// w[l] = scale · Σᵢ coefficients[l, i] · Bᵢ + beta · w[l] for all l at once, over the basis's k matrices, which are
+    /// generated tile by tile and never stored. coefficients: (L, k); w: (L, …) with rows · cols elements for each l.
+    /// </summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void BasisMix(RandomBasis basis, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
+    {
+        CheckMix(nameof(BasisMix), basis, coefficients, w, beta);
+        BasisMixCore(basis, coefficients, w, 0, coefficients.Shape[0], scale, beta);
+    }
+
+    /// <summary>dcoefficients[l, i] = scale · ⟨dw[l], Bᵢ⟩ + beta · dcoefficients[l, i]; the basis is generated again.</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void BasisMixGrad(RandomBasis basis, Tensor dw, Tensor dcoefficients, float scale = 1, float beta = 0)
+    {
+        CheckMix(nameof(BasisMixGrad), basis, dcoefficients, dw, beta);
+        BasisMixGradCore(basis, dw, dcoefficients, 0, dcoefficients.Shape[0], scale, beta);
+    }
+
+    /// <summary>As <see cref="BasisMix"/>, with a basis of its own for each row: row l uses Layer = layers[l] + 1.</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void BasisMixPerLayer(RandomBasis basis, ReadOnlySpan<int> layers, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
+    {
+        CheckMix(nameof(BasisMixPerLayer), basis, coefficients, w, beta);
+        for (int l = 0; l < layers.Length; l++)
+            BasisMixCore(basis with { Layer = (uint)layers[l] + 1 }, coefficients, w, l, 1, scale, beta);
+    }
+
+    /// <summary>The gradient of <see cref="BasisMixPerLayer"/>.</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void BasisMixPerLayerGrad(RandomBasis basis, ReadOnlySpan<int> layers, Tensor dw, Tensor dcoefficients, float scale = 1, float beta = 0)
+    {
+        CheckMix(nameof(BasisMixPerLayerGrad), basis, dcoefficients, dw, beta);
+        for (int l = 0; l < layers.Length; l++)
+            BasisMixGradCore(basis with { Layer = (uint)layers[l] + 1 }, dw, dcoefficients, l, 1, scale, beta);
+    }
+
+    private protected abstract void BasisMixCore(RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta);
+
+    private protected abstract void BasisMixGradCore(RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta);
+
+    private static void CheckMix(string call, RandomBasis basis, Tensor coefficients, Tensor w, float beta)
+    {
+        if (coefficients.Shape.Rank != 2 || coefficients.Shape[1] != basis.Count || w.Length != (long)coefficients.Shape[0] * basis.Size)
+            throw new ShapeException($"{call}: coefficients {coefficients.Shape}, w {w.Shape} and a basis of {basis.Count} matrices ({basis.Rows}, {basis.Cols}); expected (L, k) and L · rows · cols elements.");
+        CheckBeta(call, beta);
+    }
+}
