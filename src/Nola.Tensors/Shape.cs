@@ -57,11 +57,11 @@ public readonly struct Shape : IEquatable<Shape>
     /// <summary>The last dimension; 1 for a scalar.</summary>
     public int Columns => Rank == 0 ? 1 : this[^1];
 
+    /// <summary>The dimensions as an array, outermost first.</summary>
+    public int[] Dimensions() => [.. ((int[])[d0, d1, d2, d3]).AsSpan(0, Rank)];
+
     /// <summary>Enumerates the dimensions, outermost first.</summary>
-    public IEnumerator<int> GetEnumerator()
-    {
-        for (int i = 0; i < Rank; i++) yield return this[i];
-    }
+    public IEnumerator<int> GetEnumerator() => ((IEnumerable<int>)Dimensions()).GetEnumerator();
 
     /// <inheritdoc/>
     public bool Equals(Shape other) =>

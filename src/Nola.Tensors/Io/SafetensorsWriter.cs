@@ -1,0 +1,79 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+
+namespace Nola.Tensors;
+
+/// <summary>A tensor to be written.</summary>
+/// <param name="Name">Its key.</param>
+/// <param name="Type">The element type of the file; float32 values are rounded to bfloat16 when it says so.</param>
+/// <param name="Shape">Dimensions.</param>
+/// <param name="Values">Makes the elements when their turn comes, so that one tensor at a time is in memory.</param>
+public sealed record SafetensorsTensor(string Name, DType Type, Shape Shape, Func<float[]> Values)
+{
+    /// <summary>A tensor whose values exist.</summary>
+    public SafetensorsTensor(string name, Shape shape, float[] values) : this(name, DType.Float32, shape, () => values) { }
+}
+
+/// <summary>Writes safetensors files: whole or not at all, in the reference implementation's order.</summary>
+public static class SafetensorsWriter
+{
+    /// <summary>Writes a file. Order: by element size, largest first, then by name; the header is padded to eight bytes.</summary>
+    /// <exception cref="NolaException">The file cannot be written.</exception>
+    public static void Write(string path, IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        List<SafetensorsTensor> ordered = [.. tensors.OrderByDescending(t => t.Type.Size()).ThenBy(t => t.Name, StringComparer.Ordinal)];
+        byte[] header = Header(ordered, metadata);
+        AtomicFile.Write(path, stream =>
+        {
+            Span<byte> length = stackalloc byte[8];
+            BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
+            stream.Write(length);
+            stream.Write(header);
+            foreach (SafetensorsTensor tensor in ordered) stream.Write(Bytes(tensor));
+        });
+    }
+
+    private static byte[] Header(List<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        using MemoryStream memory = new();
+        using (Utf8JsonWriter json = new(memory))
+        {
+            json.WriteStartObject();
+            if (metadata is { Count: > 0 })
+            {
+                json.WriteStartObject("__metadata__");
+                foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal)) json.WriteString(key, value);
+                json.WriteEndObject();
+            }
+            long offset = 0;
+            foreach (SafetensorsTensor tensor in tensors)
+            {
+                json.WriteStartObject(tensor.Name);
+                json.WriteString("dtype", tensor.Type switch { DType.Float32 => "F32", DType.BFloat16 => "BF16", _ => "I32" });
+                json.WriteStartArray("shape");
+                foreach (int d in tensor.Shape) json.WriteNumberValue(d);
+                json.WriteEndArray();
+                json.WriteStartArray("data_offsets");
+                json.WriteNumberValue(offset);
+                json.WriteNumberValue(offset += (long)tensor.Shape.Length * tensor.Type.Size());
+                json.WriteEndArray();
+                json.WriteEndObject();
+            }
+            json.WriteEndObject();
+        }
+        while (memory.Length % 8 != 0) memory.WriteByte((byte)' ');
+        return memory.ToArray();
+    }
+
+    private static byte[] Bytes(SafetensorsTensor tensor)
+    {
+        float[] values = tensor.Values();
+        if (values.Length != tensor.Shape.Length)
+            throw new ShapeException($"SafetensorsWriter: '{tensor.Name}' has {values.Length} values and shape {tensor.Shape}.");
+        if (tensor.Type == DType.Float32) return MemoryMarshal.AsBytes<float>(values).ToArray();
+        if (tensor.Type != DType.BFloat16) throw new ArgumentException($"SafetensorsWriter: '{tensor.Name}' is {tensor.Type}; expected Float32 or BFloat16.");
+        ushort[] rounded = Array.ConvertAll(values, DTypes.ToBFloat16);
+        return MemoryMarshal.AsBytes<ushort>(rounded).ToArray();
+    }
+}
