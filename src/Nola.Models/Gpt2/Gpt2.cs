@@ -120,7 +120,7 @@ public sealed partial class Gpt2 : IDisposable
     public float[] Logits(ReadOnlySpan<int> ids)
     {
         CheckLength(ids.Length);
-        using StreamTensors batch = new(Device, new TokenStream(ids.ToArray(), [0, ids.Length], [], []));
+        using StreamTensors batch = new(Device, TokenStreams.Single(ids));
         using Tape tape = new(Device, record: false);
         return Head(Hidden(tape, batch)).Value.ToArray();
     }

@@ -1,0 +1,129 @@
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+public sealed partial class Gpt2
+{
+    /// <summary>The name of the model that is embedded in this library.</summary>
+    public const string EmbeddedName = "nola-tiny";
+
+    /// <summary>
+    /// Loads a checkpoint: the embedded <c>nola-tiny</c>, a directory with <c>config.json</c> and safetensors, or a name in
+    /// the Hugging Face cache such as <c>gpt2-medium</c>.
+    /// </summary>
+    /// <param name="model">Name or directory.</param>
+    /// <param name="device">Where to put the weights.</param>
+    /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
+    /// <exception cref="NolaException">There is no such model, or its files are not a GPT-2 checkpoint.</exception>
+    public static Gpt2 Load(string model, Device device, bool trainable = false)
+    {
+        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable);
+        string directory = ModelLocator.Current.Find(model), path = Path.Combine(directory, "config.json");
+        Gpt2Config config = Gpt2Config.Parse(ReadFile(path), path);
+        using WeightFiles weights = WeightFiles.Open(directory, device);
+        return new Gpt2(config, device, trainable, model, weights.Identity(config), weights);
+    }
+
+    /// <summary>
+    /// A new model with GPT-2's initial values: N(0, 0.02²), with the projections into the residual stream divided by
+    /// √(2 · layers) (Radford et al. 2019, section 2.3); positions N(0, 0.01²).
+    /// </summary>
+    public static Gpt2 Create(Gpt2Config config, Device device, ulong seed, bool trainable = true) =>
+        new(config, device, trainable, "new", "", new RandomWeights(config, device, seed));
+
+    /// <summary>
+    /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads.
+    /// An attached adapter is not written; merge it first.
+    /// </summary>
+    /// <param name="directory">Made if it does not exist.</param>
+    /// <param name="type">Float32, or BFloat16 for half the size.</param>
+    /// <exception cref="NolaException">The files cannot be written.</exception>
+    public void Save(string directory, DType type = DType.Float32)
+    {
+        AtomicFile.EnsureDirectory(directory);
+        SafetensorsWriter.Write(
+            Path.Combine(directory, "model.safetensors"),
+            Weights().Select(w => new SafetensorsTensor(w.Name, type, w.Shape, w.Values)),
+            new Dictionary<string, string> { ["format"] = "pt" });
+        AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
+    }
+
+    /// <summary>Every weight by its checkpoint name, read when asked for.</summary>
+    internal IEnumerable<(string Name, Shape Shape, Func<float[]> Values)> Weights()
+    {
+        if (embedding is not null) yield return Table("wte.weight", embedding);
+        if (embedding is not null && !Config.TiedHead) yield return Table("lm_head.weight", head!);
+        foreach (LinearMap map in Maps)
+            if (map.Frozen is not null)
+                yield return (map.Name + ".weight", [map.In, map.Out], () => Take(map.CopyWeight()));
+        foreach (Autograd.Parameter p in Parameters) yield return (p.Name, p.Shape, p.Value.ToArray);
+
+        (string, Shape, Func<float[]>) Table(string name, FrozenMatrix table)
+        {
+            Shape shape = [Config.Vocabulary, Config.Channels];
+            return (name, shape, () =>
+            {
+                Tensor rows = Device.Empty(shape);
+                Device.Unpack(table, rows, transposed: true);
+                return Take(rows);
+            });
+        }
+
+        static float[] Take(Tensor tensor)
+        {
+            using (tensor) return tensor.ToArray();
+        }
+    }
+
+    private static Gpt2 LoadEmbedded(Device device, bool trainable)
+    {
+        const string Place = "the embedded model " + EmbeddedName;
+        System.Reflection.Assembly assembly = typeof(Gpt2).Assembly;
+        using Stream json = assembly.GetManifestResourceStream("nola-tiny.config.json")
+            ?? throw new NolaException($"This build has no {Place}; give --model a directory or a name in the Hugging Face cache.");
+        byte[] config = new byte[json.Length];
+        json.ReadExactly(config);
+        Gpt2Config sizes = Gpt2Config.Parse(config, Place);
+        UnmanagedMemoryStream stream = (UnmanagedMemoryStream)assembly.GetManifestResourceStream("nola-tiny.model.safetensors")!;
+        using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)]);
+        return new Gpt2(sizes, device, trainable, EmbeddedName, weights.Identity(sizes), weights);
+    }
+
+    private static byte[] ReadFile(string path)
+    {
+        try
+        {
+            return File.ReadAllBytes(path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
+        }
+    }
+}
+
+/// <summary>GPT-2's initial values; a pure function of the seed and a weight's name.</summary>
+internal sealed class RandomWeights(Gpt2Config config, Device device, ulong seed) : IWeightSource
+{
+    public Tensor Read(string name, Shape shape)
+    {
+        Tensor tensor = device.Empty(shape);
+        bool norm = name.Contains("ln_", StringComparison.Ordinal);
+        if (name.EndsWith(".bias", StringComparison.Ordinal)) device.Fill(tensor, 0);
+        else if (norm) device.Fill(tensor, 1);
+        else device.Upload(Normal(name, shape), tensor);
+        return tensor;
+    }
+
+    private float[] Normal(string name, Shape shape)
+    {
+        float deviation = name == "wpe.weight" ? 0.01f
+            : name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? 0.02f / MathF.Sqrt(2 * config.Layers) : 0.02f;
+        uint stream = 2166136261;
+        foreach (char c in name) stream = (stream ^ c) * 16777619;
+        float[] values = new float[shape.Length];
+        new RandomBasis(seed, stream, 0, 1, shape.Rows, shape.Columns, BasisEntries.Normal).Fill(0, values);
+        foreach (ref float value in values.AsSpan()) value *= deviation;
+        return values;
+    }
+}

@@ -1,0 +1,129 @@
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>A model that was found on this machine.</summary>
+/// <param name="Name">What to give as <c>--model</c>.</param>
+/// <param name="Directory">Where its files are.</param>
+/// <param name="Revision">The commit in the Hugging Face cache; empty elsewhere.</param>
+/// <param name="Bytes">Size of its weights.</param>
+/// <param name="Problem">Why it cannot be used, or null.</param>
+public sealed record FoundModel(string Name, string Directory, string Revision, long Bytes, string? Problem);
+
+/// <summary>
+/// Finds models in directories and in the Hugging Face cache (<c>HF_HUB_CACHE</c>, else <c>HF_HOME/hub</c>, else
+/// <c>XDG_CACHE_HOME/huggingface/hub</c>, else <c>~/.cache/huggingface/hub</c>). Nothing is downloaded, and no link is
+/// followed out of the cache.
+/// </summary>
+/// <param name="environment">Reads an environment variable.</param>
+/// <param name="home">The user's home directory.</param>
+public sealed class ModelLocator(Func<string, string?> environment, string home)
+{
+    private static readonly string[] sizes = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
+    /// <summary>The locator of this process.</summary>
+    public static ModelLocator Current { get; } =
+        new(Environment.GetEnvironmentVariable, Environment.GetFolderPath(Environment.SpecialFolder.UserProfile));
+
+    /// <summary>Root of the Hugging Face cache.</summary>
+    public string Cache => Path.GetFullPath(
+        Set("HF_HUB_CACHE") ?? (Set("HF_HOME") is { } hf ? Path.Combine(hf, "hub") : null)
+        ?? Path.Combine(Set("XDG_CACHE_HOME") ?? Path.Combine(home, ".cache"), "huggingface", "hub"));
+
+    /// <summary>The directory of a model given as a directory, or as a name in the cache.</summary>
+    /// <exception cref="NolaException">There is none; the message says where it was looked for and how to get it.</exception>
+    public string Find(string model)
+    {
+        if (Directory.Exists(model))
+        {
+            if (File.Exists(Path.Combine(model, "config.json"))) return model;
+            throw new NolaException($"{model}: there is no config.json in this directory; expected a GPT-2 checkpoint with config.json and model.safetensors.");
+        }
+        string? problem = null;
+        foreach (string repository in Repositories(model))
+        {
+            string? snapshot = Snapshot(repository, out _, out string? failure);
+            if (snapshot is not null) return snapshot;
+            problem ??= failure;
+        }
+        throw new NolaException(problem is null
+            ? $"Model '{model}' is neither a directory nor in the Hugging Face cache {Cache}; 'nola models' lists what there is. Put its config.json and model.safetensors into a directory and give that path."
+            : $"Model '{model}' is in the Hugging Face cache but cannot be used: {problem}.");
+    }
+
+    /// <summary>Every GPT-2 in the cache, usable or not.</summary>
+    public IReadOnlyList<FoundModel> List()
+    {
+        List<FoundModel> found = [];
+        if (!Directory.Exists(Cache)) return found;
+        foreach (string repository in Directory.EnumerateDirectories(Cache, "models--*").Order(StringComparer.Ordinal))
+        {
+            string name = Path.GetFileName(repository)["models--".Length..].Replace("--", "/");
+            string? snapshot = Snapshot(repository, out string revision, out string? problem);
+            if (snapshot is null)
+            {
+                found.Add(new FoundModel(name, repository, revision, 0, problem));
+                continue;
+            }
+            if (!IsGpt2(Path.Combine(snapshot, "config.json"))) continue;
+            long bytes = Directory.EnumerateFiles(snapshot, "*.safetensors").Sum(f => new FileInfo(Final(f)).Length);
+            string? weights = bytes > 0 ? null : "there is no model.safetensors (a pytorch_model.bin cannot be read safely)";
+            found.Add(new FoundModel(name, snapshot, revision, bytes, weights));
+        }
+        return found;
+    }
+
+    private static bool IsGpt2(string config) =>
+        File.ReadAllText(config).Contains("\"gpt2\"", StringComparison.Ordinal);
+
+    private IEnumerable<string> Repositories(string model)
+    {
+        if (model.Contains("..", StringComparison.Ordinal) || model.Contains('\\')) yield break;
+        yield return Path.Combine(Cache, "models--" + model.Replace("/", "--"));
+        if (sizes.Contains(model)) yield return Path.Combine(Cache, "models--openai-community--" + model);
+    }
+
+    // The snapshot of refs/main, or the only snapshot.
+    private string? Snapshot(string repository, out string revision, out string? problem)
+    {
+        (revision, problem) = ("", null);
+        string snapshots = Path.Combine(repository, "snapshots"), reference = Path.Combine(repository, "refs", "main");
+        if (!Directory.Exists(snapshots)) return null;
+        if (File.Exists(reference)) revision = File.ReadAllText(reference).Trim();
+        else if (Directory.GetDirectories(snapshots) is [string only]) revision = Path.GetFileName(only);
+        if (revision.Length == 0 || revision != Path.GetFileName(revision) || !Directory.Exists(Path.Combine(snapshots, revision)))
+        {
+            problem = $"refs/main of {repository} names no snapshot that is there; download the model again";
+            return null;
+        }
+        string directory = Path.Combine(snapshots, revision);
+        foreach (string file in Directory.EnumerateFileSystemEntries(directory))
+        {
+            string final = Final(file);
+            if (Inside(final, Cache) || Inside(final, Final(Cache))) continue;
+            problem = $"{file} is a link that leaves the cache or leads nowhere";
+            return null;
+        }
+        if (File.Exists(Path.Combine(directory, "config.json"))) return directory;
+        problem = $"there is no config.json in {directory}";
+        return null;
+    }
+
+    private static bool Inside(string path, string root) => path.StartsWith(root + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+
+    // The path with its links followed; a link to nothing stays outside every directory.
+    private static string Final(string path)
+    {
+        try
+        {
+            FileSystemInfo? target = Directory.Exists(path) ? Directory.ResolveLinkTarget(path, true) : File.ResolveLinkTarget(path, true);
+            return target is null ? Path.GetFullPath(path) : target.Exists ? target.FullName : "";
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+    }
+
+    private string? Set(string name) => environment(name) is { Length: > 0 } value ? value : null;
+}

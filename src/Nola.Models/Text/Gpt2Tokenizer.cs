@@ -1,0 +1,129 @@
+using System.IO.Compression;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Microsoft.ML.Tokenizers;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// GPT-2's byte-level BPE. Every string has exactly one encoding and <c>Decode(Encode(s)) == s</c>. Special tokens are
+/// not looked for in the text: <see cref="EndOfText"/> is put in by the caller.
+/// </summary>
+public sealed partial class Gpt2Tokenizer
+{
+    /// <summary><c>&lt;|endoftext|&gt;</c>: ends every text, and begins the context-free ones.</summary>
+    public const int EndOfText = 50256;
+
+    /// <summary>Number of tokens of GPT-2's vocabulary.</summary>
+    public const int GptVocabulary = 50257;
+
+    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => Load(Embedded("vocab.json.gz"), Embedded("merges.txt.gz")));
+
+    private readonly BpeTokenizer bpe;
+    private readonly byte[]?[] bytes;
+
+    private Gpt2Tokenizer(BpeTokenizer bpe)
+    {
+        this.bpe = bpe;
+        bytes = TokenBytes(bpe.Vocabulary);
+    }
+
+    /// <summary>GPT-2's own vocabulary and merges, embedded in this library.</summary>
+    public static Gpt2Tokenizer Default => shared.Value;
+
+    /// <summary>Number of tokens.</summary>
+    public int Vocabulary => bytes.Length;
+
+    /// <summary>A model's own <c>vocab.json</c> and <c>merges.txt</c>.</summary>
+    /// <exception cref="NolaException">A file is missing or is not of that form.</exception>
+    public static Gpt2Tokenizer FromFiles(string vocabulary, string merges)
+    {
+        try
+        {
+            return Load(File.OpenRead(vocabulary), File.OpenRead(merges));
+        }
+        catch (Exception error) when (error is not NolaException)
+        {
+            throw new NolaException($"{vocabulary}: the tokenizer's files cannot be read ({error.Message.TrimEnd('.')}); expected GPT-2's vocab.json and merges.txt.", error);
+        }
+    }
+
+    /// <summary>The token ids of a text.</summary>
+    public int[] Encode(string text) => [.. bpe.EncodeToIds(text)];
+
+    /// <summary>The text of token ids; bytes that are not UTF-8 become replacement characters.</summary>
+    /// <exception cref="NolaException">An id is outside the vocabulary.</exception>
+    public string Decode(ReadOnlySpan<int> ids)
+    {
+        List<byte> text = [];
+        foreach (int id in ids) text.AddRange(BytesOf(id));
+        return Encoding.UTF8.GetString([.. text]);
+    }
+
+    /// <summary>The UTF-8 bytes of one token: may be a part of a character.</summary>
+    /// <exception cref="NolaException">The id is outside the vocabulary.</exception>
+    public ReadOnlySpan<byte> BytesOf(int id) => (uint)id < (uint)bytes.Length && bytes[id] is { } found
+        ? found
+        : throw new NolaException($"Token id {id} is outside the tokenizer's vocabulary of {bytes.Length}.");
+
+    private static Gpt2Tokenizer Load(Stream vocabulary, Stream merges)
+    {
+        using (vocabulary)
+        using (merges)
+        {
+            // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.
+            Dictionary<string, int> ids = JsonSerializer.Deserialize<Dictionary<string, int>>(vocabulary)!;
+            using StreamReader lines = new(merges);
+            BpeOptions options = new(ids.Select(pair => (pair.Key, pair.Value)), Merges(lines))
+            {
+                ByteLevel = true,
+                PreTokenizer = new RegexPreTokenizer(Words(), null),
+            };
+            return new Gpt2Tokenizer(BpeTokenizer.Create(options));
+        }
+    }
+
+    private static IEnumerable<string> Merges(StreamReader lines)
+    {
+        while (lines.ReadLine() is { } line)
+            if (line.Length > 0 && !line.StartsWith("#version", StringComparison.Ordinal)) yield return line;
+    }
+
+    // A token's name spells its bytes in GPT-2's alphabet: printable Latin-1 stands for itself, the rest is moved up from 256.
+    private static byte[]?[] TokenBytes(IReadOnlyDictionary<string, int> vocabulary)
+    {
+        Dictionary<char, byte> alphabet = [];
+        int moved = 256;
+        for (int b = 0; b < 256; b++)
+        {
+            bool printable = b is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF;
+            alphabet[printable ? (char)b : (char)moved++] = (byte)b;
+        }
+        byte[]?[] result = new byte[vocabulary.Count == 0 ? 0 : vocabulary.Values.Max() + 1][];
+        foreach ((string token, int id) in vocabulary)
+            result[id] = token.All(alphabet.ContainsKey) ? [.. token.Select(c => alphabet[c])] : Encoding.UTF8.GetBytes(token);
+        return result;
+    }
+
+    private static GZipStream Embedded(string name) =>
+        new(typeof(Gpt2Tokenizer).Assembly.GetManifestResourceStream("gpt2." + name)!, CompressionMode.Decompress);
+
+    [GeneratedRegex(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")]
+    private static partial Regex Words();
+}
+
+/// <summary>Turns tokens into text as they come, holding back the bytes of a character that is not complete yet.</summary>
+public sealed class IncrementalDecoder(Gpt2Tokenizer tokenizer)
+{
+    private readonly Decoder decoder = Encoding.UTF8.GetDecoder();
+
+    /// <summary>What can be shown after one more token; may be empty.</summary>
+    public string Add(int id)
+    {
+        ReadOnlySpan<byte> bytes = tokenizer.BytesOf(id);
+        Span<char> chars = stackalloc char[bytes.Length + 4];
+        return new string(chars[..decoder.GetChars(bytes, chars, flush: false)]);
+    }
+}

@@ -1,0 +1,31 @@
+namespace Nola.Models;
+
+/// <summary>Builds token streams.</summary>
+public static class TokenStreams
+{
+    /// <summary>
+    /// One sequence for each pair: context then completion, without the last token, whose prediction nobody reads.
+    /// The loss counts where the next token is the completion's: positions context − 1 … length − 2. A pair without
+    /// context predicts from its second token on.
+    /// </summary>
+    public static TokenStream FromPairs(IEnumerable<EncodedPair> pairs)
+    {
+        List<int> ids = [], starts = [0], positions = [], targets = [];
+        foreach (EncodedPair pair in pairs)
+        {
+            int start = ids.Count;
+            ids.AddRange(pair.Context);
+            ids.AddRange(pair.Completion.AsSpan(0, Math.Max(0, pair.Completion.Length - 1)));
+            for (int i = Math.Max(pair.Context.Length, 1); i < pair.Length; i++)
+            {
+                positions.Add(start + i - 1);
+                targets.Add(pair.Completion[i - pair.Context.Length]);
+            }
+            starts.Add(ids.Count);
+        }
+        return new TokenStream([.. ids], [.. starts], [.. positions], [.. targets]);
+    }
+
+    /// <summary>One sequence without loss, for reading.</summary>
+    public static TokenStream Single(ReadOnlySpan<int> ids) => new(ids.ToArray(), [0, ids.Length], [], []);
+}
