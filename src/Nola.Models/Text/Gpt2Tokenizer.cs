@@ -76,8 +76,9 @@ public sealed partial class Gpt2Tokenizer
             // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.
             Dictionary<string, int> ids = JsonSerializer.Deserialize<Dictionary<string, int>>(vocabulary)!;
             using StreamReader lines = new(merges);
-            BpeOptions options = new(ids.Select(pair => (pair.Key, pair.Value)), Merges(lines))
+            BpeOptions options = new(ids)
             {
+                Merges = [.. Merges(lines)],
                 ByteLevel = true,
                 PreTokenizer = new RegexPreTokenizer(Words(), null),
             };

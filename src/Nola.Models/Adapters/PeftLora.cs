@@ -1,0 +1,161 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// LoRA adapters in the directory form of Hugging Face PEFT: <c>adapter_config.json</c> and
+/// <c>adapter_model.safetensors</c> with lora_A (r, in) and lora_B (out, r). PEFT adapts GPT-2's fused <c>c_attn</c> whole;
+/// an adapter on q and v is written as the equal LoRA of a rank that holds all parts, with zeros between.
+/// </summary>
+public static partial class PeftLora
+{
+    private const string ConfigName = "adapter_config.json", WeightsName = "adapter_model.safetensors";
+
+    /// <summary>Writes any adapter as a PEFT LoRA.</summary>
+    /// <exception cref="NolaException">The directory cannot be written.</exception>
+    public static void Save(Adapter adapter, string directory)
+    {
+        adapter.BeginStep();
+        ILookup<string, (Adapter.Factors F, int Row)> maps = adapter.FactorSets
+            .SelectMany(f => f.Layers.Select((layer, row) => (Name: f.Kind.MapName(layer), F: f, Row: row)))
+            .ToLookup(x => x.Name, x => (x.F, x.Row));
+        int widest = maps.Max(map => map.Count());
+        int rank = widest * adapter.Rank;
+        AtomicFile.EnsureDirectory(directory);
+        SafetensorsWriter.Write(Path.Combine(directory, WeightsName), maps.SelectMany(map => Tensors(adapter, map.Key, [.. map], rank)));
+        string[] modules = [.. maps.Select(map => map.Key.Split('.', 3)[2]).Distinct().Order(StringComparer.Ordinal)];
+        AtomicFile.WriteText(Path.Combine(directory, ConfigName), Config(adapter, rank, maps.Select(map => map.Key), modules));
+        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter));
+    }
+
+    /// <summary>Puts a PEFT LoRA on a model.</summary>
+    /// <exception cref="NolaException">It is not a LoRA for GPT-2's <c>c_attn</c>, <c>c_proj</c> or <c>c_fc</c> of this size.</exception>
+    public static Adapter Load(string directory, Gpt2 model)
+    {
+        string path = Path.Combine(directory, ConfigName), weights = Path.Combine(directory, WeightsName);
+        if (!File.Exists(path)) throw new NolaException($"{directory}: there is no {ConfigName}; expected a PEFT LoRA directory or a Nola adapter file.");
+        if (!File.Exists(weights)) throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
+        (int rank, float alpha) = ReadConfig(path);
+        using Safetensors file = Safetensors.Open(weights);
+        Dictionary<(int Layer, string Map), (float[] A, float[] B)> found = ReadFactors(file, rank, model.Config);
+        string[] targets = [.. found.Keys.Select(key => $"h.{key.Layer}.{key.Map}")];
+        LoraAdapter adapter = LoraAdapter.Attach(model, new LoraOptions { Rank = rank, Alpha = alpha, Targets = targets });
+        foreach (Adapter.Factors f in adapter.FactorSets)
+        {
+            float[] a = [.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].A)];
+            float[] b = [.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].B)];
+            model.Device.Upload(a, f.A.Value);
+            model.Device.Upload(b, f.B.Value);
+        }
+        return adapter;
+    }
+
+    // Our factors are (in, r) and (r, out); PEFT's are their transposes.
+    private static Dictionary<(int, string), (float[] A, float[] B)> ReadFactors(Safetensors file, int rank, Gpt2Config config)
+    {
+        Dictionary<(int, string), (float[] A, float[] B)> found = [];
+        foreach (SafetensorsEntry entry in file.Entries)
+        {
+            Match match = KeyPattern().Match(entry.Name);
+            if (!match.Success)
+                throw new NolaException($"{file.Path}: tensor '{entry.Name}' is not a LoRA factor of GPT-2's c_attn, c_proj or c_fc.");
+            int layer = int.Parse(match.Groups["layer"].Value, System.Globalization.CultureInfo.InvariantCulture);
+            string map = match.Groups["map"].Value;
+            MapKind kind = MapKinds.All.First(k => k.Name() == map);
+            (int inputs, int outputs, _) = kind.Sizes(config);
+            bool isA = match.Groups["factor"].Value == "A";
+            (int rows, int columns) = isA ? (rank, inputs) : (outputs, rank);
+            if (layer >= config.Layers || entry.Shape is not [var r, var c] || r != rows || c != columns)
+                throw new NolaException($"{file.Path}: tensor '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}] in one of {config.Layers} layers. Is it for another base model?");
+            float[] values = new float[rows * columns];
+            file.ReadFloats(entry, values);
+            (float[] A, float[] B) factors = found.GetValueOrDefault((layer, map));
+            found[(layer, map)] = isA ? (Transpose(values, rows, columns), factors.B) : (factors.A, Transpose(values, rows, columns));
+        }
+        foreach (((int layer, string map), (float[] A, float[] B) pair) in found)
+            if (pair.A is null || pair.B is null) throw new NolaException($"{file.Path}: h.{layer}.{map} has only one of lora_A and lora_B.");
+        if (found.Count == 0) throw new NolaException($"{file.Path}: there is no LoRA factor in it.");
+        return found;
+    }
+
+    private static (int Rank, float Alpha) ReadConfig(string path)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
+            JsonElement root = document.RootElement;
+            string? type = root.TryGetProperty("peft_type", out JsonElement t) ? t.GetString() : null;
+            if (type != "LORA") throw new NolaException($"{path}: peft_type is '{type}'; only LORA can be loaded.");
+            foreach (string key in (string[])["use_dora", "use_rslora", "lora_bias"])
+                if (root.TryGetProperty(key, out JsonElement set) && set.ValueKind == JsonValueKind.True)
+                    throw new NolaException($"{path}: {key} is set; only plain LoRA can be loaded.");
+            foreach (string key in (string[])["rank_pattern", "alpha_pattern"])
+                if (root.TryGetProperty(key, out JsonElement set) && set.ValueKind == JsonValueKind.Object && set.EnumerateObject().Any())
+                    throw new NolaException($"{path}: {key} is not empty; only one rank and alpha for all maps can be loaded.");
+            return (root.GetProperty("r").GetInt32(), root.GetProperty("lora_alpha").GetSingle());
+        }
+        catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new NolaException($"{path}: not a PEFT LoRA configuration; expected peft_type, r and lora_alpha.", error);
+        }
+    }
+
+    // A' (r', in): the parts' A below each other. B' (out', r'): each part's B in its own rows and columns, zero elsewhere.
+    private static IEnumerable<SafetensorsTensor> Tensors(Adapter adapter, string map, (Adapter.Factors F, int Row)[] parts, int rank)
+    {
+        int inputs = parts[0].F.In, outputs = adapter.Model.Map(map).Out, r = adapter.Rank;
+        float[] a = new float[rank * inputs], b = new float[outputs * rank];
+        for (int part = 0; part < parts.Length; part++)
+        {
+            (Adapter.Factors f, int row) = parts[part];
+            ReadOnlySpan<float> fromA = f.A.Value.ToArray().AsSpan(row * inputs * r, inputs * r), fromB = f.B.Value.ToArray().AsSpan(row * r * f.Out, r * f.Out);
+            for (int j = 0; j < r; j++)
+            {
+                for (int i = 0; i < inputs; i++) a[(part * r + j) * inputs + i] = fromA[i * r + j];
+                for (int o = 0; o < f.Out; o++) b[(f.Column + o) * rank + part * r + j] = fromB[j * f.Out + o];
+            }
+        }
+        string name = "base_model.model.transformer." + map;
+        yield return new SafetensorsTensor(name + ".lora_A.weight", [rank, inputs], a);
+        yield return new SafetensorsTensor(name + ".lora_B.weight", [outputs, rank], b);
+    }
+
+    private static string Config(Adapter adapter, int rank, IEnumerable<string> maps, string[] modules)
+    {
+        // When only some layers are adapted, PEFT needs the full names.
+        bool everyLayer = maps.Count() == modules.Length * adapter.Model.Config.Layers;
+        return JsonSerializer.Serialize(
+            new Dictionary<string, object>
+            {
+                ["peft_type"] = "LORA",
+                ["task_type"] = "CAUSAL_LM",
+                ["base_model_name_or_path"] = adapter.Model.Source,
+                ["r"] = rank,
+                ["lora_alpha"] = (double)(decimal)(adapter.Scale * rank),
+                ["lora_dropout"] = 0.0,
+                ["bias"] = "none",
+                ["fan_in_fan_out"] = true,
+                ["inference_mode"] = true,
+                ["target_modules"] = everyLayer ? modules : [.. maps.Select(map => "transformer." + map)],
+            },
+            new JsonSerializerOptions { WriteIndented = true }) + "\n";
+    }
+
+    private static string ModelCard(Adapter adapter) =>
+        $"---\nbase_model: {adapter.Model.Source}\nlibrary_name: peft\n---\n\n"
+        + $"A LoRA equal to a Nola adapter ({(adapter is NolaAdapter ? "NOLA" : "LoRA")}, rank {adapter.Rank}, {adapter.ParameterCount:N0} trained values), written by `nola export`.\n";
+
+    private static float[] Transpose(float[] values, int rows, int columns)
+    {
+        float[] result = new float[values.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                result[j * rows + i] = values[i * columns + j];
+        return result;
+    }
+
+    [GeneratedRegex(@"(^|\.)h\.(?<layer>\d+)\.(?<map>attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.lora_(?<factor>[AB])(\.default)?\.weight$")]
+    private static partial Regex KeyPattern();
+}

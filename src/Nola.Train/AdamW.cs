@@ -1,0 +1,57 @@
+using Nola.Autograd;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>
+/// AdamW (Loshchilov and Hutter 2019): decoupled decay, bias correction, and clipping by the norm of all gradients.
+/// Owns the moments of every parameter.
+/// </summary>
+public sealed class AdamW : IDisposable
+{
+    private readonly (Parameter P, Tensor M, Tensor V)[] states;
+    private readonly TrainOptions options;
+
+    /// <summary>Moments of zero for each parameter.</summary>
+    public AdamW(IEnumerable<Parameter> parameters, TrainOptions options)
+    {
+        this.options = options;
+        states = [.. parameters.Select(p => (p, p.Value.Device.Zeros(p.Shape), p.Value.Device.Zeros(p.Shape)))];
+    }
+
+    /// <summary>Updates done.</summary>
+    public int Steps { get; set; }
+
+    /// <summary>Each parameter with its first and second moment.</summary>
+    public IEnumerable<(Parameter Parameter, Tensor M, Tensor V)> States => states;
+
+    /// <summary>√ of the sum of squares of all gradients.</summary>
+    public double GradientNorm() => Math.Sqrt(states.Where(s => s.P.HasGradient).Sum(s => s.P.Value.Device.SumSquares(s.P.Gradient)));
+
+    /// <summary>One update with the gradients that the parameters hold, which are cleared.</summary>
+    /// <param name="learningRate">Of this step.</param>
+    /// <param name="norm">What <see cref="GradientNorm"/> gave; the gradient is scaled down when it is above the limit.</param>
+    public void Step(float learningRate, double norm)
+    {
+        float scale = options.ClipNorm > 0 && norm > options.ClipNorm ? (float)(options.ClipNorm / norm) : 1;
+        Steps++;
+        foreach ((Parameter p, Tensor m, Tensor v) in states)
+        {
+            if (!p.HasGradient) continue;
+            // As in GPT-2's own training, norms and biases are not decayed.
+            float decay = p.Shape.Rank > 1 ? options.WeightDecay : 0;
+            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, scale));
+            p.ClearGradient();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach ((_, Tensor m, Tensor v) in states)
+        {
+            m.Dispose();
+            v.Dispose();
+        }
+    }
+}

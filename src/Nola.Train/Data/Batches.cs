@@ -1,0 +1,109 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>
+/// Cuts a set of sequences into the batches of an epoch: a shuffle and a packing that are a pure function of the seed and
+/// the epoch, so that (epoch, batch) is all that resuming needs.
+/// </summary>
+public sealed class Batches
+{
+    // Sequences that are sorted by length before packing: many batches' worth, so that lengths fit, few enough that the
+    // order stays random.
+    private const int Window = 1024;
+
+    private readonly EncodedPair[] pairs;
+    private readonly int tokenBudget, sequences;
+    private readonly ulong seed;
+
+    /// <summary>Prepares the batches.</summary>
+    /// <param name="pairs">The sequences.</param>
+    /// <param name="tokenBudget">Most tokens in a batch; 0 for no limit. A longer sequence is a batch of its own.</param>
+    /// <param name="sequences">Most sequences in a batch; 0 for no limit.</param>
+    /// <param name="seed">Of the shuffle.</param>
+    /// <param name="shuffle">False keeps the given order, for evaluation.</param>
+    public Batches(EncodedPair[] pairs, int tokenBudget, int sequences, ulong seed, bool shuffle = true)
+    {
+        if (tokenBudget <= 0 && sequences <= 0) throw new ArgumentException("Batches: neither a token budget nor a number of sequences is given.");
+        (this.pairs, this.tokenBudget, this.sequences, this.seed, Shuffled) = (pairs, tokenBudget, sequences, seed, shuffle);
+    }
+
+    /// <summary>Whether each epoch has its own order.</summary>
+    public bool Shuffled { get; }
+
+    /// <summary>The batches of an epoch, each as indices into the sequences; every sequence stands in exactly one.</summary>
+    public List<int[]> Epoch(int epoch)
+    {
+        int[] order = [.. Enumerable.Range(0, pairs.Length)];
+        if (Shuffled) Shuffle(order, epoch, 0);
+        List<int[]> batches = [];
+        for (int start = 0; start < order.Length; start += Window)
+        {
+            Span<int> window = order.AsSpan(start, Math.Min(Window, order.Length - start));
+            if (tokenBudget > 0 && Shuffled) Pack(window, batches);
+            else Fill(window, batches);
+        }
+        if (!Shuffled) return batches;
+        int[] batchOrder = [.. Enumerable.Range(0, batches.Count)];
+        Shuffle(batchOrder, epoch, 1);
+        return [.. batchOrder.Select(i => batches[i])];
+    }
+
+    /// <summary>A batch as a token stream.</summary>
+    public TokenStream Stream(int[] batch) => TokenStreams.FromPairs(batch.Select(i => pairs[i]));
+
+    // Tokens of a sequence in a stream: its last token is only predicted.
+    private int Length(int index) => pairs[index].Length - 1;
+
+    // First fit by falling length: the largest that still fits goes into the open batch, so that budgets are used to the end.
+    private void Pack(Span<int> window, List<int[]> batches)
+    {
+        List<(List<int> Batch, int Left)> open = [];
+        int[] byLength = [.. window];
+        Array.Sort(byLength, (a, b) => Length(a) != Length(b) ? Length(b).CompareTo(Length(a)) : a.CompareTo(b));
+        foreach (int index in byLength)
+        {
+            int length = Length(index);
+            int fit = open.FindIndex(o => o.Left >= length && (sequences == 0 || o.Batch.Count < sequences));
+            if (fit < 0)
+            {
+                open.Add(([], Math.Max(tokenBudget, length)));
+                fit = open.Count - 1;
+            }
+            open[fit].Batch.Add(index);
+            open[fit] = (open[fit].Batch, open[fit].Left - length);
+        }
+        foreach ((List<int> batch, _) in open) batches.Add([.. batch]);
+    }
+
+    private void Fill(Span<int> window, List<int[]> batches)
+    {
+        List<int> batch = [];
+        int tokens = 0;
+        foreach (int index in window)
+        {
+            bool full = (sequences > 0 && batch.Count == sequences) || (tokenBudget > 0 && batch.Count > 0 && tokens + Length(index) > tokenBudget);
+            if (full)
+            {
+                batches.Add([.. batch]);
+                batch.Clear();
+                tokens = 0;
+            }
+            batch.Add(index);
+            tokens += Length(index);
+        }
+        if (batch.Count > 0) batches.Add([.. batch]);
+    }
+
+    // Fisher and Yates with Philox words; the modulus' bias at these sizes is below 1e-4 of a position.
+    private void Shuffle(int[] items, int epoch, uint purpose)
+    {
+        for (int i = items.Length - 1; i > 0; i--)
+        {
+            (uint word, _, _, _) = Philox.Block((uint)i, (uint)epoch, purpose, 0x5348_5546, (uint)seed, (uint)(seed >> 32));
+            int j = (int)((ulong)word * (ulong)(i + 1) >> 32);
+            (items[i], items[j]) = (items[j], items[i]);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>
+/// Text pairs → token ids, in the form of the published encoders: context + 50256, space + completion + 50256.
+/// Token ids in the place of text are taken as they stand.
+/// </summary>
+/// <param name="tokenizer">Of the model.</param>
+/// <param name="longest">The model's context length; a sequence of one more token fits, since its last is only predicted.</param>
+/// <param name="vocabulary">Number of tokens that the model knows.</param>
+/// <param name="truncate">Cut contexts that are too long from the left, oldest tokens first, instead of refusing.</param>
+public sealed class PairEncoder(Gpt2Tokenizer tokenizer, int longest, int vocabulary, bool truncate = false)
+{
+    private readonly Dictionary<string, int[]> contexts = [];
+
+    /// <summary>Encodes a data set.</summary>
+    /// <exception cref="NolaException">A pair is too long (it names the line), empty, or has an id outside the vocabulary.</exception>
+    public EncodedPair[] Encode(IReadOnlyList<TextPair> pairs) => [.. pairs.Select(Encode)];
+
+    /// <summary>Encodes one pair.</summary>
+    /// <exception cref="NolaException">As above.</exception>
+    public EncodedPair Encode(TextPair pair)
+    {
+        int[] context = pair.ContextIds ?? Context(pair.Context);
+        int[] completion = pair.CompletionIds ?? [.. tokenizer.Encode(" " + pair.Completion), Gpt2Tokenizer.EndOfText];
+        foreach (int id in (int[])[.. context, .. completion])
+            if (id >= vocabulary)
+                throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");
+        int length = context.Length + completion.Length, limit = longest + 1;
+        if (length < 2 || completion.Length == 0) throw new NolaException($"{pair.Place}: the completion is empty; there is nothing to learn.");
+        if (length <= limit) return new EncodedPair(context, completion);
+        if (!truncate)
+            throw new NolaException($"{pair.Place}: the pair has {length} tokens and the model reads {limit} at most; shorten it, or give --truncate to cut its context from the left.");
+        if (completion.Length > limit) return new EncodedPair([], completion[..limit]);
+        return new EncodedPair(context[(length - limit)..], completion);
+    }
+
+    // The same context often stands in several pairs (E2E: 8.7 each).
+    private int[] Context(string text)
+    {
+        if (contexts.TryGetValue(text, out int[]? known)) return known;
+        return contexts[text] = [.. tokenizer.Encode(text), Gpt2Tokenizer.EndOfText];
+    }
+}

@@ -1,0 +1,63 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>
+/// Plain text for language modelling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
+/// token 50256 between them, cut into windows whose every token but the first is predicted.
+/// </summary>
+public static class PlainText
+{
+    /// <summary>The line between documents.</summary>
+    public const string Separator = "<|endoftext|>";
+
+    /// <summary>Reads files (<c>.gz</c> too) into windows of at most <paramref name="window"/> + 1 tokens; neighbours share one token.</summary>
+    /// <exception cref="NolaException">A file is missing, or there is no text.</exception>
+    public static EncodedPair[] Read(IReadOnlyList<string> paths, Gpt2Tokenizer tokenizer, int window)
+    {
+        List<int> ids = [];
+        foreach (string path in paths)
+        {
+            using StreamReader reader = TextPairs.OpenText(path, out _);
+            Encode(reader, tokenizer, ids);
+        }
+        if (ids.Count < 2) throw new NolaException($"{string.Join(", ", paths)}: there is no text to train on.");
+        return Windows(ids, window);
+    }
+
+    /// <summary>Cuts a stream of ids into windows.</summary>
+    internal static EncodedPair[] Windows(List<int> ids, int window)
+    {
+        List<EncodedPair> windows = [];
+        for (int i = 0; i + 1 < ids.Count; i += window)
+            windows.Add(new EncodedPair([], [.. ids.Skip(i).Take(window + 1)]));
+        return [.. windows];
+    }
+
+    // Paragraph by paragraph: the pre-tokenizer never joins across a newline, except that it takes runs of white space whole,
+    // so a blank line goes with the newline before it.
+    private static void Encode(StreamReader reader, Gpt2Tokenizer tokenizer, List<int> ids)
+    {
+        System.Text.StringBuilder paragraph = new();
+        while (reader.ReadLine() is { } line)
+        {
+            if (line == Separator)
+            {
+                Flush();
+                ids.Add(Gpt2Tokenizer.EndOfText);
+                continue;
+            }
+            if (line.Length > 0 && paragraph.Length > 0 && paragraph[^1] == '\n') Flush();
+            paragraph.Append(line).Append('\n');
+        }
+        Flush();
+        if (ids.Count > 0 && ids[^1] != Gpt2Tokenizer.EndOfText) ids.Add(Gpt2Tokenizer.EndOfText);
+
+        void Flush()
+        {
+            if (paragraph.Length > 0) ids.AddRange(tokenizer.Encode(paragraph.ToString()));
+            paragraph.Clear();
+        }
+    }
+}

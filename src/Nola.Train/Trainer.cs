@@ -1,0 +1,175 @@
+using System.Diagnostics;
+using Nola.Autograd;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>
+/// The training loop: an adapter on a frozen model, or, without an adapter, every weight of a trainable model. With a run
+/// directory it logs, keeps the best and the last checkpoint, and resumes bit for bit.
+/// </summary>
+public sealed class Trainer
+{
+    private readonly Gpt2 model;
+    private readonly Adapter? adapter;
+    private readonly TrainOptions options;
+    private readonly RunDirectory? run;
+    private readonly ITrainObserver[] observers;
+
+    /// <summary>Prepares a run.</summary>
+    /// <param name="model">Frozen with an adapter, or trainable without.</param>
+    /// <param name="adapter">What is trained; null for the whole model.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="run">Where logs and checkpoints go; null keeps nothing.</param>
+    /// <param name="observers">Who is told.</param>
+    /// <exception cref="NolaException">A setting is out of range, or there is nothing to train.</exception>
+    public Trainer(Gpt2 model, Adapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
+    {
+        (this.model, this.adapter, this.options, this.run) = (model, adapter, options ?? new(), run);
+        this.options.Validate();
+        if (adapter is null && !model.Trainable)
+            throw new NolaException("Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
+        this.observers = run is null ? observers : [run.Log, .. observers];
+    }
+
+    /// <summary>Trains on text pairs with GPT-2's own tokenizer.</summary>
+    /// <exception cref="NolaException">The data do not fit, or the loss is not a number.</exception>
+    public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
+    {
+        PairEncoder encoder = new(Gpt2Tokenizer.Default, model.Config.Positions, model.Config.Vocabulary);
+        return Run(encoder.Encode(pairs), validation is null ? [] : encoder.Encode(validation), resume: false, cancel);
+    }
+
+    /// <summary>Trains on encoded sequences.</summary>
+    /// <param name="training">What to learn.</param>
+    /// <param name="validation">What to evaluate on; may be empty.</param>
+    /// <param name="resume">Go on from the run directory's last checkpoint.</param>
+    /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
+    /// <exception cref="NolaException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
+    public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default)
+    {
+        if (training.Length == 0) throw new NolaException("Trainer: the data set is empty.");
+        using AdamW optimizer = new(adapter?.Parameters ?? [.. model.Parameters], options);
+        Batches batches = new(training, options.BatchTokens, options.BatchSize, options.Seed);
+        EncodedPair[] held = Evaluation.Sample(validation, options.EvalPairs);
+        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, Description) : new();
+        List<int[]> epoch = batches.Epoch(state.Epoch);
+        int total = TotalSteps(epoch.Count);
+        if (resume) run!.Log.Resume(state.Step);
+        adapter?.BeginStep();
+        model.Device.Pool.ResetPeak();
+        Stopwatch clock = new();
+        long tokensBefore = state.Tokens;
+        double secondsBefore = state.Seconds;
+        if (state.Step == 0) Evaluate(state, held, optimizer);
+
+        while (state.Step < total)
+        {
+            if (cancel.IsCancellationRequested) return Finish(TrainOutcome.Interrupted);
+            clock.Start();
+            StepReport report = Step(state, optimizer, batches, ref epoch, total);
+            clock.Stop();
+            state.Seconds = secondsBefore + clock.Elapsed.TotalSeconds;
+            double speed = (state.Tokens - tokensBefore) / clock.Elapsed.TotalSeconds;
+            Tell(o => o.OnStep(report with { TokensPerSecond = speed, Elapsed = TimeSpan.FromSeconds(state.Seconds) }));
+            bool epochEnds = state.Batch == 0 && options.EvalEvery == 0;
+            if (epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0)) Evaluate(state, held, optimizer);
+            if (state.Step % options.CheckpointEvery == 0) Save(state, optimizer);
+            if (options.Patience > 0 && state.Waited >= options.Patience) return Finish(TrainOutcome.StoppedEarly);
+        }
+        return Finish(TrainOutcome.Finished);
+
+        TrainResult Finish(TrainOutcome outcome)
+        {
+            Save(state, optimizer);
+            // Without validation data there is no best; and a run that only made things worse still gives what it learned.
+            if (run is not null && (held.Length == 0 || !run.HasBest)) run.SaveBest(model, adapter);
+            return new TrainResult(outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, TimeSpan.FromSeconds(state.Seconds));
+        }
+    }
+
+    // What must be equal for a state to be of this run.
+    private string Description => FormattableString.Invariant(
+        $"{model.Identity} {model.Config} {adapter?.GetType().Name} r={adapter?.Rank} alpha={adapter?.Alpha} n={adapter?.ParameterCount} {options with { CheckpointEvery = 1, CheckpointBlocks = false }}");
+
+    private int TotalSteps(int batchesPerEpoch)
+    {
+        double steps = Math.Ceiling(options.Epochs * batchesPerEpoch / options.Accumulation);
+        return (int)Math.Max(1, options.MaxSteps > 0 ? Math.Min(steps, options.MaxSteps) : steps);
+    }
+
+    // One optimiser step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
+    private StepReport Step(TrainState state, AdamW optimizer, Batches batches, ref List<int[]> epoch, int total)
+    {
+        List<TokenStream> streams = [];
+        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, ref epoch));
+        int positions = streams.Sum(s => s.Targets.Length);
+        adapter?.BeginStep();
+        double loss = 0;
+        foreach (TokenStream stream in streams)
+        {
+            if (stream.Targets.Length == 0) continue;
+            using StreamTensors tensors = new(model.Device, stream);
+            using Tape tape = new(model.Device, record: true, options.CheckpointBlocks);
+            Variable y = model.Loss(tape, tensors, options.LabelSmoothing, 1f / positions);
+            loss += y.Value.Item();
+            if (!double.IsFinite(loss)) throw Diverged(state, "loss");
+            tape.Backward(y);
+            state.Tokens += stream.Length;
+        }
+        adapter?.EndStep();
+        float rate = LearningRate.At(state.Step, total, options);
+        double norm = optimizer.GradientNorm();
+        if (!double.IsFinite(norm)) throw Diverged(state, "gradient");
+        optimizer.Step(rate, norm);
+        state.Step++;
+        double passes = state.Epoch + (double)state.Batch / epoch.Count;
+        return new StepReport(state.Step, total, passes, loss, rate, norm, state.Tokens, 0, default, model.Device.Pool.PeakBytes);
+    }
+
+    private TokenStream Next(TrainState state, Batches batches, ref List<int[]> epoch)
+    {
+        TokenStream stream = batches.Stream(epoch[state.Batch++]);
+        if (state.Batch == epoch.Count)
+        {
+            (state.Batch, state.Epoch) = (0, state.Epoch + 1);
+            epoch = batches.Epoch(state.Epoch);
+        }
+        return stream;
+    }
+
+    private void Evaluate(TrainState state, EncodedPair[] held, AdamW optimizer)
+    {
+        if (held.Length == 0) return;
+        adapter?.BeginStep();
+        LossResult result = Evaluation.Loss(model, held);
+        if (state.Step == 0) state.FirstLoss = result.Loss;
+        state.LastLoss = result.Loss;
+        bool best = !(result.Loss >= state.BestLoss);
+        if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
+        else state.Waited++;
+        Tell(o => o.OnEvaluation(new EvalReport(state.Step, result.Loss, result.Tokens, best)));
+        if (!best || run is null || state.Step == 0) return;
+        run.SaveBest(model, adapter);
+        Save(state, optimizer);
+    }
+
+    private void Save(TrainState state, AdamW optimizer)
+    {
+        if (run is null) return;
+        state.Save(run.LastState, optimizer, Description);
+        Tell(o => o.OnCheckpoint(run.LastState, state.Step));
+    }
+
+    private NolaException Diverged(TrainState state, string what)
+    {
+        string kept = run is not null && File.Exists(run.LastState) ? $" The checkpoint in {run.Path} is from before this and is unchanged." : "";
+        return new($"The {what} is not a finite number at step {state.Step + 1}. Lower --lr (now {options.LearningRate}), raise --warmup (now {options.WarmupSteps}) or set --clip 1.{kept}");
+    }
+
+    private void Tell(Action<ITrainObserver> what)
+    {
+        foreach (ITrainObserver observer in observers) what(observer);
+    }
+}
