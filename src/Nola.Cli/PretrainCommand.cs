@@ -1,0 +1,73 @@
+using System.CommandLine;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola pretrain</c>: a new GPT-2 from random values, on plain text and pairs.</summary>
+internal static class PretrainCommand
+{
+    public static Command Create()
+    {
+        Option<string[]> text = new("--text") { Description = "Plain text files (.gz too); documents separated by a line <|endoftext|>", Required = true, AllowMultipleArgumentsPerToken = true };
+        Option<string[]> pairs = new("--pairs") { Description = "Files of text pairs to mix in; every token of them is learned", AllowMultipleArgumentsPerToken = true };
+        Option<string[]> exclude = new("--exclude-origin") { Description = "Leave out pairs that their data set marks as from here, for example e2e in DART", AllowMultipleArgumentsPerToken = true };
+        Option<string> valid = new("--valid") { Description = "Plain text for validation" };
+        Option<string> output = new("--out") { Description = "Run directory; the model goes to its 'model' folder", Required = true };
+        Option<int> layers = new("--layers") { Description = "Blocks", DefaultValueFactory = _ => 6 };
+        Option<int> heads = new("--heads") { Description = "Attention heads", DefaultValueFactory = _ => 4 };
+        Option<int> channels = new("--channels") { Description = "Width of the residual stream", DefaultValueFactory = _ => 128 };
+        Option<int> positions = new("--positions") { Description = "Longest sequence", DefaultValueFactory = _ => 512 };
+        Option<double> epochs = new("--epochs") { Description = "Passes over the data", DefaultValueFactory = _ => 1 };
+        Option<int> tokens = new("--batch-tokens") { Description = "Tokens in a batch", DefaultValueFactory = _ => 4096 };
+        Option<float> rate = new("--lr") { Description = "Highest learning rate", DefaultValueFactory = _ => 0.002f };
+        Option<int> warmup = new("--warmup") { Description = "Steps of warm-up", DefaultValueFactory = _ => 100 };
+        Option<int> every = new("--eval-every") { Description = "Steps between evaluations and checkpoints", DefaultValueFactory = _ => 100 };
+        Option<int> maxSteps = new("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
+        Option<ulong> seed = new("--seed") { Description = "Seed of initial values and shuffle", DefaultValueFactory = _ => 1UL };
+        Option<int> threads = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
+        Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
+        Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
+        {
+            text, pairs, exclude, valid, output, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
+        };
+        command.Does((r, cancel) =>
+        {
+            Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
+            if (config.Heads < 1 || config.Layers < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
+            Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
+            List<EncodedPair> training = [.. PlainText.Read(r.GetValue(text)!, tokenizer, config.Positions)];
+            foreach (string path in r.GetValue(pairs) ?? []) training.AddRange(WholePairs(path, r.GetValue(exclude) ?? [], tokenizer, config));
+            EncodedPair[] held = r.GetValue(valid) is { } v ? PlainText.Read([v], tokenizer, config.Positions) : [];
+            using Device device = Device.Open("cpu", r.GetValue(threads));
+            using Gpt2 model = Gpt2.Create(config, device, r.GetValue(seed));
+            TrainOptions options = new()
+            {
+                Epochs = r.GetValue(epochs), BatchTokens = r.GetValue(tokens), LearningRate = r.GetValue(rate), Schedule = Schedule.Cosine,
+                WarmupSteps = r.GetValue(warmup), WeightDecay = 0.1f, Beta2 = 0.95f, Epsilon = 1e-8f, ClipNorm = 1, Seed = r.GetValue(seed),
+                EvalEvery = r.GetValue(every), EvalPairs = 64, CheckpointEvery = r.GetValue(every), MaxSteps = r.GetValue(maxSteps),
+            };
+            Terminal.Say($"{device.Description}: {config.ParameterCount:N0} parameters, {training.Count:N0} sequences, {training.Sum(p => (long)p.Length - 1):N0} tokens an epoch");
+            using RunDirectory run = new(r.GetValue(output)!, r.GetValue(resume));
+            TrainView view = new();
+            TrainResult result = view.Show(() => new Trainer(model, null, options, run, view).Run([.. training], held, r.GetValue(resume), cancel));
+            run.DrawLossCurve();
+            Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}; validation loss {result.LastLoss:F4}; model in {run.BestModel}");
+            if (result.Outcome != TrainOutcome.Interrupted) return 0;
+            Terminal.Say("Interrupted; go on with the same command and --resume.");
+            return Terminal.Interrupted;
+        });
+        return command;
+    }
+
+    // Every token of a pair is learned, context too.
+    private static IEnumerable<EncodedPair> WholePairs(string path, string[] excluded, Gpt2Tokenizer tokenizer, Gpt2Config config)
+    {
+        TextPairs pairs = TextPairs.Read(path);
+        PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary, truncate: true);
+        return pairs.Where(pair => !excluded.Contains(pair.Origin))
+            .Select(encoder.Encode)
+            .Select(pair => new EncodedPair([], [.. pair.Context, .. pair.Completion]));
+    }
+}

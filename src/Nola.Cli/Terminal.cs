@@ -1,0 +1,52 @@
+using System.CommandLine;
+using System.Text.Json;
+using Nola.Tensors;
+
+namespace Nola.Cli;
+
+/// <summary>What all commands share: facts on standard output, everything else on standard error, one sentence for an error.</summary>
+internal static class Terminal
+{
+    /// <summary>Exit code of a run that was interrupted and can be resumed; the shell's for Ctrl-C.</summary>
+    public const int Interrupted = 130;
+
+    private static readonly JsonSerializerOptions indented = new() { WriteIndented = true };
+
+    /// <summary>Prints a line for people.</summary>
+    public static void Say(string line) => Console.Error.WriteLine(line);
+
+    /// <summary>Prints one JSON object.</summary>
+    public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, indented));
+
+    /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
+    public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)
+    {
+        command.SetAction((result, cancel) => Task.FromResult(Guarded(() => action(result, cancel))));
+    }
+
+    private static int Guarded(Func<int> action)
+    {
+        try
+        {
+            return action();
+        }
+        catch (NolaException error)
+        {
+            Say($"nola: {error.Message}");
+        }
+        catch (OperationCanceledException)
+        {
+            Say("nola: interrupted.");
+            return Interrupted;
+        }
+        catch (OutOfMemoryException)
+        {
+            Say("nola: out of memory. Lower --batch-tokens or choose a smaller model.");
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            Say($"nola: {error.Message}");
+        }
+        return 1;
+    }
+}

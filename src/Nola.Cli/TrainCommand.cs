@@ -1,0 +1,101 @@
+using System.CommandLine;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola train</c>: the main job.</summary>
+internal static class TrainCommand
+{
+    // What the finished adapter is asked, when the data are E2E: an input of its test set.
+    private const string E2EPrompt = "name : The Punter | Type : restaurant | food : Indian | price : cheap | area : riverside | family friendly : yes | near : Express by Holiday Inn";
+
+    public static Command Create()
+    {
+        Option<string> config = new("--config") { Description = "JSON file with any of the keys below (without dashes); the command line wins over it" };
+        Option<bool> resume = new("--resume") { Description = "Go on with the run in --out, with the settings of its config.json" };
+        Option<bool> json = new("--json") { Description = "Print the result as one JSON object on standard output" };
+        List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
+            ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
+            : new Option<string>("--" + s.Name) { Description = s.Help }))];
+        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA, or whole. Without arguments: the embedded model on the embedded E2E data.")
+        {
+            config, resume, json,
+        };
+        foreach ((_, Option option) in options) command.Add(option);
+        command.Does((result, cancel) =>
+        {
+            Settings settings = new(TrainConfig.Keys);
+            if (result.GetValue(resume)) settings.ReadJson(Path.Combine(result.GetValue((Option<string>)options.First(o => o.Setting.Name == "out").Option) ?? throw new NolaException("--resume needs --out, the directory of the run."), "config.json"));
+            if (result.GetValue(config) is { } path) settings.ReadJson(path);
+            foreach ((Setting setting, Option option) in options)
+                if (result.GetResult(option) is { Implicit: false })
+                    settings.Set(setting.Name, option is Option<bool> flag ? result.GetValue(flag).ToString() : result.GetValue((Option<string>)option) ?? "", "command line");
+            return Run(TrainConfig.From(settings), result.GetValue(resume), result.GetValue(json), cancel);
+        });
+        return command;
+    }
+
+    private static int Run(TrainConfig config, bool resume, bool json, CancellationToken cancel)
+    {
+        using Device device = Device.Open(config.Device, config.Threads);
+        using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full);
+        using Adapter? adapter = config.Method switch
+        {
+            TrainMethod.Nola => NolaAdapter.Attach(model, config.Nola),
+            TrainMethod.Lora => LoraAdapter.Attach(model, config.Lora),
+            _ => null,
+        };
+        long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
+        (EncodedPair[] training, EncodedPair[] validation) = ReadData(config, model);
+        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method.ToString().ToLowerInvariant()} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
+        using RunDirectory run = new(config.Out, resume);
+        if (!resume) run.WriteConfig(config.ToJson());
+        TrainView view = new();
+        TrainResult result = view.Show(() => new Trainer(model, adapter, config.Options, run, view).Run(training, validation, resume, cancel));
+        run.DrawLossCurve();
+        string saved = adapter is null ? run.BestModel : run.BestAdapter;
+        Report(config, run, result, saved, trained, json);
+        if (result.Outcome == TrainOutcome.Interrupted)
+        {
+            Terminal.Say($"Interrupted after step {result.Steps}; go on with: nola train --resume --out {config.Out}");
+            return Terminal.Interrupted;
+        }
+        return 0;
+    }
+
+    private static (EncodedPair[] Training, EncodedPair[] Validation) ReadData(TrainConfig config, Gpt2 model)
+    {
+        Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
+        if (config.Text.Count > 0)
+            return (PlainText.Read(config.Text, tokenizer, model.Config.Positions), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, model.Config.Positions) : []);
+        bool e2e = config.Data == EmbeddedData.E2EName && !File.Exists(config.Data);
+        PairEncoder encoder = new(tokenizer, model.Config.Positions, model.Config.Vocabulary, config.Truncate);
+        TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Read(config.Data);
+        TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Read(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
+        return (encoder.Encode(training), validation is null ? [] : encoder.Encode(validation));
+    }
+
+    private static void Report(TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, bool json)
+    {
+        long bytes = File.Exists(saved) ? new FileInfo(saved).Length : 0;
+        if (json)
+        {
+            Terminal.Json(new
+            {
+                outcome = result.Outcome.ToString().ToLowerInvariant(), steps = result.Steps, tokens = result.Tokens, seconds = Math.Round(result.Elapsed.TotalSeconds, 1),
+                first_loss = Number(result.FirstLoss), last_loss = Number(result.LastLoss), best_loss = Number(result.BestLoss), best_step = result.BestStep,
+                trained_parameters = trained, saved, saved_bytes = bytes, run = run.Path,
+            });
+            return;
+        }
+        Terminal.Say($"{result.Outcome switch { TrainOutcome.StoppedEarly => "Stopped early", TrainOutcome.Interrupted => "Stopped", _ => "Done" }}: {result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed.TotalSeconds:N0} s.");
+        if (!double.IsNaN(result.BestLoss)) Terminal.Say($"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
+        Terminal.Say($"Saved {saved}{(bytes > 0 ? $" ({bytes / 1024.0:F1} KB)" : "")}; log and loss curve in {run.Path}.");
+        if (config.Method == TrainMethod.Full || config.Data != EmbeddedData.E2EName) return;
+        Terminal.Say($"Ask it:  dotnet run -c Release --project src/Nola.Cli -- generate --adapter {saved} --prompt \"{E2EPrompt}\"");
+    }
+
+    private static double? Number(double value) => double.IsFinite(value) ? value : null;
+}

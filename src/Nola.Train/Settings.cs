@@ -1,0 +1,117 @@
+using System.Globalization;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>One key that a run can be set with, in a configuration file and as <c>--name</c> on the command line.</summary>
+/// <param name="Name">The key, in kebab case.</param>
+/// <param name="Help">What it does, and what its default is.</param>
+/// <param name="Values">What may be given, for messages and help.</param>
+/// <param name="IsFlag">Whether it is true or false.</param>
+public sealed record Setting(string Name, string Help, string Values, bool IsFlag = false);
+
+/// <summary>
+/// The settings of a run as text, gathered from a JSON file and from the command line (which wins), with the getters that
+/// check them. Unknown keys and values that cannot be read are refused with a sentence that names them.
+/// </summary>
+public sealed class Settings(IReadOnlyList<Setting> known)
+{
+    private readonly Dictionary<string, string> values = [];
+
+    /// <summary>All keys.</summary>
+    public IReadOnlyList<Setting> Known => known;
+
+    /// <summary>Sets a key.</summary>
+    /// <exception cref="NolaException">There is no such key; the message suggests the nearest.</exception>
+    public void Set(string key, string value, string place)
+    {
+        if (known.All(s => s.Name != key))
+        {
+            string nearest = known.MinBy(s => Distance(s.Name, key))!.Name;
+            throw new NolaException($"{place}: the key '{key}' is not known; did you mean '{nearest}'? Known keys: {string.Join(", ", known.Select(s => s.Name))}.");
+        }
+        values[key] = value;
+    }
+
+    /// <summary>Reads a JSON object of keys; arrays become comma-separated lists.</summary>
+    /// <exception cref="NolaException">It is not such an object, or has an unknown key.</exception>
+    public void ReadJson(string path)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false });
+            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object of settings.");
+            foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property.Name, Text(property.Value, property.Name, path), path);
+        }
+        catch (JsonException error)
+        {
+            throw new NolaException($"{path}: not valid JSON ({error.Message})", error);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
+        }
+    }
+
+    /// <summary>Whether a key was given.</summary>
+    public bool Has(string key) => values.ContainsKey(key);
+
+    /// <summary>A text.</summary>
+    public string Text(string key, string standard) => values.GetValueOrDefault(key, standard);
+
+    /// <summary>A comma-separated list.</summary>
+    public string[] List(string key, params string[] standard) => values.TryGetValue(key, out string? text)
+        ? text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+        : standard;
+
+    /// <summary>True or false.</summary>
+    public bool Flag(string key) => values.TryGetValue(key, out string? text) && (bool.TryParse(text, out bool value) ? value : throw Bad(key, text));
+
+    /// <summary>A whole number.</summary>
+    public int Whole(string key, int standard) => !values.TryGetValue(key, out string? text) ? standard
+        : int.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out int value) ? value : throw Bad(key, text);
+
+    /// <summary>A seed.</summary>
+    public ulong Seed(string key, ulong standard) => !values.TryGetValue(key, out string? text) ? standard
+        : ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : throw Bad(key, text);
+
+    /// <summary>A number.</summary>
+    public double Real(string key, double standard) => !values.TryGetValue(key, out string? text) ? standard
+        : double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && double.IsFinite(value) ? value : throw Bad(key, text);
+
+    /// <summary>One of some names, in kebab case.</summary>
+    public T Choice<T>(string key, T standard) where T : struct, Enum => !values.TryGetValue(key, out string? text) ? standard
+        : Enum.TryParse(text.Replace("-", ""), true, out T value) && Enum.IsDefined(value) && !char.IsDigit(text[0]) ? value : throw Bad(key, text);
+
+    /// <summary>Number of single-character edits between two words (Levenshtein), for "did you mean".</summary>
+    internal static int Distance(string a, string b)
+    {
+        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
+        for (int i = 1; i <= a.Length; i++)
+        {
+            int diagonal = row[0];
+            row[0] = i;
+            for (int j = 1; j <= b.Length; j++)
+            {
+                int above = row[j];
+                row[j] = Math.Min(Math.Min(above, row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
+                diagonal = above;
+            }
+        }
+        return row[^1];
+    }
+
+    private static string Text(JsonElement value, string key, string path) => value.ValueKind switch
+    {
+        JsonValueKind.String => value.GetString()!,
+        JsonValueKind.Number => value.GetRawText(),
+        JsonValueKind.True => "true",
+        JsonValueKind.False => "false",
+        JsonValueKind.Array => string.Join(',', value.EnumerateArray().Select(v => Text(v, key, path))),
+        _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; expected text, a number, true or false, or a list of them."),
+    };
+
+    private NolaException Bad(string key, string text) => new($"{key} is '{text}'; expected {known.First(s => s.Name == key).Values}.");
+}

@@ -1,0 +1,220 @@
+using System.Globalization;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>What is trained.</summary>
+public enum TrainMethod
+{
+    /// <summary>Mixture coefficients of random bases (<see cref="NolaAdapter"/>).</summary>
+    Nola,
+
+    /// <summary>Low-rank factors (<see cref="LoraAdapter"/>).</summary>
+    Lora,
+
+    /// <summary>Every weight.</summary>
+    Full,
+}
+
+/// <summary>Everything that <c>nola train</c> can be told, checked: what, on what, how, and where to.</summary>
+public sealed record TrainConfig
+{
+    private static readonly TrainOptions standard = new();
+
+    /// <summary>The keys of a training configuration, in the order of the help.</summary>
+    public static IReadOnlyList<Setting> Keys { get; } =
+    [
+        new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
+        new("data", "Training pairs: e2e (embedded), or a file: E2E csv, WebNLG xml/json, DART json/xml, jsonl, csv, context||completion txt; .gz too [e2e]", "e2e or a file"),
+        new("valid", "Validation pairs, in any of these forms [E2E's dev set for e2e, else none]", "a file"),
+        new("text", "Plain text for language modelling instead of pairs; documents separated by a line <|endoftext|>", "files, comma-separated"),
+        new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
+        new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
+        new("rank", "r of the adapter [nola 8, lora 4]", "a whole number from 1"),
+        new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32]", "a positive number"),
+        new("bases", "k: random matrices mixed for each factor [512]", "a whole number from 1"),
+        new("bases-a", "k for A, when it differs", "a whole number from 1"),
+        new("bases-b", "k for B, when it differs", "a whole number from 1"),
+        new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
+        new("sharing", "Whether all layers share their bases [shared]", "shared or per-layer"),
+        new("variant", "offset: frozen A0 plus mixture, B from 0; paper: mixtures alone [offset]", "offset or paper"),
+        new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
+        new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v]", "patterns, comma-separated"),
+        new("epochs", "Passes over the data, may be a fraction [1]", "a positive number"),
+        new("max-steps", "Stop after this many steps; 0 for no limit [0; 250 for e2e]", "a whole number from 0"),
+        new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
+        new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
+        new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
+        new("lr", "Highest learning rate [nola 0.05, lora 0.003, full 0.0005]", "a positive number"),
+        new("schedule", "Learning rate after the warm-up [linear]", "constant, linear or cosine"),
+        new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
+        new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
+        new("beta1", "AdamW's first decay [0.9]", "0 up to 1"),
+        new("beta2", "AdamW's second decay [0.999]", "0 up to 1"),
+        new("epsilon", "AdamW's epsilon [1e-6]", "a positive number"),
+        new("clip", "Clip the gradient to this norm; 0 for no clipping [1]", "0 or more"),
+        new("label-smoothing", "Label smoothing over the whole vocabulary; 0.1 as published [0]", "0 up to 1"),
+        new("seed", "Seed of the shuffle [42]", "a whole number from 0"),
+        new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for e2e]", "a whole number from 0"),
+        new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
+        new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
+        new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
+        new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
+        new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
+        new("device", "auto or cpu [auto]", "auto or cpu"),
+        new("threads", "Threads of the CPU; 0 for one per core [0]", "0 to 256"),
+    ];
+
+    /// <summary>Name or directory of the base model.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>Training pairs: <c>e2e</c> or a file.</summary>
+    public required string Data { get; init; }
+
+    /// <summary>Validation pairs; empty for none, or E2E's dev set.</summary>
+    public required string Valid { get; init; }
+
+    /// <summary>Plain text in place of pairs.</summary>
+    public required IReadOnlyList<string> Text { get; init; }
+
+    /// <summary>Run directory.</summary>
+    public required string Out { get; init; }
+
+    /// <summary>What is trained.</summary>
+    public required TrainMethod Method { get; init; }
+
+    /// <summary>Settings of NOLA.</summary>
+    public required NolaOptions Nola { get; init; }
+
+    /// <summary>Settings of LoRA.</summary>
+    public required LoraOptions Lora { get; init; }
+
+    /// <summary>Settings of the loop.</summary>
+    public required TrainOptions Options { get; init; }
+
+    /// <summary>Cut long contexts instead of refusing.</summary>
+    public required bool Truncate { get; init; }
+
+    /// <summary>Name of the device.</summary>
+    public required string Device { get; init; }
+
+    /// <summary>Threads of the CPU device.</summary>
+    public required int Threads { get; init; }
+
+    /// <summary>Checks settings and fills in defaults.</summary>
+    /// <exception cref="NolaException">A value is out of its range.</exception>
+    public static TrainConfig From(Settings s)
+    {
+        TrainMethod method = s.Choice("method", TrainMethod.Nola);
+        string data = s.Text("data", EmbeddedData.E2EName);
+        bool e2e = data == EmbeddedData.E2EName && !s.Has("text");
+        int bases = s.Whole("bases", 512);
+        string sharing = s.Text("sharing", "shared");
+        if (sharing is not ("shared" or "per-layer")) throw new NolaException($"sharing is '{sharing}'; expected shared or per-layer.");
+        TrainConfig config = new()
+        {
+            Model = s.Text("model", Gpt2.EmbeddedName),
+            Data = data,
+            Valid = s.Text("valid", ""),
+            Text = s.List("text"),
+            Out = s.Text("out", $"runs/{method.ToString().ToLowerInvariant()}-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}"),
+            Method = method,
+            Nola = new NolaOptions
+            {
+                Rank = s.Whole("rank", 8),
+                Alpha = (float)s.Real("alpha", 8),
+                BasesA = s.Whole("bases-a", bases),
+                BasesB = s.Whole("bases-b", bases),
+                Entries = s.Choice("entries", BasisEntries.Uniform),
+                PerLayer = sharing == "per-layer",
+                Variant = s.Choice("variant", NolaVariant.Offset),
+                Seed = s.Seed("basis-seed", 42),
+                Targets = s.List("targets", "q", "v"),
+            },
+            Lora = new LoraOptions { Rank = s.Whole("rank", 4), Alpha = (float)s.Real("alpha", 32), Seed = s.Seed("basis-seed", 42), Targets = s.List("targets", "q", "v") },
+            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", method switch { TrainMethod.Nola => 0.05, TrainMethod.Lora => 0.003, _ => 0.0005 }) },
+            Truncate = s.Flag("truncate"),
+            Device = s.Text("device", "auto"),
+            Threads = s.Whole("threads", 0),
+        };
+        config.Options.Validate();
+        return config;
+    }
+
+    /// <summary>The settings that a run was made with, so that the same command can be given again.</summary>
+    public string ToJson()
+    {
+        TrainOptions o = Options;
+        Dictionary<string, object> keys = new()
+        {
+            ["model"] = Model,
+            ["method"] = Method.ToString().ToLowerInvariant(),
+            ["epochs"] = o.Epochs,
+            ["max-steps"] = o.MaxSteps,
+            ["batch-tokens"] = o.BatchTokens,
+            ["batch-size"] = o.BatchSize,
+            ["accumulation"] = o.Accumulation,
+            ["lr"] = (double)(decimal)o.LearningRate,
+            ["schedule"] = o.Schedule.ToString().ToLowerInvariant(),
+            ["warmup"] = o.WarmupSteps,
+            ["weight-decay"] = (double)(decimal)o.WeightDecay,
+            ["beta1"] = (double)(decimal)o.Beta1,
+            ["beta2"] = (double)(decimal)o.Beta2,
+            ["epsilon"] = (double)(decimal)o.Epsilon,
+            ["clip"] = (double)(decimal)o.ClipNorm,
+            ["label-smoothing"] = (double)(decimal)o.LabelSmoothing,
+            ["seed"] = o.Seed,
+            ["eval-every"] = o.EvalEvery,
+            ["eval-pairs"] = o.EvalPairs,
+            ["patience"] = o.Patience,
+            ["checkpoint-every"] = o.CheckpointEvery,
+            ["checkpoint-blocks"] = o.CheckpointBlocks,
+            ["truncate"] = Truncate,
+        };
+        if (Text.Count > 0) keys["text"] = Text;
+        else keys["data"] = Data;
+        if (Valid.Length > 0) keys["valid"] = Valid;
+        if (Method != TrainMethod.Full) AddAdapter(keys);
+        return JsonSerializer.Serialize(keys, new JsonSerializerOptions { WriteIndented = true }) + "\n";
+    }
+
+    private void AddAdapter(Dictionary<string, object> keys)
+    {
+        bool nola = Method == TrainMethod.Nola;
+        keys["rank"] = nola ? Nola.Rank : Lora.Rank;
+        keys["alpha"] = (double)(decimal)(nola ? Nola.Alpha : Lora.Alpha);
+        keys["targets"] = nola ? Nola.Targets : Lora.Targets;
+        keys["basis-seed"] = nola ? Nola.Seed : Lora.Seed;
+        if (!nola) return;
+        keys["bases-a"] = Nola.BasesA;
+        keys["bases-b"] = Nola.BasesB;
+        keys["entries"] = Nola.Entries.ToString().ToLowerInvariant();
+        keys["sharing"] = Nola.PerLayer ? "per-layer" : "shared";
+        keys["variant"] = Nola.Variant.ToString().ToLowerInvariant();
+    }
+
+    private static TrainOptions Loop(Settings s, bool e2e) => new()
+    {
+        Epochs = s.Real("epochs", standard.Epochs),
+        MaxSteps = s.Whole("max-steps", e2e && !s.Has("epochs") ? 250 : 0),
+        BatchTokens = s.Whole("batch-tokens", standard.BatchTokens),
+        BatchSize = s.Whole("batch-size", standard.BatchSize),
+        Accumulation = s.Whole("accumulation", standard.Accumulation),
+        Schedule = s.Choice("schedule", standard.Schedule),
+        WarmupSteps = s.Whole("warmup", standard.WarmupSteps),
+        WeightDecay = (float)s.Real("weight-decay", standard.WeightDecay),
+        Beta1 = (float)s.Real("beta1", standard.Beta1),
+        Beta2 = (float)s.Real("beta2", standard.Beta2),
+        Epsilon = (float)s.Real("epsilon", standard.Epsilon),
+        ClipNorm = (float)s.Real("clip", standard.ClipNorm),
+        LabelSmoothing = (float)s.Real("label-smoothing", standard.LabelSmoothing),
+        Seed = s.Seed("seed", standard.Seed),
+        EvalEvery = s.Whole("eval-every", e2e ? 50 : 0),
+        EvalPairs = s.Whole("eval-pairs", standard.EvalPairs),
+        Patience = s.Whole("patience", standard.Patience),
+        CheckpointEvery = s.Whole("checkpoint-every", standard.CheckpointEvery),
+        CheckpointBlocks = s.Flag("checkpoint-blocks"),
+    };
+}
