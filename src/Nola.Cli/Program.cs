@@ -4,6 +4,14 @@ using Nola.Cli;
 RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run them. Start with 'nola train': it needs no data, no model and no GPU.")
 {
     TrainCommand.Create(),
+    GenerateCommand.Create(),
+    LossCommand.Create(),
+    ForwardCommand.Create(),
+    MergeCommand.Create(),
+    MergeCommand.CreateExport(),
+    InspectCommand.Create(),
+    ModelsCommand.Create(),
     PretrainCommand.Create(),
 };
-return root.Parse(args).Invoke();
+ParseResult parsed = root.Parse(args);
+return parsed.Errors.Count > 0 ? Usage.Explain(parsed) : parsed.Invoke();

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -10,13 +11,13 @@ internal static class Terminal
     /// <summary>Exit code of a run that was interrupted and can be resumed; the shell's for Ctrl-C.</summary>
     public const int Interrupted = 130;
 
-    private static readonly JsonSerializerOptions indented = new() { WriteIndented = true };
+    private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Prints a line for people.</summary>
     public static void Say(string line) => Console.Error.WriteLine(line);
 
     /// <summary>Prints one JSON object.</summary>
-    public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, indented));
+    public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, readable));
 
     /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
     public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)

@@ -67,14 +67,15 @@ internal static class TrainCommand
 
     private static (EncodedPair[] Training, EncodedPair[] Validation) ReadData(TrainConfig config, Gpt2 model)
     {
-        Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
         if (config.Text.Count > 0)
+        {
+            Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
             return (PlainText.Read(config.Text, tokenizer, model.Config.Positions), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, model.Config.Positions) : []);
+        }
         bool e2e = config.Data == EmbeddedData.E2EName && !File.Exists(config.Data);
-        PairEncoder encoder = new(tokenizer, model.Config.Positions, model.Config.Vocabulary, config.Truncate);
         TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Read(config.Data);
         TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Read(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
-        return (encoder.Encode(training), validation is null ? [] : encoder.Encode(validation));
+        return (PairEncoder.EncodeFor(model, training, config.Truncate), validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
     }
 
     private static void Report(TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, bool json)

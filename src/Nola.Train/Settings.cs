@@ -29,7 +29,7 @@ public sealed class Settings(IReadOnlyList<Setting> known)
     {
         if (known.All(s => s.Name != key))
         {
-            string nearest = known.MinBy(s => Distance(s.Name, key))!.Name;
+            string nearest = Spelling.Nearest(key, known.Select(s => s.Name));
             throw new NolaException($"{place}: the key '{key}' is not known; did you mean '{nearest}'? Known keys: {string.Join(", ", known.Select(s => s.Name))}.");
         }
         values[key] = value;
@@ -84,24 +84,6 @@ public sealed class Settings(IReadOnlyList<Setting> known)
     /// <summary>One of some names, in kebab case.</summary>
     public T Choice<T>(string key, T standard) where T : struct, Enum => !values.TryGetValue(key, out string? text) ? standard
         : Enum.TryParse(text.Replace("-", ""), true, out T value) && Enum.IsDefined(value) && !char.IsDigit(text[0]) ? value : throw Bad(key, text);
-
-    /// <summary>Number of single-character edits between two words (Levenshtein), for "did you mean".</summary>
-    internal static int Distance(string a, string b)
-    {
-        int[] row = [.. Enumerable.Range(0, b.Length + 1)];
-        for (int i = 1; i <= a.Length; i++)
-        {
-            int diagonal = row[0];
-            row[0] = i;
-            for (int j = 1; j <= b.Length; j++)
-            {
-                int above = row[j];
-                row[j] = Math.Min(Math.Min(above, row[j - 1]) + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
-                diagonal = above;
-            }
-        }
-        return row[^1];
-    }
 
     private static string Text(JsonElement value, string key, string path) => value.ValueKind switch
     {

@@ -33,12 +33,12 @@ public sealed class Trainer
         this.observers = run is null ? observers : [run.Log, .. observers];
     }
 
-    /// <summary>Trains on text pairs with GPT-2's own tokenizer.</summary>
+    /// <summary>Trains on text pairs.</summary>
     /// <exception cref="NolaException">The data do not fit, or the loss is not a number.</exception>
     public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
     {
-        PairEncoder encoder = new(Gpt2Tokenizer.Default, model.Config.Positions, model.Config.Vocabulary);
-        return Run(encoder.Encode(pairs), validation is null ? [] : encoder.Encode(validation), resume: false, cancel);
+        EncodedPair[] held = validation is null ? [] : PairEncoder.EncodeFor(model, validation);
+        return Run(PairEncoder.EncodeFor(model, pairs), held, resume: false, cancel);
     }
 
     /// <summary>Trains on encoded sequences.</summary>

@@ -7,24 +7,35 @@ namespace Nola.Train;
 /// Text pairs → token ids, in the form of the published encoders: context + 50256, space + completion + 50256.
 /// Token ids in the place of text are taken as they stand.
 /// </summary>
-/// <param name="tokenizer">Of the model.</param>
+/// <param name="tokenizer">Of the model; may be null when every pair holds token ids.</param>
 /// <param name="longest">The model's context length; a sequence of one more token fits, since its last is only predicted.</param>
 /// <param name="vocabulary">Number of tokens that the model knows.</param>
 /// <param name="truncate">Cut contexts that are too long from the left, oldest tokens first, instead of refusing.</param>
-public sealed class PairEncoder(Gpt2Tokenizer tokenizer, int longest, int vocabulary, bool truncate = false)
+public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocabulary, bool truncate = false)
 {
     private readonly Dictionary<string, int[]> contexts = [];
+
+    /// <summary>
+    /// Encodes a data set for a model. A model without a tokenizer takes data whose every pair is token ids.
+    /// </summary>
+    /// <exception cref="NolaException">As <see cref="Encode(TextPair)"/>, or there is text and no tokenizer for it.</exception>
+    public static EncodedPair[] EncodeFor(Gpt2 model, TextPairs pairs, bool truncate = false)
+    {
+        bool ids = pairs.All(p => p.ContextIds is not null && p.CompletionIds is not null);
+        Gpt2Tokenizer? tokenizer = ids ? null : ModelTokenizer.For(model.Source, model.Config);
+        return new PairEncoder(tokenizer, model.Config.Positions, model.Config.Vocabulary, truncate).Encode(pairs);
+    }
 
     /// <summary>Encodes a data set.</summary>
     /// <exception cref="NolaException">A pair is too long (it names the line), empty, or has an id outside the vocabulary.</exception>
     public EncodedPair[] Encode(IReadOnlyList<TextPair> pairs) => [.. pairs.Select(Encode)];
 
     /// <summary>Encodes one pair.</summary>
-    /// <exception cref="NolaException">As above.</exception>
+    /// <exception cref="NolaException">It is too long, empty, or has an id outside the vocabulary.</exception>
     public EncodedPair Encode(TextPair pair)
     {
         int[] context = pair.ContextIds ?? Context(pair.Context);
-        int[] completion = pair.CompletionIds ?? [.. tokenizer.Encode(" " + pair.Completion), Gpt2Tokenizer.EndOfText];
+        int[] completion = pair.CompletionIds ?? [.. Tokens(" " + pair.Completion), Gpt2Tokenizer.EndOfText];
         foreach (int id in (int[])[.. context, .. completion])
             if (id >= vocabulary)
                 throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");
@@ -41,6 +52,8 @@ public sealed class PairEncoder(Gpt2Tokenizer tokenizer, int longest, int vocabu
     private int[] Context(string text)
     {
         if (contexts.TryGetValue(text, out int[]? known)) return known;
-        return contexts[text] = [.. tokenizer.Encode(text), Gpt2Tokenizer.EndOfText];
+        return contexts[text] = [.. Tokens(text), Gpt2Tokenizer.EndOfText];
     }
+
+    private int[] Tokens(string text) => (tokenizer ?? throw new NolaException("PairEncoder: a pair holds text and there is no tokenizer for it.")).Encode(text);
 }

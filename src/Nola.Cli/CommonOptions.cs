@@ -1,0 +1,47 @@
+using System.CommandLine;
+using System.Globalization;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Cli;
+
+/// <summary>Options that several commands have, and what they mean.</summary>
+internal sealed class CommonOptions
+{
+    public Option<string> Model { get; } = new("--model") { Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache", DefaultValueFactory = _ => Gpt2.EmbeddedName };
+
+    public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT LoRA directory" };
+
+    public Option<string> DeviceName { get; } = new("--device") { Description = "auto or cpu", DefaultValueFactory = _ => "auto" };
+
+    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
+
+    public Option<bool> Json { get; } = new("--json") { Description = "Print one JSON object on standard output, everything else on standard error" };
+
+    /// <summary>Adds the options of everything that loads a model.</summary>
+    public void AddTo(Command command)
+    {
+        command.Add(Model);
+        command.Add(Adapter);
+        command.Add(DeviceName);
+        command.Add(Threads);
+    }
+
+    /// <summary>Opens device and model, puts the adapter on, and runs.</summary>
+    public int WithModel(ParseResult result, Func<Gpt2, Adapter?, int> run)
+    {
+        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads));
+        using Gpt2 model = Gpt2.Load(result.GetValue(Model)!, device);
+        using Adapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
+        return run(model, adapter);
+    }
+
+    /// <summary>Token ids from text such as <c>1,2,3</c>.</summary>
+    public static int[] Ids(string text, string option)
+    {
+        string[] parts = text.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        return [.. parts.Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int id)
+            ? id
+            : throw new NolaException($"{option}: '{part}' is not a token id; expected whole numbers, for example \"15496,995\"."))];
+    }
+}

@@ -1,0 +1,103 @@
+using System.CommandLine;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola inspect</c>: what an adapter, a checkpoint or any safetensors file is.</summary>
+internal static class InspectCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Argument<string> path = new("path") { Description = "Adapter file, PEFT LoRA directory, model directory or name, or any safetensors file" };
+        Command command = new("inspect", "Describe an adapter, a checkpoint or a safetensors file.") { path, common.Json };
+        command.Does((r, _) => Show(Describe(r.GetValue(path)!), r.GetValue(common.Json)));
+        return command;
+    }
+
+    private static Dictionary<string, object> Describe(string path)
+    {
+        if (File.Exists(path)) return DescribeFile(path);
+        string peft = Path.Combine(path, "adapter_config.json");
+        if (File.Exists(peft)) return DescribePeft(path, peft);
+        if (path == Gpt2.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
+        string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
+        Gpt2Config config = Gpt2Config.Parse(File.ReadAllBytes(file), file);
+        return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
+    }
+
+    private static Dictionary<string, object> DescribeFile(string path)
+    {
+        using Safetensors file = Safetensors.Open(path);
+        string format = file.Metadata.GetValueOrDefault("format", "");
+        string kind = format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{file.Metadata.GetValueOrDefault("method")} adapter"
+            : format.StartsWith("nola-train-state", StringComparison.Ordinal) ? "training state"
+            : "safetensors";
+        return new()
+        {
+            ["path"] = path,
+            ["kind"] = kind,
+            ["bytes"] = new FileInfo(path).Length,
+            ["values"] = file.Entries.Sum(e => e.Length),
+            ["metadata"] = file.Metadata,
+            ["tensors"] = Tensors(file),
+        };
+    }
+
+    private static Dictionary<string, object> DescribePeft(string directory, string config)
+    {
+        using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(config));
+        return new()
+        {
+            ["path"] = directory,
+            ["kind"] = "PEFT adapter",
+            ["config"] = document.RootElement.Clone(),
+            ["files"] = Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors).ToArray(),
+        };
+    }
+
+    private static Dictionary<string, object> DescribeEmbedded()
+    {
+        using Device device = Device.Open("cpu", 1);
+        using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
+        Dictionary<string, object> facts = Model("embedded", model.Config, []);
+        facts["identity"] = model.Identity;
+        return facts;
+    }
+
+    private static Dictionary<string, object> Model(string place, Gpt2Config c, IEnumerable<object> files) => new()
+    {
+        ["path"] = place,
+        ["kind"] = "GPT-2 model",
+        ["parameters"] = c.ParameterCount,
+        ["layers"] = c.Layers,
+        ["heads"] = c.Heads,
+        ["channels"] = c.Channels,
+        ["vocabulary"] = c.Vocabulary,
+        ["positions"] = c.Positions,
+        ["files"] = files.ToArray(),
+    };
+
+    private static object DescribeTensors(string path)
+    {
+        using Safetensors file = Safetensors.Open(path);
+        return new { path, bytes = new FileInfo(path).Length, metadata = file.Metadata, tensors = Tensors(file) };
+    }
+
+    private static object[] Tensors(Safetensors file) =>
+        [.. file.Entries.OrderBy(e => e.Name, StringComparer.Ordinal).Select(e => new { name = e.Name, dtype = e.Type, shape = e.Shape })];
+
+    private static int Show(Dictionary<string, object> facts, bool json)
+    {
+        if (json)
+        {
+            Terminal.Json(facts);
+            return 0;
+        }
+        foreach ((string key, object value) in facts)
+            Console.Out.WriteLine(value is string or long or int ? $"{key}: {value}" : $"{key}: {JsonSerializer.Serialize(value)}");
+        return 0;
+    }
+}
