@@ -1,0 +1,90 @@
+using Nola.Tensors;
+
+namespace Nola.Tests;
+
+/// <summary>Every operation in double precision, written for reading, not for speed: what the fast ones are proved against.</summary>
+internal static class Reference
+{
+    /// <summary>c (m, n) = a (m, k) · b (k, n).</summary>
+    public static double[] MatMul(double[] a, double[] b, int m, int k, int n)
+    {
+        double[] c = new double[m * n];
+        for (int i = 0; i < m; i++)
+            for (int p = 0; p < k; p++)
+                for (int j = 0; j < n; j++)
+                    c[i * n + j] += a[i * k + p] * b[p * n + j];
+        return c;
+    }
+
+    public static double[] Transpose(double[] a, int rows, int columns)
+    {
+        double[] t = new double[a.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                t[j * rows + i] = a[i * columns + j];
+        return t;
+    }
+
+    public static double[] AddRow(double[] x, double[] bias) => [.. x.Select((v, i) => v + bias[i % bias.Length])];
+
+    public static double[] Add(double[] a, double[] b) => [.. a.Zip(b, (x, y) => x + y)];
+
+    public static double Gelu(double x) => 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+
+    public static double[] LayerNorm(double[] x, double[] weight, double[] bias, double epsilon)
+    {
+        int c = weight.Length;
+        double[] y = new double[x.Length];
+        for (int i = 0; i < x.Length; i += c)
+        {
+            double[] row = x[i..(i + c)];
+            double mean = row.Average(), variance = row.Average(v => (v - mean) * (v - mean));
+            for (int j = 0; j < c; j++) y[i + j] = (row[j] - mean) / Math.Sqrt(variance + epsilon) * weight[j] + bias[j];
+        }
+        return y;
+    }
+
+    /// <summary>qkv (N, 3C) → (N, C), causal within each sequence.</summary>
+    public static double[] Attention(double[] qkv, int[] starts, int heads, int c)
+    {
+        int d = c / heads;
+        double[] y = new double[qkv.Length / 3];
+        for (int s = 0; s + 1 < starts.Length; s++)
+            for (int h = 0; h < heads; h++)
+                for (int i = starts[s]; i < starts[s + 1]; i++)
+                {
+                    double[] score = [.. Enumerable.Range(starts[s], i - starts[s] + 1).Select(j =>
+                        Enumerable.Range(0, d).Sum(t => qkv[i * 3 * c + h * d + t] * qkv[j * 3 * c + c + h * d + t]) / Math.Sqrt(d))];
+                    double max = score.Max(), sum = score.Sum(v => Math.Exp(v - max));
+                    for (int j = 0; j < score.Length; j++)
+                        for (int t = 0; t < d; t++)
+                            y[i * c + h * d + t] += Math.Exp(score[j] - max) / sum * qkv[(starts[s] + j) * 3 * c + 2 * c + h * d + t];
+                }
+        return y;
+    }
+
+    /// <summary>Per-row losses of logits (P, V).</summary>
+    public static double[] CrossEntropy(double[] logits, int[] targets, int v, double smoothing) =>
+        [.. targets.Select((target, p) =>
+        {
+            double[] row = logits[(p * v)..((p + 1) * v)];
+            double max = row.Max(), lse = max + Math.Log(row.Sum(z => Math.Exp(z - max)));
+            return (1 - smoothing) * (lse - row[target]) + smoothing * (lse - row.Average());
+        })];
+
+    public static double[] GatherRows(double[] table, int[] indices, int c) => [.. indices.SelectMany(i => table[(i * c)..((i + 1) * c)])];
+
+    /// <summary>W[l] = scale · Σ coefficients[l, i] · Bᵢ, for L rows of coefficients.</summary>
+    public static double[] BasisMix(double[] coefficients, int rows, RandomBasis basis, double scale, int[]? layers = null)
+    {
+        double[] w = new double[rows * basis.Size];
+        for (int l = 0; l < rows; l++)
+        {
+            RandomBasis own = layers is null ? basis : basis with { Layer = (uint)layers[l] + 1 };
+            for (int i = 0; i < basis.Count; i++)
+                for (int e = 0; e < basis.Size; e++)
+                    w[l * basis.Size + e] += scale * coefficients[l * basis.Count + i] * own.Entry((uint)i, e);
+        }
+        return w;
+    }
+}
