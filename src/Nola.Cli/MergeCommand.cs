@@ -12,16 +12,15 @@ internal static class MergeCommand
         CommonOptions common = new();
         Option<string> output = new("--out") { Description = "Directory for config.json and model.safetensors", Required = true };
         Option<bool> half = new("--bfloat16") { Description = "Store weights in bfloat16: half the size, 8 bits of precision" };
-        Command command = new("merge", "Add an adapter to its base model and write a plain GPT-2 checkpoint.") { output, half, common.Json };
+        Command command = new("merge", "Add an adapter to its base model and write a plain GPT-2 checkpoint; without an adapter, write the model itself.") { output, half, common.Json };
         common.AddTo(command);
-        common.Adapter.Required = true;
         command.Does((r, _) => common.WithModel(r, (model, adapter) =>
         {
             string path = r.GetValue(output)!;
             RefuseUsed(path, "config.json");
-            adapter!.Merge();
+            adapter?.Merge();
             model.Save(path, r.GetValue(half) ? DType.BFloat16 : DType.Float32);
-            return Report(r.GetValue(common.Json), path, "merged checkpoint");
+            return Report(r.GetValue(common.Json), path, "checkpoint");
         }));
         return command;
     }

@@ -11,7 +11,7 @@ internal sealed class ThreadTeam : IDisposable
     private const int Spins = 1500;
 
     private readonly Thread[] helpers;
-    private readonly SemaphoreSlim wake = new(0);
+    private readonly object wake = new();
     private Action<int, int> body = (_, _) => { };
     private int count, grain, next, running, generation, sleepers;
     private Exception? failure;
@@ -50,8 +50,7 @@ internal sealed class ThreadTeam : IDisposable
         failure = null;
         Volatile.Write(ref running, helpers.Length);
         Interlocked.Increment(ref generation);
-        int asleep = Volatile.Read(ref sleepers);
-        if (asleep > 0) wake.Release(asleep);
+        if (Volatile.Read(ref sleepers) > 0) WakeAll();
         TakePieces();
         SpinWait wait = default;
         while (Volatile.Read(ref running) > 0) wait.SpinOnce(sleep1Threshold: -1);
@@ -62,9 +61,8 @@ internal sealed class ThreadTeam : IDisposable
     {
         Volatile.Write(ref closed, true);
         Interlocked.Increment(ref generation);
-        if (helpers.Length > 0) wake.Release(helpers.Length);
+        WakeAll();
         foreach (Thread helper in helpers) helper.Join();
-        wake.Dispose();
     }
 
     private void Help()
@@ -88,11 +86,19 @@ internal sealed class ThreadTeam : IDisposable
             Thread.SpinWait(8);
         }
         // The count of sleepers is raised before the last look at the generation, and the caller raises the generation
-        // before it reads the count: one of the two always sees the other. A surplus permit only costs a second look.
-        Interlocked.Increment(ref sleepers);
-        while (Volatile.Read(ref generation) == seen) wake.Wait();
-        Interlocked.Decrement(ref sleepers);
+        // before it reads the count: one of the two always sees the other.
+        lock (wake)
+        {
+            Interlocked.Increment(ref sleepers);
+            while (Volatile.Read(ref generation) == seen) Monitor.Wait(wake);
+            Interlocked.Decrement(ref sleepers);
+        }
         return Volatile.Read(ref generation);
+    }
+
+    private void WakeAll()
+    {
+        lock (wake) Monitor.PulseAll(wake);
     }
 
     private void TakePieces()

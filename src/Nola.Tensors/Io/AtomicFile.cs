@@ -10,6 +10,7 @@ public static class AtomicFile
     public static void Write(string path, Action<Stream> write)
     {
         string target = Path.GetFullPath(path), beside = target + $".{Environment.ProcessId}.tmp";
+        if (Directory.Exists(target)) throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(target) ?? ".");
@@ -59,8 +60,6 @@ public static class AtomicFile
     {
         if (error is IOException && (error.HResult is NoSpaceWindows || (error.HResult & 0xFFFF) == NoSpaceUnix))
             return $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged.";
-        if (Directory.Exists(path) && error is UnauthorizedAccessException)
-            return $"{path}: cannot be written, because it is a directory that refuses it; choose another path.";
         return $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
     }
 

@@ -1,0 +1,205 @@
+using FsCheck.Xunit;
+using Nola.Autograd;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+using Xunit;
+
+namespace Nola.Tests;
+
+public sealed class AdapterTests : IDisposable
+{
+    private readonly CpuDevice device = new(2);
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+
+    public void Dispose()
+    {
+        device.Dispose();
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Property(MaxTest = 12)]
+    public void The_first_output_is_the_base_model_s_bit_for_bit(int seed)
+    {
+        Random r = new(seed);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using Gpt2 model = TinyModels.Create(device);
+        float[] without = model.Logits(ids);
+        using Adapter adapter = r.Next(2) == 0 ? NolaAdapter.Attach(model, Options(r)) : LoraAdapter.Attach(model, new LoraOptions { Targets = ["*"] });
+        adapter.BeginStep();
+        Assert.Equal(without, model.Logits(ids));
+    }
+
+    [Property(MaxTest = 12)]
+    public void Merged_equals_unmerged(int seed)
+    {
+        Random r = new(seed);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using Gpt2 model = TinyModels.Create(device, trainable: r.Next(2) == 0);
+        float[] without = model.Logits(ids);
+        using Adapter adapter = NolaAdapter.Attach(model, Options(r));
+        TinyModels.Randomize(adapter, r);
+        float[] unmerged = model.Logits(ids);
+        adapter.Merge();
+        Assert.NotEqual(without, unmerged);
+        Close(unmerged, model.Logits(ids), 2e-5);      // one float32 rounding of W + AB in place of two sums
+    }
+
+    [Property(MaxTest = 12)]
+    public void Saved_and_loaded_equals_trained_bit_for_bit(int seed)
+    {
+        Random r = new(seed);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using Gpt2 model = TinyModels.Create(device);
+        string path = Path.Combine(directory, "adapter.safetensors");
+        float[] trained;
+        using (Adapter adapter = r.Next(3) > 0 ? NolaAdapter.Attach(model, Options(r)) : LoraAdapter.Attach(model, new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
+        {
+            TinyModels.Randomize(adapter, r);
+            trained = model.Logits(ids);
+            AdapterFile.Save(adapter, path);
+        }
+        using Adapter loaded = AdapterFile.Load(path, model);
+        Assert.Equal(trained, model.Logits(ids));
+    }
+
+    [Property(MaxTest = 12)]
+    public void Exported_to_PEFT_and_loaded_gives_the_same_logits(int seed)
+    {
+        Random r = new(seed);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using Gpt2 model = TinyModels.Create(device);
+        float[] trained;
+        string peft = Path.Combine(directory, $"peft{seed}");
+        using (Adapter adapter = NolaAdapter.Attach(model, Options(r)))
+        {
+            TinyModels.Randomize(adapter, r);
+            trained = model.Logits(ids);
+            PeftLora.Save(adapter, peft);
+        }
+        using Adapter loaded = AdapterFile.Load(peft, model);
+        Close(trained, model.Logits(ids), 2e-5);       // the products are summed in another order
+    }
+
+    [Fact]
+    public void A_NOLA_file_holds_only_what_was_trained()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 100 });
+        string path = Path.Combine(directory, "a");
+        AdapterFile.Save(adapter, path);
+        Assert.Equal(2 * 2 * 2 * 100, adapter.ParameterCount);      // layers, maps, factors, k
+        Assert.InRange(new FileInfo(path).Length, 4 * adapter.ParameterCount, 4 * adapter.ParameterCount + 1500);
+    }
+
+    [Fact]
+    public void Another_base_generator_fingerprint_or_damage_is_refused()
+    {
+        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        string path = Path.Combine(directory, "a");
+        using (NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, path);
+        using Gpt2 other = Gpt2.Load(TinyModels.TinyRandom, device);
+        Assert.Contains("another one", Refused(other, path));
+        Assert.Contains("generator", Refused(model, Changed(path, "generator", "mt19937")));
+        Assert.Contains("fingerprint", Refused(model, Changed(path, "seed", "43")));
+        Assert.Contains("'rank' = 'eight'", Refused(model, Changed(path, "rank", "eight")));
+        Assert.Contains("has shape", Refused(model, Changed(path, "targets", "h.0.attn.q,h.0.attn.v")));
+        Assert.Contains("lacks 'format'", Refused(model, Path.Combine(TinyModels.Golden, "expected.safetensors")));
+        Assert.Contains("no such adapter", Refused(model, Path.Combine(directory, "none")));
+        Assert.Contains("no adapter_config.json", Refused(model, directory));
+        Assert.Null(model.Adapter);
+        using Adapter right = AdapterFile.Load(path, model);
+    }
+
+    [Fact]
+    public void A_PEFT_adapter_that_is_not_plain_LoRA_of_this_size_is_refused()
+    {
+        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using Gpt2 other = Gpt2.Load(TinyModels.TinyRandom, device);
+        using (LoraAdapter adapter = LoraAdapter.Attach(model)) PeftLora.Save(adapter, directory);
+        Assert.Contains("another base model", Refused(other, directory));
+        string config = Path.Combine(directory, "adapter_config.json"), text = File.ReadAllText(config);
+        File.WriteAllText(config, text.Replace("LORA", "IA3"));
+        Assert.Contains("peft_type is 'IA3'", Refused(model, directory));
+        File.WriteAllText(config, text.Replace("\"r\"", "\"use_dora\": true, \"r\""));
+        Assert.Contains("use_dora", Refused(model, directory));
+    }
+
+    [Fact]
+    public void Targets_match_names_and_their_ends()
+    {
+        Gpt2Config config = new(3, 3, 24);
+        Assert.Equal("Q:0,1,2 V:0,1,2", Resolve("q", "v"));
+        Assert.Equal("AttnProj:0,1,2 MlpProj:0,1,2", Resolve("c_proj"));
+        Assert.Equal("Q:1 K:1 V:1 AttnProj:1 Fc:1 MlpProj:1", Resolve("h.1.*"));
+        Assert.Equal("CAttn:0,1,2", Resolve("c_attn"));
+        Assert.Equal("Fc:0,2", Resolve("h.0.mlp.c_fc", "h.2.mlp.c_fc"));
+        Assert.Contains("'query' matches no", Assert.Throws<NolaException>(() => Resolve("query")).Message);
+        Assert.Contains("not both", Assert.Throws<NolaException>(() => Resolve("c_attn", "q")).Message);
+        Assert.Contains("empty", Assert.Throws<NolaException>(() => Resolve()).Message);
+
+        string Resolve(params string[] patterns) =>
+            string.Join(' ', AdapterTargets.Resolve(patterns, config).Select(p => $"{p.Key}:{string.Join(',', p.Value)}"));
+    }
+
+    [Property(MaxTest = 6)]
+    public void A_whole_two_layer_GPT2_with_NOLA_has_the_gradient_of_its_loss(int seed)
+    {
+        Random r = new(seed);
+        using Gpt2 model = TinyModels.Create(device);
+        using NolaAdapter adapter = NolaAdapter.Attach(model, Options(r) with { Alpha = 4 });
+        TinyModels.Randomize(adapter, r);
+        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61));
+        using StreamTensors batch = new(device, stream);
+        using (Tape tape = new(device)) tape.Backward(model.Loss(tape, batch, 0.1f, 1f / stream.Targets.Length));
+        adapter.EndStep();
+        foreach (Parameter p in adapter.Parameters)
+        {
+            float[] gradient = p.Gradient.ToArray(), values = p.Value.ToArray();
+            // A direction of the whole parameter: its derivative is large against the float32 rounding of two losses.
+            float[] direction = [.. gradient.Select(g => (float)Math.Sign(g))];
+            const float Step = 2e-3f;
+            double above = LossAt(+Step), below = LossAt(-Step), slope = gradient.Sum(g => Math.Abs((double)g));
+            device.Upload(values, p.Value);
+            // Third derivatives of order 1 give 1e-5; the rounding of a loss of 4 in float32 gives 2e-7 / 2e-3 = 1e-4.
+            Assert.True(Math.Abs((above - below) / (2 * Step) - slope) < 3e-4 + 0.01 * slope, $"{p.Name}: {(above - below) / (2 * Step)} for {slope}");
+
+            double LossAt(float by)
+            {
+                device.Upload([.. values.Zip(direction, (v, d) => v + by * d)], p.Value);
+                adapter.BeginStep();
+                using Tape tape = new(device, record: false);
+                using Tensor losses = device.Empty([stream.Targets.Length]);
+                model.Loss(tape, batch, 0.1f, 1, losses);
+                return losses.ToArray().Average(l => (double)l);
+            }
+        }
+    }
+
+    private static NolaOptions Options(Random r) => new()
+    {
+        Rank = 1 + r.Next(6), BasesA = 1 + r.Next(40), BasesB = 1 + r.Next(40), Seed = (ulong)r.NextInt64(), Entries = (BasisEntries)r.Next(3), PerLayer = r.Next(2) == 0,
+        Targets = r.Next(3) switch { 0 => ["q", "v"], 1 => ["*"], _ => ["c_attn", "h.1.mlp.c_fc"] },
+    };
+
+    private static string Refused(Gpt2 model, string path) => Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
+
+    private string Changed(string path, string key, string value)
+    {
+        using Safetensors file = Safetensors.Open(path);
+        string changed = Path.Combine(directory, $"changed-{key}");
+        SafetensorsWriter.Write(changed, file.Entries.Select(e =>
+        {
+            float[] values = new float[e.Length];
+            file.ReadFloats(e, values);
+            return new SafetensorsTensor(e.Name, Shape.Create([.. e.Shape.Select(d => (int)d)]), values);
+        }), new Dictionary<string, string>(file.Metadata) { [key] = value });
+        return changed;
+    }
+
+    private static void Close(float[] expected, float[] got, double tolerance)
+    {
+        double scale = 1 + expected.Max(Math.Abs);
+        Assert.All(expected.Zip(got), pair => Assert.Equal(pair.First, pair.Second, tolerance * scale));
+    }
+}
