@@ -93,15 +93,39 @@ public sealed class Gpt2Tests : IDisposable
     }
 
     [Fact]
-    public void The_trained_sorter_s_logits_are_the_recorded_ones()
+    public void Every_tensor_inside_the_trained_sorter_is_the_recorded_one()
     {
         using Gpt2 model = NanoSort.Load(device, directory);
-        (int[][] inputs, float[] logits) = NanoSort.Recorded();
-        int t = inputs[0].Length;
-        for (int i = 0; i < inputs.Length; i++)
+        int[][] inputs = NanoSort.Inputs();
+        TokenStream stream = new([.. inputs.SelectMany(i => i)], [0, 11, 22, 33], [], []);
+        using StreamTensors batch = new(device, stream);
+        using Tape tape = new(device, record: false);
+        Dictionary<string, Parameter> weights = model.Parameters.ToDictionary(p => p.Name);
+        Variable x = tape.Constant(device.From(NanoSort.Recorded("x"), [33, 48]));
+        Variable ln1 = Check("ln1", Ops.LayerNorm(x, Read("h.0.ln_1.weight"), Read("h.0.ln_1.bias")));
+        Variable qkv = Check("qkv", model.Map("h.0.attn.c_attn").Forward(ln1, []));
+        Variable y = Check("y", Ops.Attention(qkv, batch.Starts, 3));
+        Variable residual = Check("attnResid", x + Check("yProj", model.Map("h.0.attn.c_proj").Forward(y, [])));
+        Variable ln2 = Check("ln2", Ops.LayerNorm(residual, Read("h.0.ln_2.weight"), Read("h.0.ln_2.bias")));
+        Variable gelu = Check("gelu", Ops.Gelu(Check("fc", model.Map("h.0.mlp.c_fc").Forward(ln2, []))));
+        Check("mlpResid", residual + Check("mlp", model.Map("h.0.mlp.c_proj").Forward(gelu, [])));
+        Check("ln_f", model.Hidden(tape, batch));
+        float[] logits = [.. inputs.SelectMany(i => model.Logits(i))];
+        Close(NanoSort.Recorded("lm_head"), logits, "lm_head");
+
+        Variable Read(string name) => tape.Read(weights[name]);
+
+        Variable Check(string name, Variable value)
         {
-            float[] got = model.Logits(inputs[i]);
-            for (int j = 0; j < got.Length; j++) Assert.Equal(logits[i * t * 3 + j], got[j], 5e-5);    // the record is float32 too; logits up to 15
+            Close(NanoSort.Recorded(name), value.Value.ToArray(), name);
+            return value;
+        }
+
+        // The record is float32 as well: two roundings, in values up to 15.
+        static void Close(float[] wanted, float[] got, string name)
+        {
+            double worst = wanted.Zip(got, (w, g) => Math.Abs(w - g)).Max();
+            Assert.True(wanted.Length == got.Length && worst < 5e-5, $"{name}: {worst:E1}");
         }
     }
 
