@@ -17,8 +17,9 @@ public sealed class TensorBoardWriter : IDisposable
     /// <summary>Prepares a file in a directory; it is made with the first scalar.</summary>
     public TensorBoardWriter(string directory)
     {
-        long seconds = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        path = Path.Combine(directory, $"events.out.tfevents.{seconds}.{Environment.MachineName}.{Environment.ProcessId}");
+        // Time, host, and a number that a run resumed within the same second does not share.
+        DateTimeOffset now = DateTimeOffset.UtcNow;
+        path = Path.Combine(directory, $"events.out.tfevents.{now.ToUnixTimeSeconds()}.{Environment.MachineName}.{now.Ticks}");
     }
 
     /// <summary>Adds one point of a curve.</summary>

@@ -1,0 +1,167 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>The tool as its users start it: a process, its output, its exit code.</summary>
+public sealed class CommandTests : IDisposable
+{
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+
+    public CommandTests()
+    {
+        using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(TinyModels.Golden, "case.json")));
+        int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetInt32()).ToArray())];
+        int[] prompts = [.. golden.RootElement.GetProperty("prompt").EnumerateArray().Select(v => v.GetInt32())];
+        File.WriteAllLines(Pairs, sequences.Zip(prompts, (ids, p) => JsonSerializer.Serialize(new { context = ids[..p], completion = ids[p..] })));
+    }
+
+    private string Pairs => Path.Combine(directory, "pairs.jsonl");
+
+    public void Dispose() => Directory.Delete(directory, recursive: true);
+
+    [Fact]
+    public void Forward_writes_the_logits()
+    {
+        string file = Path.Combine(directory, "logits.safetensors");
+        Succeeds("forward", "--model", TinyModels.Golden, "--ids", "28,26,47", "--out", file);
+        using Safetensors logits = Safetensors.Open(file);
+        SafetensorsEntry entry = Assert.Single(logits.Entries);
+        Assert.Equal(("logits", "F32"), (entry.Name, entry.Type));
+        Assert.Equal([3L, 97L], entry.Shape);
+        float[] got = new float[3 * 97];
+        logits.ReadFloats(entry, got);
+        using CpuDevice device = new();
+        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        Assert.Equal(model.Logits([28, 26, 47]), got);
+    }
+
+    [Fact]
+    public void Loss_prints_the_golden_figure_of_a_model_without_tokenizer()
+    {
+        JsonElement result = Succeeds("loss", "--model", TinyModels.Golden, "--pairs", Pairs, "--label-smoothing", "0.1", "--json");
+        using Safetensors expected = Safetensors.Open(Path.Combine(TinyModels.Golden, "expected.safetensors"));
+        float[] wanted = new float[1];
+        expected.ReadFloats(expected.Get("loss_smooth_0.1"), wanted);
+        Assert.Equal(wanted[0], result.GetProperty("loss").GetDouble(), 2e-6);
+        Assert.Equal(46, result.GetProperty("tokens").GetInt32());
+    }
+
+    [Fact]
+    public void Train_then_merge_export_and_inspect_agree()
+    {
+        string run = Path.Combine(directory, "run"), adapter = Path.Combine(run, "adapter.safetensors"), merged = Path.Combine(directory, "merged"), peft = Path.Combine(directory, "peft");
+        JsonElement trained = Succeeds("train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--out", run, "--bases", "30", "--epochs", "25", "--warmup", "2", "--json");
+        Assert.Equal("finished", trained.GetProperty("outcome").GetString());
+        Assert.True(trained.GetProperty("last_loss").GetDouble() < trained.GetProperty("first_loss").GetDouble() - 0.1);
+        double with = Loss("--model", TinyModels.Golden, "--adapter", adapter);
+        Assert.Equal(trained.GetProperty("best_loss").GetDouble(), with, 1e-5);
+        Succeeds("merge", "--model", TinyModels.Golden, "--adapter", adapter, "--out", merged);
+        Succeeds("export", "--format", "peft-lora", "--model", TinyModels.Golden, "--adapter", adapter, "--out", peft);
+        Assert.Equal(with, Loss("--model", merged), 1e-5);
+        Assert.Equal(with, Loss("--model", TinyModels.Golden, "--adapter", peft), 1e-5);
+        Assert.Equal("nola adapter", Succeeds("inspect", adapter, "--json").GetProperty("kind").GetString());
+        Assert.Equal("PEFT adapter", Succeeds("inspect", peft, "--json").GetProperty("kind").GetString());
+        Assert.Equal(62448, Succeeds("inspect", merged, "--json").GetProperty("parameters").GetInt32());
+        Assert.Contains("another one", Fails("loss", "--model", merged, "--adapter", adapter, "--pairs", Pairs));
+        Assert.Contains("already", Fails("merge", "--model", TinyModels.Golden, "--adapter", adapter, "--out", merged));
+    }
+
+    [Fact]
+    public void Generate_prints_ids_for_a_model_without_tokenizer()
+    {
+        JsonElement result = Succeeds("generate", "--model", TinyModels.Golden, "--ids", "28,26,47", "--max-new", "5", "--stop", "", "--json");
+        Assert.Equal([52, 52, 52, 52, 52], result.GetProperty("ids").EnumerateArray().Select(v => v.GetInt32()));
+    }
+
+    [Fact]
+    public void A_killed_run_resumes_to_the_same_bits()
+    {
+        string[] settings = ["--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--epochs", "60", "--batch-tokens", "300", "--checkpoint-every", "3", "--threads", "1", "--json"];
+        string whole = Path.Combine(directory, "whole"), killed = Path.Combine(directory, "killed");
+        Succeeds(["train", "--out", whole, .. settings]);
+        using (Process process = Start(["train", "--out", killed, .. settings]))
+        {
+            // Wait for the first checkpoint, then kill it wherever it is.
+            Stopwatch clock = Stopwatch.StartNew();
+            while (!File.Exists(Path.Combine(killed, "last.safetensors")) && clock.Elapsed < TimeSpan.FromSeconds(60)) Thread.Sleep(5);
+            Thread.Sleep(Random.Shared.Next(100));
+            process.Kill();
+            process.WaitForExit();
+        }
+        Succeeds("train", "--resume", "--out", killed, "--threads", "1", "--json");
+        Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "adapter.safetensors")), File.ReadAllBytes(Path.Combine(killed, "adapter.safetensors")));
+    }
+
+    [Theory]
+    [InlineData(2, "did you mean '--epochs'?", "train", "--epoch", "3")]
+    [InlineData(2, "did you mean 'train'?", "trian")]
+    [InlineData(2, "'--pairs' is required", "loss")]
+    [InlineData(1, "rank is 0", "train", "--rank", "0", "--model", "GOLDEN", "--data", "PAIRS")]
+    [InlineData(1, "neither a directory nor in the Hugging Face cache", "generate", "--model", "nowhere", "--prompt", "x")]
+    [InlineData(1, "there is no such file", "loss", "--model", "GOLDEN", "--pairs", "nowhere.jsonl")]
+    [InlineData(1, "not GPT-2's 50257", "generate", "--model", "GOLDEN", "--prompt", "x")]
+    [InlineData(1, "outside the model's vocabulary of 97", "forward", "--model", "GOLDEN", "--ids", "97", "--out", "x")]
+    [InlineData(1, "'a' is not a token id", "forward", "--model", "GOLDEN", "--ids", "1,a", "--out", "x")]
+    [InlineData(1, "at most 24", "forward", "--model", "GOLDEN", "--ids", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "--out", "x")]
+    [InlineData(1, "threads", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--threads", "-1")]
+    [InlineData(1, "use --device cpu or auto", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--device", "cuda")]
+    public void Bad_input_gives_one_sentence_and_a_nonzero_exit_code(int exit, string complaint, params string[] arguments)
+    {
+        string[] real = [.. arguments.Select(a => a switch { "GOLDEN" => TinyModels.Golden, "PAIRS" => Pairs, _ => a })];
+        (int code, string output, string error) = Run(real);
+        Assert.Equal((exit, ""), (code, output));
+        Assert.Contains(complaint, error, StringComparison.OrdinalIgnoreCase);
+        Assert.Single(error.Trim().Split('\n'));
+        Assert.StartsWith("nola: ", error);
+        Assert.False(File.Exists("x"));
+    }
+
+    [Fact]
+    public void Help_lists_every_setting()
+    {
+        (int code, string output, _) = Run(["train", "--help"]);
+        Assert.Equal(0, code);
+        Assert.All(Train.TrainConfig.Keys, key => Assert.Contains("--" + key.Name, output));
+    }
+
+    private double Loss(params string[] arguments) => Succeeds(["loss", "--pairs", Pairs, "--json", .. arguments]).GetProperty("loss").GetDouble();
+
+    private string Ids(int count)
+    {
+        string path = Path.Combine(directory, "ids.jsonl");
+        File.WriteAllLines(path, TinyModels.Pairs(new Random(4), count, 1000).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
+        return path;
+    }
+
+    private static JsonElement Succeeds(params string[] arguments)
+    {
+        (int code, string output, string error) = Run(arguments);
+        Assert.True(code == 0, error);
+        return output.Trim().Length == 0 ? default : JsonDocument.Parse(output).RootElement;
+    }
+
+    private static string Fails(params string[] arguments)
+    {
+        (int code, _, string error) = Run(arguments);
+        Assert.NotEqual(0, code);
+        return error;
+    }
+
+    private static (int Code, string Output, string Error) Run(string[] arguments)
+    {
+        using Process process = Start(arguments);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, error.Result);
+    }
+
+    private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "nola.dll"), .. arguments])
+    {
+        RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+    })!;
+}

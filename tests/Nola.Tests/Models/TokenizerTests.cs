@@ -1,0 +1,76 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using FsCheck.Xunit;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+using Xunit;
+
+namespace Nola.Tests;
+
+public sealed class TokenizerTests
+{
+    private static readonly JsonElement golden =
+        JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "tokenizer", "ids.json"))).RootElement;
+
+    private readonly Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
+
+    [Fact]
+    public void Every_recorded_string_has_its_ids_and_comes_back()
+    {
+        int count = 0;
+        foreach (JsonElement row in golden.GetProperty("strings").EnumerateArray())
+        {
+            string text = row.GetProperty("text").GetString()!;
+            int[] ids = [.. row.GetProperty("ids").EnumerateArray().Select(v => v.GetInt32())];
+            Assert.Equal(ids, tokenizer.Encode(text));
+            Assert.Equal(text, tokenizer.Decode(ids));
+            count++;
+        }
+        Assert.True(count > 30);
+    }
+
+    [Theory]
+    [InlineData("e2e-train", "lora-train.txt.gz")]
+    [InlineData("e2e-valid", "lora-valid.txt.gz")]
+    public void The_encoded_E2E_stream_has_the_recorded_digest(string name, string file)
+    {
+        JsonElement wanted = golden.GetProperty("lora_pipeline").GetProperty(name);
+        TextPairs pairs = TextPairs.Read(Path.Combine(AppContext.BaseDirectory, "data", "e2e", file));
+        EncodedPair[] encoded = new PairEncoder(tokenizer, 512, 50257).Encode(pairs);
+        Assert.Equal(wanted.GetProperty("pairs").GetInt32(), encoded.Length);
+        Assert.Equal(wanted.GetProperty("longest_pair").GetInt32(), encoded.Max(p => p.Length));
+        Assert.Equal(wanted.GetProperty("context_tokens").GetInt32(), encoded.Sum(p => p.Context.Length));
+        Assert.Equal(wanted.GetProperty("sha256_context_int32le").GetString(), Digest(encoded.SelectMany(p => p.Context)));
+        Assert.Equal(wanted.GetProperty("sha256_completion_int32le").GetString(), Digest(encoded.SelectMany(p => p.Completion)));
+    }
+
+    [Property(MaxTest = 300)]
+    public void Any_text_comes_back(string? text)
+    {
+        if (text is null || HasLoneSurrogate(text)) return;
+        Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
+    }
+
+    [Fact]
+    public void Streaming_holds_back_what_is_not_a_character_yet()
+    {
+        const string Text = "Café 👍🏽 中文";
+        IncrementalDecoder decoder = new(tokenizer);
+        string[] pieces = [.. tokenizer.Encode(Text).Select(decoder.Add)];
+        Assert.Equal(Text, string.Concat(pieces));
+        Assert.DoesNotContain(pieces, piece => piece.Contains('\uFFFD'));
+        Assert.Contains("", pieces);
+    }
+
+    [Fact]
+    public void An_id_outside_the_vocabulary_gives_a_sentence() =>
+        Assert.Contains("50257", Assert.Throws<NolaException>(() => tokenizer.Decode([50257])).Message);
+
+    private static string Digest(IEnumerable<int> ids) =>
+        Convert.ToHexStringLower(SHA256.HashData(MemoryMarshal.AsBytes<int>(ids.ToArray())));
+
+    private static bool HasLoneSurrogate(string text) => text.EnumerateRunes().Any(r => r == Rune.ReplacementChar);
+}

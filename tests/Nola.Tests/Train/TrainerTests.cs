@@ -1,0 +1,275 @@
+using System.Text.Json;
+using FsCheck.Xunit;
+using Nola.Autograd;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+using Xunit;
+
+namespace Nola.Tests;
+
+public sealed class TrainerTests : IDisposable
+{
+    private static readonly TrainOptions options = new()
+    {
+        Epochs = 3, BatchTokens = 60, LearningRate = 0.02f, WarmupSteps = 3, EvalEvery = 5, EvalPairs = 0, CheckpointEvery = 4, LabelSmoothing = 0.1f, WeightDecay = 0.01f,
+    };
+
+    private readonly CpuDevice device = new(2);
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+    private readonly EncodedPair[] pairs = TinyModels.Pairs(new Random(1), 60, 61);
+
+    public void Dispose()
+    {
+        device.Dispose();
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("nola")]
+    [InlineData("lora")]
+    [InlineData("full")]
+    public void Training_lowers_the_loss_and_keeps_what_it_learned(string method)
+    {
+        using Gpt2 model = TinyModels.Create(device, method == "full");
+        using Adapter? adapter = Attach(model, method);
+        using RunDirectory run = new(directory);
+        TrainResult result = new Trainer(model, adapter, options with { Epochs = 12, LearningRate = method == "nola" ? 0.3f : 0.02f }, run).Run(pairs, pairs);
+        Assert.Equal(TrainOutcome.Finished, result.Outcome);
+        Assert.True(result.LastLoss < result.FirstLoss - 0.1, $"{result.FirstLoss} → {result.LastLoss}");
+        run.DrawLossCurve();
+        Assert.Contains("<polyline", File.ReadAllText(Path.Combine(directory, "loss.svg")));
+        Assert.Single(Directory.GetFiles(directory, "events.out.tfevents.*"));
+        int steps = File.ReadLines(Path.Combine(directory, "log.jsonl")).Count(line => JsonDocument.Parse(line).RootElement.GetProperty("event").GetString() == "step");
+        Assert.Equal(result.Steps, steps);
+
+        using Gpt2 again = method == "full" ? Gpt2.Load(run.BestModel, device) : TinyModels.Create(device);
+        using Adapter? loaded = method == "full" ? null : AdapterFile.Load(run.BestAdapter, again);
+        Assert.Equal(result.BestLoss, Evaluation.Loss(again, pairs).Loss, 1e-5);
+    }
+
+    [Property(MaxTest = 6)]
+    public void Resumed_equals_uninterrupted_bit_for_bit(int seed)
+    {
+        Random r = new(seed);
+        string method = r.Next(3) switch { 0 => "nola", 1 => "lora", _ => "full" };
+        TrainOptions settings = options with { Accumulation = 1 + r.Next(3), Seed = (ulong)seed };
+        float[] whole = Train(Path.Combine(directory, $"a{seed}"), stopAfter: 0);
+        float[] parts = Train(Path.Combine(directory, $"b{seed}"), stopAfter: 1 + r.Next(8));
+        Assert.Equal(whole, parts);
+        Assert.Equal(Losses($"a{seed}"), Losses($"b{seed}"));
+
+        float[] Train(string path, int stopAfter)
+        {
+            if (stopAfter > 0)
+            {
+                using CancellationTokenSource stop = new();
+                using Gpt2 first = TinyModels.Create(device, method == "full");
+                using Adapter? one = Attach(first, method);
+                using RunDirectory start = new(path);
+                TrainResult result = new Trainer(first, one, settings, start, new StopAfter(stopAfter, stop)).Run(pairs, pairs, false, stop.Token);
+                Assert.Equal((TrainOutcome.Interrupted, stopAfter), (result.Outcome, result.Steps));
+            }
+            using Gpt2 model = TinyModels.Create(device, method == "full");
+            using Adapter? adapter = Attach(model, method);
+            using RunDirectory run = new(path, resume: stopAfter > 0);
+            new Trainer(model, adapter, settings, run).Run(pairs, pairs, stopAfter > 0);
+            return [.. (adapter?.Parameters ?? [.. model.Parameters]).SelectMany(p => p.Value.ToArray())];
+        }
+
+        string[] Losses(string name) => [.. File.ReadLines(Path.Combine(directory, name, "log.jsonl")).Select(line =>
+        {
+            JsonElement root = JsonDocument.Parse(line).RootElement;
+            return $"{root.GetProperty("event")} {root.GetProperty("step")} {root.GetProperty("loss")}";
+        })];
+    }
+
+    [Fact]
+    public void One_thread_trains_the_same_bits_as_three()
+    {
+        float[][] trained = [.. ((int[])[1, 3]).Select(threads =>
+        {
+            using CpuDevice own = new(threads);
+            using Gpt2 model = TinyModels.Create(own);
+            using Adapter adapter = Attach(model, "nola")!;
+            new Trainer(model, adapter, options).Run(pairs, []);
+            return adapter.Parameters.SelectMany(p => p.Value.ToArray()).ToArray();
+        })];
+        Assert.Equal(trained[0], trained[1]);
+    }
+
+    [Property(MaxTest = 8)]
+    public void Any_split_into_accumulated_batches_gives_the_same_gradient(int seed)
+    {
+        Random r = new(seed);
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "nola")!;
+        TinyModels.Randomize(adapter, r);
+        EncodedPair[] few = TinyModels.Pairs(r, 12, 61);
+        int total = TokenStreams.FromPairs(few).Targets.Length;
+        float[] whole = Gradient([few]), split = Gradient([.. few.Chunk(1 + r.Next(5))]);
+        double scale = whole.Max(Math.Abs);
+        for (int i = 0; i < whole.Length; i++) Assert.Equal(whole[i], split[i], 1e-5 * scale);      // another order of summation
+
+        float[] Gradient(EncodedPair[][] batches)
+        {
+            adapter.BeginStep();
+            foreach (EncodedPair[] batch in batches)
+            {
+                using StreamTensors tensors = new(device, TokenStreams.FromPairs(batch));
+                using Tape tape = new(device);
+                tape.Backward(model.Loss(tape, tensors, 0, 1f / total));
+            }
+            adapter.EndStep();
+            float[] gradient = [.. adapter.Parameters.SelectMany(p => p.Gradient.ToArray())];
+            foreach (Parameter p in adapter.Parameters) p.ClearGradient();
+            return gradient;
+        }
+    }
+
+    [Fact]
+    public void A_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "nola")!;
+        using RunDirectory run = new(directory);
+        Poison poison = new(adapter, at: 6);
+        NolaException error = Assert.Throws<NolaException>(() => new Trainer(model, adapter, options, run, poison).Run(pairs, pairs));
+        Assert.Contains("not a finite number at step 7", error.Message);
+        Assert.Contains("--lr (now 0.02)", error.Message);
+        Assert.Contains("is unchanged", error.Message);
+        using Safetensors state = Safetensors.Open(run.LastState);
+        Assert.Equal("5", state.Metadata["step"]);
+        Assert.All(state.Entries, entry => Assert.All(Values(state, entry), v => Assert.True(float.IsFinite(v))));
+    }
+
+    [Fact]
+    public void It_stops_early_when_the_loss_no_longer_falls()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "lora")!;
+        TrainResult result = new Trainer(model, adapter, options with { Epochs = 1000, EvalEvery = 3, Patience = 2, LearningRate = 5 }).Run(pairs, TinyModels.Pairs(new Random(99), 20, 61));
+        Assert.Equal(TrainOutcome.StoppedEarly, result.Outcome);
+        Assert.Equal(result.BestStep + 6, result.Steps);
+    }
+
+    [Fact]
+    public void A_run_directory_is_not_overwritten_and_another_run_is_not_resumed()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "nola")!;
+        Assert.Contains("no last.safetensors", Assert.Throws<NolaException>(() => new RunDirectory(directory, resume: true)).Message);
+        using (RunDirectory run = new(directory)) new Trainer(model, adapter, options with { MaxSteps = 3 }, run).Run(pairs, []);
+        Assert.Contains("--resume", Assert.Throws<NolaException>(() => new RunDirectory(directory)).Message);
+        using RunDirectory again = new(directory, resume: true);
+        Assert.Contains("other settings", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options with { LearningRate = 1 }, again).Run(pairs, [], resume: true)).Message);
+        File.WriteAllText(Path.Combine(directory, "file"), "");
+        Assert.Contains("cannot be written", Assert.Throws<NolaException>(() => new RunDirectory(Path.Combine(directory, "file", "below"))).Message);
+    }
+
+    [Fact]
+    public void Nothing_to_train_is_said()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        Assert.Contains("frozen", Assert.Throws<NolaException>(() => new Trainer(model)).Message);
+        using Adapter adapter = Attach(model, "lora")!;
+        Assert.Contains("empty", Assert.Throws<NolaException>(() => new Trainer(model, adapter).Run([], [])).Message);
+        Assert.Contains("has an adapter already", Assert.Throws<NolaException>(() => Attach(model, "nola")).Message);
+    }
+
+    [Fact]
+    public void A_steady_loop_allocates_no_device_memory()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "nola")!;
+        Allocations seen = new(device);
+        new Trainer(model, adapter, options with { Epochs = 20, EvalEvery = 10000 }, null, seen).Run(pairs, []);
+        Assert.Equal(seen.Counts[^60], seen.Counts[^1]);
+    }
+
+    [Theory]
+    [InlineData(Schedule.Constant, 1, 1, 1)]
+    [InlineData(Schedule.Linear, 1, 0.5, 0.01)]
+    [InlineData(Schedule.Cosine, 1, 0.55, 0.1)]
+    public void Schedules_rise_and_fall(Schedule schedule, double top, double middle, double end)
+    {
+        TrainOptions o = new() { LearningRate = 1, WarmupSteps = 10, Schedule = schedule };
+        Assert.Equal(0.1, LearningRate.At(0, 110, o), 1e-6);
+        Assert.Equal(top, LearningRate.At(10, 110, o), 1e-6);
+        Assert.Equal(middle, LearningRate.At(60, 110, o), 1e-6);
+        Assert.Equal(end, LearningRate.At(109, 110, o), 1e-3);
+    }
+
+    [Theory]
+    [InlineData("epochs", "0", "epochs is 0; expected above 0")]
+    [InlineData("lr", "fast", "lr is 'fast'; expected a positive number")]
+    [InlineData("lr", "-1", "lr is -1; expected above 0")]
+    [InlineData("method", "qlora", "method is 'qlora'; expected nola, lora or full")]
+    [InlineData("entries", "3", "entries is '3'; expected uniform, normal or sign")]
+    [InlineData("sharing", "none", "sharing is 'none'")]
+    [InlineData("batch-tokens", "0", "batch-tokens is 0; expected above 0 when batch-size is 0")]
+    [InlineData("label-smoothing", "1", "label-smoothing is 1; expected 0 up to")]
+    [InlineData("rnak", "3", "the key 'rnak' is not known; did you mean 'rank'?")]
+    public void A_setting_that_cannot_be_names_its_key_and_range(string key, string value, string complaint)
+    {
+        string path = Path.Combine(directory, "config.json");
+        File.WriteAllText(path, JsonSerializer.Serialize(new Dictionary<string, string> { [key] = value }));
+        Settings settings = new(TrainConfig.Keys);
+        NolaException error = Assert.Throws<NolaException>(() => { settings.ReadJson(path); TrainConfig.From(settings); });
+        Assert.Contains(complaint, error.Message);
+    }
+
+    [Fact]
+    public void A_configuration_written_makes_the_same_run()
+    {
+        Settings settings = new(TrainConfig.Keys);
+        foreach ((string key, string value) in (ReadOnlySpan<(string, string)>)[("method", "lora"), ("rank", "3"), ("alpha", "7.5"), ("targets", "q,mlp.*"), ("lr", "0.007"), ("schedule", "cosine"), ("seed", "18446744073709551615"), ("out", "x")])
+            settings.Set(key, value, "test");
+        TrainConfig first = TrainConfig.From(settings);
+        string path = Path.Combine(directory, "config.json");
+        File.WriteAllText(path, first.ToJson());
+        Settings again = new(TrainConfig.Keys);
+        again.ReadJson(path);
+        again.Set("out", "x", "test");
+        TrainConfig second = TrainConfig.From(again);
+        Assert.Equal(first.ToJson(), second.ToJson());
+        Assert.Equal(first.Options, second.Options);
+    }
+
+    private static Adapter? Attach(Gpt2 model, string method) => method switch
+    {
+        "nola" => NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Bases = 60, Alpha = 16 }),
+        "lora" => LoraAdapter.Attach(model, new LoraOptions { Rank = 4 }),
+        _ => null,
+    };
+
+    private static float[] Values(Safetensors file, SafetensorsEntry entry)
+    {
+        float[] values = new float[entry.Length];
+        file.ReadFloats(entry, values);
+        return values;
+    }
+
+    private sealed class StopAfter(int step, CancellationTokenSource stop) : ITrainObserver
+    {
+        public void OnStep(StepReport report)
+        {
+            if (report.Step == step) stop.Cancel();
+        }
+    }
+
+    private sealed class Poison(Adapter adapter, int at) : ITrainObserver
+    {
+        public void OnStep(StepReport report)
+        {
+            if (report.Step == at) adapter.Parameters[0].Value.Device.Fill(adapter.Parameters[0].Value, float.NaN);
+        }
+    }
+
+    private sealed class Allocations(CpuDevice device) : ITrainObserver
+    {
+        public List<int> Counts { get; } = [];
+
+        public void OnStep(StepReport report) => Counts.Add(device.Pool.FreshAllocations);
+    }
+}
