@@ -25,8 +25,12 @@ internal static class GenerateCommand
         {
             GenerateOptions options = new()
             {
-                MaxNewTokens = r.GetValue(maxNew), Temperature = r.GetValue(temperature), TopK = r.GetValue(topK), TopP = r.GetValue(topP),
-                Seed = r.GetValue(seed), StopTokens = CommonOptions.Ids(r.GetValue(stop)!, "--stop"),
+                MaxNewTokens = r.GetValue(maxNew),
+                Temperature = r.GetValue(temperature),
+                TopK = r.GetValue(topK),
+                TopP = r.GetValue(topP),
+                Seed = r.GetValue(seed),
+                StopTokens = CommonOptions.Ids(r.GetValue(stop)!, "--stop"),
             };
             options.Validate();
             return common.WithModel(r, (model, _) => Run(model, Prompt(r.GetValue(prompt), r.GetValue(ids)), r.GetValue(ids), r.GetValue(raw), options, r.GetValue(common.Json), cancel));

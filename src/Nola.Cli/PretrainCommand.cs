@@ -44,9 +44,20 @@ internal static class PretrainCommand
             using Gpt2 model = Gpt2.Create(config, device, r.GetValue(seed));
             TrainOptions options = new()
             {
-                Epochs = r.GetValue(epochs), BatchTokens = r.GetValue(tokens), LearningRate = r.GetValue(rate), Schedule = Schedule.Cosine,
-                WarmupSteps = r.GetValue(warmup), WeightDecay = 0.1f, Beta2 = 0.95f, Epsilon = 1e-8f, ClipNorm = 1, Seed = r.GetValue(seed),
-                EvalEvery = r.GetValue(every), EvalPairs = 64, CheckpointEvery = r.GetValue(every), MaxSteps = r.GetValue(maxSteps),
+                Epochs = r.GetValue(epochs),
+                BatchTokens = r.GetValue(tokens),
+                LearningRate = r.GetValue(rate),
+                Schedule = Schedule.Cosine,
+                WarmupSteps = r.GetValue(warmup),
+                WeightDecay = 0.1f,
+                Beta2 = 0.95f,
+                Epsilon = 1e-8f,
+                ClipNorm = 1,
+                Seed = r.GetValue(seed),
+                EvalEvery = r.GetValue(every),
+                EvalPairs = 64,
+                CheckpointEvery = r.GetValue(every),
+                MaxSteps = r.GetValue(maxSteps),
             };
             Terminal.Say($"{device.Description}: {config.ParameterCount:N0} parameters, {training.Count:N0} sequences, {training.Sum(p => (long)p.Length - 1):N0} tokens an epoch");
             using RunDirectory run = new(r.GetValue(output)!, r.GetValue(resume));

@@ -85,9 +85,18 @@ internal static class TrainCommand
         {
             Terminal.Json(new
             {
-                outcome = result.Outcome.ToString().ToLowerInvariant(), steps = result.Steps, tokens = result.Tokens, seconds = Math.Round(result.Elapsed.TotalSeconds, 1),
-                first_loss = Number(result.FirstLoss), last_loss = Number(result.LastLoss), best_loss = Number(result.BestLoss), best_step = result.BestStep,
-                trained_parameters = trained, saved, saved_bytes = bytes, run = run.Path,
+                outcome = result.Outcome.ToString().ToLowerInvariant(),
+                steps = result.Steps,
+                tokens = result.Tokens,
+                seconds = Math.Round(result.Elapsed.TotalSeconds, 1),
+                first_loss = Number(result.FirstLoss),
+                last_loss = Number(result.LastLoss),
+                best_loss = Number(result.BestLoss),
+                best_step = result.BestStep,
+                trained_parameters = trained,
+                saved,
+                saved_bytes = bytes,
+                run = run.Path,
             });
             return;
         }

@@ -66,7 +66,8 @@ public sealed partial class Gpt2
                 Tensor rows = Device.Empty(shape);
                 Device.Unpack(table, rows, transposed: true);
                 return Take(rows);
-            });
+            }
+            );
         }
 
         static float[] Take(Tensor tensor)

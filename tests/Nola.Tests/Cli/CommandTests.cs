@@ -162,6 +162,8 @@ public sealed class CommandTests : IDisposable
 
     private static Process Start(string[] arguments) => Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "nola.dll"), .. arguments])
     {
-        RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+        RedirectStandardOutput = true,
+        RedirectStandardError = true,
+        UseShellExecute = false,
     })!;
 }

@@ -178,7 +178,12 @@ public sealed class AdapterTests : IDisposable
 
     private static NolaOptions Options(Random r) => new()
     {
-        Rank = 1 + r.Next(6), BasesA = 1 + r.Next(40), BasesB = 1 + r.Next(40), Seed = (ulong)r.NextInt64(), Entries = (BasisEntries)r.Next(3), PerLayer = r.Next(2) == 0,
+        Rank = 1 + r.Next(6),
+        BasesA = 1 + r.Next(40),
+        BasesB = 1 + r.Next(40),
+        Seed = (ulong)r.NextInt64(),
+        Entries = (BasisEntries)r.Next(3),
+        PerLayer = r.Next(2) == 0,
         Targets = r.Next(3) switch { 0 => ["q", "v"], 1 => ["*"], _ => ["c_attn", "h.1.mlp.c_fc"] },
     };
 

@@ -12,7 +12,15 @@ public sealed class TrainerTests : IDisposable
 {
     private static readonly TrainOptions options = new()
     {
-        Epochs = 3, BatchTokens = 60, LearningRate = 0.02f, WarmupSteps = 3, EvalEvery = 5, EvalPairs = 0, CheckpointEvery = 4, LabelSmoothing = 0.1f, WeightDecay = 0.01f,
+        Epochs = 3,
+        BatchTokens = 60,
+        LearningRate = 0.02f,
+        WarmupSteps = 3,
+        EvalEvery = 5,
+        EvalPairs = 0,
+        CheckpointEvery = 4,
+        LabelSmoothing = 0.1f,
+        WeightDecay = 0.01f,
     };
 
     private readonly CpuDevice device = new(2);
