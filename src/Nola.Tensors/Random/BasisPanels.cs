@@ -1,109 +1,181 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Nola.Tensors;
 
-/// <summary>Generates parts of a random basis straight into packed panels (see <see cref="Gemm"/>), sixteen lanes at a time.</summary>
+/// <summary>
+/// Generates parts of a random basis straight into packed panels (see <see cref="Gemm"/>), sixteen counters at a time and
+/// at the widest vectors that the machine has. The bits do not depend on the width.
+/// </summary>
 internal static unsafe class BasisPanels
 {
     /// <summary>
     /// Entries e0 … e0 + eCount − 1 of matrices i0 … i0 + iCount − 1 as the right operand of a product over matrices:
-    /// entry e0 + c of matrix i0 + p at panel c / width, row p, column c mod width. e0 is a multiple of the group size;
-    /// entries beyond the matrix are whatever the generator gives and meet no column of the result.
+    /// entry e0 + c of matrix i0 + p at panel c / width, row p, column c mod width. e0 is a multiple of the group size, and
+    /// panels has room for whole groups; what is written beyond eCount meets no column of the result. Width is 8, 16 or 32.
     /// </summary>
     public static void Entries(in RandomBasis basis, int i0, int iCount, int e0, int eCount, float* panels, int width)
     {
-        int group = basis.GroupSize;
-        float* buffer = stackalloc float[2048];
-        for (int p = 0; p < iCount; p++)
-        {
-            for (int c0 = 0; c0 < eCount; c0 += group)
-            {
-                Group(basis, (uint)(16 * ((e0 + c0) / group)), 1, (uint)(i0 + p), 0, buffer, 16);
-                int end = Math.Min(group, (eCount - c0 + width - 1) / width * width);
-                for (int c = 0; c < end; c += width)
-                    new ReadOnlySpan<float>(buffer + c, width).CopyTo(new Span<float>(panels + ((long)(c0 + c) / width * iCount + p) * width, width));
-            }
-        }
+        if (Vector512.IsHardwareAccelerated && width >= Words512.Lanes)
+            Entries<Words512, Vector512<uint>>(basis, i0, iCount, e0, eCount, panels, width);
+        else if (Vector256.IsHardwareAccelerated)
+            Entries<Words256, Vector256<uint>>(basis, i0, iCount, e0, eCount, panels, width);
+        else
+            Entries<Words128, Vector128<uint>>(basis, i0, iCount, e0, eCount, panels, width);
     }
 
     /// <summary>
     /// The transpose, for a product over entries: entry e0 + p of matrix i0 + c at panel c / width, row p, column
-    /// c mod width. Lanes run over matrices. e0 is a multiple of the group size, eCount at most to the end of the matrix,
-    /// and panels has room for whole groups.
+    /// c mod width. Lanes run over matrices, in whole sixteens. e0 is a multiple of the group size, eCount at most to the
+    /// end of the matrix. A panel has panelRows ≥ eCount rows, of which those from eCount on stay as they are.
     /// </summary>
     public static void Bases(in RandomBasis basis, int i0, int iCount, int e0, int eCount, float* panels, int width, int panelRows)
     {
-        int group = basis.GroupSize, runs = group / 16;
-        float* buffer = stackalloc float[2048];
+        if (Vector512.IsHardwareAccelerated && width >= Words512.Lanes)
+            Bases<Words512, Vector512<uint>>(basis, i0, iCount, e0, eCount, panels, width, panelRows);
+        else if (Vector256.IsHardwareAccelerated)
+            Bases<Words256, Vector256<uint>>(basis, i0, iCount, e0, eCount, panels, width, panelRows);
+        else
+            Bases<Words128, Vector128<uint>>(basis, i0, iCount, e0, eCount, panels, width, panelRows);
+    }
+
+    /// <summary>All entries of one matrix, row-major.</summary>
+    public static void Fill(in RandomBasis basis, uint index, float* entries)
+    {
+        // A panel of one row is the row itself, whatever its width. The last group, cut short, goes through a buffer.
+        int whole = basis.Size / basis.GroupSize * basis.GroupSize, rest = basis.Size - whole;
+        Entries(basis, (int)index, 1, 0, whole, entries, 16);
+        float* last = stackalloc float[basis.GroupSize];
+        Entries(basis, (int)index, 1, whole, rest, last, 16);
+        new ReadOnlySpan<float>(last, rest).CopyTo(new Span<float>(entries + whole, rest));
+    }
+
+    internal static void Entries<S, V>(in RandomBasis basis, int i0, int iCount, int e0, int eCount, float* panels, int width)
+        where S : struct, IWords<V>
+        where V : struct
+    {
+        int group = basis.GroupSize;
+        long panel = (long)iCount * width;
+        Runs layout = width == 32 ? new(1, panel, 8) : new(0, 16 / width * panel, width == 8 ? panel : 8);
+        for (int c = 0; c < eCount; c += group)
+        {
+            float* to = panels + c / width * panel;
+            uint counter = (uint)(16 * ((e0 + c) / group));
+            // Pairs of runs fill whole panels of every width.
+            int runs = (Math.Min(group, eCount - c) + 31) / 32 * 2;
+            for (int p = 0; p < iCount; p++, to += width)
+                Sixteen<S, V>(basis, counter, 1, (uint)(i0 + p), 0, to, layout, runs);
+        }
+    }
+
+    internal static void Bases<S, V>(in RandomBasis basis, int i0, int iCount, int e0, int eCount, float* panels, int width, int panelRows)
+        where S : struct, IWords<V>
+        where V : struct
+    {
+        int group = basis.GroupSize;
+        long panel = (long)panelRows * width;
+        Runs layout = new(0, 16 * width, width == 8 ? panel : 8);
         for (int c = 0; c < iCount; c += 16)
         {
-            for (int g = 0; g < eCount; g += group)
+            for (int e = 0; e < eCount; e += group)
             {
-                for (int lane = 0; lane < 16 && g + lane < eCount; lane++)
+                int count = Math.Min(group, eCount - e);
+                for (int lane = 0; lane < Math.Min(16, count); lane++)
                 {
-                    Group(basis, (uint)(16 * ((e0 + g) / group) + lane), 0, (uint)(i0 + c), 1, buffer, 16);
-                    for (int h = 0; h < runs && g + h * 16 + lane < eCount; h++)
-                        Scatter(buffer + h * 16, panels, g + h * 16 + lane, c, width, panelRows);
+                    // The counter of this lane gives its own row and every sixteenth after it.
+                    float* to = panels + c / width * panel + (long)(e + lane) * width + c % width;
+                    uint counter = (uint)(16 * ((e0 + e) / group) + lane);
+                    Sixteen<S, V>(basis, counter, 0, (uint)(i0 + c), 1, to, layout, (count - lane + 15) / 16);
                 }
             }
         }
     }
 
     /// <summary>
-    /// The entries of sixteen counters: run h of sixteen lanes at destination[stride · h]. With steps (1, 0) the lanes are
-    /// neighbouring counters of one matrix and the runs together are a group in order; with (0, 1) they are sixteen matrices.
+    /// The first runs of sixteen lanes that sixteen counters give, run h lane t placed by the layout. With steps (1, 0) the
+    /// lanes are neighbouring counters of one matrix and the runs together a group in order; with (0, 1) sixteen matrices.
     /// </summary>
-    public static void Group(in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* destination, int stride)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Sixteen<S, V>(in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in Runs layout, int runs)
+        where S : struct, IWords<V>
+        where V : struct
     {
-        uint* words = stackalloc uint[64];
-        Philox.Lanes(counter, counterStep, index, indexStep, basis.Stream, basis.Layer, basis.Seed, words);
-        if (basis.Entries == BasisEntries.Sign) Signs(words, destination, stride);
-        else if (basis.Entries == BasisEntries.Normal) Normals(words, destination, stride);
-        else Uniforms(words, destination, stride);
-    }
-
-    private static void Uniforms(uint* words, float* destination, int stride)
-    {
-        Vector512<float> unit = Vector512.Create(1 / 32768f);
-        for (int w = 0; w < 4; w++)
+        for (int t = 0; t < 16; t += S.Lanes)
         {
-            Vector512<int> x = Vector512.Load((int*)words + 16 * w);
-            (Vector512.ConvertToSingle((x << 16) >> 16) * unit).Store(destination + 2 * w * stride);
-            (Vector512.ConvertToSingle(x >> 16) * unit).Store(destination + (2 * w + 1) * stride);
-        }
-    }
-
-    private static void Normals(uint* words, float* destination, int stride)
-    {
-        ReadOnlySpan<float> table = NormalTable.Values;
-        for (int w = 0; w < 4; w++)
-        {
-            for (int t = 0; t < 16; t++)
+            V x0 = Lanes<S, V>(counter, counterStep, (uint)t), x1 = Lanes<S, V>(index, indexStep, (uint)t);
+            V x2 = S.Broadcast(basis.Stream), x3 = S.Broadcast(basis.Layer);
+            Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, basis.Seed);
+            float* lane = to + (t >> 3) * layout.HalfStep + (t & 7);
+            if (basis.Entries == BasisEntries.Sign)
             {
-                uint x = words[16 * w + t];
-                destination[2 * w * stride + t] = table[(int)(x & 0xFFFF)];
-                destination[(2 * w + 1) * stride + t] = table[(int)(x >> 16)];
+                Signs<S, V>(x0, lane, layout, 0, runs);
+                Signs<S, V>(x1, lane, layout, 32, runs);
+                Signs<S, V>(x2, lane, layout, 64, runs);
+                Signs<S, V>(x3, lane, layout, 96, runs);
+            }
+            else if (basis.Entries == BasisEntries.Normal)
+            {
+                Normals<S, V>(x0, lane, layout, 0, runs);
+                Normals<S, V>(x1, lane, layout, 2, runs);
+                Normals<S, V>(x2, lane, layout, 4, runs);
+                Normals<S, V>(x3, lane, layout, 6, runs);
+            }
+            else
+            {
+                Uniforms<S, V>(x0, lane, layout, 0, runs);
+                Uniforms<S, V>(x1, lane, layout, 2, runs);
+                Uniforms<S, V>(x2, lane, layout, 4, runs);
+                Uniforms<S, V>(x3, lane, layout, 6, runs);
             }
         }
     }
 
-    private static void Signs(uint* words, float* destination, int stride)
+    // Counter words of lanes first, first + 1, …: all start, or (step 1) start plus the number of the lane.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V Lanes<S, V>(uint start, uint step, uint first)
+        where S : struct, IWords<V>
+        where V : struct =>
+        step == 0 ? S.Broadcast(start) : S.Add(S.Broadcast(start + first), S.Indices);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Uniforms<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+        where S : struct, IWords<V>
+        where V : struct
     {
-        Vector512<uint> top = Vector512.Create(0x80000000u), one = Vector512.Create(1f).AsUInt32();
-        for (int w = 0; w < 4; w++)
-        {
-            Vector512<uint> x = Vector512.Load(words + 16 * w);
-            for (int b = 0; b < 32; b++, x <<= 1) ((x & top) | one).AsSingle().Store(destination + (32 * w + b) * stride);
-        }
+        if (run < runs) S.StoreLowUniform(words, lane + layout.At(run));
+        if (run + 1 < runs) S.StoreHighUniform(words, lane + layout.At(run + 1));
     }
 
-    private static void Scatter(float* lanes, float* panels, int row, int column, int width, int panelRows)
+    private static void Normals<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+        where S : struct, IWords<V>
+        where V : struct
     {
-        for (int t = 0; t < 16; t += Math.Min(16, width))
-        {
-            int c = column + t;
-            float* to = panels + ((long)(c / width) * panelRows + row) * width + c % width;
-            new ReadOnlySpan<float>(lanes + t, Math.Min(16, width)).CopyTo(new Span<float>(to, Math.Min(16, width)));
-        }
+        ReadOnlySpan<float> table = NormalTable.Values;
+        uint* x = stackalloc uint[16];
+        S.Store(words, x);
+        float* low = lane + layout.At(run), high = lane + layout.At(run + 1);
+        for (int t = 0; t < S.Lanes && run < runs; t++) low[t] = table[(int)(x[t] & 0xFFFF)];
+        for (int t = 0; t < S.Lanes && run + 1 < runs; t++) high[t] = table[(int)(x[t] >> 16)];
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Signs<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+        where S : struct, IWords<V>
+        where V : struct
+    {
+        for (int end = Math.Min(run + 32, runs); run < end; run++, words = S.DoubleEach(words))
+            S.StoreSign(words, lane + layout.At(run));
+    }
+
+    /// <summary>
+    /// Where runs of sixteen go: run h at (h / 2) · step + (h mod 2) · 16 where a panel holds two of them (pair = 1), else at
+    /// h · step; the second eight lanes of a run halfStep behind the first (8 unless panels are that narrow).
+    /// </summary>
+    private readonly struct Runs(int pair, long step, long halfStep)
+    {
+        public long HalfStep => halfStep;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public long At(int run) => (run >> pair) * step + (run & pair) * 16;
     }
 }

@@ -1,5 +1,3 @@
-using System.Runtime.Intrinsics;
-
 namespace Nola.Tensors;
 
 /// <summary>Distribution of the entries of a random basis.</summary>
@@ -61,12 +59,6 @@ public readonly record struct RandomBasis(ulong Seed, uint Stream, uint Layer, i
     public unsafe void Fill(uint index, Span<float> entries)
     {
         if (entries.Length != Size) throw new ShapeException($"Fill: {entries.Length} entries for a matrix ({Rows}, {Cols}); expected {Size}.");
-        float* group = stackalloc float[GroupSize];
-        for (int e = 0; e < Size; e += GroupSize)
-        {
-            BasisPanels.Group(this, (uint)(16 * (e / GroupSize)), 1, index, 0, group, 16);
-            int count = Math.Min(GroupSize, Size - e);
-            new ReadOnlySpan<float>(group, count).CopyTo(entries.Slice(e, count));
-        }
+        fixed (float* destination = entries) BasisPanels.Fill(this, index, destination);
     }
 }

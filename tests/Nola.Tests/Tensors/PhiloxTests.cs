@@ -1,6 +1,10 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using System.Security.Cryptography;
+using System.Text.RegularExpressions;
 using FsCheck.Xunit;
+using Nola.Models;
 using Nola.Tensors;
 using Xunit;
 
@@ -17,21 +21,19 @@ public sealed unsafe class PhiloxTests
         Assert.Equal((x0, x1, x2, x3), Philox.Block(c0, c1, c2, c3, k0, k1));
 
     [Property(MaxTest = 50)]
-    public void Every_vector_width_gives_the_same_words(uint c0, bool overCounters, uint c1, uint c2, uint c3, ulong key)
+    public void Every_vector_width_gives_the_same_words(uint[] c0, uint[] c1, uint c2, uint c3, ulong key)
     {
-        (uint step0, uint step1) = overCounters ? (1u, 0u) : (0u, 1u);
-        uint* scalar = stackalloc uint[64], wide = stackalloc uint[64];
-        Philox.LanesScalar(c0, step0, c1, step1, c2, c3, key, scalar);
-        if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
-        {
-            Philox.Lanes256(c0, step0, c1, step1, c2, c3, key, wide);
-            Assert.True(new Span<uint>(scalar, 64).SequenceEqual(new Span<uint>(wide, 64)));
-        }
-        if (System.Runtime.Intrinsics.X86.Avx512F.IsSupported)
-        {
-            Philox.Lanes512(c0, step0, c1, step1, c2, c3, key, wide);
-            Assert.True(new Span<uint>(scalar, 64).SequenceEqual(new Span<uint>(wide, 64)));
-        }
+        CheckWidth<Words128, Vector128<uint>>(c0, c1, c2, c3, key);
+        if (Vector256.IsHardwareAccelerated) CheckWidth<Words256, Vector256<uint>>(c0, c1, c2, c3, key);
+        if (Vector512.IsHardwareAccelerated) CheckWidth<Words512, Vector512<uint>>(c0, c1, c2, c3, key);
+    }
+
+    [Fact]
+    public void The_specification_s_words_are_ours()
+    {
+        uint[][] rows = [.. Specification().Where(line => Regex.IsMatch(line, "^(\\| [0-9a-f]{8} ){10}\\|$")).Select(line => Cells(line).Select(word => Convert.ToUInt32(word, 16)).ToArray())];
+        Assert.Equal(3, rows.Length);
+        foreach (uint[] x in rows) Assert.Equal((x[6], x[7], x[8], x[9]), Philox.Block(x[0], x[1], x[2], x[3], x[4], x[5]));
     }
 
     [Fact]
@@ -41,7 +43,7 @@ public sealed unsafe class PhiloxTests
         Assert.Equal(21, rows.Length);
         foreach (string row in rows)
         {
-            string[] cell = row.Split('|', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            string[] cell = Cells(row);
             RandomBasis basis = new(ulong.Parse(cell[1]), uint.Parse(cell[2]), uint.Parse(cell[3]), 512, 8192, 1, Enum.Parse<BasisEntries>(cell[0], true));
             Assert.Equal(float.Parse(cell[6], CultureInfo.InvariantCulture), basis.Entry(uint.Parse(cell[4]), int.Parse(cell[5])));
         }
@@ -58,36 +60,49 @@ public sealed unsafe class PhiloxTests
     }
 
     [Fact]
+    public void The_specification_s_offsets_are_ours()
+    {
+        string[] rows = [.. Specification().Where(line => Regex.IsMatch(line, "^\\| [0-9]+ `"))];
+        Assert.Equal(5, rows.Length);
+        foreach (string[] cell in rows.Select(Cells))
+        {
+            MapKind kind = (MapKind)int.Parse(cell[0].Split(' ')[0]);
+            Assert.Contains($"`{kind.Name()}`", cell[0]);
+            float[] offset = InitialFactors.Uniform(42, kind, [int.Parse(cell[1])], int.Parse(cell[2]), 8);
+            Assert.Equal(float.Parse(cell[4], CultureInfo.InvariantCulture), offset[int.Parse(cell[3])]);
+        }
+    }
+
+    [Property(MaxTest = 30)]
+    public void The_first_matrices_of_a_larger_basis_are_the_same(ulong seed, byte count, byte more, BasisEntries entries)
+    {
+        RandomBasis small = new(seed, 1, 0, count + 1, 9, 31, entries), large = small with { Count = count + more + 2 };
+        float[] a = new float[small.Size], b = new float[small.Size];
+        small.Fill(count, a);
+        large.Fill(count, b);
+        Assert.Equal(a, b);
+        large.Fill(count + 1u, b);
+        Assert.NotEqual(a, b);
+    }
+
+    [Fact]
+    public void The_fingerprint_sees_whatever_changes_the_matrices()
+    {
+        RandomBasis basis = new(42, 0, 0, 512, 128, 8, BasisEntries.Uniform);
+        RandomBasis[] others =
+        [
+            basis, basis with { Seed = 43 }, basis with { Seed = 42 | 1UL << 32 }, basis with { Stream = 256 }, basis with { Layer = 1 },
+            basis with { Count = 511 }, basis with { Entries = BasisEntries.Normal }, basis with { Entries = BasisEntries.Sign },
+        ];
+        Assert.Distinct(others.Select(other => BasisFingerprint.Of([other])));
+    }
+
+    [Fact]
     public void No_entry_of_the_normal_table_is_near_a_rounding_tie()
     {
         // AS 241 errs by about 1e-16 relative; a tie this far away is rounded alike by every implementation.
         double nearest = Enumerable.Range(32768, 32768).Min(u => Math.Abs(4096 * NormalTable.Quantile((u + 0.5) / 65536) % 1 - 0.5));
         Assert.InRange(nearest, 1e-5, 0.5);
-    }
-
-    [Property(MaxTest = 60)]
-    public void Fill_and_panels_are_the_scalar_entries(int seed)
-    {
-        Random r = new(seed);
-        RandomBasis basis = new((ulong)r.NextInt64(), (uint)r.Next(512), (uint)r.Next(3), 1 + r.Next(40), 1 + r.Next(60), 1 + r.Next(60), (BasisEntries)r.Next(3));
-        float[] filled = new float[basis.Size];
-        uint index = (uint)r.Next(basis.Count);
-        basis.Fill(index, filled);
-        for (int e = 0; e < basis.Size; e++) Assert.Equal(basis.Entry(index, e), filled[e]);
-
-        int width = 8 << r.Next(3), e0 = basis.GroupSize * r.Next((basis.Size + basis.GroupSize - 1) / basis.GroupSize), count = Math.Min(512, basis.Size - e0);
-        float[] panels = new float[40 * 4096];
-        fixed (float* p = panels)
-        {
-            BasisPanels.Entries(basis, 0, basis.Count, e0, count, p, width);
-            for (int i = 0; i < basis.Count; i++)
-                for (int c = 0; c < count; c++)
-                    Assert.Equal(basis.Entry((uint)i, e0 + c), panels[(c / width * basis.Count + i) * width + c % width]);
-            BasisPanels.Bases(basis, 0, basis.Count, e0, count, p, width, count);
-            for (int i = 0; i < basis.Count; i++)
-                for (int e = 0; e < count; e++)
-                    Assert.Equal(basis.Entry((uint)i, e0 + e), panels[(i / width * count + e) * width + i % width]);
-        }
     }
 
     [Theory]
@@ -102,6 +117,27 @@ public sealed unsafe class PhiloxTests
         Assert.InRange(values.Average(v => (double)v), -0.004, 0.004);
         Assert.InRange(values.Average(v => (double)v * v), variance * 0.99, variance * 1.01);
     }
+
+    private static void CheckWidth<S, V>(uint[] first, uint[] second, uint c2, uint c3, ulong key) where S : struct, IWords<V> where V : struct
+    {
+        uint* c0 = stackalloc uint[S.Lanes], c1 = stackalloc uint[S.Lanes];
+        for (int t = 0; t < S.Lanes; t++)
+        {
+            c0[t] = t < first.Length ? first[t] : uint.MaxValue - (uint)t;
+            c1[t] = t < second.Length ? second[t] : (uint)t;
+        }
+        V x0 = Unsafe.ReadUnaligned<V>(c0), x1 = Unsafe.ReadUnaligned<V>(c1), x2 = S.Broadcast(c2), x3 = S.Broadcast(c3);
+        Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, key);
+        uint* words = stackalloc uint[4 * S.Lanes];
+        S.Store(x0, words);
+        S.Store(x1, words + S.Lanes);
+        S.Store(x2, words + 2 * S.Lanes);
+        S.Store(x3, words + 3 * S.Lanes);
+        for (int t = 0; t < S.Lanes; t++)
+            Assert.Equal(Philox.Block(c0[t], c1[t], c2, c3, (uint)key, (uint)(key >> 32)), (words[t], words[S.Lanes + t], words[2 * S.Lanes + t], words[3 * S.Lanes + t]));
+    }
+
+    private static string[] Cells(string row) => row.Split('|', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
     private static string[] Specification() => File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "docs", "basis.md"));
 }
