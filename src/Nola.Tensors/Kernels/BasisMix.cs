@@ -26,6 +26,7 @@ public abstract partial class Device
     public void BasisMixPerLayer(RandomBasis basis, ReadOnlySpan<int> layers, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
     {
         CheckMix(nameof(BasisMixPerLayer), basis, coefficients, w, beta);
+        CheckLayers(nameof(BasisMixPerLayer), layers, coefficients);
         for (int l = 0; l < layers.Length; l++)
             BasisMixCore(basis with { Layer = (uint)layers[l] + 1 }, coefficients, w, l, 1, scale, beta);
     }
@@ -35,6 +36,7 @@ public abstract partial class Device
     public void BasisMixPerLayerGrad(RandomBasis basis, ReadOnlySpan<int> layers, Tensor dw, Tensor dcoefficients, float scale = 1, float beta = 0)
     {
         CheckMix(nameof(BasisMixPerLayerGrad), basis, dcoefficients, dw, beta);
+        CheckLayers(nameof(BasisMixPerLayerGrad), layers, dcoefficients);
         for (int l = 0; l < layers.Length; l++)
             BasisMixGradCore(basis with { Layer = (uint)layers[l] + 1 }, dw, dcoefficients, l, 1, scale, beta);
     }
@@ -45,8 +47,14 @@ public abstract partial class Device
 
     private static void CheckMix(string call, RandomBasis basis, Tensor coefficients, Tensor w, float beta)
     {
-        if (coefficients.Shape.Rank != 2 || coefficients.Shape[1] != basis.Count || w.Length != (long)coefficients.Shape[0] * basis.Size)
+        if (basis.Count < 1 || basis.Size < 1 || coefficients.Shape.Rank != 2 || coefficients.Shape[1] != basis.Count || w.Length != (long)coefficients.Shape[0] * basis.Size)
             throw new ShapeException($"{call}: coefficients {coefficients.Shape}, w {w.Shape} and a basis of {basis.Count} matrices ({basis.Rows}, {basis.Cols}); expected (L, k) and L · rows · cols elements.");
         CheckBeta(call, beta);
+    }
+
+    private static void CheckLayers(string call, ReadOnlySpan<int> layers, Tensor coefficients)
+    {
+        if (layers.Length != coefficients.Shape[0])
+            throw new ShapeException($"{call}: {layers.Length} layers for coefficients {coefficients.Shape}; expected one for each of the {coefficients.Shape[0]} rows.");
     }
 }
