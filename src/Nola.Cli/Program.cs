@@ -14,4 +14,7 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     PretrainCommand.Create(),
 };
 ParseResult parsed = root.Parse(args);
-return parsed.Errors.Count > 0 ? Usage.Explain(parsed) : parsed.Invoke();
+if (parsed.Errors.Count > 0) return Usage.Explain(parsed);
+
+// Ctrl-C ends a run after its step and the writing of its checkpoint, however long they take; the default is two seconds.
+return parsed.Invoke(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromHours(1) });

@@ -22,7 +22,8 @@ internal static class Terminal
     /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
     public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)
     {
-        command.SetAction((result, cancel) => Task.FromResult(Guarded(() => action(result, cancel))));
+        // On another thread, because signals are only listened to once the action has returned its task.
+        command.SetAction((result, cancel) => Task.Run(() => Guarded(() => action(result, cancel)), CancellationToken.None));
     }
 
     private static int Guarded(Func<int> action)

@@ -32,22 +32,22 @@ public sealed record TrainConfig
         new("text", "Plain text for language modelling instead of pairs; documents separated by a line <|endoftext|>", "files, comma-separated"),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
         new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
-        new("rank", "r of the adapter [nola 8, lora 4]", "a whole number from 1"),
-        new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32]", "a positive number"),
-        new("bases", "k: random matrices mixed for each factor [512]", "a whole number from 1"),
+        new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", "a whole number from 1"),
+        new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32; nola 16 for nola-tiny]", "a positive number"),
+        new("bases", "k: random matrices mixed for each factor [512; 128 for nola-tiny]", "a whole number from 1"),
         new("bases-a", "k for A, when it differs", "a whole number from 1"),
         new("bases-b", "k for B, when it differs", "a whole number from 1"),
         new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
         new("sharing", "Whether all layers share their bases [shared]", "shared or per-layer"),
         new("variant", "offset: frozen A0 plus mixture, B from 0; paper: mixtures alone [offset]", "offset or paper"),
         new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
-        new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v]", "patterns, comma-separated"),
+        new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v as published; * for nola-tiny]", "patterns, comma-separated"),
         new("epochs", "Passes over the data, may be a fraction [1]", "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit [0; 250 for e2e]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
-        new("lr", "Highest learning rate [nola 0.05, lora 0.003, full 0.0005]", "a positive number"),
+        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.05, 0.003, 0.001]", "a positive number"),
         new("schedule", "Learning rate after the warm-up [linear]", "constant, linear or cosine"),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
@@ -110,12 +110,16 @@ public sealed record TrainConfig
         TrainMethod method = s.Choice("method", TrainMethod.Nola);
         string data = s.Text("data", EmbeddedData.E2EName);
         bool e2e = data == EmbeddedData.E2EName && !s.Has("text");
-        int bases = s.Whole("bases", 512);
+        string model = s.Text("model", Gpt2.EmbeddedName);
+        // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
+        bool tiny = model == Gpt2.EmbeddedName;
+        int bases = s.Whole("bases", tiny ? 128 : 512);
+        string[] targets = s.List("targets", tiny ? ["*"] : ["q", "v"]);
         string sharing = s.Text("sharing", "shared");
         if (sharing is not ("shared" or "per-layer")) throw new NolaException($"sharing is '{sharing}'; expected shared or per-layer.");
         TrainConfig config = new()
         {
-            Model = s.Text("model", Gpt2.EmbeddedName),
+            Model = model,
             Data = data,
             Valid = s.Text("valid", ""),
             Text = s.List("text"),
@@ -123,18 +127,18 @@ public sealed record TrainConfig
             Method = method,
             Nola = new NolaOptions
             {
-                Rank = s.Whole("rank", 8),
-                Alpha = (float)s.Real("alpha", 8),
+                Rank = s.Whole("rank", tiny ? 16 : 8),
+                Alpha = (float)s.Real("alpha", tiny ? 16 : 8),
                 BasesA = s.Whole("bases-a", bases),
                 BasesB = s.Whole("bases-b", bases),
                 Entries = s.Choice("entries", BasisEntries.Uniform),
                 PerLayer = sharing == "per-layer",
                 Variant = s.Choice("variant", NolaVariant.Offset),
                 Seed = s.Seed("basis-seed", 42),
-                Targets = s.List("targets", "q", "v"),
+                Targets = targets,
             },
-            Lora = new LoraOptions { Rank = s.Whole("rank", 4), Alpha = (float)s.Real("alpha", 32), Seed = s.Seed("basis-seed", 42), Targets = s.List("targets", "q", "v") },
-            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", method switch { TrainMethod.Nola => 0.05, TrainMethod.Lora => 0.003, _ => 0.0005 }) },
+            Lora = new LoraOptions { Rank = s.Whole("rank", 4), Alpha = (float)s.Real("alpha", 32), Seed = s.Seed("basis-seed", 42), Targets = targets },
+            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", StandardRate(method, tiny)) },
             Truncate = s.Flag("truncate"),
             Device = s.Text("device", "auto"),
             Threads = s.Whole("threads", 0),
@@ -179,6 +183,13 @@ public sealed record TrainConfig
         if (Method != TrainMethod.Full) AddAdapter(keys);
         return JsonSerializer.Serialize(keys, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
+
+    private static double StandardRate(TrainMethod method, bool tiny) => method switch
+    {
+        TrainMethod.Nola => tiny ? 0.05 : 0.005,
+        TrainMethod.Lora => tiny ? 0.003 : 0.0002,
+        _ => tiny ? 0.001 : 0.0001,
+    };
 
     private void AddAdapter(Dictionary<string, object> keys)
     {
