@@ -12,9 +12,11 @@ internal static class PretrainCommand
     {
         Option<string[]> text = new("--text") { Description = "Plain text files (.gz too); documents separated by a line <|endoftext|>", Required = true, AllowMultipleArgumentsPerToken = true };
         Option<string[]> pairs = new("--pairs") { Description = "Files of text pairs to mix in; every token of them is learned", AllowMultipleArgumentsPerToken = true };
+        Option<int> repeat = new("--repeat-pairs") { Description = "How often each pair stands in an epoch", DefaultValueFactory = _ => 1 };
         Option<string[]> exclude = new("--exclude-origin") { Description = "Leave out pairs that their data set marks as from here, for example e2e in DART", AllowMultipleArgumentsPerToken = true };
         Option<string> valid = new("--valid") { Description = "Plain text for validation" };
         Option<string> output = new("--out") { Description = "Run directory; the model goes to its 'model' folder", Required = true };
+        Option<string> from = new("--from") { Description = "Start from this checkpoint (a directory) in place of random values; its sizes win" };
         Option<int> layers = new("--layers") { Description = "Blocks", DefaultValueFactory = _ => 6 };
         Option<int> heads = new("--heads") { Description = "Attention heads", DefaultValueFactory = _ => 4 };
         Option<int> channels = new("--channels") { Description = "Width of the residual stream", DefaultValueFactory = _ => 128 };
@@ -30,18 +32,20 @@ internal static class PretrainCommand
         Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
         Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
         {
-            text, pairs, exclude, valid, output, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
+            text, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
         };
         command.Does((r, cancel) =>
         {
             Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
             if (config.Heads < 1 || config.Layers < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
+            using Device device = Device.Open("cpu", r.GetValue(threads));
+            using Gpt2 model = r.GetValue(from) is { } start ? Gpt2.Load(start, device, trainable: true) : Gpt2.Create(config, device, r.GetValue(seed));
+            config = model.Config;
             Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
             List<EncodedPair> training = [.. PlainText.Read(r.GetValue(text)!, tokenizer, config.Positions)];
-            foreach (string path in r.GetValue(pairs) ?? []) training.AddRange(WholePairs(path, r.GetValue(exclude) ?? [], tokenizer, config));
+            foreach (string path in r.GetValue(pairs) ?? [])
+                training.AddRange(Enumerable.Repeat(WholePairs(path, r.GetValue(exclude) ?? [], tokenizer, config), r.GetValue(repeat)).SelectMany(p => p));
             EncodedPair[] held = r.GetValue(valid) is { } v ? PlainText.Read([v], tokenizer, config.Positions) : [];
-            using Device device = Device.Open("cpu", r.GetValue(threads));
-            using Gpt2 model = Gpt2.Create(config, device, r.GetValue(seed));
             TrainOptions options = new()
             {
                 Epochs = r.GetValue(epochs),
@@ -73,12 +77,12 @@ internal static class PretrainCommand
     }
 
     // Every token of a pair is learned, context too.
-    private static IEnumerable<EncodedPair> WholePairs(string path, string[] excluded, Gpt2Tokenizer tokenizer, Gpt2Config config)
+    private static EncodedPair[] WholePairs(string path, string[] excluded, Gpt2Tokenizer tokenizer, Gpt2Config config)
     {
         TextPairs pairs = TextPairs.Read(path);
         PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary, truncate: true);
-        return pairs.Where(pair => !excluded.Contains(pair.Origin))
+        return [.. pairs.Where(pair => !excluded.Contains(pair.Origin))
             .Select(encoder.Encode)
-            .Select(pair => new EncodedPair([], [.. pair.Context, .. pair.Completion]));
+            .Select(pair => new EncodedPair([], [.. pair.Context, .. pair.Completion]))];
     }
 }

@@ -19,6 +19,8 @@ public sealed class RunDirectory : IDisposable
         if (!resume && exists) throw new NolaException($"{path}: holds a run already; go on with it with --resume, or choose another --out.");
         AtomicFile.EnsureDirectory(path);
         Log = new RunLog(path);
+        // What a run left that ended before its first checkpoint is of no use to this one.
+        if (!resume) Log.Resume(-1);
     }
 
     /// <summary>The directory.</summary>
