@@ -142,13 +142,13 @@ public sealed class AdapterTests : IDisposable
             string.Join(' ', AdapterTargets.Resolve(patterns, config).Select(p => $"{p.Key}:{string.Join(',', p.Value)}"));
     }
 
-    [Property(MaxTest = 6)]
+    [Property(MaxTest = 20)]
     public void A_whole_two_layer_GPT2_with_NOLA_has_the_gradient_of_its_loss(int seed)
     {
         Random r = new(seed);
         using Gpt2 model = TinyModels.Create(device);
         using NolaAdapter adapter = NolaAdapter.Attach(model, Options(r) with { Alpha = 4 });
-        TinyModels.Randomize(adapter, r);
+        TinyModels.Randomize(adapter, r, 0.1); // weights of the size of the model's own: larger ones bend the loss sharply
         TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61));
         using StreamTensors batch = new(device, stream);
         using (Tape tape = new(device)) tape.Backward(model.Loss(tape, batch, 0.1f, 1f / stream.Targets.Length));
@@ -158,11 +158,15 @@ public sealed class AdapterTests : IDisposable
             float[] gradient = p.Gradient.ToArray(), values = p.Value.ToArray();
             // A direction of the whole parameter: its derivative is large against the float32 rounding of two losses.
             float[] direction = [.. gradient.Select(g => (float)Math.Sign(g))];
-            const float Step = 2e-3f;
-            double above = LossAt(+Step), below = LossAt(-Step), slope = gradient.Sum(g => Math.Abs((double)g));
+            const float Step = 1e-3f;
+            double slope = gradient.Sum(g => Math.Abs((double)g));
+            // Sums over dozens of bases bend the loss, so Richardson's extrapolation removes the h² term; the rounding of a loss
+            // of 4 in float32 leaves 2e-7 · 5/3 / 5e-4 = 7e-4.
+            double numeric = (4 * Central(Step / 2) - Central(Step)) / 3;
             device.Upload(values, p.Value);
-            // Third derivatives of order 1 give 1e-5; the rounding of a loss of 4 in float32 gives 2e-7 / 2e-3 = 1e-4.
-            Assert.True(Math.Abs((above - below) / (2 * Step) - slope) < 3e-4 + 0.01 * slope, $"{p.Name}: {(above - below) / (2 * Step)} for {slope}");
+            Assert.True(Math.Abs(numeric - slope) < 1e-3 + 0.01 * slope, $"{p.Name}: {numeric} for {slope}");
+
+            double Central(float step) => (LossAt(+step) - LossAt(-step)) / (2 * (double)step);
 
             double LossAt(float by)
             {
