@@ -8,7 +8,7 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     LossCommand.Create(),
     ForwardCommand.Create(),
     MergeCommand.Create(),
-    MergeCommand.CreateExport(),
+    ExportCommand.Create(),
     InspectCommand.Create(),
     ModelsCommand.Create(),
     PretrainCommand.Create(),

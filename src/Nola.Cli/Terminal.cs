@@ -26,6 +26,22 @@ internal static class Terminal
         command.SetAction((result, cancel) => Task.Run(() => Guarded(() => action(result, cancel)), CancellationToken.None));
     }
 
+    /// <summary>Refuses a directory that a file of this command is in already.</summary>
+    /// <exception cref="NolaException">It is.</exception>
+    public static void RefuseUsed(string directory, string file)
+    {
+        if (File.Exists(Path.Combine(directory, file))) throw new NolaException($"{directory}: has a {file} already; choose another --out.");
+    }
+
+    /// <summary>Reports a directory that was written.</summary>
+    public static int Wrote(bool json, string directory, string what)
+    {
+        long bytes = Directory.EnumerateFiles(directory).Sum(f => new FileInfo(f).Length);
+        if (json) Json(new { @out = directory, bytes });
+        else Say($"Wrote the {what} to {directory} ({bytes / 1024.0:N0} KB).");
+        return 0;
+    }
+
     private static int Guarded(Func<int> action)
     {
         try

@@ -1,0 +1,27 @@
+using System.CommandLine;
+using Nola.Models;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola export</c>: an adapter in the form that Hugging Face PEFT reads.</summary>
+internal static class ExportCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Option<string> output = new("--out") { Description = "Directory for adapter_config.json and adapter_model.safetensors", Required = true };
+        Option<string> format = new("--format") { Description = "peft-lora", DefaultValueFactory = _ => "peft-lora" };
+        format.AcceptOnlyFromAmong("peft-lora");
+        Command command = new("export", "Write an adapter as a Hugging Face PEFT LoRA directory.") { output, format, common.Json };
+        common.AddTo(command);
+        common.Adapter.Required = true;
+        command.Does((r, _) => common.WithModel(r, (_, adapter) =>
+        {
+            string path = r.GetValue(output)!;
+            Terminal.RefuseUsed(path, "adapter_config.json");
+            PeftLora.Save(adapter!, path);
+            return Terminal.Wrote(r.GetValue(common.Json), path, "PEFT LoRA");
+        }));
+        return command;
+    }
+}
