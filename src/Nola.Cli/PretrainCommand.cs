@@ -14,6 +14,7 @@ internal static class PretrainCommand
         Option<string[]> pairs = new("--pairs") { Description = "Files of text pairs to mix in; every token of them is learned", AllowMultipleArgumentsPerToken = true };
         Option<int> repeat = new("--repeat-pairs") { Description = "How often each pair stands in an epoch", DefaultValueFactory = _ => 1 };
         Option<string[]> exclude = new("--exclude-origin") { Description = "Leave out pairs that their data set marks as from here, for example e2e in DART", AllowMultipleArgumentsPerToken = true };
+        Option<bool> spans = new("--spans") { Description = "Also learn to write each sentence of the text from a shuffled part of its words" };
         Option<string> valid = new("--valid") { Description = "Plain text for validation" };
         Option<string> output = new("--out") { Description = "Run directory; the model goes to its 'model' folder", Required = true };
         Option<string> from = new("--from") { Description = "Start from this checkpoint (a directory) in place of random values; its sizes win" };
@@ -32,7 +33,7 @@ internal static class PretrainCommand
         Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
         Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
         {
-            text, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
+            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
         };
         command.Does((r, cancel) =>
         {
@@ -43,6 +44,11 @@ internal static class PretrainCommand
             config = model.Config;
             Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
             List<EncodedPair> training = [.. PlainText.Read(r.GetValue(text)!, tokenizer, config.Positions)];
+            if (r.GetValue(spans))
+            {
+                PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary);
+                training.AddRange(SpanPairs.Read(r.GetValue(text)!, (int)r.GetValue(seed)).Select(encoder.Encode));
+            }
             foreach (string path in r.GetValue(pairs) ?? [])
                 training.AddRange(Enumerable.Repeat(WholePairs(path, r.GetValue(exclude) ?? [], tokenizer, config), r.GetValue(repeat)).SelectMany(p => p));
             EncodedPair[] held = r.GetValue(valid) is { } v ? PlainText.Read([v], tokenizer, config.Positions) : [];
