@@ -4,14 +4,19 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Left operand of a product as the micro-kernels read it: element (i, p) is at <c>Data[i · Row + p · Step]</c>.
-/// Row-major: (ld, 1). Transposed: (1, ld).
+/// Row-major: (ld, 1). Transposed: (1, ld). Packed in tiles of rows: (1, rows of a tile with their padding), and row i is
+/// row i mod <see cref="Gemm.TileRows"/> of the tile at i / TileRows · <see cref="Tile"/>.
 /// </summary>
-internal readonly unsafe struct Operand(float* data, nint row, nint step)
+internal readonly unsafe struct Operand(float* data, nint row, nint step, nint tile = 0)
 {
     public readonly float* Data = data;
-    public readonly nint Row = row, Step = step;
+    public readonly nint Row = row, Step = step, Tile = tile;
 
+    /// <summary>The operand without its first i rows and p steps. Not for packed ones.</summary>
     public Operand At(int i, int p) => new(Data + i * Row + p * Step, Row, Step);
+
+    /// <summary>Where row i starts.</summary>
+    public float* RowAt(int i) => Tile == 0 ? Data + i * Row : Data + i / Gemm.TileRows * Tile + i % Gemm.TileRows * Row;
 }
 
 /// <summary>
@@ -19,37 +24,14 @@ internal readonly unsafe struct Operand(float* data, nint row, nint step)
 /// <see cref="PanelWidth"/> columns, each k rows of that many floats, the last one padded with zeros. The order of
 /// summation depends on the shapes alone, never on how work is divided.
 /// </summary>
-internal static unsafe class Gemm
+internal static unsafe partial class Gemm
 {
-    // Rows of A and steps of k that one pass over the panels works on: 224 × 768 floats fit the second-level cache
-    // with room for a panel (768 × 32), which in turn is read from there for every 14 rows.
-    private const int BlockRows = 224, BlockSteps = 768;
+    // A block of A, rows times steps of k, stays in the second-level cache with room for a panel of B, which is read from
+    // there for every tile.
+    private const int BlockSteps = 1024, BlockFloats = 224 * 768;
 
-    /// <summary>Columns of a packed panel: two vectors of the widest kind that the machine has.</summary>
-    public static int PanelWidth =>
-        2 * (Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4);
-
-    /// <summary>Floats of a packed k × n operand.</summary>
-    public static long PackedSize(int k, int n) => (long)Panels(n) * PanelWidth * k;
-
-    public static int Panels(int n) => (n + PanelWidth - 1) / PanelWidth;
-
-    /// <summary>
-    /// Packs panels <paramref name="first"/> … <paramref name="last"/> − 1 of B (k × n), element (p, j) at
-    /// <c>b[p · rowStride + j · columnStride]</c>, into <paramref name="packed"/>, the start of the whole operand.
-    /// </summary>
-    public static void Pack(float* b, nint rowStride, nint columnStride, int k, int n, float* packed, int first, int last)
-    {
-        int width = PanelWidth;
-        for (int panel = first; panel < last; panel++)
-        {
-            float* to = packed + (long)panel * width * k;
-            float* from = b + panel * width * columnStride;
-            int columns = Math.Min(width, n - panel * width);
-            if (columnStride == 1) PackRows(from, rowStride, k, columns, to, width);
-            else PackColumns(from, rowStride, columnStride, k, columns, to, width);
-        }
-    }
+    /// <summary>Rows of the largest micro-kernel: 28 sums and four more vectors fill 32 registers, 12 sums AVX2's sixteen.</summary>
+    public static int TileRows => PanelWidth == 16 ? 6 : 14;
 
     /// <summary>C (m × n) = alpha · A (m × k) · B [+ bias] [+ C], on the calling thread. B is packed; its steps may be
     /// a part of a longer operand whose panels are <paramref name="panelStride"/> floats apart.</summary>
@@ -71,32 +53,40 @@ internal static unsafe class Gemm
         float alpha = 1, float* bias = null, bool accumulate = false)
     {
         if (m == 0 || n == 0) return;
-        int width = PanelWidth, panels = Panels(n);
-        int rowBlocks = (m + BlockRows - 1) / BlockRows;
-        int rows = ((m + rowBlocks - 1) / rowBlocks + 13) / 14 * 14;
-        rowBlocks = (m + rows - 1) / rows;
-        // Enough pieces for the team to end together; a piece of columns is whole panels.
-        int wanted = team.Threads == 1 ? 1 : Math.Max(1, 6 * team.Threads / rowBlocks);
-        int panelsEach = Math.Max(1, (panels + wanted - 1) / wanted);
-        int columnBlocks = (panels + panelsEach - 1) / panelsEach;
+        int width = PanelWidth, panels = Panels(n), tiles = (m + TileRows - 1) / TileRows;
+        bool pack = ShouldPack(a, m, panels);
+        // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
+        // is packed once, so then pieces are rows only.
+        int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps), steps = Math.Max(1, (k + blocks - 1) / blocks);
+        int most = Math.Clamp(BlockFloats / steps / TileRows, 1, 16), rowBlocks = (tiles + most - 1) / most;
+        if (pack) rowBlocks = Math.Min(tiles, (rowBlocks + team.Threads - 1) / team.Threads * team.Threads);
+        int columnBlocks = pack || team.Threads == 1 ? 1 : Math.Clamp(6 * team.Threads / rowBlocks, 1, panels);
         long panelStride = (long)width * k;
         team.For(rowBlocks * columnBlocks, 1, (start, end) =>
         {
             for (int piece = start; piece < end; piece++)
             {
-                int i = piece % rowBlocks * rows, panel = piece / rowBlocks * panelsEach, j = panel * width;
-                int height = Math.Min(rows, m - i), across = Math.Min(panelsEach * width, n - j);
-                float* to = c + i * cStride + j;
-                float* bj = bias == null ? null : bias + j;
-                int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps), steps = (k + blocks - 1) / blocks;
-                for (int p = 0; p < k || p == 0; p += Math.Max(1, steps))
+                int row = piece % rowBlocks, column = piece / rowBlocks;
+                int i = Share(tiles, row, rowBlocks) * TileRows, height = Math.Min(m, Share(tiles, row + 1, rowBlocks) * TileRows) - i;
+                int panel = Share(panels, column, columnBlocks), j = panel * width;
+                int across = Math.Min(n, Share(panels, column + 1, columnBlocks) * width) - j;
+                for (int p = 0; p < k || p == 0; p += steps)
                 {
-                    Block(height, across, Math.Min(steps, k - p), a.At(i, p), b + panel * panelStride + (long)p * width,
-                        panelStride, to, cStride, alpha, p == 0 ? bj : null, accumulate || p > 0);
+                    int deep = Math.Min(steps, k - p);
+                    Operand left = pack ? PackTiles(a.At(i, p), height, deep) : a.At(i, p);
+                    Block(height, across, deep, left, b + panel * panelStride + (long)p * width, panelStride,
+                        c + i * cStride + j, cStride, alpha, p == 0 && bias != null ? bias + j : null, accumulate || p > 0);
                 }
             }
         });
     }
+
+    internal static int Share(int items, int part, int parts) => (int)((long)items * part / parts);
+
+    // Rows a multiple of 4 KiB apart fall into one set of the first-level cache, fourteen at a time; a transposed A is
+    // read a cache line for each step. Both are worth packing when enough panels use it.
+    private static bool ShouldPack(in Operand a, int m, int panels) =>
+        m >= 4 * TileRows && panels >= 3 && (a.Step != 1 || a.Row % 1024 == 0);
 
     internal static void Block<S, V>(
         int m, int n, int k, Operand a, float* b, long panelStride, float* c, nint cStride,
@@ -124,10 +114,10 @@ internal static unsafe class Gemm
                 bj = edgeBias;
             }
             // The last panel is padded, C is not: compute into a tile of the full width and copy what exists.
-            for (int i = 0; i < m; i += 14)
+            for (int i = 0; i < m; i += TileRows)
             {
-                int rows = Math.Min(14, m - i);
-                Column<S, V>(rows, k, a.At(i, 0), b, edge, width, alpha, bj, false);
+                int rows = Math.Min(TileRows, m - i);
+                Column<S, V>(rows, k, a.Tile == 0 ? a.At(i, 0) : new(a.RowAt(i), a.Row, a.Step, a.Tile), b, edge, width, alpha, bj, false);
                 for (int r = 0; r < rows; r++) CopyEdge(edge + r * width, cj + (i + r) * cStride, columns, accumulate);
             }
         }
@@ -143,48 +133,23 @@ internal static unsafe class Gemm
         if (S.Width != 8)
         {
             for (; i + 14 <= m; i += 14)
-                MicroKernels.Rows14<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+                MicroKernels.Rows14<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
             for (; i + 8 <= m; i += 8)
-                MicroKernels.Rows8<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+                MicroKernels.Rows8<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         }
         for (; i + 6 <= m; i += 6)
-            MicroKernels.Rows6<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows6<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         for (; i + 4 <= m; i += 4)
-            MicroKernels.Rows4<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows4<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         for (; i + 2 <= m; i += 2)
-            MicroKernels.Rows2<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows2<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         if (i < m)
-            MicroKernels.Rows1<S, V>(k, a.Data + i * a.Row, a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows1<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
     }
 
     private static void CopyEdge(float* from, float* to, int count, bool accumulate)
     {
         if (accumulate) for (int j = 0; j < count; j++) to[j] += from[j];
         else for (int j = 0; j < count; j++) to[j] = from[j];
-    }
-
-    private static void PackRows(float* from, nint stride, int k, int columns, float* to, int width)
-    {
-        for (int p = 0; p < k; p++, from += stride, to += width)
-        {
-            Span<float> row = new(to, width);
-            new ReadOnlySpan<float>(from, columns).CopyTo(row);
-            row[columns..].Clear();
-        }
-    }
-
-    // Sixteen steps at a time, so that each cache line of the source is used whole before it leaves.
-    private static void PackColumns(float* from, nint rowStride, nint columnStride, int k, int columns, float* to, int width)
-    {
-        for (int p0 = 0; p0 < k; p0 += 16)
-        {
-            int p1 = Math.Min(k, p0 + 16);
-            for (int j = 0; j < width; j++)
-            {
-                float* column = from + j * columnStride;
-                if (j < columns) for (int p = p0; p < p1; p++) to[(long)p * width + j] = column[p * rowStride];
-                else for (int p = p0; p < p1; p++) to[(long)p * width + j] = 0;
-            }
-        }
     }
 }

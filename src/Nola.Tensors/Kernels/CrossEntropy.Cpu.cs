@@ -34,7 +34,7 @@ public sealed unsafe partial class CpuDevice
     {
         using Tensor packed = Empty([Gemm.Panels(c), rows, Gemm.PanelWidth]);
         float* b = Floats(packed);
-        Gemm.Pack(x, c, 1, rows, c, b, 0, Gemm.Panels(c));
+        Gemm.Pack(x, c, 1, rows, c, b);
         Gemm.Multiply(team, v, c, rows, new(g, 1, v), b, dhead, c, 1, null, accumulate);
     }
 

@@ -60,12 +60,9 @@ public sealed unsafe partial class CpuDevice
         float* from = Floats(b);
         float* to = Floats(packed);
         (nint row, nint column) = transposed ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);
-        team.For(Gemm.Panels(n), PanelsAtOnce(k), (first, last) => Gemm.Pack(from, row, column, k, n, to, first, last));
+        Gemm.Pack(team, from, row, column, k, n, to);
         return packed;
     }
-
-    // At least 16 Ki floats a piece: below that, sharing costs more than it gives.
-    private static int PanelsAtOnce(int k) => Math.Max(1, 16384 / Math.Max(1, k * Gemm.PanelWidth));
 
     /// <summary>
     /// W (in, out) packed twice: <see cref="Forward"/> as the right operand of x·W (panels of out, steps of in) and
@@ -89,17 +86,9 @@ public sealed unsafe partial class CpuDevice
 
         public override long Bytes => forward.Bytes + backward.Bytes;
 
-        public void PackForward(float* w, nint row, nint column)
-        {
-            float* to = Forward;
-            device.team.For(Gemm.Panels(Columns), PanelsAtOnce(Rows), (first, last) => Gemm.Pack(w, row, column, Rows, Columns, to, first, last));
-        }
+        public void PackForward(float* w, nint row, nint column) => Gemm.Pack(device.team, w, row, column, Rows, Columns, Forward);
 
-        public void PackBackward(float* w, nint row, nint column)
-        {
-            float* to = Backward;
-            device.team.For(Gemm.Panels(Rows), PanelsAtOnce(Columns), (first, last) => Gemm.Pack(w, column, row, Columns, Rows, to, first, last));
-        }
+        public void PackBackward(float* w, nint row, nint column) => Gemm.Pack(device.team, w, column, row, Columns, Rows, Backward);
 
         public float ForwardElement(int i, int o)
         {
