@@ -1,66 +1,99 @@
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 
 namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    // Query rows done together: four tiles of the micro-kernel. Their scores against 1,024 keys take 229 KB.
-    private const int QueryBlock = 56;
+    // Query rows done together: four tiles of the micro-kernel, whose scores against 1,024 keys take 229 KB. Half as many
+    // for short sequences, where what a block computes beyond the diagonal is a large part.
+    private static int QueryBlock(int tokens) => tokens <= 256 ? 28 : 56;
+
+    // Floats of the heads that are copied together: with what is computed from them they fit the second-level cache.
+    private const int GroupFloats = 160 * 1024;
 
     private protected override void AttentionCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse)
     {
         int c = y.Shape.Columns, n = qkv.Shape.Rows, d = c / heads;
         float* x = Floats(qkv), to = Floats(y), sums = Floats(lse);
-        int* start = Ints(starts);
-        ForEachHead(start, starts.Length - 1, heads, (s, h) =>
-            AttendHead(x + (long)start[s] * 3 * c + h * d, start[s + 1] - start[s], c, d,
-                to + (long)start[s] * c + h * d, sums + (long)h * n + start[s]));
+        ForEachGroup(starts, heads, 3 * d, (row, t, h, count) =>
+            AttendHeads(x + row * 3 * c + h * d, t, count, c, d, to + row * c + h * d, sums + (long)h * n + row, n));
     }
 
     private protected override void AttentionGradCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
     {
         int c = y.Shape.Columns, n = qkv.Shape.Rows, d = c / heads;
         float* x = Floats(qkv), py = Floats(y), sums = Floats(lse), pdy = Floats(dy), dx = Floats(dqkv);
-        int* start = Ints(starts);
-        ForEachHead(start, starts.Length - 1, heads, (s, h) =>
-        {
-            long row = start[s];
-            new HeadGrad(x + row * 3 * c + h * d, py + row * c + h * d, sums + (long)h * n + row, pdy + row * c + h * d,
-                dx + row * 3 * c + h * d, start[s + 1] - start[s], c, d, beta).Run();
-        });
+        ForEachGroup(starts, heads, 7 * d, (row, t, h, count) =>
+            new HeadsGrad(x + row * 3 * c + h * d, py + row * c + h * d, sums + (long)h * n + row, n, pdy + row * c + h * d,
+                dx + row * 3 * c + h * d, t, count, c, d, beta).Run());
     }
 
-    // One piece of work is one head of one sequence; short sequences are taken several at a time.
-    private void ForEachHead(int* starts, int sequences, int heads, Action<int, int> work)
+    private delegate void HeadGroup(long row, int tokens, int head, int count);
+
+    // A piece of work is some heads of one sequence. A head's rows are far apart in memory; those of several heads are
+    // read as one stretch, so short sequences take many heads at once.
+    private void ForEachGroup(Tensor startsOfSequences, int heads, int floatsOfToken, HeadGroup work)
     {
-        long tokens = sequences == 0 ? 0 : starts[sequences] - starts[0];
-        int average = (int)(tokens / Math.Max(1, sequences));
-        team.For(sequences * heads, Math.Max(1, 64 / Math.Max(1, average)), (first, last) =>
+        int* starts = Ints(startsOfSequences);
+        int sequences = startsOfSequences.Length - 1;
+        if (sequences == 0) return;
+        int average = Math.Max(1, (starts[sequences] - starts[0]) / sequences);
+        int together = (int)Math.Clamp(Math.Min(GroupFloats / ((long)floatsOfToken * average), (long)sequences * heads / (4 * team.Threads)), 1, heads);
+        int groups = (heads + together - 1) / together;
+        team.For(sequences * groups, 1, (first, last) =>
         {
             for (int piece = first; piece < last; piece++)
-                if (starts[piece / heads + 1] > starts[piece / heads])
-                    work(piece / heads, piece % heads);
+            {
+                int s = piece / groups, h = Gemm.Share(heads, piece % groups, groups), t = starts[s + 1] - starts[s];
+                if (t > 0) work(starts[s], t, h, Gemm.Share(heads, piece % groups + 1, groups) - h);
+            }
         });
     }
 
     // q, k, v rows are 3C floats apart, with k and v C and 2C floats behind q; y rows are C floats apart.
-    private static void AttendHead(float* q, int t, int c, int d, float* y, float* lse)
+    private static void AttendHeads(float* qkv, int t, int count, int c, int d, float* y, float* lse, int lseStride)
     {
         int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
-        int keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
-        float* keys = Scratch.Floats(keysSize + valuesSize + (long)QueryBlock * columns);
+        int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d, keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
+        float* q = Scratch.Floats((long)count * (2 * rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
+        float* k = q + (long)count * rowsSize;
+        float* v = k + (long)count * keyRowsSize;
+        float* keys = v + (long)count * rowsSize;
         float* values = keys + keysSize;
         float* scores = values + valuesSize;
-        Gemm.Pack(q + c, 1, 3 * c, d, t, keys, 0, Gemm.Panels(t));                        // Kᵀ (D, T)
-        Gemm.Pack(q + 2 * c, 3 * c, 1, t, d, values, 0, Gemm.Panels(d));                  // V (T, D)
-        float scale = 1 / MathF.Sqrt(d);
-        for (int i = 0; i < t; i += QueryBlock)
+        for (int i = 0; i < t; i++)
         {
-            int rows = Math.Min(QueryBlock, t - i), seen = i + rows;
-            Gemm.Block(rows, seen, d, new(q + (long)i * 3 * c, 3 * c, 1), keys, (long)width * d, scores, columns, scale);
-            Dispatch.Run(new CausalSoftmax(scores, columns, i, seen, lse + i), 0, rows);
-            Gemm.Block(rows, d, seen, new(scores, columns, 1), values, (long)width * t, y + (long)i * c, c);
+            float* row = qkv + (long)i * 3 * c;
+            Gather(row, count, d, q + i * d, rowsSize);
+            Gather(row + c, count, d, k + i * d, keyRowsSize);
+            Gather(row + 2 * c, count, d, v + i * d, rowsSize);
         }
+        float scale = 1 / MathF.Sqrt(d);
+        for (int h = 0; h < count; h++, q += rowsSize, k += keyRowsSize, v += rowsSize)
+        {
+            new Span<float>(k + t * d, (columns - t) * d).Clear();
+            Gemm.Pack(k, 1, d, d, columns, keys);                                         // Kᵀ (D, T)
+            Gemm.Pack(v, d, 1, t, d, values);                                             // V (T, D)
+            for (int i = 0; i < t; i += block)
+            {
+                int rows = Math.Min(block, t - i), seen = i + rows, across = (seen + width - 1) / width * width;
+                Gemm.Block(rows, across, d, new(q + i * d, d, 1), keys, (long)width * d, scores, columns, scale);
+                Dispatch.Run(new CausalSoftmax(scores, columns, i, seen, lse + (long)h * lseStride + i), 0, rows);
+                Gemm.Block(rows, d, seen, new(scores, columns, 1), values, (long)width * t, y + (long)i * c + h * d, c);
+            }
+        }
+    }
+
+    // One token's heads, which lie side by side, to the rows of each head.
+    private static void Gather(float* from, int count, int d, float* to, int stride)
+    {
+        for (int h = 0; h < count; h++) new ReadOnlySpan<float>(from + h * d, d).CopyTo(new Span<float>(to + (long)h * stride, d));
+    }
+
+    private static void Scatter(float* from, int stride, int count, int d, float* to, float beta)
+    {
+        for (int h = 0; h < count; h++) AddRow(from + (long)h * stride, to + h * d, d, beta);
     }
 
     /// <summary>Rows of scores → probabilities in place, zero above the diagonal; row r is query first + r.</summary>
@@ -71,74 +104,104 @@ public sealed unsafe partial class CpuDevice
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
+            float* mask = stackalloc float[2 * 16];
+            for (int j = 0; j < S.Width; j++) (mask[j], mask[S.Width + j]) = (1, 0);
             for (int r = start; r < end; r++)
             {
                 float* row = scores + (long)r * stride;
-                int valid = first + r + 1;
-                for (int j = valid; j < Math.Min(seen + S.Width, stride); j++) row[j] = float.NegativeInfinity;
+                int valid = first + r + 1, whole = valid - valid % S.Width;
+                // The vector with the diagonal in it; what is beyond is −3e38, whose exponential does not count.
+                V keep = S.Load(mask + (S.Width - (valid - whole))), one = S.Broadcast(1f), far = S.Broadcast(3e38f);
+                if (whole < valid) S.Store(S.MultiplyAdd(S.Subtract(keep, one), far, S.Multiply(S.Load(row + whole), keep)), row + whole);
                 V largest = S.Load(row);
                 for (int j = S.Width; j < valid; j += S.Width) largest = S.Max(largest, S.Load(row + j));
                 float max = S.MaxElement(largest);
                 V shift = S.Broadcast(max), total = S.Zero;
-                for (int j = 0; j < valid; j += S.Width)
+                for (int j = 0; j < whole; j += S.Width)
                 {
                     V e = SimdMath.Exp<S, V>(S.Subtract(S.Load(row + j), shift));
                     S.Store(e, row + j);
                     total = S.Add(total, e);
                 }
-                // What lies beyond the diagonal in the last vector added e^−87 each: below a float's last bit of a sum ≥ 1.
+                if (whole < valid)
+                {
+                    V e = S.Multiply(SimdMath.Exp<S, V>(S.Subtract(S.Load(row + whole), shift)), keep);
+                    S.Store(e, row + whole);
+                    total = S.Add(total, e);
+                }
                 float sum = S.Sum(total);
                 lse[r] = max + MathF.Log(sum);
                 V inverse = S.Broadcast(1 / sum);
                 for (int j = 0; j < valid; j += S.Width) S.Store(S.Multiply(S.Load(row + j), inverse), row + j);
-                for (int j = valid; j < seen; j++) row[j] = 0;
+                for (int j = (valid + S.Width - 1) / S.Width * S.Width; j < seen; j += S.Width) S.Store(S.Zero, row + j);
             }
         }
     }
 
-    /// <summary>The gradient of one head of one sequence, query block by query block.</summary>
-    private readonly struct HeadGrad(float* q, float* y, float* lse, float* dy, float* dq, int t, int c, int d, float beta)
+    /// <summary>The gradient of some heads of one sequence, query block by query block.</summary>
+    private readonly struct HeadsGrad(
+        float* qkv, float* y, float* lse, int lseStride, float* dy, float* dqkv, int t, int count, int c, int d, float beta)
     {
-        private readonly float* q = q, y = y, lse = lse, dy = dy, dq = dq;
+        private readonly float* qkv = qkv, y = y, lse = lse, dy = dy, dqkv = dqkv;
 
         public void Run()
         {
             int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width, across = Gemm.Panels(d) * width;
-            float* keys = Scratch.Floats(
-                2L * columns * d + (long)across * t + 2L * QueryBlock * columns + 2L * QueryBlock * across + 2L * t * across + QueryBlock);
-            float* values = keys + columns * d;                                           // Vᵀ (D, T), packed
-            float* keyRows = values + columns * d;                                        // K (T, D), packed
-            float* p = keyRows + (long)across * t;                                        // (rows, T)
-            float* ds = p + (long)QueryBlock * columns;                                   // (rows, T)
-            float* queryRows = ds + (long)QueryBlock * columns;                           // Q (rows, D), packed
-            float* dyRows = queryRows + QueryBlock * across;                              // dy (rows, D), packed
-            float* dk = dyRows + QueryBlock * across;                                     // (T, D)
-            float* dv = dk + (long)t * across;                                            // (T, D)
-            float* dot = dv + (long)t * across;                                           // (rows)
-            Gemm.Pack(q + c, 1, 3 * c, d, t, keys, 0, Gemm.Panels(t));
-            Gemm.Pack(q + 2 * c, 1, 3 * c, d, t, values, 0, Gemm.Panels(t));
-            Gemm.Pack(q + c, 3 * c, 1, t, d, keyRows, 0, Gemm.Panels(d));
-            new Span<float>(dk, 2 * t * across).Clear();
-            float scale = 1 / MathF.Sqrt(d);
-            for (int i = 0; i < t; i += QueryBlock)
+            int block = QueryBlock(t), rowsSize = t * d, paddedSize = columns * d, packedSize = columns * d, keyRowsSize = across * t;
+            int scoresSize = block * columns, blockSize = block * across;
+            float* q = Scratch.Floats(count * (5L * rowsSize + 2L * paddedSize + t) + 2L * packedSize + keyRowsSize + 2L * scoresSize + 2L * blockSize);
+            float* g = q + (long)count * rowsSize;                                        // dy of each head (T, D)
+            float* dq = g + (long)count * rowsSize;                                       // (T, D)
+            float* dk = dq + (long)count * rowsSize;                                      // (T, D)
+            float* dv = dk + (long)count * rowsSize;                                      // (T, D)
+            float* k = dv + (long)count * rowsSize;                                       // (T, D), padded to whole panels
+            float* v = k + (long)count * paddedSize;                                      // (T, D), padded to whole panels
+            float* dot = v + (long)count * paddedSize;                                    // ⟨dy, y⟩ (T)
+            float* keys = dot + (long)count * t;                                          // Kᵀ (D, T), packed
+            float* values = keys + packedSize;                                            // Vᵀ (D, T), packed
+            float* keyRows = values + packedSize;                                         // K (T, D), packed
+            float* p = keyRows + keyRowsSize;                                             // (rows, T)
+            float* ds = p + scoresSize;                                                   // (rows, T)
+            float* queryRows = ds + scoresSize;                                           // Q (rows, D), packed
+            float* dyRows = queryRows + blockSize;                                        // dy (rows, D), packed
+            for (int i = 0; i < t; i++)
             {
-                int rows = Math.Min(QueryBlock, t - i), seen = i + rows;
-                float* qi = q + (long)i * 3 * c;
-                float* dyi = dy + (long)i * c;
-                for (int r = 0; r < rows; r++) dot[r] = Dot(dyi + (long)r * c, y + (long)(i + r) * c, d);
-                Gemm.Block(rows, seen, d, new(qi, 3 * c, 1), keys, (long)width * d, p, columns, scale);
-                Gemm.Block(rows, seen, d, new(dyi, c, 1), values, (long)width * d, ds, columns);
-                Dispatch.Run(new ScoreGrad(p, ds, columns, i, seen, lse + i, dot, scale), 0, rows);
-                Gemm.Pack(qi, 3 * c, 1, rows, d, queryRows, 0, Gemm.Panels(d));
-                Gemm.Pack(dyi, c, 1, rows, d, dyRows, 0, Gemm.Panels(d));
-                Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows, (long)width * t, dq + (long)i * 3 * c, 3 * c, 1, null, beta != 0);
-                Gemm.Block(seen, d, rows, new(ds, 1, columns), queryRows, (long)width * rows, dk, across, 1, null, true);
-                Gemm.Block(seen, d, rows, new(p, 1, columns), dyRows, (long)width * rows, dv, across, 1, null, true);
+                float* row = qkv + (long)i * 3 * c;
+                Gather(row, count, d, q + i * d, rowsSize);
+                Gather(row + c, count, d, k + i * d, paddedSize);
+                Gather(row + 2 * c, count, d, v + i * d, paddedSize);
+                Gather(dy + (long)i * c, count, d, g + i * d, rowsSize);
+                for (int h = 0; h < count; h++) dot[h * t + i] = Dot(dy + (long)i * c + h * d, y + (long)i * c + h * d, d);
+            }
+            new Span<float>(dk, 2 * count * rowsSize).Clear();
+            float scale = 1 / MathF.Sqrt(d);
+            for (int h = 0; h < count; h++)
+            {
+                float* qh = q + (long)h * rowsSize, gh = g + (long)h * rowsSize, kh = k + (long)h * paddedSize, vh = v + (long)h * paddedSize;
+                new Span<float>(kh + t * d, (columns - t) * d).Clear();
+                new Span<float>(vh + t * d, (columns - t) * d).Clear();
+                Gemm.Pack(kh, 1, d, d, columns, keys);
+                Gemm.Pack(vh, 1, d, d, columns, values);
+                Gemm.Pack(kh, d, 1, t, d, keyRows);
+                for (int i = 0; i < t; i += block)
+                {
+                    int rows = Math.Min(block, t - i), seen = i + rows, wide = (seen + width - 1) / width * width;
+                    Gemm.Block(rows, wide, d, new(qh + i * d, d, 1), keys, (long)width * d, p, columns, scale);
+                    Gemm.Block(rows, wide, d, new(gh + i * d, d, 1), values, (long)width * d, ds, columns);
+                    Dispatch.Run(new ScoreGrad(p, ds, columns, i, seen, lse + (long)h * lseStride + i, dot + h * t + i, scale), 0, rows);
+                    Gemm.Pack(qh + i * d, d, 1, rows, d, queryRows);
+                    Gemm.Pack(gh + i * d, d, 1, rows, d, dyRows);
+                    Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows, (long)width * t, dq + (long)h * rowsSize + i * d, d);
+                    Gemm.Block(seen, d, rows, new(ds, 1, columns), queryRows, (long)width * rows, dk + (long)h * rowsSize, d, 1, null, true);
+                    Gemm.Block(seen, d, rows, new(p, 1, columns), dyRows, (long)width * rows, dv + (long)h * rowsSize, d, 1, null, true);
+                }
             }
             for (int i = 0; i < t; i++)
             {
-                AddRow(dk + (long)i * across, dq + (long)i * 3 * c + c, d, beta);
-                AddRow(dv + (long)i * across, dq + (long)i * 3 * c + 2 * c, d, beta);
+                float* row = dqkv + (long)i * 3 * c;
+                Scatter(dq + i * d, rowsSize, count, d, row, beta);
+                Scatter(dk + i * d, rowsSize, count, d, row + c, beta);
+                Scatter(dv + i * d, rowsSize, count, d, row + 2 * c, beta);
             }
         }
     }
@@ -151,19 +214,22 @@ public sealed unsafe partial class CpuDevice
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
+            float* mask = stackalloc float[2 * 16];
+            for (int j = 0; j < S.Width; j++) (mask[j], mask[S.Width + j]) = (1, 0);
             for (int r = start; r < end; r++)
             {
                 float* pr = p + (long)r * stride;
                 float* dr = ds + (long)r * stride;
-                int valid = first + r + 1;
-                V shift = S.Broadcast(lse[r]), mean = S.Broadcast(dot[r]), factor = S.Broadcast(scale);
-                for (int j = 0; j < valid; j += S.Width)
+                int valid = first + r + 1, whole = valid - valid % S.Width, j = 0;
+                V shift = S.Broadcast(lse[r]), mean = S.Broadcast(dot[r]), factor = S.Broadcast(scale), keep = S.Broadcast(1f);
+                for (; j < seen; j += S.Width)
                 {
-                    V probability = SimdMath.Exp<S, V>(S.Subtract(S.Load(pr + j), shift));
+                    if (j == whole) keep = S.Load(mask + (S.Width - (valid - whole)));
+                    else if (j > whole) keep = S.Zero;
+                    V probability = S.Multiply(SimdMath.Exp<S, V>(S.Subtract(S.Load(pr + j), shift)), keep);
                     S.Store(probability, pr + j);
                     S.Store(S.Multiply(S.Multiply(probability, S.Subtract(S.Load(dr + j), mean)), factor), dr + j);
                 }
-                for (int j = valid; j < seen; j++) (pr[j], dr[j]) = (0, 0);
             }
         }
     }
@@ -202,14 +268,15 @@ public sealed unsafe partial class CpuDevice
             int seen = past + i + 1;
             float* qi = q + (long)i * 3 * c;
             float* yi = y + (long)i * c;
+            new Span<float>(scores + seen, stride - seen).Clear();
             for (int j = 0; j < seen; j++) scores[j] = scale * Dot(qi, keys + (long)j * d, d);
             Dispatch.Run(new CausalSoftmax(scores, stride, seen - 1, seen, &lse), 0, 1);
             new Span<float>(yi, d).Clear();
             for (int j = 0; j < seen; j++)
-                System.Numerics.Tensors.TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(values + (long)j * d, d), scores[j], new ReadOnlySpan<float>(yi, d), new Span<float>(yi, d));
+                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(values + (long)j * d, d), scores[j], new ReadOnlySpan<float>(yi, d), new Span<float>(yi, d));
         }
     }
 
     private static float Dot(float* a, float* b, int count) =>
-        System.Numerics.Tensors.TensorPrimitives.Dot(new ReadOnlySpan<float>(a, count), new ReadOnlySpan<float>(b, count));
+        TensorPrimitives.Dot(new ReadOnlySpan<float>(a, count), new ReadOnlySpan<float>(b, count));
 }
