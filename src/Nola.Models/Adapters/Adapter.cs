@@ -61,6 +61,14 @@ public abstract class Adapter : IDisposable
         if (Model.Adapter == this) Model.Adapter = null;
     }
 
+    /// <summary>Puts it back on its model after <see cref="Detach"/>: many adapters can wait beside one base.</summary>
+    /// <exception cref="NolaException">The model has another adapter.</exception>
+    public void Attach()
+    {
+        if (Model.Adapter is not null && Model.Adapter != this) throw new NolaException("The model has an adapter already; detach or merge it first.");
+        Model.Adapter = this;
+    }
+
     /// <summary>W += (alpha / r) · A · B in the model's own weights, and takes the adapter off.</summary>
     public void Merge()
     {

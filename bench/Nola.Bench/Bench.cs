@@ -1,0 +1,188 @@
+using System.Diagnostics;
+using System.Reflection;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Bench;
+
+/// <summary>Seconds of one repetition: the median, and what lies around it.</summary>
+internal readonly record struct Timing(double Median, double Fastest, double Slowest);
+
+/// <summary>A figure with the least (or most) that it should be.</summary>
+internal sealed record Bar(string Work, double Value, double Limit, bool AtLeast, string Unit, string Note)
+{
+    public bool Passed => AtLeast ? Value >= Limit : Value <= Limit;
+}
+
+/// <summary>One run: the machine's limits, the report as it grows, and the bars.</summary>
+internal sealed class Bench : IDisposable
+{
+    private readonly StringBuilder report = new();
+    private readonly List<Bar> bars = [];
+    private readonly List<object> records = [];
+    private readonly List<double> peaks = [];
+    private readonly ThreadTeam team;
+    private readonly int repeats;
+    private double bandwidth;
+
+    public Bench(int threads, string size, int tokens, int repeats, bool quiet = false)
+    {
+        Device = new CpuDevice(threads);
+        team = new ThreadTeam(Device.Threads);
+        Size = size;
+        Config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
+        (Tokens, this.repeats) = (tokens, repeats);
+        if (quiet) return;
+        Line($"# Nola on {Processor()}");
+        Line();
+        Line($"{DateTime.UtcNow:yyyy-MM-dd}, {Device.Description}, .NET {Environment.Version}, {RuntimeInformation.OSDescription}, Nola {Commit()}. "
+            + $"Medians of {repeats}. Verified against references before anything is timed.");
+    }
+
+    public CpuDevice Device { get; }
+
+    public string Size { get; }
+
+    public Gpt2Config Config { get; }
+
+    public int Tokens { get; }
+
+    public bool AllPassed => bars.TrueForAll(b => b.Passed);
+
+    /// <summary>Reading bandwidth of all threads in bytes/s.</summary>
+    public double Bandwidth => bandwidth != 0 ? bandwidth : bandwidth = Limits.ReadBandwidth(team);
+
+    /// <summary>
+    /// Times actions in turn with the multiply-add loop among them: a shared machine gives now more, now less, and a
+    /// share of the peak means something only if both were measured together.
+    /// </summary>
+    /// <returns>The timings, and the peak of all threads in FLOP/s.</returns>
+    public (Timing[] Times, double Peak) TimeWithPeak(Action[] actions, int warmup = 2)
+    {
+        // The loop runs for about as long as the actions do on average, so that it meets the same machine.
+        double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(team);
+        int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(team)], 0, 1)[0].Median), 1, 100);
+        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(team); }], 0, repeats);
+        double peak = loops * flop / times[^1].Median;
+        peaks.Add(peak);
+        return (times[..^1], peak);
+    }
+
+    public void Line(string text = "")
+    {
+        Console.WriteLine(text);
+        report.AppendLine(text);
+    }
+
+    public void Section(string title, params string[] columns)
+    {
+        Line();
+        Line($"## {title}");
+        Line();
+        if (columns.Length == 0) return;
+        Line("| " + string.Join(" | ", columns) + " |");
+        Line("|" + string.Concat(columns.Select(_ => "---|")));
+    }
+
+    public void Row(params string[] cells)
+    {
+        Line("| " + string.Join(" | ", cells) + " |");
+        records.Add(cells);
+    }
+
+    public void AtLeast(string work, double value, double limit, string unit, string note = "") => bars.Add(new(work, value, limit, true, unit, note));
+
+    public void AtMost(string work, double value, double limit, string unit, string note = "") => bars.Add(new(work, value, limit, false, unit, note));
+
+    public Timing Time(Action action, int warmup = 2) => Time([action], warmup)[0];
+
+    /// <summary>Times actions in turn, so that what the machine does meanwhile meets all of them alike.</summary>
+    public Timing[] Time(Action[] actions, int warmup = 2) => Time(actions, warmup, repeats);
+
+    private static Timing[] Time(Action[] actions, int warmup, int repeats)
+    {
+        for (int i = 0; i < warmup; i++)
+            foreach (Action action in actions)
+                action();
+        double[][] seconds = [.. actions.Select(_ => new double[repeats])];
+        for (int r = 0; r < repeats; r++)
+        {
+            for (int a = 0; a < actions.Length; a++)
+            {
+                long start = Stopwatch.GetTimestamp();
+                actions[a]();
+                seconds[a][r] = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            }
+        }
+        return [.. seconds.Select(s =>
+        {
+            Array.Sort(s);
+            return new Timing(s[repeats / 2], s[0], s[^1]);
+        })];
+    }
+
+    public static void Require(bool condition, string what)
+    {
+        if (!condition) throw new InvalidOperationException($"Verification failed: {what}. Nothing is timed that is wrong.");
+    }
+
+    public static float[] Values(int count, int seed = 1, float size = 1)
+    {
+        Random random = new(seed);
+        float[] values = new float[count];
+        for (int i = 0; i < count; i++) values[i] = (random.NextSingle() - 0.5f) * size;
+        return values;
+    }
+
+    /// <summary>The table of bars, and the files.</summary>
+    public void Finish(string? path)
+    {
+        if (bars.Count > 0)
+        {
+            Section("Bars", "work", "measured", "bar", "");
+            foreach (Bar b in bars)
+                Row(b.Work + (b.Note.Length > 0 ? $" ({b.Note})" : ""), $"{b.Value:0.###} {b.Unit}", $"{(b.AtLeast ? "≥" : "≤")} {b.Limit:0.###} {b.Unit}", b.Passed ? "pass" : "**fail**");
+        }
+        if (path is null) return;
+        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+        File.WriteAllText(path + ".md", report.ToString());
+        File.WriteAllText(path + ".json", JsonSerializer.Serialize(
+            new
+            {
+                date = DateTime.UtcNow.ToString("yyyy-MM-dd"),
+                machine = Processor(),
+                device = Device.Description,
+                runtime = Environment.Version.ToString(),
+                commit = Commit(),
+                peak_gflops = peaks.Select(p => Math.Round(p / 1e9, 1)),
+                bandwidth_gbs = Bandwidth / 1e9,
+                bars = bars.Select(b => new { work = b.Work, value = b.Value, unit = b.Unit, limit = b.Limit, at_least = b.AtLeast, passed = b.Passed, note = b.Note }),
+                tables = records,
+            },
+            new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
+    }
+
+    public void Dispose()
+    {
+        team.Dispose();
+        Device.Dispose();
+    }
+
+    private static string Processor()
+    {
+        const string Info = "/proc/cpuinfo";
+        string? name = File.Exists(Info) ? File.ReadLines(Info).FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal)) : null;
+        return name is null ? RuntimeInformation.ProcessArchitecture.ToString() : name[(name.IndexOf(':') + 1)..].Trim();
+    }
+
+    // The build writes "version+commit".
+    private static string Commit()
+    {
+        string version = typeof(Gpt2).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "";
+        int plus = version.IndexOf('+');
+        return plus < 0 ? version : version[(plus + 1)..][..Math.Min(8, version.Length - plus - 1)];
+    }
+}
