@@ -12,6 +12,9 @@ namespace Nola.Tensors;
 /// <param name="free">Gives memory back to the system.</param>
 public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Action<Storage> free)
 {
+    // Size classes between neighbouring powers of two.
+    private const int Classes = 8;
+
     private readonly Dictionary<long, Stack<Storage>> lists = [];
 
     /// <summary>Bytes in tensors that are alive.</summary>
@@ -37,17 +40,8 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
     public Storage Rent(long bytes)
     {
         long size = SizeClass(bytes);
-        Storage storage;
-        if (lists.TryGetValue(size, out Stack<Storage>? list) && list.Count > 0)
-        {
-            storage = list.Pop();
-            PooledBytes -= size;
-        }
-        else
-        {
-            storage = Fresh(size);
-        }
-        LiveBytes += size;
+        Storage storage = Reuse(size) ?? Fresh(size);
+        LiveBytes += storage.Bytes;
         LiveCount++;
         PeakBytes = Math.Max(PeakBytes, LiveBytes);
         return storage;
@@ -73,6 +67,19 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
         PooledBytes = 0;
     }
 
+    // Of this class, or of one of the next few: batches vary in length, and a block that is half too large is better than
+    // one more from the system.
+    private Storage? Reuse(long size)
+    {
+        for (int larger = 0; larger <= Classes / 2; larger++, size = SizeClass(size + 1))
+        {
+            if (!lists.TryGetValue(size, out Stack<Storage>? list) || list.Count == 0) continue;
+            PooledBytes -= size;
+            return list.Pop();
+        }
+        return null;
+    }
+
     private Storage Fresh(long size)
     {
         Storage? storage = allocate(size);
@@ -89,11 +96,11 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
 
     private static string Mebibytes(long bytes) => $"{bytes / 1048576.0:F1} MiB";
 
-    // Eight classes between neighbouring powers of two, at least one cache line.
+    // Classes between neighbouring powers of two, at least one cache line apart.
     private static long SizeClass(long bytes)
     {
         if (bytes <= 512) return Math.Max(64, (bytes + 63) & ~63L);
-        long step = 1L << (BitOperations.Log2((ulong)bytes) - 3);
+        long step = (1L << BitOperations.Log2((ulong)bytes)) / Classes;
         return (bytes + step - 1) / step * step;
     }
 }
