@@ -9,8 +9,7 @@ namespace Nola.Train;
 /// </summary>
 public sealed class Batches
 {
-    // Sequences that are sorted by length before packing: many batches' worth, so that lengths fit, few enough that the
-    // order stays random.
+    // Sequences that are packed together: many batches' worth, so that few stay partly filled.
     private const int Window = 1024;
 
     private readonly EncodedPair[] pairs;
@@ -56,25 +55,35 @@ public sealed class Batches
     // Tokens of a sequence in a stream: its last token is only predicted.
     private int Length(int index) => pairs[index].Length - 1;
 
-    // First fit by falling length: the largest that still fits goes into the open batch, so that budgets are used to the end.
+    // As few batches as hold the window, filled evenly: the longest sequence that is left goes into the emptiest batch. All
+    // of them come out about equally long, with short and long sequences in each as in the data.
     private void Pack(Span<int> window, List<int[]> batches)
     {
-        List<(List<int> Batch, int Left)> open = [];
-        int[] byLength = [.. window];
-        Array.Sort(byLength, (a, b) => Length(a) != Length(b) ? Length(b).CompareTo(Length(a)) : a.CompareTo(b));
-        foreach (int index in byLength)
+        // Longest first, in the shuffled order among equals.
+        int[] order = [.. window.ToArray().OrderByDescending(Length)];
+        int tooLong = order.TakeWhile(i => Length(i) > tokenBudget).Count();
+        for (int i = 0; i < tooLong; i++) batches.Add([order[i]]);
+        order = order[tooLong..];
+        int fewest = (order.Sum(Length) + tokenBudget - 1) / tokenBudget;
+        if (sequences > 0) fewest = Math.Max(fewest, (order.Length + sequences - 1) / sequences);
+        while (!TryPack(order, fewest, batches)) fewest++;
+    }
+
+    private bool TryPack(int[] longestFirst, int count, List<int[]> batches)
+    {
+        List<int>[] open = [.. Enumerable.Range(0, count).Select(_ => new List<int>())];
+        int[] filled = new int[count];
+        foreach (int index in longestFirst)
         {
-            int length = Length(index);
-            int fit = open.FindIndex(o => o.Left >= length && (sequences == 0 || o.Batch.Count < sequences));
-            if (fit < 0)
-            {
-                open.Add(([], Math.Max(tokenBudget, length)));
-                fit = open.Count - 1;
-            }
-            open[fit].Batch.Add(index);
-            open[fit] = (open[fit].Batch, open[fit].Left - length);
+            int emptiest = -1;
+            for (int i = 0; i < count; i++)
+                if ((sequences == 0 || open[i].Count < sequences) && (emptiest < 0 || filled[i] < filled[emptiest])) emptiest = i;
+            if (emptiest < 0 || filled[emptiest] + Length(index) > tokenBudget) return false;
+            open[emptiest].Add(index);
+            filled[emptiest] += Length(index);
         }
-        foreach ((List<int> batch, _) in open) batches.Add([.. batch]);
+        batches.AddRange(open.Select(batch => batch.ToArray()));
+        return true;
     }
 
     private void Fill(Span<int> window, List<int[]> batches)
