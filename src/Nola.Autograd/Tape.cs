@@ -53,7 +53,11 @@ public sealed class Tape : IDisposable
     /// <param name="saved">Variables whose values the rule reads; all others may be released before.</param>
     /// <param name="extras">Tensors that the rule reads and that are on no variable; the tape takes them over.</param>
     /// <param name="rule">Called with dy.</param>
-    public Variable Record(Variable y, ReadOnlySpan<Variable> inputs, ReadOnlySpan<Variable> saved, ReadOnlySpan<Tensor> extras, Action<Tensor> rule)
+    /// <param name="again">
+    /// Computes y once more into the tensor that it is given, from what the rule keeps. With it, y is dropped at the end of
+    /// its block although later rules need it, and made again for them: for cheap results that would fill memory.
+    /// </param>
+    public Variable Record(Variable y, ReadOnlySpan<Variable> inputs, ReadOnlySpan<Variable> saved, ReadOnlySpan<Tensor> extras, Action<Tensor> rule, Action<Tensor>? again = null)
     {
         bool needed = false;
         foreach (Variable input in inputs)
@@ -69,6 +73,7 @@ public sealed class Tape : IDisposable
         Node node = nodes[y.Index];
         node.NeedsGradient = true;
         node.Rule = rule;
+        node.Again = again;
         node.Extras = extras.ToArray();
         node.Saved = new int[saved.Length];
         for (int i = 0; i < saved.Length; i++)
@@ -83,6 +88,7 @@ public sealed class Tape : IDisposable
     public Variable Keep(Variable variable)
     {
         nodes[variable.Index].Uses++;
+        nodes[variable.Index].Again = null;
         return variable;
     }
 
@@ -211,7 +217,11 @@ public sealed class Tape : IDisposable
             Node node = nodes[i];
             if (node.Rule is { } rule)
             {
-                if (node.Gradient is { } dy) rule(dy);
+                if (node.Gradient is { } dy)
+                {
+                    foreach (int index in node.Saved) Restore(nodes[index]);
+                    rule(dy);
+                }
                 node.Rule = null;
                 foreach (int index in node.Saved)
                     if (--nodes[index].Uses == 0) nodes[index].ReleaseValue();
@@ -224,7 +234,15 @@ public sealed class Tape : IDisposable
     private void ReleaseUnused(int mark, int except)
     {
         for (int i = mark; i < nodes.Count; i++)
-            if (i != except && nodes[i].Uses == 0) nodes[i].ReleaseValue();
+            if (i != except && (nodes[i].Uses == 0 || nodes[i].Again is not null)) nodes[i].ReleaseValue();
+    }
+
+    private void Restore(Node node)
+    {
+        if (!node.Value.IsDisposed || node.Again is not { } again) return;
+        foreach (int index in node.Saved) Restore(nodes[index]);
+        node.Value = Device.Empty(node.Value.Shape);
+        again(node.Value);
     }
 
     private Variable Push(Node node)
@@ -239,7 +257,7 @@ public sealed class Tape : IDisposable
         public Tensor? Gradient;
         public Parameter? Parameter;
         public bool Owned, NeedsGradient;
-        public Action<Tensor>? Rule;
+        public Action<Tensor>? Rule, Again;
         public int[] Saved = [];
         public Tensor[] Extras = [];
 
