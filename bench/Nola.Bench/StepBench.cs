@@ -116,7 +116,7 @@ internal static class StepBench
     /// <summary>In a process of its own: one NOLA step, and what the process needed for it.</summary>
     public static long PeakMemory(Bench bench, bool small)
     {
-        using Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false);
+        using Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false, small ? DType.BFloat16 : DType.Float32);
         using TrainStep step = new(model, Nola(model, false)) { CheckpointBlocks = small };
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         for (int i = 0; i < 3; i++) step.Run(stream);

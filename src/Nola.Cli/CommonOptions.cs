@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Nola.Models;
 using Nola.Tensors;
+using Nola.Train;
 
 namespace Nola.Cli;
 
@@ -16,6 +17,8 @@ internal sealed class CommonOptions
 
     public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
 
+    public Option<string> Storage { get; } = new("--storage") { Description = "Keep the base model as float32, or as bfloat16 in half the memory", DefaultValueFactory = _ => "float32" };
+
     public Option<bool> Json { get; } = new("--json") { Description = "Print one JSON object on standard output, everything else on standard error" };
 
     /// <summary>Adds the options of everything that loads a model.</summary>
@@ -25,13 +28,14 @@ internal sealed class CommonOptions
         command.Add(Adapter);
         command.Add(DeviceName);
         command.Add(Threads);
+        command.Add(Storage);
     }
 
     /// <summary>Opens device and model, puts the adapter on, and runs.</summary>
     public int WithModel(ParseResult result, Func<Gpt2, Adapter?, int> run)
     {
         using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads));
-        using Gpt2 model = Gpt2.Load(result.GetValue(Model)!, device);
+        using Gpt2 model = Gpt2.Load(result.GetValue(Model)!, device, storage: TrainConfig.StorageType(result.GetValue(Storage)!));
         using Adapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }

@@ -40,7 +40,7 @@ internal static class TrainCommand
     private static int Run(TrainConfig config, bool resume, bool json, CancellationToken cancel)
     {
         using Device device = Device.Open(config.Device, config.Threads);
-        using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full);
+        using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full, config.Storage);
         using Adapter? adapter = config.Method switch
         {
             TrainMethod.Nola => NolaAdapter.Attach(model, config.Nola),

@@ -61,8 +61,16 @@ public abstract partial class Device : IDisposable
         return tensor;
     }
 
-    /// <summary>Copies float32 elements from the host.</summary>
-    public abstract void Upload(ReadOnlySpan<float> source, Tensor destination);
+    /// <summary>Copies float32 elements from the host; all of them.</summary>
+    public void Upload(ReadOnlySpan<float> source, Tensor destination)
+    {
+        if (source.Length != destination.Length)
+            throw new ShapeException($"Upload: {source.Length} elements on the host and a tensor of shape {destination.Shape}; expected {destination.Length}.");
+        UploadAt(source, destination, 0);
+    }
+
+    /// <summary>Copies float32 elements from the host to those of a tensor from <paramref name="first"/> on.</summary>
+    public abstract void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first);
 
     /// <summary>Copies int32 elements from the host.</summary>
     public abstract void Upload(ReadOnlySpan<int> source, Tensor destination);

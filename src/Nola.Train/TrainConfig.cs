@@ -61,6 +61,7 @@ public sealed record TrainConfig
         new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
+        new("storage", "Keep a frozen base as float32, or as bfloat16 in half the memory [float32]", "float32 or bfloat16"),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
         new("device", "auto or cpu [auto]", "auto or cpu"),
@@ -93,6 +94,9 @@ public sealed record TrainConfig
 
     /// <summary>Settings of the loop.</summary>
     public required TrainOptions Options { get; init; }
+
+    /// <summary>How the frozen base is kept.</summary>
+    public required DType Storage { get; init; }
 
     /// <summary>Cut long contexts instead of refusing.</summary>
     public required bool Truncate { get; init; }
@@ -139,6 +143,7 @@ public sealed record TrainConfig
             },
             Lora = new LoraOptions { Rank = s.Whole("rank", 4), Alpha = (float)s.Real("alpha", 32), Seed = s.Seed("basis-seed", 42), Targets = targets },
             Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", StandardRate(method, tiny)) },
+            Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
             Device = s.Text("device", "auto"),
             Threads = s.Whole("threads", 0),
@@ -146,6 +151,15 @@ public sealed record TrainConfig
         config.Options.Validate();
         return config;
     }
+
+    /// <summary>The type that <c>--storage</c> names.</summary>
+    /// <exception cref="NolaException">It is not one of the two.</exception>
+    public static DType StorageType(string name) => name switch
+    {
+        "float32" => DType.Float32,
+        "bfloat16" => DType.BFloat16,
+        _ => throw new NolaException($"storage is '{name}'; expected float32 or bfloat16."),
+    };
 
     /// <summary>The settings that a run was made with, so that the same command can be given again.</summary>
     public string ToJson()
@@ -174,6 +188,7 @@ public sealed record TrainConfig
             ["eval-pairs"] = o.EvalPairs,
             ["patience"] = o.Patience,
             ["checkpoint-every"] = o.CheckpointEvery,
+            ["storage"] = Storage == DType.BFloat16 ? "bfloat16" : "float32",
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };

@@ -14,22 +14,23 @@ public sealed partial class Gpt2
     /// <param name="model">Name or directory.</param>
     /// <param name="device">Where to put the weights.</param>
     /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
+    /// <param name="storage">How frozen weights are kept: Float32, or BFloat16 for half the memory.</param>
     /// <exception cref="NolaException">There is no such model, or its files are not a GPT-2 checkpoint.</exception>
-    public static Gpt2 Load(string model, Device device, bool trainable = false)
+    public static Gpt2 Load(string model, Device device, bool trainable = false, DType storage = DType.Float32)
     {
-        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable);
+        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, storage);
         string directory = ModelLocator.Current.Find(model), path = Path.Combine(directory, "config.json");
         Gpt2Config config = Gpt2Config.Parse(ReadFile(path), path);
         using WeightFiles weights = WeightFiles.Open(directory, device);
-        return new Gpt2(config, device, trainable, model, weights.Identity(config), weights);
+        return new Gpt2(config, device, trainable, storage, model, weights.Identity(config), weights);
     }
 
     /// <summary>
     /// A new model with GPT-2's initial values: N(0, 0.02²), with the projections into the residual stream divided by
     /// √(2 · layers) (Radford et al. 2019, section 2.3); positions N(0, 0.01²).
     /// </summary>
-    public static Gpt2 Create(Gpt2Config config, Device device, ulong seed, bool trainable = true) =>
-        new(config, device, trainable, "new", "", new RandomWeights(config, device, seed));
+    public static Gpt2 Create(Gpt2Config config, Device device, ulong seed, bool trainable = true, DType storage = DType.Float32) =>
+        new(config, device, trainable, storage, "new", "", new RandomWeights(config, device, seed));
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads.
@@ -76,7 +77,7 @@ public sealed partial class Gpt2
         }
     }
 
-    private static Gpt2 LoadEmbedded(Device device, bool trainable)
+    private static Gpt2 LoadEmbedded(Device device, bool trainable, DType storage)
     {
         const string Place = "the embedded model " + EmbeddedName;
         System.Reflection.Assembly assembly = typeof(Gpt2).Assembly;
@@ -87,7 +88,7 @@ public sealed partial class Gpt2
         Gpt2Config sizes = Gpt2Config.Parse(config, Place);
         UnmanagedMemoryStream stream = (UnmanagedMemoryStream)assembly.GetManifestResourceStream("nola-tiny.model.safetensors")!;
         using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)]);
-        return new Gpt2(sizes, device, trainable, EmbeddedName, weights.Identity(sizes), weights);
+        return new Gpt2(sizes, device, trainable, storage, EmbeddedName, weights.Identity(sizes), weights);
     }
 
     private static byte[] ReadFile(string path)
@@ -112,19 +113,25 @@ internal sealed class RandomWeights(Gpt2Config config, Device device, ulong seed
         bool norm = name.Contains("ln_", StringComparison.Ordinal);
         if (name.EndsWith(".bias", StringComparison.Ordinal)) device.Fill(tensor, 0);
         else if (norm) device.Fill(tensor, 1);
-        else device.Upload(Normal(name, shape), tensor);
+        else Normal(name, tensor);
         return tensor;
     }
 
-    private float[] Normal(string name, Shape shape)
+    private void Normal(string name, Tensor tensor)
     {
         float deviation = name == "wpe.weight" ? 0.01f
             : name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? 0.02f / MathF.Sqrt(2 * config.Layers) : 0.02f;
         uint stream = 2166136261;
         foreach (char c in name) stream = (stream ^ c) * 16777619;
-        float[] values = new float[shape.Length];
-        new RandomBasis(seed, stream, 0, 1, shape.Rows, shape.Columns, BasisEntries.Normal).Fill(0, values);
-        foreach (ref float value in values.AsSpan()) value *= deviation;
-        return values;
+        // A row is one matrix of the basis.
+        Shape shape = tensor.Shape;
+        RandomBasis rows = new(seed, stream, 0, shape.Rows, 1, shape.Columns, BasisEntries.Normal);
+        float[] row = new float[shape.Columns];
+        for (int i = 0; i < shape.Rows; i++)
+        {
+            rows.Fill((uint)i, row);
+            foreach (ref float value in row.AsSpan()) value *= deviation;
+            device.UploadAt(row, tensor, i * row.Length);
+        }
     }
 }

@@ -17,7 +17,7 @@ public sealed partial class Gpt2 : IDisposable
     private readonly FrozenMatrix? embedding, head;                               // (C, V), when frozen; one matrix when tied
 
     /// <summary>Builds the model from its weights, each asked for by its checkpoint name.</summary>
-    internal Gpt2(Gpt2Config config, Device device, bool trainable, string source, string identity, IWeightSource weights)
+    internal Gpt2(Gpt2Config config, Device device, bool trainable, DType storage, string source, string identity, IWeightSource weights)
     {
         (Config, Device, Trainable, Source, Identity) = (config, device, trainable, source, identity);
         int c = config.Channels;
@@ -42,16 +42,18 @@ public sealed partial class Gpt2 : IDisposable
         }
         lnFWeight = Vector("ln_f.weight", [c]);
         lnFBias = Vector("ln_f.bias", [c]);
+        // What the weights were read into is not needed again.
+        device.Pool.Trim();
 
         Parameter Vector(string name, Shape shape) => new(name, weights.Read(name, shape), trainable);
 
         LinearMap Map(string name, int inputs, int outputs) =>
-            new(name, weights.Read(name + ".weight", [inputs, outputs]), weights.Read(name + ".bias", [outputs]), trainable);
+            new(name, weights.Read(name + ".weight", [inputs, outputs]), weights.Read(name + ".bias", [outputs]), trainable, storage);
 
         FrozenMatrix FreezeTable(string name)
         {
             using Tensor table = weights.Read(name, [config.Vocabulary, c]);
-            return device.Freeze(table, transposed: true);
+            return device.Freeze(table, transposed: true, storage);
         }
     }
 

@@ -9,7 +9,7 @@ namespace Nola.Models;
 /// </summary>
 public sealed class LinearMap : IDisposable
 {
-    internal LinearMap(string name, Tensor weight, Tensor bias, bool trainable)
+    internal LinearMap(string name, Tensor weight, Tensor bias, bool trainable, DType storage)
     {
         Name = name;
         Bias = new Parameter(name + ".bias", bias, trainable);
@@ -19,7 +19,7 @@ public sealed class LinearMap : IDisposable
             Weight = new Parameter(name + ".weight", weight);
             return;
         }
-        Frozen = weight.Device.Freeze(weight);
+        Frozen = weight.Device.Freeze(weight, storage: storage);
         weight.Dispose();
     }
 
@@ -63,8 +63,9 @@ public sealed class LinearMap : IDisposable
             weight.Device.Axpby(1, weight, 0, Weight.Value);
             return;
         }
-        Frozen!.Dispose();
-        Frozen = weight.Device.Freeze(weight);
+        DType storage = Frozen!.Storage;
+        Frozen.Dispose();
+        Frozen = weight.Device.Freeze(weight, storage: storage);
     }
 
     /// <inheritdoc/>

@@ -17,6 +17,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     private readonly List<Safetensors> files;
     private readonly string place;
     private readonly Device device;
+    private readonly float[] buffer = new float[1 << 18];
 
     public WeightFiles(string place, Device device, List<Safetensors> files)
     {
@@ -58,9 +59,15 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             throw new NolaException($"{place}: tensor '{name}' is missing; this is not a GPT-2 checkpoint of the size that config.json gives.");
         if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
             throw new NolaException($"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
-        float[] values = new float[shape.Length];
-        found.File.ReadFloats(found.Entry, values);
-        return device.From(values, shape);
+        // In pieces: an embedding matrix is not to exist twice.
+        Tensor tensor = device.Empty(shape);
+        for (int i = 0; i < shape.Length; i += buffer.Length)
+        {
+            Span<float> piece = buffer.AsSpan(0, Math.Min(buffer.Length, shape.Length - i));
+            found.File.ReadFloats(found.Entry, i, piece);
+            device.UploadAt(piece, tensor, i);
+        }
+        return tensor;
     }
 
     /// <summary>

@@ -32,10 +32,11 @@ public sealed unsafe partial class CpuDevice : Device
         $"cpu ({Threads} thread{(Threads == 1 ? "" : "s")}, {(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128)}-bit vectors)";
 
     /// <inheritdoc/>
-    public override void Upload(ReadOnlySpan<float> source, Tensor destination)
+    public override void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first)
     {
-        CheckLength(source.Length, destination);
-        source.CopyTo(new Span<float>(Floats(destination), destination.Length));
+        if (first < 0 || first + source.Length > destination.Length)
+            throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
+        source.CopyTo(new Span<float>(Floats(destination) + first, source.Length));
     }
 
     /// <inheritdoc/>
@@ -87,6 +88,9 @@ public sealed unsafe partial class CpuDevice : Device
 
     /// <summary>The elements of a float32 tensor of this device; valid until it is disposed.</summary>
     internal static float* Floats(Tensor tensor) => (float*)Address(tensor, DType.Float32);
+
+    /// <summary>The elements of a bfloat16 tensor of this device; valid until it is disposed.</summary>
+    internal static ushort* Halves(Tensor tensor) => (ushort*)Address(tensor, DType.BFloat16);
 
     /// <summary>The elements of an int32 tensor of this device; valid until it is disposed.</summary>
     internal static int* Ints(Tensor tensor) => (int*)Address(tensor, DType.Int32);

@@ -48,6 +48,35 @@ internal static unsafe partial class Gemm
         }
     }
 
+    /// <summary>
+    /// The panels of W (rows × columns, panels of columns) as those of Wᵀ (panels of rows): panels first … last − 1 of the result.
+    /// </summary>
+    public static void TransposePanels(Panels w, int rows, int columns, Panels to, int first, int last)
+    {
+        int width = PanelWidth;
+        for (int panel = first; panel < last; panel++)
+        {
+            int i = panel * width, count = Math.Min(width, rows - i);
+            for (int o = 0; o < columns; o += width)
+            {
+                int steps = Math.Min(width, columns - o);
+                long source = (long)o * rows + (long)i * width, target = (long)i * columns + (long)o * width;
+                if (w.Narrow) TransposeTile(w.Halves + source, count, steps, to.Halves + target, width);
+                else if (count < width || steps < width) TransposeTile(w.Floats + source, count, steps, to.Floats + target, width);
+                else
+                    for (int r = 0; r < width; r += 4)
+                        for (int p = 0; p < width; p += 4)
+                            Transpose4(w.Floats + source + r * width + p, width, to.Floats + target + p * width + r, width);
+            }
+        }
+    }
+
+    private static void TransposeTile<T>(T* from, int rows, int steps, T* to, int width) where T : unmanaged
+    {
+        for (int p = 0; p < steps; p++)
+            for (int r = 0; r < width; r++) to[p * width + r] = r < rows ? from[r * width + p] : default;
+    }
+
     private static void PackRows(float* from, nint stride, int steps, float* to)
     {
         int width = PanelWidth;
@@ -76,12 +105,15 @@ internal static unsafe partial class Gemm
             for (int j = 0; j < width; j++) to[p * width + j] = from[p * rowStride + j * columnStride];
     }
 
-    /// <summary>Packs rows of A in tiles, in this thread's scratch: a tile is read in order, a cache line for each step.</summary>
-    private static Operand PackTiles(in Operand a, int rows, int steps)
+    private static int TileStride => (TileRows + 7) & ~7;
+
+    private static nint PackedTilesSize(int rows, int steps) => (nint)((rows + TileRows - 1) / TileRows) * TileStride * steps;
+
+    /// <summary>Packs rows of A in tiles: a tile is read in order, a cache line for each step.</summary>
+    private static Operand PackTiles(in Operand a, int rows, int steps, float* packed)
     {
-        int tile = TileRows, stride = (tile + 7) & ~7;
+        int tile = TileRows, stride = TileStride;
         nint size = (nint)stride * steps;
-        float* packed = Scratch.Floats((rows + tile - 1) / tile * size);
         float* to = packed;
         for (int i = 0; i < rows; i += tile, to += size)
         {

@@ -49,7 +49,7 @@ internal static unsafe partial class Gemm
 
     /// <summary>C (m × n) = alpha · A · B [+ bias] [+ C] over the team; B packed whole, its panels PanelWidth · k apart.</summary>
     public static void Multiply(
-        ThreadTeam team, int m, int n, int k, Operand a, float* b, float* c, nint cStride,
+        ThreadTeam team, int m, int n, int k, Operand a, Panels b, float* c, nint cStride,
         float alpha = 1, float* bias = null, bool accumulate = false)
     {
         if (m == 0 || n == 0) return;
@@ -70,12 +70,25 @@ internal static unsafe partial class Gemm
                 int i = Share(tiles, row, rowBlocks) * TileRows, height = Math.Min(m, Share(tiles, row + 1, rowBlocks) * TileRows) - i;
                 int panel = Share(panels, column, columnBlocks), j = panel * width;
                 int across = Math.Min(n, Share(panels, column + 1, columnBlocks) * width) - j;
+                float* scratch = pack || b.Narrow ? Scratch.Floats((pack ? PackedTilesSize(height, steps) : 0) + (b.Narrow ? steps * width : 0)) : null;
                 for (int p = 0; p < k || p == 0; p += steps)
                 {
                     int deep = Math.Min(steps, k - p);
-                    Operand left = pack ? PackTiles(a.At(i, p), height, deep) : a.At(i, p);
-                    Block(height, across, deep, left, b + panel * panelStride + (long)p * width, panelStride,
-                        c + i * cStride + j, cStride, alpha, p == 0 && bias != null ? bias + j : null, accumulate || p > 0);
+                    Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : a.At(i, p);
+                    float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
+                    long from = panel * panelStride + (long)p * width;
+                    if (!b.Narrow)
+                    {
+                        Block(height, across, deep, left, b.Floats + from, panelStride, to, cStride, alpha, first, accumulate || p > 0);
+                        continue;
+                    }
+                    // A panel at a time as float32, in the cache; it serves all rows of the piece.
+                    float* wide = scratch + (pack ? PackedTilesSize(height, steps) : 0);
+                    for (int q = 0; q < across; q += width, from += panelStride)
+                    {
+                        b.Expand(from, deep * width, wide);
+                        Block(height, Math.Min(width, across - q), deep, left, wide, 0, to + q, cStride, alpha, first == null ? null : first + q, accumulate || p > 0);
+                    }
                 }
             }
         });

@@ -19,20 +19,19 @@ public sealed unsafe partial class CpuDevice
 
     private protected override void GatherRowsCore(FrozenMatrix head, Tensor indices, Tensor y, float beta)
     {
-        // The backward form of W (C, V) is Wᵀ (V, C) in panels of C: row v is one piece of each panel.
-        float* from = ((PackedMatrix)head).Backward, to = Floats(y);
+        PackedMatrix packed = (PackedMatrix)head;
+        float* to = Floats(y);
         int* index = Ints(indices);
-        int columns = head.Rows, rows = head.Columns, width = Gemm.PanelWidth;
+        int columns = head.Rows, rows = head.Columns;
         team.For(indices.Length, 64, (start, end) =>
         {
             for (int n = start; n < end; n++)
             {
                 CheckIndex(index[n], rows);
-                for (int j = 0; j < columns; j += width)
-                {
-                    float* piece = from + ((long)(j / width) * rows + index[n]) * width;
-                    AddRow(piece, to + (long)n * columns + j, Math.Min(width, columns - j), beta);
-                }
+                float* row = to + (long)n * columns;
+                float* embedding = beta == 0 ? row : Scratch.Floats(columns);
+                packed.Column(index[n], embedding);
+                if (beta != 0) AddRow(embedding, row, columns, beta);
             }
         });
     }

@@ -3,16 +3,15 @@ namespace Nola.Tensors;
 public sealed unsafe partial class CpuDevice
 {
     /// <inheritdoc/>
-    public override FrozenMatrix Freeze(Matrix weight, bool transposed = false)
+    public override FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
     {
+        if (storage == DType.Int32) throw new ArgumentException("Freeze: weights are stored as Float32 or BFloat16; Int32 was given.");
         (int rows, int columns) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
-        PackedMatrix packed = new(this, rows, columns);
-        float* w = Floats(weight);
         // Element (i, o) of W; a transposed source swaps the strides.
         (nint row, nint column) = transposed ? ((nint)1, (nint)weight.Stride) : (weight.Stride, 1);
-        packed.PackForward(w, row, column);
-        packed.PackBackward(w, row, column);
-        return packed;
+        Tensor packed = Empty([Gemm.Panels(columns), rows, Gemm.PanelWidth]);
+        Gemm.Pack(team, Floats(weight), row, column, rows, columns, Floats(packed));
+        return new PackedMatrix(this, rows, columns, storage == DType.Float32 ? packed : Narrow(packed));
     }
 
     /// <inheritdoc/>
@@ -27,7 +26,7 @@ public sealed unsafe partial class CpuDevice
         {
             for (int i = start; i < end; i++)
                 for (int o = 0; o < w.Columns; o++)
-                    to[transposed ? (long)o * w.Rows + i : (long)i * w.Columns + o] = packed.ForwardElement(i, o);
+                    to[transposed ? (long)o * w.Rows + i : (long)i * w.Columns + o] = packed.Element(i, o);
         });
     }
 
@@ -64,42 +63,65 @@ public sealed unsafe partial class CpuDevice
         return packed;
     }
 
-    /// <summary>
-    /// W (in, out) packed twice: <see cref="Forward"/> as the right operand of x·W (panels of out, steps of in) and
-    /// <see cref="Backward"/> as that of dy·Wᵀ (panels of in, steps of out).
-    /// </summary>
-    internal sealed class PackedMatrix : FrozenMatrix
+    // Rounded to bfloat16; the float32 tensor goes back to the pool.
+    private Tensor Narrow(Tensor wide)
     {
-        private readonly CpuDevice device;
-        private readonly Tensor forward, backward;
-
-        public PackedMatrix(CpuDevice device, int rows, int columns) : base(rows, columns)
+        Tensor narrow = Empty(wide.Shape, DType.BFloat16);
+        float* from = Floats(wide);
+        ushort* to = Halves(narrow);
+        team.For(wide.Length, Piece, (start, end) =>
         {
-            this.device = device;
-            forward = device.Empty([Gemm.Panels(columns), rows, Gemm.PanelWidth]);
-            backward = device.Empty([Gemm.Panels(rows), columns, Gemm.PanelWidth]);
-        }
+            for (int i = start; i < end; i++) to[i] = DTypes.ToBFloat16(from[i]);
+        });
+        wide.Dispose();
+        return narrow;
+    }
 
-        public float* Forward => Floats(forward);
+    private static Panels PanelsOf(Tensor packed) => packed.DType == DType.Float32 ? new(Floats(packed), null) : new(null, Halves(packed));
 
-        public float* Backward => Floats(backward);
+    /// <summary>
+    /// W (in, out) as the right operand of x·W (panels of out, steps of in) and, from the first time that it is asked for,
+    /// of dy·Wᵀ (panels of in, steps of out).
+    /// </summary>
+    internal sealed class PackedMatrix(CpuDevice device, int rows, int columns, Tensor forward) : FrozenMatrix(rows, columns, forward.DType)
+    {
+        private Tensor? backward;
 
-        public override long Bytes => forward.Bytes + backward.Bytes;
+        public Panels Forward => PanelsOf(forward);
 
-        public void PackForward(float* w, nint row, nint column) => Gemm.Pack(device.team, w, row, column, Rows, Columns, Forward);
+        public Panels Backward => PanelsOf(backward ??= Transposed());
 
-        public void PackBackward(float* w, nint row, nint column) => Gemm.Pack(device.team, w, column, row, Columns, Rows, Backward);
+        public override long Bytes => forward.Bytes + (backward?.Bytes ?? 0);
 
-        public float ForwardElement(int i, int o)
+        public float Element(int i, int o) => Forward.Element(Index(i, o));
+
+        /// <summary>Column o of W, which for a head is a token's embedding. It does not ask for <see cref="Backward"/>.</summary>
+        public void Column(int o, float* to)
         {
             int width = Gemm.PanelWidth;
-            return Forward[((long)(o / width) * Rows + i) * width + o % width];
+            if (backward is null)
+            {
+                for (int i = 0; i < Rows; i++) to[i] = Element(i, o);
+                return;
+            }
+            for (int i = 0; i < Rows; i += width)
+                PanelsOf(backward).Expand(((long)(i / width) * Columns + o) * width, Math.Min(width, Rows - i), to + i);
         }
 
         public override void Dispose()
         {
             forward.Dispose();
-            backward.Dispose();
+            backward?.Dispose();
+        }
+
+        private long Index(int i, int o) => ((long)(o / Gemm.PanelWidth) * Rows + i) * Gemm.PanelWidth + o % Gemm.PanelWidth;
+
+        private Tensor Transposed()
+        {
+            Tensor packed = device.Empty([Gemm.Panels(Rows), Columns, Gemm.PanelWidth], Storage);
+            Panels from = Forward, to = PanelsOf(packed);
+            device.team.For(Gemm.Panels(Rows), 1, (first, last) => Gemm.TransposePanels(from, Rows, Columns, to, first, last));
+            return packed;
         }
     }
 }

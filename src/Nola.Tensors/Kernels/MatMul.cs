@@ -24,7 +24,8 @@ public abstract partial class Device
     /// </summary>
     /// <param name="weight">W (in, out); or Wᵀ (out, in), as an embedding matrix is for the head, with <paramref name="transposed"/>.</param>
     /// <param name="transposed">Whether <paramref name="weight"/> holds Wᵀ.</param>
-    public abstract FrozenMatrix Freeze(Matrix weight, bool transposed = false);
+    /// <param name="storage">Float32, or BFloat16 for half the memory: W is rounded, products accumulate in float32 all the same.</param>
+    public abstract FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32);
 
     /// <summary>y = x · W (+ bias) + beta · y. x: (N, in), y: (N, out), bias: (out).</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
@@ -69,13 +70,17 @@ public abstract partial class Device
 /// </summary>
 /// <param name="rows">in: columns of x.</param>
 /// <param name="columns">out: columns of y.</param>
-public abstract class FrozenMatrix(int rows, int columns) : IDisposable
+/// <param name="storage">Type of its elements.</param>
+public abstract class FrozenMatrix(int rows, int columns, DType storage) : IDisposable
 {
     /// <summary>in: the number of inputs.</summary>
     public int Rows => rows;
 
     /// <summary>out: the number of outputs.</summary>
     public int Columns => columns;
+
+    /// <summary>Type of its elements: Float32 or BFloat16.</summary>
+    public DType Storage => storage;
 
     /// <summary>Bytes held, both packed forms counted as far as they exist.</summary>
     public abstract long Bytes { get; }
