@@ -4,17 +4,15 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Free lists of device memory by size class, with counters. A step frees its tensors here and the next step takes
-/// them again, so that a steady loop allocates nothing. Sizes are rounded up by at most an eighth: batches of slightly
-/// different lengths share buffers. Not thread-safe: one thread drives a device.
+/// them again, so that a steady loop allocates nothing. Batches of slightly different lengths share buffers: sizes are
+/// rounded up by at most an eighth (3 % from 1 MiB on), and a free block up to a quarter too large is taken before a new
+/// one. Not thread-safe: one thread drives a device.
 /// </summary>
 /// <param name="device">Name of the device, for messages.</param>
 /// <param name="allocate">Takes fresh memory; returns null when there is none.</param>
 /// <param name="free">Gives memory back to the system.</param>
 public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Action<Storage> free)
 {
-    // Size classes between neighbouring powers of two.
-    private const int Classes = 8;
-
     private readonly Dictionary<long, Stack<Storage>> lists = [];
 
     /// <summary>Bytes in tensors that are alive.</summary>
@@ -67,11 +65,11 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
         PooledBytes = 0;
     }
 
-    // Of this class, or of one of the next few: batches vary in length, and a block that is half too large is better than
-    // one more from the system.
+    // Of this class, or of one of the next few: batches vary in length, and a block that is a little too large is better
+    // than one more from the system.
     private Storage? Reuse(long size)
     {
-        for (int larger = 0; larger <= Classes / 2; larger++, size = SizeClass(size + 1))
+        for (long limit = size + size / 4; size <= limit; size = SizeClass(size + 1))
         {
             if (!lists.TryGetValue(size, out Stack<Storage>? list) || list.Count == 0) continue;
             PooledBytes -= size;
@@ -96,11 +94,11 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
 
     private static string Mebibytes(long bytes) => $"{bytes / 1048576.0:F1} MiB";
 
-    // Classes between neighbouring powers of two, at least one cache line apart.
+    // Eight classes between neighbouring powers of two, at least one cache line apart; 32 where rounding costs megabytes.
     private static long SizeClass(long bytes)
     {
         if (bytes <= 512) return Math.Max(64, (bytes + 63) & ~63L);
-        long step = (1L << BitOperations.Log2((ulong)bytes)) / Classes;
+        long step = (1L << BitOperations.Log2((ulong)bytes)) / (bytes < 1 << 20 ? 8 : 32);
         return (bytes + step - 1) / step * step;
     }
 }
