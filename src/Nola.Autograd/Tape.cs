@@ -99,13 +99,8 @@ public sealed class Tape : IDisposable
     /// </summary>
     public Variable Block(Variable x, Func<Variable, Variable> body)
     {
+        if (!recording || !CheckpointBlocks) return Scope(() => body(x));
         int mark = nodes.Count;
-        if (!recording || !CheckpointBlocks)
-        {
-            Variable result = body(x);
-            ReleaseUnused(mark, result.Index);
-            return result;
-        }
         recording = false;
         Variable y;
         try
@@ -119,6 +114,15 @@ public sealed class Tape : IDisposable
         ReleaseUnused(mark, y.Index);
         // The body may read parameters and other variables; whether any needs a gradient is only known when it runs.
         return RecordAlways(y, x, dy => Recompute(x, body, dy));
+    }
+
+    /// <summary>y = body(), with everything in between that no rule needs released when it returns.</summary>
+    public Variable Scope(Func<Variable> body)
+    {
+        int mark = nodes.Count;
+        Variable y = body();
+        ReleaseUnused(mark, y.Index);
+        return y;
     }
 
     /// <summary>Computes the gradient of a scalar with respect to everything it depends on.</summary>

@@ -109,8 +109,7 @@ public sealed partial class Gpt2 : IDisposable
     /// <param name="losses">Receives the loss of each position when given. (P)</param>
     public Variable Loss(Tape tape, StreamTensors batch, float labelSmoothing, float scale, Tensor? losses = null)
     {
-        Variable x = Hidden(tape, batch);                                         // (N, C)
-        Variable rows = Ops.GatherRows(x, batch.LossPositions);                   // (P, C)
+        Variable rows = tape.Scope(() => Ops.GatherRows(Hidden(tape, batch), batch.LossPositions)); // (P, C)
         if (head is not null) return Ops.HeadCrossEntropy(rows, head, batch.Targets, labelSmoothing, scale, losses);
         return Ops.HeadCrossEntropy(rows, tape.Read(lmHead ?? wte!), batch.Targets, labelSmoothing, scale, losses);
     }
@@ -157,16 +156,21 @@ public sealed partial class Gpt2 : IDisposable
 
     private Variable Forward(Tape tape, StreamTensors batch, Func<int, Variable, Variable> attend)
     {
-        Variable tokens = embedding is not null                                   // (N, C)
-            ? Ops.GatherRows(tape, embedding, batch.Ids)
-            : Ops.GatherRows(tape.Read(wte!), batch.Ids);
-        Variable x = tokens + Ops.GatherRows(tape.Read(wpe), batch.Positions);    // (N, C)
+        Variable x = tape.Scope(() => Embed(tape, batch));                        // (N, C)
         for (int i = 0; i < blocks.Length; i++)
         {
             int l = i;
             x = tape.Block(x, input => blocks[l].Forward(input, this, l, attend)); // (N, C)
         }
         return Ops.LayerNorm(x, tape.Read(lnFWeight), tape.Read(lnFBias), Config.LayerNormEpsilon);
+    }
+
+    private Variable Embed(Tape tape, StreamTensors batch)
+    {
+        Variable tokens = embedding is not null                                   // (N, C)
+            ? Ops.GatherRows(tape, embedding, batch.Ids)
+            : Ops.GatherRows(tape.Read(wte!), batch.Ids);
+        return tokens + Ops.GatherRows(tape.Read(wpe), batch.Positions);          // (N, C)
     }
 
     private Variable Head(Variable x)                                             // (N, C) → (N, V)

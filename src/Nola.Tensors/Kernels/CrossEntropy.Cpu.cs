@@ -4,8 +4,8 @@ namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    // Logits that exist at once: rows enough to use each panel of the head often, in about 32 MB.
-    private static int LogitRows(int vocabulary) => Math.Clamp((1 << 23) / vocabulary, 16, 512);
+    // Logits that exist at once: rows enough to use each panel of the head often, in about 32 MB and whole tiles.
+    private static int LogitRows(int vocabulary) => Gemm.TileRows * Math.Clamp((1 << 23) / vocabulary / Gemm.TileRows, 2, 36);
 
     private protected override void HeadCrossEntropyCore(
         Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
