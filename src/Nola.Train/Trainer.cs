@@ -57,6 +57,8 @@ public sealed class Trainer
         List<int[]> epoch = batches.Epoch(state.Epoch);
         int total = TotalSteps(epoch.Count);
         if (resume) run!.Log.Resume(state.Step);
+        // What reading the data left behind is as large as a block of the model; the system can have it back.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
         adapter?.BeginStep();
         model.Device.Pool.ResetPeak();
         Stopwatch clock = new();
