@@ -52,7 +52,7 @@ internal static class GenerateBench
     private static double Start(Bench bench, string model)
     {
         string cli = Path.Combine(AppContext.BaseDirectory, "nola.dll");
-        string[] arguments = [cli, "generate", "--model", model, "--ids", "464,2159", "--max-new", "1", "--threads", $"{bench.Device.Threads}"];
+        string[] arguments = [cli, "generate", "--model", model, "--prompt", "name : Blue Spice | Type : pub", "--max-new", "1", "--threads", $"{bench.Device.Threads}"];
         return bench.Time(() => Child.Run("dotnet", arguments), 1).Median;
     }
 }

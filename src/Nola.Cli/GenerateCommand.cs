@@ -33,6 +33,8 @@ internal static class GenerateCommand
                 StopTokens = CommonOptions.Ids(r.GetValue(stop)!, "--stop"),
             };
             options.Validate();
+            // The tokenizer and the model are ready at about the same time.
+            if (r.GetValue(ids) is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             return common.WithModel(r, (model, _) => Run(model, Prompt(r.GetValue(prompt), r.GetValue(ids)), r.GetValue(ids), r.GetValue(raw), options, r.GetValue(common.Json), cancel));
         });
         return command;

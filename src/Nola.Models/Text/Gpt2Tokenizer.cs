@@ -19,15 +19,17 @@ public sealed partial class Gpt2Tokenizer
     /// <summary>Number of tokens of GPT-2's vocabulary.</summary>
     public const int GptVocabulary = 50257;
 
-    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => Load(Embedded("vocab.json.gz"), Embedded("merges.txt.gz")));
+    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => new(Read(Embedded("vocab.json.gz")), () => Embedded("merges.txt.gz")));
 
-    private readonly BpeTokenizer bpe;
+    // What encoding needs takes a fifth of a second to build, and decoding does without it.
+    private readonly Lazy<BpeTokenizer> bpe;
     private readonly byte[]?[] bytes;
 
-    private Gpt2Tokenizer(BpeTokenizer bpe)
+    private Gpt2Tokenizer(byte[] vocabulary, Func<Stream> merges)
     {
-        this.bpe = bpe;
-        bytes = TokenBytes(bpe.Vocabulary);
+        List<(string Token, int Id)> tokens = Tokens(vocabulary);
+        bytes = TokenBytes(tokens);
+        bpe = new(() => Create(tokens, merges));
     }
 
     /// <summary>GPT-2's own vocabulary and merges, embedded in this library.</summary>
@@ -42,7 +44,9 @@ public sealed partial class Gpt2Tokenizer
     {
         try
         {
-            return Load(File.OpenRead(vocabulary), File.OpenRead(merges));
+            Gpt2Tokenizer tokenizer = new(File.ReadAllBytes(vocabulary), () => File.OpenRead(merges));
+            tokenizer.Prepare();
+            return tokenizer;
         }
         catch (Exception error) when (error is not NolaException)
         {
@@ -50,8 +54,13 @@ public sealed partial class Gpt2Tokenizer
         }
     }
 
+    /// <summary>
+    /// Builds what encoding needs now instead of at the first text; from any thread, for example while a model is read.
+    /// </summary>
+    public void Prepare() => _ = bpe.Value;
+
     /// <summary>The token ids of a text.</summary>
-    public int[] Encode(string text) => [.. bpe.EncodeToIds(text)];
+    public int[] Encode(string text) => [.. bpe.Value.EncodeToIds(text)];
 
     /// <summary>The text of token ids; bytes that are not UTF-8 become replacement characters.</summary>
     /// <exception cref="NolaException">An id is outside the vocabulary.</exception>
@@ -68,22 +77,32 @@ public sealed partial class Gpt2Tokenizer
         ? found
         : throw new NolaException($"Token id {id} is outside the tokenizer's vocabulary of {bytes.Length}.");
 
-    private static Gpt2Tokenizer Load(Stream vocabulary, Stream merges)
+    private static BpeTokenizer Create(List<(string Token, int Id)> tokens, Func<Stream> merges)
     {
-        using (vocabulary)
-        using (merges)
+        using StreamReader lines = new(merges());
+        // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.
+        return BpeTokenizer.Create(new BpeOptions(tokens.Select(t => KeyValuePair.Create(t.Token, t.Id)))
         {
-            // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.
-            Dictionary<string, int> ids = JsonSerializer.Deserialize<Dictionary<string, int>>(vocabulary)!;
-            using StreamReader lines = new(merges);
-            BpeOptions options = new(ids)
-            {
-                Merges = [.. Merges(lines)],
-                ByteLevel = true,
-                PreTokenizer = new RegexPreTokenizer(Words(), null),
-            };
-            return new Gpt2Tokenizer(BpeTokenizer.Create(options));
+            Merges = [.. Merges(lines)],
+            ByteLevel = true,
+            PreTokenizer = new RegexPreTokenizer(Words(), null),
+        });
+    }
+
+    // {"token": id, …}
+    private static List<(string Token, int Id)> Tokens(ReadOnlySpan<byte> json)
+    {
+        List<(string, int)> tokens = new(GptVocabulary);
+        Utf8JsonReader reader = new(json);
+        reader.Read();
+        if (reader.TokenType != JsonTokenType.StartObject) throw new JsonException("The vocabulary is not a JSON object");
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string token = reader.GetString()!;
+            reader.Read();
+            tokens.Add((token, reader.GetInt32()));
         }
+        return tokens;
     }
 
     private static IEnumerable<string> Merges(StreamReader lines)
@@ -93,23 +112,42 @@ public sealed partial class Gpt2Tokenizer
     }
 
     // A token's name spells its bytes in GPT-2's alphabet: printable Latin-1 stands for itself, the rest is moved up from 256.
-    private static byte[]?[] TokenBytes(IReadOnlyDictionary<string, int> vocabulary)
+    private static byte[]?[] TokenBytes(List<(string Token, int Id)> tokens)
     {
-        Dictionary<char, byte> alphabet = [];
+        // Every character of the alphabet is below 512; −1 marks those that are not in it.
+        int[] alphabet = new int[512];
+        Array.Fill(alphabet, -1);
         int moved = 256;
         for (int b = 0; b < 256; b++)
         {
             bool printable = b is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF;
-            alphabet[printable ? (char)b : (char)moved++] = (byte)b;
+            alphabet[printable ? b : moved++] = b;
         }
-        byte[]?[] result = new byte[vocabulary.Count == 0 ? 0 : vocabulary.Values.Max() + 1][];
-        foreach ((string token, int id) in vocabulary)
-            result[id] = token.All(alphabet.ContainsKey) ? [.. token.Select(c => alphabet[c])] : Encoding.UTF8.GetBytes(token);
+        byte[]?[] result = new byte[tokens.Count == 0 ? 0 : tokens.Max(t => t.Id) + 1][];
+        foreach ((string token, int id) in tokens) result[id] = Spelled(token, alphabet);
         return result;
+    }
+
+    private static byte[] Spelled(string token, int[] alphabet)
+    {
+        byte[] bytes = new byte[token.Length];
+        for (int i = 0; i < token.Length; i++)
+        {
+            if (token[i] >= alphabet.Length || alphabet[token[i]] < 0) return Encoding.UTF8.GetBytes(token);
+            bytes[i] = (byte)alphabet[token[i]];
+        }
+        return bytes;
     }
 
     private static GZipStream Embedded(string name) =>
         new(typeof(Gpt2Tokenizer).Assembly.GetManifestResourceStream("gpt2." + name)!, CompressionMode.Decompress);
+
+    private static byte[] Read(Stream stream)
+    {
+        using MemoryStream whole = new();
+        using (stream) stream.CopyTo(whole);
+        return whole.ToArray();
+    }
 
     [GeneratedRegex(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")]
     private static partial Regex Words();
