@@ -21,11 +21,11 @@ internal static class AttentionBench
         using Tensor y = device.Empty([n, c]), lse = device.Empty([heads, n]), dqkv = device.Empty([n, 3 * c]);
         device.Attention(qkv, starts, heads, y, lse);
         Verify(qkv.ToArray(), y.ToArray(), length, heads, size, n);
-        (Timing[] t, double peak) = bench.TimeWithPeak([() => device.Attention(qkv, starts, heads, y, lse), () => device.AttentionGrad(qkv, starts, heads, y, lse, dy, dqkv)]);
+        (Timing[] t, Peak peak) = bench.TimeWithPeak([() => device.Attention(qkv, starts, heads, y, lse), () => device.AttentionGrad(qkv, starts, heads, y, lse, dy, dqkv)]);
         double product = 2.0 * c * sequences * length * (length + 1) / 2;
         bench.Row($"{sequences} × {length}, {heads} × {size}", Cell(t[0], 2 * product), Cell(t[1], 5 * product));
 
-        string Cell(Timing time, double flop) => $"{time.Median * 1e3:F2} ms, {100 * flop / time.Median / peak:F0} %";
+        string Cell(Timing time, double flop) => $"{time.Median * 1e3:F2} ms, {100 * peak.Share(time, flop):F0} %";
     }
 
     private static void Verify(float[] qkv, float[] y, int length, int heads, int size, int n)

@@ -8,8 +8,35 @@ using Nola.Tensors;
 
 namespace Nola.Bench;
 
-/// <summary>Seconds of one repetition: the median, and what lies around it.</summary>
-internal readonly record struct Timing(double Median, double Fastest, double Slowest);
+/// <summary>Seconds of each repetition.</summary>
+internal sealed class Timing(double[] seconds)
+{
+    public double Median => MedianOf(seconds);
+
+    public double Fastest => seconds.Min();
+
+    public double Slowest => seconds.Max();
+
+    /// <summary>
+    /// How much longer this took than the other, repetition by repetition, the median: both were timed in turn, so what the
+    /// machine did meanwhile met both.
+    /// </summary>
+    public double Over(Timing other) => MedianOf([.. seconds.Select((s, r) => s / other.Of(r))]);
+
+    private double Of(int repetition) => seconds[repetition];
+
+    private static double MedianOf(double[] values) => values.Order().ElementAt(values.Length / 2);
+}
+
+/// <summary>The multiply-add loop that was timed between other work: how long it took, and its floating-point operations.</summary>
+internal sealed record Peak(Timing Loop, double Flop)
+{
+    /// <summary>FLOP/s.</summary>
+    public double Rate => Flop / Loop.Median;
+
+    /// <summary>Work of this many operations as a share of what the loop does in its time.</summary>
+    public double Share(Timing time, double flop) => flop / Flop / time.Over(Loop);
+}
 
 /// <summary>A figure with the least (or most) that it should be.</summary>
 internal sealed record Bar(string Work, double Value, double Limit, bool AtLeast, string Unit, string Note)
@@ -59,15 +86,15 @@ internal sealed class Bench : IDisposable
     /// Times actions in turn with the multiply-add loop among them: a shared machine gives now more, now less, and a
     /// share of the peak means something only if both were measured together.
     /// </summary>
-    /// <returns>The timings, and the peak of all threads in FLOP/s.</returns>
-    public (Timing[] Times, double Peak) TimeWithPeak(Action[] actions, int warmup = 2)
+    /// <returns>The timings, and the loop's.</returns>
+    public (Timing[] Times, Peak Peak) TimeWithPeak(Action[] actions, int warmup = 2)
     {
         // The loop runs for about as long as the actions do on average, so that it meets the same machine.
         double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(team);
         int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(team)], 0, 1)[0].Median), 1, 100);
         Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(team); }], 0, repeats);
-        double peak = loops * flop / times[^1].Median;
-        peaks.Add(peak);
+        Peak peak = new(times[^1], loops * flop);
+        peaks.Add(peak.Rate);
         return (times[..^1], peak);
     }
 
@@ -117,11 +144,7 @@ internal sealed class Bench : IDisposable
                 seconds[a][r] = Stopwatch.GetElapsedTime(start).TotalSeconds;
             }
         }
-        return [.. seconds.Select(s =>
-        {
-            Array.Sort(s);
-            return new Timing(s[repeats / 2], s[0], s[^1]);
-        })];
+        return [.. seconds.Select(s => new Timing(s))];
     }
 
     public static void Require(bool condition, string what)
