@@ -9,17 +9,24 @@ public static partial class Ops
     /// dx = dy · Wᵀ + the adapters' part; W and bias get nothing. x is kept only when an adapter needs it.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias = null, params LowRank[] adapters)
+    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias = null, params LowRank[] adapters) =>
+        Linear(x, w, bias, null, adapters);
+
+    /// <summary>The same with a residual (…, out) added: y = residual + x · W + bias + Σ adapters. dresidual = dy.</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias, Variable? residual, params LowRank[] adapters)
     {
         Tape tape = x.Tape;
         Variable y = tape.New(WithColumns(x.Shape, w.Columns));
-        tape.Device.MatMul(x.Value, w, bias, y.Value);
+        tape.Device.MatMul(x.Value, w, bias, y.Value, 0, residual?.Value);
         Tensor[] u = AddAdapters(x, y, adapters);
-        return tape.Record(y, Inputs([x], adapters), Saved(adapters.Length > 0 ? [x] : [], adapters), u, dy =>
+        Variable[] inputs = residual is { } added ? [x, added] : [x];
+        return tape.Record(y, Inputs(inputs, adapters), Saved(adapters.Length > 0 ? [x] : [], adapters), u, dy =>
         {
             Tensor? dx = null;
             if (x.TakesGradient(out Tensor gradient, out float beta)) tape.Device.MatMulTransposed(dy, w, dx = gradient, beta);
             for (int i = 0; i < adapters.Length; i++) adapters[i].Backward(tape.Device, x.Value, u[i], dy, dx);
+            if (residual is { } r) tape.PassGradient(y, r);
         });
     }
 

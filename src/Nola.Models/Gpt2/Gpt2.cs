@@ -203,10 +203,10 @@ public sealed partial class Gpt2 : IDisposable
             float epsilon = model.Config.LayerNormEpsilon;
             Variable a = Ops.LayerNorm(x, tape.Read(Ln1Weight), tape.Read(Ln1Bias), epsilon);   // (N, C)
             Variable qkv = CAttn.Forward(a, On(MapKind.Q, MapKind.K, MapKind.V, MapKind.CAttn)); // (N, 3C)
-            x += CProj.Forward(attend(layer, qkv), On(MapKind.AttnProj));                        // (N, C)
+            x = CProj.AddTo(x, attend(layer, qkv), On(MapKind.AttnProj));                        // (N, C)
             Variable m = Ops.LayerNorm(x, tape.Read(Ln2Weight), tape.Read(Ln2Bias), epsilon);   // (N, C)
-            Variable inner = Ops.Gelu(CFc.Forward(m, On(MapKind.Fc)));                           // (N, 4C)
-            return x + MlpProj.Forward(inner, On(MapKind.MlpProj));                              // (N, C)
+            Variable inner = CFc.Activated(m, On(MapKind.Fc));                                   // (N, 4C)
+            return MlpProj.AddTo(x, inner, On(MapKind.MlpProj));                                 // (N, C)
 
             LowRank[] On(params ReadOnlySpan<MapKind> kinds) => model.Adapter?.On(tape, layer, kinds) ?? [];
         }

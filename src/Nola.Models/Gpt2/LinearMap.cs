@@ -46,6 +46,16 @@ public sealed class LinearMap : IDisposable
         ? Ops.Linear(x, Frozen!, Bias.Value, adapters)
         : Ops.Linear(x, x.Tape.Read(Weight), x.Tape.Read(Bias), adapters);
 
+    /// <summary>residual + y. residual: (N, out).</summary>
+    public Variable AddTo(Variable residual, Variable x, LowRank[] adapters) => Weight is null
+        ? Ops.Linear(x, Frozen!, Bias.Value, residual, adapters)
+        : residual + Forward(x, adapters);
+
+    /// <summary>gelu(y), in one with the product unless weight or adapter need the product's own gradient.</summary>
+    public Variable Activated(Variable x, LowRank[] adapters) => Weight is null && adapters.Length == 0
+        ? Ops.LinearGelu(x, Frozen!, Bias.Value)
+        : Ops.Gelu(Forward(x, adapters));
+
     /// <summary>A copy of W in row-major form; the caller owns it.</summary>
     public Tensor CopyWeight()
     {

@@ -47,10 +47,13 @@ internal static unsafe partial class Gemm
             Block<Simd128, Vector128<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate);
     }
 
+    /// <summary>What is done to a finished rectangle of C while it is in the cache.</summary>
+    public delegate void Epilogue(int row, int column, int rows, int columns);
+
     /// <summary>C (m × n) = alpha · A · B [+ bias] [+ C] over the team; B packed whole, its panels PanelWidth · k apart.</summary>
     public static void Multiply(
         ThreadTeam team, int m, int n, int k, Operand a, Panels b, float* c, nint cStride,
-        float alpha = 1, float* bias = null, bool accumulate = false)
+        float alpha = 1, float* bias = null, bool accumulate = false, Epilogue? after = null)
     {
         if (m == 0 || n == 0) return;
         int width = PanelWidth, panels = Panels(n), tiles = (m + TileRows - 1) / TileRows;
@@ -90,6 +93,7 @@ internal static unsafe partial class Gemm
                         Block(height, Math.Min(width, across - q), deep, left, wide, 0, to + q, cStride, alpha, first == null ? null : first + q, accumulate || p > 0);
                     }
                 }
+                after?.Invoke(i, j, height, across);
             }
         });
     }

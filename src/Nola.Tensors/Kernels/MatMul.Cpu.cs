@@ -39,11 +39,25 @@ public sealed unsafe partial class CpuDevice
             bias is null ? null : Floats(bias), beta != 0);
     }
 
-    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta)
+    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated)
     {
         float* b = bias is null ? null : Floats(bias);
         Operand left = new(Floats(x), w.Rows, 1);
-        Gemm.Multiply(team, x.Shape.Rows, w.Columns, w.Rows, left, ((PackedMatrix)w).Forward, Floats(y), w.Columns, 1, b, beta != 0);
+        Gemm.Epilogue? after = residual is null && activated is null ? null : Epilogue(Floats(y), residual, activated, w.Columns);
+        Gemm.Multiply(team, x.Shape.Rows, w.Columns, w.Rows, left, ((PackedMatrix)w).Forward, Floats(y), w.Columns, 1, b, beta != 0, after);
+    }
+
+    private static Gemm.Epilogue Epilogue(float* y, Tensor? residual, Tensor? activated, int stride)
+    {
+        float* r = residual is null ? null : Floats(residual), g = activated is null ? null : Floats(activated);
+        return (row, column, rows, columns) =>
+        {
+            for (long at = (long)row * stride + column; rows > 0; rows--, at += stride)
+            {
+                if (r != null) Dispatch.Run(new ElementwiseLoop<AddFormula>(y + at, r + at, y + at, 1, 0), 0, columns);
+                if (g != null) Dispatch.Run(new ElementwiseLoop<GeluFormula>(y + at, y + at, g + at, 1, 0), 0, columns);
+            }
+        };
     }
 
     private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta)

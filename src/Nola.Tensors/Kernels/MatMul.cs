@@ -27,16 +27,21 @@ public abstract partial class Device
     /// <param name="storage">Float32, or BFloat16 for half the memory: W is rounded, products accumulate in float32 all the same.</param>
     public abstract FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32);
 
-    /// <summary>y = x · W (+ bias) + beta · y. x: (N, in), y: (N, out), bias: (out).</summary>
+    /// <summary>
+    /// y = x · W (+ bias) (+ residual) + beta · y, and activated = gelu(y) when it is given: what follows a product is done
+    /// while its tiles are in the cache. x: (N, in), bias: (out), all others (N, out).
+    /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void MatMul(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta = 0)
+    public void MatMul(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta = 0, Tensor? residual = null, Tensor? activated = null)
     {
         if (x.Shape.Columns != w.Rows || y.Shape.Columns != w.Columns || x.Shape.Rows != y.Shape.Rows)
             throw new ShapeException($"MatMul: x is {x.Shape}, the frozen matrix ({w.Rows}, {w.Columns}) and y {y.Shape}; expected (N, in), (in, out) and (N, out).");
         if (bias is not null && bias.Length != w.Columns)
             throw new ShapeException($"MatMul: bias is {bias.Shape}; expected ({w.Columns}).");
+        if (residual is not null) CheckSame(nameof(MatMul), y, residual);
+        if (activated is not null) CheckSame(nameof(MatMul), y, activated);
         CheckBeta(nameof(MatMul), beta);
-        MatMulCore(x, w, bias, y, beta);
+        MatMulCore(x, w, bias, y, beta, residual, activated);
     }
 
     /// <summary>dx = dy · Wᵀ + beta · dx. dy: (N, out), dx: (N, in).</summary>
@@ -54,7 +59,7 @@ public abstract partial class Device
 
     private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias);
 
-    private protected abstract void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta);
+    private protected abstract void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated);
 
     private protected abstract void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta);
 

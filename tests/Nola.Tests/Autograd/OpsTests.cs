@@ -78,6 +78,25 @@ public sealed class OpsTests : IDisposable
     }
 
     [Property(MaxTest = 30)]
+    public void Linear_with_a_frozen_weight_and_what_follows_it(int seed)
+    {
+        Random r = new(seed);
+        int m = Size(r), k = Size(r), half = Size(r), n = 2 * half, rank = 1 + r.Next(9);
+        float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
+        using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
+        using FrozenMatrix frozen = device.Freeze(weight, storage: (DType)r.Next(2)), exact = device.Freeze(weight);
+        float[] rounded = w;
+        if (frozen.Storage == DType.BFloat16) rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
+        double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, Wide(rounded), m, k, n), Wide(bias));
+        OpCheck.Run(device, r, [("x", [m, k], 1), ("residual", [m, n], 1)],
+            (_, x) => Ops.Linear(x[0], frozen, b, x[1]), x => Reference.Add(x[1], Product(x[0])));
+        OpCheck.Run(device, r, [("x", [m, k], 1)], (_, x) => Ops.LinearGelu(x[0], frozen, b), x => [.. Product(x[0]).Select(Reference.Gelu)]);
+        OpCheck.Run(device, r, [("x", [m, k], 1), ("A", [1, k, rank], 1), ("B", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1), ("residual", [m, n], 1)],
+            (_, x) => Ops.Linear(x[0], exact, b, x[5], new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
+            x => Reference.Add(x[5], Adapted(x[0], Wide(w), Wide(bias), x[1..5], m, k, half, rank, 0)));
+    }
+
+    [Property(MaxTest = 30)]
     public void LayerNorm(int seed)
     {
         Random r = new(seed);
