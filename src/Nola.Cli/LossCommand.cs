@@ -14,23 +14,19 @@ internal static class LossCommand
         Option<string> pairs = new("--pairs") { Description = "Pairs in any form that train reads; a jsonl line may hold token ids in place of text. Or e2e:dev, e2e:test, e2e:train", Required = true };
         Option<float> smoothing = new("--label-smoothing") { Description = "Over the whole vocabulary" };
         Option<bool> truncate = new("--truncate") { Description = "Cut contexts that are too long from the left instead of refusing them" };
-        Command command = new("loss", "Score pairs: the mean loss over their completion tokens.") { pairs, smoothing, truncate, common.Json };
+        Option<string> subset = DataConvertCommand.Subset();
+        Command command = new("loss", "Score pairs: the mean loss over their completion tokens.") { pairs, subset, smoothing, truncate, common.Json };
         common.AddTo(command);
         command.Does((r, cancel) => common.WithModel(r, (model, _) =>
         {
             float epsilon = r.GetValue(smoothing);
             if (epsilon is not (>= 0 and < 1)) throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
-            LossResult result = Evaluation.Loss(model, Encode(model, r.GetValue(pairs)!, r.GetValue(truncate)), epsilon, cancel: cancel);
+            TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
+            LossResult result = Evaluation.Loss(model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), epsilon, cancel: cancel);
             if (r.GetValue(common.Json)) Terminal.Json(new { loss = result.Loss, tokens = result.Tokens, perplexity = result.Perplexity });
             else Console.Out.WriteLine($"loss {result.Loss:F6} over {result.Tokens:N0} tokens (perplexity {result.Perplexity:F2})");
             return 0;
         }));
         return command;
-    }
-
-    private static EncodedPair[] Encode(Gpt2 model, string source, bool truncate)
-    {
-        TextPairs data = source.StartsWith("e2e:", StringComparison.Ordinal) && !File.Exists(source) ? EmbeddedData.E2E(source[4..]) : TextPairs.Read(source);
-        return PairEncoder.EncodeFor(model, data, truncate);
     }
 }

@@ -11,6 +11,7 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     ExportCommand.Create(),
     InspectCommand.Create(),
     ModelsCommand.Create(),
+    DataCommand.Create(),
     PretrainCommand.Create(),
 };
 ParseResult parsed = root.Parse(args);

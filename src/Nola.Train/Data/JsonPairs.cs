@@ -1,3 +1,4 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -13,6 +14,26 @@ internal static class JsonPairs
         {
             if (string.IsNullOrWhiteSpace(text)) continue;
             yield return ParseLine(text, $"{place}, line {line}");
+        }
+    }
+
+    /// <summary>The reverse of <see cref="ReadLines"/>.</summary>
+    public static void WriteLines(Stream stream, IEnumerable<TextPair> pairs)
+    {
+        // Text stays readable; a browser will not run it.
+        JsonWriterOptions options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        foreach (TextPair pair in pairs)
+        {
+            using (Utf8JsonWriter json = new(stream, options))
+            {
+                json.WriteStartObject();
+                WriteSide(json, "context", pair.Context, pair.ContextIds);
+                WriteSide(json, "completion", pair.Completion, pair.CompletionIds);
+                if (pair.Category.Length > 0) json.WriteString("category", pair.Category);
+                if (pair.Origin.Length > 0) json.WriteString("origin", pair.Origin);
+                json.WriteEndObject();
+            }
+            stream.WriteByte((byte)'\n');
         }
     }
 
@@ -58,12 +79,27 @@ internal static class JsonPairs
                 throw new NolaException($"{place}: no \"completion\"; expected {{\"context\": …, \"completion\": …}}.");
             (string left, int[]? leftIds) = Side(context, "context", place);
             (string right, int[]? rightIds) = Side(completion, "completion", place);
-            return new TextPair(left, right, place) { ContextIds = leftIds, CompletionIds = rightIds };
+            return new TextPair(left, right, place) { ContextIds = leftIds, CompletionIds = rightIds, Category = Label(root, "category"), Origin = Label(root, "origin") };
         }
         catch (JsonException error)
         {
             throw new NolaException($"{place}: not valid JSON ({error.Message})", error);
         }
+    }
+
+    private static string Label(JsonElement root, string name) =>
+        root.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+
+    private static void WriteSide(Utf8JsonWriter json, string name, string text, int[]? ids)
+    {
+        if (ids is null)
+        {
+            json.WriteString(name, text);
+            return;
+        }
+        json.WriteStartArray(name);
+        foreach (int id in ids) json.WriteNumberValue(id);
+        json.WriteEndArray();
     }
 
     private static (string Text, int[]? Ids) Side(JsonElement value, string name, string place)
@@ -100,9 +136,10 @@ internal static class JsonPairs
             {
                 string context = Linearise(entry.Value.GetProperty("modifiedtripleset").EnumerateArray()
                     .Select(t => (t.GetProperty("subject").GetString()!, t.GetProperty("property").GetString()!, t.GetProperty("object").GetString()!)));
+                string category = entry.Value.TryGetProperty("category", out JsonElement name) ? name.GetString() ?? "" : "";
                 foreach (JsonElement text in entry.Value.GetProperty("lexicalisations").EnumerateArray())
                     if (text.GetProperty("comment").GetString() == "good")
-                        pairs.Add(new TextPair(context, text.GetProperty("lex").GetString()!, $"{place}, entry {entry.Name}"));
+                        pairs.Add(new TextPair(context, text.GetProperty("lex").GetString()!, $"{place}, entry {entry.Name}") { Category = category });
             }
         }
         return pairs;

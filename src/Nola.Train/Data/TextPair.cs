@@ -12,6 +12,9 @@ public sealed record TextPair(string Context, string Completion, string Place = 
     /// <summary>What the data set says of where the text comes from, for example <c>e2e</c> or <c>webnlg</c> in DART.</summary>
     public string Origin { get; init; } = "";
 
+    /// <summary>The category of what is described, for example <c>Airport</c> in WebNLG; empty where the data have none.</summary>
+    public string Category { get; init; } = "";
+
     /// <summary>The context as token ids in the place of its text, with whatever end token it has.</summary>
     public int[]? ContextIds { get; init; }
 

@@ -31,21 +31,30 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <inheritdoc/>
     public TextPair this[int index] => pairs[index];
 
-    /// <summary>Reads a file, or a directory of WebNLG XML files.</summary>
-    /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named).</exception>
-    public static TextPairs Read(string path)
+    /// <summary>Reads a file, or the directory of a split of WebNLG's XML files.</summary>
+    /// <param name="path">The file or directory.</param>
+    /// <param name="subset">Only the seen or the unseen categories of WebNLG.</param>
+    /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named); or there is no such subset.</exception>
+    public static TextPairs Read(string path, DataSubset subset = DataSubset.All)
     {
-        if (Directory.Exists(path))
-        {
-            string[] files = [.. Directory.EnumerateFiles(path, "*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
-            if (files.Length == 0) throw new NolaException($"{path}: this directory has no .xml file; give a file, or WebNLG's directory.");
-            return new(files.SelectMany(file => Parse(file)), path);
-        }
-        return new(Parse(path), path);
+        IEnumerable<TextPair> all = Directory.Exists(path) ? WebNlg.Files(path).SelectMany(Parse) : Parse(path);
+        return new(all.Where(pair => WebNlg.Has(pair, subset)), subset == DataSubset.All ? path : $"{path} ({subset.ToString().ToLowerInvariant()} categories)");
+    }
+
+    /// <summary>
+    /// Reads what <c>e2e:train</c>, <c>e2e:dev</c> and <c>e2e:test</c> name, or a file or directory.
+    /// </summary>
+    /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>, or there is no such split.</exception>
+    public static TextPairs Open(string source, DataSubset subset = DataSubset.All)
+    {
+        const string Embedded = EmbeddedData.E2EName + ":";
+        if (!source.StartsWith(Embedded, StringComparison.Ordinal) || File.Exists(source)) return Read(source, subset);
+        TextPairs pairs = EmbeddedData.E2E(source[Embedded.Length..]);
+        return subset == DataSubset.All ? pairs : new(pairs.Where(pair => WebNlg.Has(pair, subset)), source);
     }
 
     /// <summary>Reads a data set from a stream, by the extension of its name.</summary>
-    /// <exception cref="NolaException">As <see cref="Read(string)"/>.</exception>
+    /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>.</exception>
     public static TextPairs Read(Stream stream, string name)
     {
         using StreamReader reader = new(stream);
@@ -54,6 +63,13 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
 
     /// <inheritdoc/>
     public IEnumerator<TextPair> GetEnumerator() => pairs.GetEnumerator();
+
+    /// <summary>
+    /// Writes the pairs as JSONL, one <c>{"context": …, "completion": …}</c> a line, with category and origin where there are
+    /// any. Reading it gives the same pairs.
+    /// </summary>
+    /// <exception cref="NolaException">The file cannot be written.</exception>
+    public void SaveLines(string path) => AtomicFile.Write(path, stream => JsonPairs.WriteLines(stream, pairs));
 
     IEnumerator IEnumerable.GetEnumerator() => pairs.GetEnumerator();
 
@@ -72,6 +88,13 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
         {
             throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
         }
+    }
+
+    /// <summary>Whether a file's name is of a form that can hold pairs.</summary>
+    internal static bool HasKnownExtension(string path)
+    {
+        string inner = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path;
+        return Path.GetExtension(inner).ToLowerInvariant() is ".csv" or ".jsonl" or ".ndjson" or ".json" or ".xml" or ".txt";
     }
 
     private static List<TextPair> Parse(string path)

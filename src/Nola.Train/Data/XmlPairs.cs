@@ -7,6 +7,9 @@ namespace Nola.Train;
 /// <summary>The benchmark XML of WebNLG 2017 and DART: entries with modified triples and lexicalisations.</summary>
 internal static class XmlPairs
 {
+    // Every entry of DART has this category, and the source of its text in the comment; WebNLG's entries have real ones.
+    private const string DartCategory = "MISC";
+
     public static IEnumerable<TextPair> Read(TextReader reader, string place)
     {
         XDocument document;
@@ -23,21 +26,25 @@ internal static class XmlPairs
         return document.Descendants("entry").SelectMany(entry => Pairs(entry, place));
     }
 
-    // Texts that WebNLG marks as anything but good (toFix) are left out, as LoRA's converter does. DART's comment names the source.
+    // Texts that WebNLG marks as anything but good (toFix) are left out, and DART's relations lower-cased, as LoRA's converters do.
     private static IEnumerable<TextPair> Pairs(XElement entry, string place)
     {
-        string context = JsonPairs.Linearise(entry.Elements("modifiedtripleset").First().Elements("mtriple").Select(t => Triple(t, place)));
+        string category = (string?)entry.Attribute("category") ?? "";
+        bool dart = category == DartCategory;
         int line = ((IXmlLineInfo)entry).LineNumber;
+        XElement triples = entry.Element("modifiedtripleset") ?? throw new NolaException($"{place}, line {line}: the entry has no <modifiedtripleset>.");
+        string context = JsonPairs.Linearise(triples.Elements("mtriple").Select(t => Triple(t, dart, place)));
         return entry.Elements("lex")
             .Where(lex => (string?)lex.Attribute("comment") != "toFix")
-            .Select(lex => new TextPair(context, lex.Value, $"{place}, line {line}") { Origin = (string?)lex.Attribute("comment") ?? "" });
+            .Select(lex => new TextPair(context, lex.Value, $"{place}, line {line}") { Category = dart ? "" : category, Origin = dart ? (string?)lex.Attribute("comment") ?? "" : "" });
     }
 
-    private static (string Subject, string Property, string Object) Triple(XElement element, string place)
+    private static (string Subject, string Property, string Object) Triple(XElement element, bool dart, string place)
     {
         string[] parts = element.Value.Split(" | ");
         if (parts.Length < 3)
             throw new NolaException($"{place}, line {((IXmlLineInfo)element).LineNumber}: '{element.Value}' is not a triple; expected subject | property | object.");
-        return (parts[0].Trim(), parts[1].Trim(), string.Join(" | ", parts[2..]).Trim());
+        string property = parts[1].Trim();
+        return (parts[0].Trim(), dart ? property.ToLowerInvariant() : property, string.Join(" | ", parts[2..]).Trim());
     }
 }

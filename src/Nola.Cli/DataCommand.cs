@@ -1,0 +1,60 @@
+using System.CommandLine;
+using Nola.Train;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola data</c>: what <c>--data</c> can be, where it comes from and under which licence.</summary>
+internal static class DataCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Argument<string?> directory = new("directory") { Description = "Also look for data below this directory", Arity = ArgumentArity.ZeroOrOne };
+        Command command = new("data", "List the data sets that are embedded and those below a directory, with their licences.") { directory, common.Json, DataConvertCommand.Create() };
+        command.Does((r, _) =>
+        {
+            List<string> skipped = [];
+            List<FoundData> found = [.. DataCatalog.Embedded()];
+            if (r.GetValue(directory) is { } place) found.AddRange(DataCatalog.Find(place, skipped.Add));
+            if (r.GetValue(common.Json)) Terminal.Json(new { data = found.Select(Facts), skipped, published = DataCatalog.Published.Select(Facts) });
+            else Show(found, skipped);
+            return 0;
+        });
+        return command;
+    }
+
+    private static object Facts(FoundData data) => new
+    {
+        path = data.Path,
+        set = data.Set?.Key,
+        split = data.Split.Length > 0 ? data.Split : null,
+        pairs = data.Pairs,
+        contexts = data.Contexts,
+        licence = data.Set?.Licence,
+        home = data.Set?.Home,
+    };
+
+    private static object Facts(PublishedSet set) => new
+    {
+        set = set.Key,
+        title = set.Title,
+        licence = set.Licence,
+        home = set.Home,
+        splits = set.Splits.Select(s => new { split = s.Name, pairs = s.Pairs }),
+    };
+
+    private static void Show(List<FoundData> found, List<string> skipped)
+    {
+        foreach (FoundData data in found)
+        {
+            string what = data.Set is null ? "pairs of your own"
+                : data.Split.Length > 0 ? $"{data.Set.Key}: {data.Split}"
+                : $"{data.Set.Key}: not the number of pairs of a published split";
+            Console.Out.WriteLine($"{data.Path,-32} {data.Pairs,7:N0} pairs, {data.Contexts,6:N0} contexts  {what}");
+        }
+        foreach (string problem in skipped) Terminal.Say($"Not read: {problem}");
+        Terminal.Say("");
+        foreach (PublishedSet set in DataCatalog.Published)
+            Terminal.Say($"{set.Key,-7} {set.Title}; {set.Licence}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
+    }
+}

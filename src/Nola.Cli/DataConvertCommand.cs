@@ -1,0 +1,40 @@
+using System.CommandLine;
+using Nola.Tensors;
+using Nola.Train;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola data convert</c>: any form of pairs as JSONL.</summary>
+internal static class DataConvertCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Argument<string> input = new("input") { Description = "Pairs in any form that train reads, or e2e:train, e2e:dev, e2e:test" };
+        Option<string> output = new("--out") { Description = "File to write; its extension is .jsonl", Required = true };
+        Option<string> subset = Subset();
+        Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} a line.") { input, output, subset, common.Json };
+        command.Does((r, _) =>
+        {
+            string path = r.GetValue(output)!;
+            if (Path.GetExtension(path) != ".jsonl") throw new NolaException($"--out is '{path}'; give a name that ends in .jsonl, so that it can be read back.");
+            TextPairs pairs = TextPairs.Open(r.GetValue(input)!, Read(r.GetValue(subset)!));
+            pairs.SaveLines(path);
+            if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, pairs = pairs.Count, bytes = new FileInfo(path).Length });
+            else Terminal.Say($"Wrote {pairs.Count:N0} pairs to {path}.");
+            return 0;
+        });
+        return command;
+    }
+
+    /// <summary>The option that chooses WebNLG's seen or unseen categories.</summary>
+    public static Option<string> Subset()
+    {
+        Option<string> subset = new("--subset") { Description = "Of data with categories (WebNLG): all, or only the categories that its training set has (seen) or has not (unseen)", DefaultValueFactory = _ => "all" };
+        subset.AcceptOnlyFromAmong("all", "seen", "unseen");
+        return subset;
+    }
+
+    /// <summary>What the option's word means.</summary>
+    public static DataSubset Read(string word) => Enum.Parse<DataSubset>(word, ignoreCase: true);
+}
