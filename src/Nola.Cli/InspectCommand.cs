@@ -35,15 +35,19 @@ internal static class InspectCommand
         string kind = format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{file.Metadata.GetValueOrDefault("method")} adapter"
             : format.StartsWith("nola-train-state", StringComparison.Ordinal) ? "training state"
             : "safetensors";
-        return new()
+        // What is packed says itself how many values it holds.
+        bool packed = file.Metadata.TryGetValue("bits", out string? bits);
+        Dictionary<string, object> facts = new()
         {
             ["path"] = path,
             ["kind"] = kind,
             ["bytes"] = new FileInfo(path).Length,
-            ["values"] = file.Entries.Sum(e => e.Length),
-            ["metadata"] = file.Metadata,
-            ["tensors"] = Tensors(file),
+            ["values"] = packed && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values) ? values : file.Entries.Sum(e => e.Length),
         };
+        if (format.StartsWith("nola-adapter", StringComparison.Ordinal)) facts["bits"] = packed ? bits! : "32";
+        facts["metadata"] = file.Metadata;
+        facts["tensors"] = Tensors(file);
+        return facts;
     }
 
     private static Dictionary<string, object> DescribePeft(string directory, string config)

@@ -9,6 +9,7 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     ForwardCommand.Create(),
     MergeCommand.Create(),
     ExportCommand.Create(),
+    QuantiseCommand.Create(),
     InspectCommand.Create(),
     ModelsCommand.Create(),
     DataCommand.Create(),

@@ -40,6 +40,7 @@ public sealed record TrainConfig
         new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
         new("sharing", "Whether all layers share their bases [shared]", "shared or per-layer"),
         new("variant", "offset: frozen A0 plus mixture, B from 0; paper: mixtures alone [offset]", "offset or paper"),
+        new("quantise-bits", "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32 [0]", "0, 8, 4, 3 or 2"),
         new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
         new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v as published; * for nola-tiny]", "patterns, comma-separated"),
         new("epochs", "Passes over the data, may be a fraction [1]", "a positive number"),
@@ -138,6 +139,7 @@ public sealed record TrainConfig
                 Entries = s.Choice("entries", BasisEntries.Uniform),
                 PerLayer = sharing == "per-layer",
                 Variant = s.Choice("variant", NolaVariant.Offset),
+                QuantiseBits = s.Whole("quantise-bits", 0),
                 Seed = s.Seed("basis-seed", 42),
                 Targets = targets,
             },
@@ -149,6 +151,9 @@ public sealed record TrainConfig
             Threads = s.Whole("threads", 0),
         };
         config.Options.Validate();
+        if (config.Nola.QuantiseBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {config.Nola.QuantiseBits}; expected 0, 8, 4, 3 or 2.");
+        if (config.Nola.QuantiseBits > 0 && method != TrainMethod.Nola)
+            throw new NolaException($"quantise-bits is {config.Nola.QuantiseBits} with method {method.ToString().ToLowerInvariant()}; it is for nola. Round a LoRA after training, with 'nola quantise'.");
         return config;
     }
 
@@ -219,6 +224,7 @@ public sealed record TrainConfig
         keys["entries"] = Nola.Entries.ToString().ToLowerInvariant();
         keys["sharing"] = Nola.PerLayer ? "per-layer" : "shared";
         keys["variant"] = Nola.Variant.ToString().ToLowerInvariant();
+        keys["quantise-bits"] = Nola.QuantiseBits;
     }
 
     private static TrainOptions Loop(Settings s, bool e2e) => new()

@@ -93,7 +93,7 @@ public sealed class Trainer
 
     // What must be equal for a state to be of this run.
     private string Description => FormattableString.Invariant(
-        $"{model.Identity} {model.Config} {adapter?.GetType().Name} r={adapter?.Rank} alpha={adapter?.Alpha} n={adapter?.ParameterCount} {options with { CheckpointEvery = 1, CheckpointBlocks = false }}");
+        $"{model.Identity} {model.Config} {adapter?.GetType().Name} r={adapter?.Rank} alpha={adapter?.Alpha} n={adapter?.ParameterCount} bits={(adapter as NolaAdapter)?.Options.QuantiseBits} {options with { CheckpointEvery = 1, CheckpointBlocks = false }}");
 
     private int TotalSteps(int batchesPerEpoch)
     {

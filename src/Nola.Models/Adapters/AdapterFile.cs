@@ -7,18 +7,28 @@ namespace Nola.Models;
 /// <summary>
 /// How an adapter travels: a safetensors file whose metadata holds every setting, the seed, the generator's id, the basis's
 /// fingerprint and the identity of the base model, and whose tensors are only what was trained: <c>attn.q.A</c> (L, k) for
-/// NOLA, (L, in, r) for LoRA.
+/// NOLA, (L, in, r) for LoRA; or the same rounded to a few bits and packed. Specified in docs/adapter-file.md.
 /// </summary>
 public static class AdapterFile
 {
-    private const string Format = "nola-adapter/1";
+    /// <summary>The format of a file whose tensors are float32.</summary>
+    internal const string Format = "nola-adapter/1";
 
-    /// <summary>Writes an adapter.</summary>
+    /// <summary>The format of a file whose tensors are packed codes.</summary>
+    internal const string QuantisedFormat = "nola-adapter/2";
+
+    /// <summary>Writes an adapter: float32, or packed when it was trained with rounded coefficients.</summary>
     /// <exception cref="NolaException">The file cannot be written.</exception>
-    public static void Save(Adapter adapter, string path) => SafetensorsWriter.Write(
-        path,
-        adapter.Parameters.Select(p => new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray)),
-        Metadata(adapter));
+    public static void Save(Adapter adapter, string path)
+    {
+        int bits = BitsOf(adapter);
+        SafetensorsWriter.Write(
+            path,
+            bits == 0
+                ? adapter.Parameters.Select(p => new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray))
+                : adapter.Parameters.SelectMany(p => QuantisedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name)),
+            Metadata(adapter));
+    }
 
     /// <summary>
     /// Puts the adapter of a Nola file, or of a Hugging Face PEFT LoRA directory, on a model.
@@ -30,14 +40,19 @@ public static class AdapterFile
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT LoRA directory.");
         using Safetensors file = Safetensors.Open(path);
         Settings settings = new(file.Metadata, path);
-        if (settings.Text("format") != Format) throw new NolaException($"{path}: its format is '{settings.Text("format")}' and this version reads '{Format}'.");
+        int bits = settings.Text("format") switch
+        {
+            Format => 0,
+            QuantisedFormat => settings.Bits("bits"),
+            string other => throw new NolaException($"{path}: its format is '{other}' and this version reads '{Format}' and '{QuantisedFormat}'."),
+        };
         string identity = settings.Text("base_identity");
         if (identity != model.Identity)
             throw new NolaException($"{path}: this adapter is for the base model '{settings.Text("base_model")}' (identity {identity}), and the loaded model '{model.Source}' is another one ({model.Identity}); give the right --model.");
-        Adapter adapter = Attach(settings, model, path);
+        Adapter adapter = Attach(settings, bits, model, path);
         try
         {
-            foreach (Parameter parameter in adapter.Parameters) Fill(file, parameter, path);
+            foreach (Parameter parameter in adapter.Parameters) Fill(file, parameter, bits);
         }
         catch
         {
@@ -51,9 +66,10 @@ public static class AdapterFile
     /// <summary>Every setting of an adapter, as the file holds it.</summary>
     public static IReadOnlyDictionary<string, string> Metadata(Adapter adapter)
     {
+        int bits = BitsOf(adapter);
         Dictionary<string, string> data = new()
         {
-            ["format"] = Format,
+            ["format"] = bits == 0 ? Format : QuantisedFormat,
             ["rank"] = Text(adapter.Rank),
             ["alpha"] = Text(adapter.Alpha),
             ["targets"] = string.Join(',', adapter.Targets),
@@ -61,6 +77,7 @@ public static class AdapterFile
             ["base_identity"] = adapter.Model.Identity,
         };
         foreach ((MapKind kind, IReadOnlyList<int> layers) in adapter.AdaptedMaps) data["layers." + kind.Name()] = string.Join(',', layers);
+        if (bits > 0) (data["bits"], data["values"]) = (Text(bits), Text(adapter.ParameterCount));
         if (adapter is not NolaAdapter nola)
         {
             data["method"] = "lora";
@@ -78,7 +95,7 @@ public static class AdapterFile
         return data;
     }
 
-    private static Adapter Attach(Settings settings, Gpt2 model, string path)
+    private static Adapter Attach(Settings settings, int bits, Gpt2 model, string path)
     {
         string[] targets = settings.Text("targets").Split(',');
         if (settings.Text("method") == "lora")
@@ -97,6 +114,7 @@ public static class AdapterFile
             Entries = settings.Choice<BasisEntries>("entries"),
             Variant = settings.Choice<NolaVariant>("variant"),
             PerLayer = settings.Text("sharing") == "per-layer",
+            QuantiseBits = bits,
         });
         if (adapter.Fingerprint == settings.Text("fingerprint")) return adapter;
         string here = adapter.Fingerprint;
@@ -104,11 +122,18 @@ public static class AdapterFile
         throw new NolaException($"{path}: the fingerprint of its bases is {settings.Text("fingerprint")} and this machine generates {here}; the file is damaged or from another generator.");
     }
 
-    private static void Fill(Safetensors file, Parameter parameter, string path)
+    private static int BitsOf(Adapter adapter) => (adapter as NolaAdapter)?.Options.QuantiseBits ?? 0;
+
+    private static void Fill(Safetensors file, Parameter parameter, int bits)
     {
+        if (bits > 0)
+        {
+            parameter.Value.Device.Upload(QuantisedTensor.Read(file, parameter.Name, parameter.Shape, bits).Values(), parameter.Value);
+            return;
+        }
         SafetensorsEntry entry = file.Get(parameter.Name);
         if (!entry.Shape.SequenceEqual(parameter.Shape.Dimensions().Select(d => (long)d)))
-            throw new NolaException($"{path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}] where its settings make it {parameter.Shape}; the file is damaged.");
+            throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}] where its settings make it {parameter.Shape}; the file is damaged.");
         float[] values = new float[parameter.Shape.Length];
         file.ReadFloats(entry, values);
         parameter.Value.Device.Upload(values, parameter.Value);
@@ -130,6 +155,8 @@ public static class AdapterFile
         public float Real(string key) => float.TryParse(Text(key), CultureInfo.InvariantCulture, out float value) ? value : throw Bad(key);
 
         public ulong Seed(string key) => ulong.TryParse(Text(key), CultureInfo.InvariantCulture, out ulong value) ? value : throw Bad(key);
+
+        public int Bits(string key) => CoefficientQuantiser.Widths.Contains(Whole(key)) ? Whole(key) : throw Bad(key);
 
         public T Choice<T>(string key) where T : struct, Enum => Enum.TryParse(Text(key), true, out T value) && Enum.IsDefined(value) ? value : throw Bad(key);
 

@@ -48,6 +48,12 @@ public sealed record NolaOptions
 
     /// <summary>Which linear maps, see <see cref="AdapterTargets"/>.</summary>
     public IReadOnlyList<string> Targets { get; init; } = AdapterTargets.Default;
+
+    /// <summary>
+    /// 8, 4, 3 or 2: the factors are mixed from coefficients rounded by <see cref="CoefficientQuantiser"/>, each layer's vector
+    /// by itself, with gradients passed straight through; and the file holds them packed. 0: float32.
+    /// </summary>
+    public int QuantiseBits { get; init; }
 }
 
 /// <summary>
@@ -65,6 +71,7 @@ public sealed class NolaAdapter : Adapter
         Options = options;
         foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[("BasesA", options.BasesA), ("BasesB", options.BasesB)])
             if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
+        if (options.QuantiseBits != 0) CoefficientQuantiser.Levels(options.QuantiseBits);
         bool offset = options.Variant == NolaVariant.Offset;
         foreach (Factors f in FactorSets)
         {
@@ -140,7 +147,9 @@ public sealed class NolaAdapter : Adapter
 
         public void Mix(Tape tape)
         {
-            Mixed = Ops.BasisMix(tape.Read(Coefficients), basis, Scale, offset, options.PerLayer ? set.Layers : null);
+            Variable coefficients = tape.Read(Coefficients);
+            if (options.QuantiseBits > 0) coefficients = Ops.StraightThrough(coefficients, RoundRows);
+            Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? set.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
         }
 
@@ -148,6 +157,11 @@ public sealed class NolaAdapter : Adapter
         {
             offset?.Dispose();
             Coefficients.Dispose();
+        }
+
+        private void RoundRows(float[] values)
+        {
+            for (int i = 0; i < values.Length; i += basis.Count) CoefficientQuantiser.Round(values.AsSpan(i, basis.Count), options.QuantiseBits);
         }
 
         private static Tensor Start(Device device, int layers, int k, NolaVariant variant)

@@ -13,6 +13,15 @@ public sealed record SafetensorsTensor(string Name, DType Type, Shape Shape, Fun
 {
     /// <summary>A tensor whose values exist.</summary>
     public SafetensorsTensor(string name, Shape shape, float[] values) : this(name, DType.Float32, shape, () => values) { }
+
+    /// <summary>Elements of U8, for what is packed by a rule of its own.</summary>
+    public static SafetensorsTensor OfBytes(string name, Shape shape, byte[] bytes) => new(name, shape, []) { Packed = bytes };
+
+    internal byte[]? Packed { get; private init; }
+
+    internal string TypeName => Packed is not null ? "U8" : Type switch { DType.Float32 => "F32", DType.BFloat16 => "BF16", _ => "I32" };
+
+    internal int ElementSize => Packed is not null ? 1 : Type.Size();
 }
 
 /// <summary>Writes safetensors files: whole or not at all, in the reference implementation's order.</summary>
@@ -22,7 +31,7 @@ public static class SafetensorsWriter
     /// <exception cref="NolaException">The file cannot be written.</exception>
     public static void Write(string path, IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        List<SafetensorsTensor> ordered = [.. tensors.OrderByDescending(t => t.Type.Size()).ThenBy(t => t.Name, StringComparer.Ordinal)];
+        List<SafetensorsTensor> ordered = [.. tensors.OrderByDescending(t => t.ElementSize).ThenBy(t => t.Name, StringComparer.Ordinal)];
         byte[] header = Header(ordered, metadata);
         AtomicFile.Write(path, stream =>
         {
@@ -50,13 +59,13 @@ public static class SafetensorsWriter
             foreach (SafetensorsTensor tensor in tensors)
             {
                 json.WriteStartObject(tensor.Name);
-                json.WriteString("dtype", tensor.Type switch { DType.Float32 => "F32", DType.BFloat16 => "BF16", _ => "I32" });
+                json.WriteString("dtype", tensor.TypeName);
                 json.WriteStartArray("shape");
                 foreach (int d in tensor.Shape) json.WriteNumberValue(d);
                 json.WriteEndArray();
                 json.WriteStartArray("data_offsets");
                 json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += (long)tensor.Shape.Length * tensor.Type.Size());
+                json.WriteNumberValue(offset += (long)tensor.Shape.Length * tensor.ElementSize);
                 json.WriteEndArray();
                 json.WriteEndObject();
             }
@@ -68,6 +77,11 @@ public static class SafetensorsWriter
 
     private static byte[] Bytes(SafetensorsTensor tensor)
     {
+        if (tensor.Packed is { } bytes)
+        {
+            return bytes.Length == tensor.Shape.Length ? bytes
+                : throw new ShapeException($"SafetensorsWriter: '{tensor.Name}' has {bytes.Length} bytes and shape {tensor.Shape}.");
+        }
         float[] values = tensor.Values();
         if (values.Length != tensor.Shape.Length)
             throw new ShapeException($"SafetensorsWriter: '{tensor.Name}' has {values.Length} values and shape {tensor.Shape}.");

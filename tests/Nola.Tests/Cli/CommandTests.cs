@@ -71,6 +71,41 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Quantise_packs_an_adapter_that_every_command_takes()
+    {
+        string run = Path.Combine(directory, "q"), whole = Path.Combine(run, "adapter.safetensors"), packed = Path.Combine(directory, "adapter-4.safetensors");
+        Succeeds("train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--out", run, "--bases", "200", "--epochs", "5", "--warmup", "2", "--json");
+        JsonElement report = Succeeds("quantise", whole, "--bits", "4", "--out", packed, "--json");
+        // Two layers, q and v, two factors, k = 200.
+        Assert.Equal(1600, report.GetProperty("values").GetInt32());
+        Assert.Equal(new FileInfo(packed).Length, report.GetProperty("bytes_after").GetInt64());
+        Assert.True(report.GetProperty("bytes_after").GetInt64() < report.GetProperty("bytes_before").GetInt64() - 1600 * 3);
+        Assert.InRange(report.GetProperty("relative_error").GetDouble(), 0.01, 0.3);
+        JsonElement facts = Succeeds("inspect", packed, "--json");
+        Assert.Equal(("4", 1600), (facts.GetProperty("bits").GetString(), facts.GetProperty("values").GetInt32()));
+        Assert.Equal("32", Succeeds("inspect", whole, "--json").GetProperty("bits").GetString());
+        Assert.NotEqual(Loss("--model", TinyModels.Golden, "--adapter", whole), Loss("--model", TinyModels.Golden, "--adapter", packed));
+        Assert.Contains("expected 8, 4, 3 or 2", Fails("quantise", whole, "--bits", "6", "--out", packed + "6"));
+        Assert.Contains("exists already", Fails("quantise", whole, "--bits", "4", "--out", packed));
+        Assert.Contains("it is for nola", Fails("train", "--method", "lora", "--quantise-bits", "4", "--model", TinyModels.Golden, "--data", Pairs, "--out", run + "2"));
+    }
+
+    [Fact]
+    public void Data_are_listed_and_converted()
+    {
+        JsonElement list = Succeeds("data", directory, "--json");
+        Assert.Equal(["e2e:train", "e2e:dev", "e2e:test", Pairs], list.GetProperty("data").EnumerateArray().Select(d => d.GetProperty("path").GetString()));
+        Assert.Equal("CC BY-SA 4.0", list.GetProperty("data")[0].GetProperty("licence").GetString());
+        string lines = Path.Combine(directory, "dev.jsonl");
+        Assert.Equal(4672, Succeeds("data", "convert", "e2e:dev", "--out", lines, "--json").GetProperty("pairs").GetInt32());
+        Assert.Equal(4672, File.ReadLines(lines).Count());
+        Assert.Contains("ends in .jsonl", Fails("data", "convert", "e2e:dev", "--out", Path.Combine(directory, "dev.csv")));
+        Assert.Contains("no category here", Fails("data", "convert", Pairs, "--subset", "seen", "--out", lines));
+        Assert.Contains("no category here", Fails("loss", "--model", TinyModels.Golden, "--pairs", Pairs, "--subset", "unseen"));
+        Assert.Contains("no such directory", Fails("data", Path.Combine(directory, "none")));
+    }
+
+    [Fact]
     public void Generate_prints_ids_for_a_model_without_tokenizer()
     {
         JsonElement result = Succeeds("generate", "--model", TinyModels.Golden, "--ids", "28,26,47", "--max-new", "5", "--stop", "", "--json");

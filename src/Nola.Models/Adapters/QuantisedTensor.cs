@@ -1,0 +1,68 @@
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// A stack of vectors, one for each adapted layer, at 8, 4, 3 or 2 bits. In a file: <c>….codes</c>, U8
+/// (L, ⌈n · bits / 8⌉), and <c>….steps</c>, F32 (L).
+/// </summary>
+internal sealed class QuantisedTensor
+{
+    private readonly int layers, length, bits;
+    private readonly float[] steps;
+    private readonly sbyte[] codes;
+
+    private QuantisedTensor(int layers, int length, int bits)
+    {
+        (this.layers, this.length, this.bits) = (layers, length, bits);
+        (steps, codes) = (new float[layers], new sbyte[layers * length]);
+    }
+
+    private int Bytes => CoefficientQuantiser.PackedLength(length, bits);
+
+    /// <summary>The codes of values, row-major, whose outermost dimension is the layers.</summary>
+    /// <exception cref="NolaException">A value is not finite.</exception>
+    public static QuantisedTensor Of(float[] values, int layers, int bits)
+    {
+        QuantisedTensor tensor = new(layers, values.Length / layers, bits);
+        for (int l = 0; l < layers; l++)
+            tensor.steps[l] = CoefficientQuantiser.Quantise(values.AsSpan(l * tensor.length, tensor.length), bits, tensor.Row(l));
+        return tensor;
+    }
+
+    /// <summary>Reads and checks a stack.</summary>
+    /// <exception cref="NolaException">The file holds no such stack.</exception>
+    public static QuantisedTensor Read(Safetensors file, string name, Shape shape, int bits)
+    {
+        QuantisedTensor tensor = new(shape[0], shape.Length / shape[0], bits);
+        SafetensorsEntry packed = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
+        if (packed.Type != "U8" || !packed.Shape.SequenceEqual([tensor.layers, tensor.Bytes]) || scale.Type != "F32" || !scale.Shape.SequenceEqual([tensor.layers]))
+            throw new NolaException($"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps {scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{tensor.layers}, {tensor.Bytes}] and F32 [{tensor.layers}]. The file is damaged.");
+        file.ReadFloats(scale, tensor.steps);
+        for (int l = 0; l < tensor.layers; l++)
+        {
+            bool written = float.IsFinite(tensor.steps[l]) && tensor.steps[l] >= 0
+                && CoefficientQuantiser.TryUnpack(file.Bytes(packed).Slice(l * tensor.Bytes, tensor.Bytes), bits, tensor.Row(l));
+            if (!written) throw new NolaException($"{file.Path}: row {l} of '{packed.Name}' has a code or a step that is never written; the file is damaged.");
+        }
+        return tensor;
+    }
+
+    /// <summary>What the codes stand for.</summary>
+    public float[] Values()
+    {
+        float[] values = new float[codes.Length];
+        for (int l = 0; l < layers; l++) CoefficientQuantiser.Dequantise(Row(l), steps[l], values.AsSpan(l * length, length));
+        return values;
+    }
+
+    /// <summary>For a file.</summary>
+    public IEnumerable<SafetensorsTensor> Tensors(string name)
+    {
+        byte[] packed = new byte[layers * Bytes];
+        for (int l = 0; l < layers; l++) CoefficientQuantiser.Pack(Row(l), bits, packed.AsSpan(l * Bytes, Bytes));
+        return [SafetensorsTensor.OfBytes(name + ".codes", [layers, Bytes], packed), new SafetensorsTensor(name + ".steps", [layers], steps)];
+    }
+
+    private Span<sbyte> Row(int layer) => codes.AsSpan(layer * length, length);
+}
