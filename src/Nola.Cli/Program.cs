@@ -4,6 +4,7 @@ using Nola.Cli;
 RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run them. Start with 'nola train': it needs no data, no model and no GPU.")
 {
     TrainCommand.Create(),
+    ExperimentCommand.Create(),
     GenerateCommand.Create(),
     LossCommand.Create(),
     ForwardCommand.Create(),

@@ -41,14 +41,9 @@ internal static class TrainCommand
     {
         using Device device = Device.Open(config.Device, config.Threads);
         using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full, config.Storage);
-        using Adapter? adapter = config.Method switch
-        {
-            TrainMethod.Nola => NolaAdapter.Attach(model, config.Nola),
-            TrainMethod.Lora => LoraAdapter.Attach(model, config.Lora),
-            _ => null,
-        };
+        using Adapter? adapter = config.Attach(model);
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
-        (EncodedPair[] training, EncodedPair[] validation) = ReadData(config, model);
+        (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
         Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method.ToString().ToLowerInvariant()} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
         using RunDirectory run = new(config.Out, resume);
         if (!resume) run.WriteConfig(config.ToJson());
@@ -63,19 +58,6 @@ internal static class TrainCommand
             return Terminal.Interrupted;
         }
         return 0;
-    }
-
-    private static (EncodedPair[] Training, EncodedPair[] Validation) ReadData(TrainConfig config, Gpt2 model)
-    {
-        if (config.Text.Count > 0)
-        {
-            Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
-            return (PlainText.Read(config.Text, tokenizer, model.Config.Positions), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, model.Config.Positions) : []);
-        }
-        bool e2e = config.Data == EmbeddedData.E2EName && !File.Exists(config.Data);
-        TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Read(config.Data);
-        TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Read(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
-        return (PairEncoder.EncodeFor(model, training, config.Truncate), validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
     }
 
     private static void Report(TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, bool json)

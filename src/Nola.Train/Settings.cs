@@ -35,6 +35,10 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         values[key] = value;
     }
 
+    /// <summary>Sets a key to a JSON value; an array becomes a comma-separated list.</summary>
+    /// <exception cref="NolaException">There is no such key, or the value is none.</exception>
+    public void Set(JsonProperty property, string place) => Set(property.Name, Text(property.Value, property.Name, place), place);
+
     /// <summary>Reads a JSON object of keys; arrays become comma-separated lists.</summary>
     /// <exception cref="NolaException">It is not such an object, or has an unknown key.</exception>
     public void ReadJson(string path)
@@ -43,7 +47,7 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         {
             using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object of settings.");
-            foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property.Name, Text(property.Value, property.Name, path), path);
+            foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property, path);
         }
         catch (JsonException error)
         {
@@ -53,6 +57,17 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         {
             throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
         }
+    }
+
+    /// <summary>The keys that were given, as text.</summary>
+    public IReadOnlyDictionary<string, string> Given => values;
+
+    /// <summary>The same settings, to be changed by themselves.</summary>
+    public Settings Copy()
+    {
+        Settings copy = new(known);
+        foreach ((string key, string value) in values) copy.values[key] = value;
+        return copy;
     }
 
     /// <summary>Whether a key was given.</summary>

@@ -108,6 +108,18 @@ public sealed record TrainConfig
     /// <summary>Threads of the CPU device.</summary>
     public required int Threads { get; init; }
 
+    /// <summary>Whether the data are the embedded E2E.</summary>
+    public bool UsesEmbeddedData => Data == EmbeddedData.E2EName && Text.Count == 0 && !File.Exists(Data);
+
+    /// <summary>Puts a new adapter on a model; null when the whole model is trained.</summary>
+    /// <exception cref="NolaException">A setting is out of range.</exception>
+    public Adapter? Attach(Gpt2 model) => Method switch
+    {
+        TrainMethod.Nola => NolaAdapter.Attach(model, Nola),
+        TrainMethod.Lora => LoraAdapter.Attach(model, Lora),
+        _ => null,
+    };
+
     /// <summary>Checks settings and fills in defaults.</summary>
     /// <exception cref="NolaException">A value is out of its range.</exception>
     public static TrainConfig From(Settings s)

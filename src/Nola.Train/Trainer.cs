@@ -46,7 +46,7 @@ public sealed class Trainer
     /// <param name="validation">What to evaluate on; may be empty.</param>
     /// <param name="resume">Go on from the run directory's last checkpoint.</param>
     /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
-    /// <exception cref="NolaException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
+    /// <exception cref="DivergedException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
     public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default)
     {
         if (training.Length == 0) throw new NolaException("Trainer: the data set is empty.");
@@ -164,7 +164,7 @@ public sealed class Trainer
         Tell(o => o.OnCheckpoint(run.LastState, state.Step));
     }
 
-    private NolaException Diverged(TrainState state, string what)
+    private DivergedException Diverged(TrainState state, string what)
     {
         string kept = run is not null && File.Exists(run.LastState) ? $" The checkpoint in {run.Path} is from before this and is unchanged." : "";
         return new($"The {what} is not a finite number at step {state.Step + 1}. Lower --lr (now {options.LearningRate}), raise --warmup (now {options.WarmupSteps}) or set --clip 1.{kept}");

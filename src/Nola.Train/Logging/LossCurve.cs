@@ -7,7 +7,7 @@ namespace Nola.Train;
 public static class LossCurve
 {
     private const double Width = 720, Height = 400, Left = 64, Right = 20, Top = 28, Bottom = 48;
-    private const string Ink = "#7d8590", TrainColour = "#4c8dd6", ValidColour = "#d9822b";
+    private const string TrainColour = "#4c8dd6", ValidColour = "#d9822b";
 
     /// <summary>The picture of (step, loss) points.</summary>
     public static string Draw(IReadOnlyList<(int Step, double Loss)> training, IReadOnlyList<(int Step, double Loss)> validation)
@@ -15,20 +15,20 @@ public static class LossCurve
         List<(int Step, double Loss)> smooth = Smoothed(training);
         double[] losses = [.. smooth.Select(p => p.Loss), .. validation.Select(p => p.Loss)];
         double last = Math.Max(1, Math.Max(training.LastOrDefault().Step, validation.LastOrDefault().Step));
-        double step = NiceStep((losses.Max() - losses.Min()) / 5);
+        double step = Svg.NiceStep((losses.Max() - losses.Min()) / 5);
         double low = Math.Floor(losses.Min() / step) * step, high = Math.Max(Math.Ceiling(losses.Max() / step) * step, low + step);
 
         StringBuilder svg = new();
-        svg.Append(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {Height}\" width=\"{Width}\" height=\"{Height}\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n");
+        Svg.Begin(svg, Width, Height);
         for (double y = low; y <= high + step / 2; y += step)
         {
-            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Ink}\" stroke-opacity=\"0.25\"/>");
-            Text(svg, Left - 8, Y(y) + 4, "end", y.ToString("0.##", CultureInfo.InvariantCulture));
+            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Svg.Ink}\" stroke-opacity=\"0.25\"/>");
+            Svg.Text(svg, Left - 8, Y(y) + 4, "end", y.ToString("0.##", CultureInfo.InvariantCulture));
         }
-        double stepX = NiceStep(last / 6);
-        for (double x = 0; x <= last; x += stepX) Text(svg, X(x), Height - Bottom + 20, "middle", x.ToString("0", CultureInfo.InvariantCulture));
-        Text(svg, (Left + Width - Right) / 2, Height - 10, "middle", "optimiser step");
-        Text(svg, Left - 44, Top - 10, "start", "loss (nats a token)");
+        double stepX = Svg.NiceStep(last / 6);
+        for (double x = 0; x <= last; x += stepX) Svg.Text(svg, X(x), Height - Bottom + 20, "middle", x.ToString("0", CultureInfo.InvariantCulture));
+        Svg.Text(svg, (Left + Width - Right) / 2, Height - 10, "middle", "optimiser step");
+        Svg.Text(svg, Left - 44, Top - 10, "start", "loss (nats a token)");
         Line(svg, training, TrainColour, 0.25, 1);
         Line(svg, smooth, TrainColour, 1, 2);
         Line(svg, validation, ValidColour, 1, 2);
@@ -67,19 +67,9 @@ public static class LossCurve
         return smooth;
     }
 
-    private static double NiceStep(double rough)
-    {
-        if (!(rough > 0)) return 1;
-        double power = Math.Pow(10, Math.Floor(Math.Log10(rough)));
-        return power * ((rough / power) switch { <= 1 => 1, <= 2 => 2, <= 5 => 5, _ => 10 });
-    }
-
-    private static void Text(StringBuilder svg, double x, double y, string anchor, string text) =>
-        svg.Append(CultureInfo.InvariantCulture, $"<text x=\"{x:F1}\" y=\"{y:F1}\" text-anchor=\"{anchor}\" fill=\"{Ink}\">{text}</text>\n");
-
     private static void Legend(StringBuilder svg, double x, string name, string colour)
     {
         svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x}\" x2=\"{x + 24}\" y1=\"{Top - 14}\" y2=\"{Top - 14}\" stroke=\"{colour}\" stroke-width=\"3\"/>");
-        Text(svg, x + 30, Top - 10, "start", name);
+        Svg.Text(svg, x + 30, Top - 10, "start", name);
     }
 }

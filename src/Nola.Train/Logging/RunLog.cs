@@ -88,6 +88,23 @@ public sealed class RunLog : ITrainObserver, IDisposable
         return (training, validation);
     }
 
+    /// <summary>The evaluations of a run's log, and the most memory that a step has seen.</summary>
+    internal static (IReadOnlyList<EvalMetric> Evaluations, long PeakBytes) Summarise(string directory)
+    {
+        List<EvalMetric> evaluations = [];
+        double? training = null;
+        long peak = 0;
+        foreach (string line in File.ReadLines(Path.Combine(directory, "log.jsonl")))
+        {
+            if (Step(line) is not int step) continue;
+            using JsonDocument document = JsonDocument.Parse(line);
+            double loss = document.RootElement.GetProperty("loss").GetDouble();
+            if (document.RootElement.GetProperty("event").GetString() == "eval") evaluations.Add(new(step, loss, training));
+            else (training, peak) = (loss, Math.Max(peak, document.RootElement.GetProperty("peak_bytes").GetInt64()));
+        }
+        return (evaluations, peak);
+    }
+
     private static int? Step(string line)
     {
         try

@@ -1,0 +1,78 @@
+using System.CommandLine;
+using System.Diagnostics;
+using Nola.Tensors;
+using Nola.Train;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola experiment</c>: methods compared over seeds.</summary>
+internal static class ExperimentCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Argument<string> path = new("file") { Description = "JSON file with settings, methods and seeds; see docs/experiments.md" };
+        Option<string> output = new("--out") { Description = "Directory of all runs [runs/<name of the experiment>]" };
+        Command command = new("experiment", "Train and score several methods over several seeds, and compare them in a table and a plot. Run again, it goes on where it was.") { path, output, common.DeviceName, common.Threads, common.Json };
+        command.Does((r, cancel) =>
+        {
+            ExperimentFile file = ExperimentFile.Read(r.GetValue(path)!);
+            string root = r.GetValue(output) ?? Path.Combine("runs", file.Name);
+            using ExperimentRunner runner = new(file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), [new LossScore()], new View());
+            return Report(runner.Run(cancel), file, runner, root, r.GetValue(common.Json));
+        });
+        return command;
+    }
+
+    private static int Report(ExperimentSummary summary, ExperimentFile file, ExperimentRunner runner, string root, bool json)
+    {
+        string table = Path.Combine(root, "table.md"), plot = Path.Combine(root, "plot.svg");
+        if (json)
+        {
+            Terminal.Json(new
+            {
+                runs = summary.Runs,
+                done = summary.Done,
+                skipped = summary.Skipped,
+                failed = summary.Failed,
+                interrupted = summary.Interrupted,
+                table,
+                plot = File.Exists(plot) ? plot : null,
+                methods = ExperimentReport.Summarise(file, runner.Runs).Select(m => new
+                {
+                    name = m.Method.Name,
+                    trained = m.Trained,
+                    scores = m.Scores.ToDictionary(s => s.Key, s => new { mean = s.Value.Mean, deviation = s.Value.Deviation, count = s.Value.Count }),
+                }),
+            });
+        }
+        else if (File.Exists(table)) Console.Out.Write(File.ReadAllText(table));
+        string counts = $"{summary.Runs} runs: {summary.Done} done now, {summary.Skipped} before";
+        if (summary.Interrupted)
+        {
+            Terminal.Say($"Interrupted. {counts}. The same command goes on.");
+            return Terminal.Interrupted;
+        }
+        Terminal.Say($"{counts}{(summary.Failed > 0 ? $", {summary.Failed} failed: see error_msg in their result.json" : "")}. {table}{(File.Exists(plot) ? $", {plot}" : "")}.");
+        return summary.Failed > 0 ? 1 : 0;
+    }
+
+    /// <summary>A line for each run, and one now and then while it trains.</summary>
+    private sealed class View : IExperimentObserver
+    {
+        private readonly Stopwatch clock = Stopwatch.StartNew();
+        private readonly TrainView lines = new();
+
+        public void OnRun(ExperimentRun run, int number, int count)
+        {
+            clock.Restart();
+            Terminal.Say($"[{number}/{count}] {run.Title}");
+        }
+
+        public void OnResult(ExperimentRun run, RunRecord record) => Terminal.Say(record.TrainInfo.Status == TrainInfo.Failed
+            ? $"failed: {record.RunInfo.ErrorMsg}"
+            : $"{string.Join(", ", record.Scores.Values.SelectMany(s => s.Values).Select(v => FormattableString.Invariant($"{v.Key} {v.Value:G5}")))}; {clock.Elapsed.TotalSeconds:N0} s");
+
+        public void OnStep(StepReport report) => lines.OnStep(report);
+    }
+}

@@ -1,0 +1,163 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>What a method of an experiment does.</summary>
+public enum ExperimentKind
+{
+    /// <summary>Trains, as <c>nola train</c> does.</summary>
+    Train,
+
+    /// <summary>Scores the base model as it is; once, since no seed has a part in it.</summary>
+    Base,
+
+    /// <summary>Rounds the adapter of another method to a few bits and scores that.</summary>
+    Quantise,
+}
+
+/// <summary>One method of an experiment, to be run with each seed.</summary>
+/// <param name="Name">In the table, and in the names of directories.</param>
+/// <param name="Series">Methods with the same series are joined in the plot; empty for none.</param>
+/// <param name="Kind">What it does.</param>
+/// <param name="Of">The method whose adapter is rounded.</param>
+/// <param name="Bits">To how many bits.</param>
+/// <param name="Settings">The keys of <c>nola train</c>, those of all methods included.</param>
+public sealed record ExperimentMethod(string Name, string Series, ExperimentKind Kind, string Of, int Bits, IReadOnlyDictionary<string, string> Settings);
+
+/// <summary>
+/// An experiment: base model, data, methods and seeds in one JSON file. Every key of <c>nola train</c> can vary; specified in
+/// docs/experiments.md.
+/// </summary>
+public sealed partial class ExperimentFile
+{
+    private static readonly string[] keys = ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "plot"];
+
+    // Chosen by the runner.
+    private static readonly string[] reserved = ["out", "seed", "device", "threads"];
+
+    private ExperimentFile(JsonElement root, string path)
+    {
+        foreach (JsonProperty property in root.EnumerateObject())
+            if (!keys.Contains(property.Name)) throw new NolaException($"{path}: the key '{property.Name}' is not known; did you mean '{Spelling.Nearest(property.Name, keys)}'? Known keys: {string.Join(", ", keys)}.");
+        ExperimentReader reader = new(root, path);
+        Name = reader.Text("name", Path.GetFileNameWithoutExtension(path));
+        if (!FolderName().IsMatch(Name)) throw new NolaException($"{path}: the name '{Name}' becomes a directory's; use letters, digits and . _ - =.");
+        Settings common = new(TrainConfig.Keys);
+        if (root.TryGetProperty("settings", out JsonElement settings)) ReadInto(common, settings, $"{path}, settings", []);
+        Seeds = reader.Seeds();
+        Scores = reader.Texts("scores", ["loss"]);
+        Plot = reader.Text("plot", Scores[0]);
+        TestSubset = reader.Text("test-subset", "all") switch
+        {
+            "all" => DataSubset.All,
+            "seen" => DataSubset.Seen,
+            "unseen" => DataSubset.Unseen,
+            string other => throw new NolaException($"{path}: test-subset is '{other}'; expected all, seen or unseen."),
+        };
+        Test = reader.Text("test", common.Text("data", EmbeddedData.E2EName) == EmbeddedData.E2EName && !common.Has("text") ? EmbeddedData.E2EName + ":test" : "");
+        if (Test.Length == 0) throw new NolaException($"{path}: there is no \"test\", the pairs to score on.");
+        Methods = ReadMethods(root, common, path);
+    }
+
+    /// <summary>What the experiment is called.</summary>
+    public string Name { get; }
+
+    /// <summary>Seeds of shuffle and bases; every method runs once with each.</summary>
+    public IReadOnlyList<ulong> Seeds { get; }
+
+    /// <summary>Names of what is measured.</summary>
+    public IReadOnlyList<string> Scores { get; }
+
+    /// <summary>The value on the plot's upright axis.</summary>
+    public string Plot { get; }
+
+    /// <summary>The pairs that are scored.</summary>
+    public string Test { get; }
+
+    /// <summary>Which part of them.</summary>
+    public DataSubset TestSubset { get; }
+
+    /// <summary>In the order of the file.</summary>
+    public IReadOnlyList<ExperimentMethod> Methods { get; }
+
+    /// <summary>Reads and checks a file.</summary>
+    /// <exception cref="NolaException">A key, a method or a value in it is not known, or two methods have one name.</exception>
+    public static ExperimentFile Read(string path)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false });
+            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object, with settings, methods and seeds.");
+            return new ExperimentFile(document.RootElement, path);
+        }
+        catch (JsonException error)
+        {
+            throw new NolaException($"{path}: not valid JSON ({error.Message})", error);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
+        }
+    }
+
+    private static List<ExperimentMethod> ReadMethods(JsonElement root, Settings common, string path)
+    {
+        if (!root.TryGetProperty("methods", out JsonElement list) || list.ValueKind != JsonValueKind.Array || list.GetArrayLength() == 0)
+            throw new NolaException($"{path}: \"methods\" must be a list of at least one method.");
+        List<ExperimentMethod> methods = [];
+        foreach (JsonElement item in list.EnumerateArray())
+        {
+            ExperimentMethod method = ReadMethod(item, common, methods, $"{path}, method {methods.Count + 1}");
+            // Directories on some systems do not tell capitals apart.
+            if (methods.Any(m => m.Name.Equals(method.Name, StringComparison.OrdinalIgnoreCase)))
+                throw new NolaException($"{path}: two methods are called '{method.Name}'; give each a name of its own.");
+            methods.Add(method);
+        }
+        return methods;
+    }
+
+    private static ExperimentMethod ReadMethod(JsonElement item, Settings common, List<ExperimentMethod> before, string place)
+    {
+        if (item.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object with a name and the keys that differ.");
+        ExperimentReader reader = new(item, place);
+        string name = reader.Text("name", "");
+        if (!FolderName().IsMatch(name)) throw new NolaException($"{place}: the name '{name}' becomes a directory's; use letters, digits and . _ - =.");
+        place = $"{place} ('{name}')";
+        string series = reader.Text("series", "");
+        if (item.TryGetProperty("of", out _)) return ReadQuantised(item, reader, name, series, before, place);
+        string kind = reader.Text("method", common.Text("method", "nola"));
+        if (kind is not ("nola" or "lora" or "full" or "base")) throw new NolaException($"{place}: the method '{kind}' is not known; expected nola, lora, full or base, or \"of\" with the method to round.");
+        Settings settings = common.Copy();
+        ReadInto(settings, item, place, kind == "base" ? ["name", "series", "method"] : ["name", "series"]);
+        return new(name, series, kind == "base" ? ExperimentKind.Base : ExperimentKind.Train, "", 0, settings.Given);
+    }
+
+    private static ExperimentMethod ReadQuantised(JsonElement item, ExperimentReader reader, string name, string series, List<ExperimentMethod> before, string place)
+    {
+        foreach (JsonProperty property in item.EnumerateObject())
+            if (property.Name is not ("name" or "series" or "of" or "bits")) throw new NolaException($"{place}: '{property.Name}' cannot stand beside \"of\"; rounding has only \"bits\".");
+        string of = reader.Text("of", "");
+        ExperimentMethod source = before.FirstOrDefault(m => m.Name == of) ?? throw new NolaException($"{place}: there is no method '{of}' before it.");
+        bool adapter = source.Kind == ExperimentKind.Train && source.Settings.GetValueOrDefault("method", "nola") != "full" && source.Settings.GetValueOrDefault("quantise-bits", "0") == "0";
+        if (!adapter) throw new NolaException($"{place}: '{of}' trains no float32 adapter that could be rounded.");
+        int bits = reader.Whole("bits");
+        if (bits is not (8 or 4 or 3 or 2)) throw new NolaException($"{place}: bits is {bits}; expected 8, 4, 3 or 2.");
+        return new(name, series, ExperimentKind.Quantise, of, bits, source.Settings);
+    }
+
+    private static void ReadInto(Settings settings, JsonElement from, string place, string[] except)
+    {
+        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of the keys of 'nola train'.");
+        foreach (JsonProperty property in from.EnumerateObject())
+        {
+            if (except.Contains(property.Name)) continue;
+            if (reserved.Contains(property.Name)) throw new NolaException($"{place}: '{property.Name}' is chosen by the experiment; seeds stand in \"seeds\", the rest on the command line.");
+            settings.Set(property, place);
+        }
+    }
+
+    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9._=-]*$")]
+    private static partial Regex FolderName();
+}

@@ -1,0 +1,54 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>The base model and the data of the run at hand, kept for the next when it wants the same. One model at a time.</summary>
+internal sealed class ExperimentModels(Device device) : IDisposable
+{
+    private readonly Dictionary<string, string> identities = [];
+    private Gpt2? model;
+    private string loaded = "";
+    private (string Key, TrainData Data)? data;
+
+    /// <summary>A frozen base model, shared by runs; or a trainable one, new for each.</summary>
+    public Gpt2 For(TrainConfig config, bool trainable)
+    {
+        string key = $"{config.Model} {config.Storage}";
+        if (!trainable && loaded == key) return model!;
+        Gpt2 found = Load(config.Model, trainable, config.Storage, trainable ? "" : key);
+        identities.TryAdd(config.Model, found.Identity);
+        return found;
+    }
+
+    /// <summary>A model that a run has trained.</summary>
+    public Gpt2 Open(string directory, TrainConfig config) => Load(directory, false, config.Storage, "");
+
+    /// <summary>The digest of a base model that was loaded.</summary>
+    public string IdentityOf(TrainConfig config) => identities.GetValueOrDefault(config.Model, "");
+
+    /// <summary>The encoded data of a run, for the model that is loaded.</summary>
+    public TrainData DataOf(TrainConfig config)
+    {
+        string key = string.Join('|', config.Model, config.Data, config.Valid, string.Join(',', config.Text), config.Truncate);
+        if (data is { } kept && kept.Key == key) return kept.Data;
+        TrainData read = TrainData.Read(config, model!);
+        data = (key, read);
+        return read;
+    }
+
+    public void Dispose()
+    {
+        model?.Dispose();
+        model = null;
+        loaded = "";
+    }
+
+    private Gpt2 Load(string source, bool trainable, DType storage, string key)
+    {
+        Dispose();
+        model = Gpt2.Load(source, device, trainable, storage);
+        loaded = key;
+        return model;
+    }
+}

@@ -1,0 +1,223 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>Who wants to know how an experiment goes on.</summary>
+public interface IExperimentObserver : ITrainObserver
+{
+    /// <summary>Before a run is trained or scored.</summary>
+    void OnRun(ExperimentRun run, int number, int count) { }
+
+    /// <summary>After a run; null while it is incomplete.</summary>
+    void OnResult(ExperimentRun run, RunRecord record) { }
+}
+
+/// <summary>What an experiment came to.</summary>
+/// <param name="Runs">All runs.</param>
+/// <param name="Done">Runs that were trained or scored now.</param>
+/// <param name="Skipped">Runs that were complete before.</param>
+/// <param name="Failed">Runs whose loss became infinite or no number, now or before.</param>
+/// <param name="Interrupted">Whether it was asked to stop.</param>
+public sealed record ExperimentSummary(int Runs, int Done, int Skipped, int Failed, bool Interrupted);
+
+/// <summary>
+/// Does the runs of an experiment one after the other, each in a directory of its own. What is complete is skipped, what was
+/// interrupted goes on where it was, and the table and the plot are written after every run.
+/// </summary>
+public sealed class ExperimentRunner : IDisposable
+{
+    private readonly ExperimentFile file;
+    private readonly IExperimentScore[] scores;
+    private readonly IExperimentObserver observer;
+    private readonly string root;
+    private readonly Device device;
+    private readonly FileStream mine;
+    private readonly ExperimentModels models;
+    private TextPairs? test;
+
+    /// <summary>Plans the runs and takes the directory for this process.</summary>
+    /// <param name="file">The experiment.</param>
+    /// <param name="root">Directory of all runs.</param>
+    /// <param name="deviceName">Name of the device.</param>
+    /// <param name="threads">Threads of the CPU; 0 for one per core.</param>
+    /// <param name="known">What can be measured.</param>
+    /// <param name="observer">Who is told.</param>
+    /// <exception cref="NolaException">A setting or a score is not known, or another process is at it.</exception>
+    public ExperimentRunner(ExperimentFile file, string root, string deviceName, int threads, IReadOnlyList<IExperimentScore> known, IExperimentObserver observer)
+    {
+        (this.file, this.root, this.observer) = (file, root, observer);
+        scores = [.. file.Scores.Select(name => known.FirstOrDefault(s => s.Name == name) ?? throw new NolaException($"The score '{name}' is not known; known are {string.Join(", ", known.Select(s => s.Name))}."))];
+        string[] columns = [.. scores.SelectMany(score => score.Columns)];
+        if (!columns.Contains(file.Plot)) throw new NolaException($"plot is '{file.Plot}', which no score of this experiment gives; expected {string.Join(", ", columns)}.");
+        Runs = ExperimentRun.Plan(file, root, deviceName, threads);
+        mine = Take(root);
+        try
+        {
+            device = Device.Open(deviceName, threads);
+        }
+        catch
+        {
+            mine.Dispose();
+            throw;
+        }
+        models = new ExperimentModels(device);
+    }
+
+    /// <summary>All runs, in their order.</summary>
+    public IReadOnlyList<ExperimentRun> Runs { get; }
+
+    /// <summary>Does what is not done yet.</summary>
+    /// <exception cref="NolaException">A file or a model cannot be read or written; what is complete stays.</exception>
+    public ExperimentSummary Run(CancellationToken cancel = default)
+    {
+        int done = 0, skipped = 0, failed = 0;
+        for (int i = 0; i < Runs.Count; i++)
+        {
+            ExperimentRun run = Runs[i];
+            RunRecord? record = RunRecord.Read(run.ResultFile);
+            if (record is not null && IsComplete(record)) skipped++;
+            else
+            {
+                if (cancel.IsCancellationRequested) return Summary(true);
+                observer.OnRun(run, i + 1, Runs.Count);
+                record = Complete(run, record, cancel);
+                if (record is null) return Summary(true);
+                done++;
+                observer.OnResult(run, record);
+                ExperimentReport.Write(file, Runs, root);
+            }
+            if (record.TrainInfo.Status == TrainInfo.Failed) failed++;
+        }
+        ExperimentReport.Write(file, Runs, root);
+        return Summary(false);
+
+        ExperimentSummary Summary(bool interrupted) => new(Runs.Count, done, skipped, failed, interrupted);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        models.Dispose();
+        device.Dispose();
+        mine.Dispose();
+    }
+
+    // Held while the process lives, however it ends; so two of them never do the same run.
+    private static FileStream Take(string root)
+    {
+        AtomicFile.EnsureDirectory(root);
+        try
+        {
+            return new FileStream(Path.Combine(root, ".running"), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{root}: another process is running this experiment; wait for it, or choose another --out.", error);
+        }
+    }
+
+    private bool IsComplete(RunRecord record) => record.TrainInfo.Status == TrainInfo.Failed
+        || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score));
+
+    private string SettingsOf(IExperimentScore score) => $"{score.Settings}; on {file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
+
+    // Trains unless that is done, then measures what is missing. Null when it was interrupted.
+    private RunRecord? Complete(ExperimentRun run, RunRecord? record, CancellationToken cancel)
+    {
+        try
+        {
+            if (record is null)
+            {
+                record = run.Method.Kind switch
+                {
+                    ExperimentKind.Train => Train(run, cancel),
+                    ExperimentKind.Quantise => Quantise(run),
+                    _ => Record(run, new TrainInfo(TrainInfo.Success, 0, 0, 0, 0, models.For(run.Config, trainable: false).Config.ParameterCount, [])),
+                };
+                if (record is null) return null;
+                record.Write(run.ResultFile);
+            }
+            return record.TrainInfo.Status == TrainInfo.Failed ? record : Measure(run, record, cancel);
+        }
+        catch (OperationCanceledException)
+        {
+            return null;
+        }
+    }
+
+    private RunRecord? Train(ExperimentRun run, CancellationToken cancel)
+    {
+        bool full = run.Config.Method == TrainMethod.Full;
+        Gpt2 model = models.For(run.Config, trainable: full);
+        using Adapter? adapter = run.Config.Attach(model);
+        TrainData data = models.DataOf(run.Config);
+        bool resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
+        using RunDirectory directory = new(run.Folder, resume);
+        if (!resume) directory.WriteConfig(run.Config.ToJson());
+        long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
+        TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
+        try
+        {
+            TrainResult result = new Trainer(model, adapter, run.Config.Options, directory, observer).Run(data.Training, data.Validation, resume, cancel);
+            if (result.Outcome == TrainOutcome.Interrupted) return null;
+            directory.DrawLossCurve();
+            string saved = full ? Path.Combine(directory.BestModel, "model.safetensors") : directory.BestAdapter;
+            return Record(run, WithLog(run, info) with { TrainTime = result.Elapsed.TotalSeconds, FileSize = new FileInfo(saved).Length });
+        }
+        catch (DivergedException error)
+        {
+            return Record(run, WithLog(run, info), error.Message);
+        }
+    }
+
+    private static TrainInfo WithLog(ExperimentRun run, TrainInfo info)
+    {
+        (IReadOnlyList<EvalMetric> metrics, long peak) = RunLog.Summarise(run.Folder);
+        return info with { Metrics = metrics, MemoryMax = peak };
+    }
+
+    private RunRecord Quantise(ExperimentRun run)
+    {
+        RunRecord source = RunRecord.Read(run.Source!.ResultFile)!;
+        if (source.TrainInfo.Status == TrainInfo.Failed) return Record(run, source.TrainInfo, $"There is no adapter to round: {run.Source.Title} failed.") with { MetaInfo = source.MetaInfo };
+        string output = Path.Combine(run.Folder, "adapter.safetensors");
+        AtomicFile.EnsureDirectory(run.Folder);
+        // Of a run that was killed before its result was written.
+        File.Delete(output);
+        QuantiseReport report = AdapterQuantisation.Quantise(Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
+        return Record(run, source.TrainInfo with { FileSize = report.BytesAfter }) with { MetaInfo = source.MetaInfo };
+    }
+
+    private RunRecord Measure(ExperimentRun run, RunRecord record, CancellationToken cancel)
+    {
+        Gpt2 model = run.Config.Method == TrainMethod.Full && run.Method.Kind == ExperimentKind.Train
+            ? models.Open(Path.Combine(run.Folder, "model"), run.Config)
+            : models.For(run.Config, trainable: false);
+        string saved = Path.Combine(run.Folder, "adapter.safetensors");
+        using Adapter? adapter = File.Exists(saved) ? AdapterFile.Load(saved, model) : null;
+        test ??= TextPairs.Open(file.Test, file.TestSubset);
+        foreach (IExperimentScore score in scores)
+        {
+            if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
+            Stopwatch clock = Stopwatch.StartNew();
+            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, test, run.Config.Truncate, run.Folder), cancel);
+            ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
+            record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
+            record = record with { RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) } };
+            record.Write(run.ResultFile);
+        }
+        // What resuming needed; three times the model, when the whole model was trained.
+        File.Delete(Path.Combine(run.Folder, "last.safetensors"));
+        return record;
+    }
+
+    private RunRecord Record(ExperimentRun run, TrainInfo info, string error = "")
+    {
+        using JsonDocument config = JsonDocument.Parse(run.Config.ToJson());
+        RunInfo about = new(DateTime.UtcNow, info.TrainTime, $"{file.Name}/{run.Method.Name}", run.Id, run.Seed, run.Method.Bits, config.RootElement.Clone(), error);
+        return new RunRecord(about, error.Length > 0 ? info with { Status = TrainInfo.Failed } : info, new Dictionary<string, ScoreRecord>(), MetaInfo.Of(run.Config.Model, models.IdentityOf(run.Config), device));
+    }
+}

@@ -1,0 +1,46 @@
+using Nola.Models;
+
+namespace Nola.Train;
+
+/// <summary>What a score is measured on.</summary>
+/// <param name="Model">The base model with the run's adapter on it, factors up to date; or the run's own model.</param>
+/// <param name="Test">The pairs.</param>
+/// <param name="Truncate">Cut contexts that are too long.</param>
+/// <param name="Folder">The run's directory, for outputs that a score leaves, such as generated texts.</param>
+public sealed record ScoreInput(Gpt2 Model, TextPairs Test, bool Truncate, string Folder);
+
+/// <summary>Something that is measured of each finished run.</summary>
+public interface IExperimentScore
+{
+    /// <summary>What an experiment file calls it.</summary>
+    string Name { get; }
+
+    /// <summary>How it measures: runs that were scored in another way are scored again.</summary>
+    string Settings { get; }
+
+    /// <summary>The values that it gives: columns of the table, and what a plot can show.</summary>
+    IReadOnlyList<string> Columns { get; }
+
+    /// <summary>Measures every column.</summary>
+    IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel);
+}
+
+/// <summary>The mean loss of the completions' tokens, and e to its power.</summary>
+public sealed class LossScore : IExperimentScore
+{
+    /// <inheritdoc/>
+    public string Name => "loss";
+
+    /// <inheritdoc/>
+    public string Settings => "nats a completion token, no label smoothing";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Columns => ["loss", "perplexity"];
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
+    {
+        LossResult result = Evaluation.Loss(input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), cancel: cancel);
+        return new Dictionary<string, double> { ["loss"] = result.Loss, ["perplexity"] = result.Perplexity };
+    }
+}

@@ -1,0 +1,26 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>The sequences of a training configuration, encoded for its model.</summary>
+/// <param name="Training">What is learned.</param>
+/// <param name="Validation">What is evaluated on; may be empty.</param>
+public sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validation)
+{
+    /// <summary>Reads and encodes what a configuration names.</summary>
+    /// <exception cref="NolaException">A file is missing or malformed, or a pair does not fit the model.</exception>
+    public static TrainData Read(TrainConfig config, Gpt2 model)
+    {
+        if (config.Text.Count > 0)
+        {
+            Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
+            int window = model.Config.Positions;
+            return new(PlainText.Read(config.Text, tokenizer, window), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, window) : []);
+        }
+        bool e2e = config.UsesEmbeddedData;
+        TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Open(config.Data);
+        TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Open(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
+        return new(PairEncoder.EncodeFor(model, training, config.Truncate), validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
+    }
+}
