@@ -163,9 +163,7 @@ public sealed record TrainConfig
             Threads = s.Whole("threads", 0),
         };
         config.Options.Validate();
-        if (config.Nola.QuantiseBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {config.Nola.QuantiseBits}; expected 0, 8, 4, 3 or 2.");
-        if (config.Nola.QuantiseBits > 0 && method != TrainMethod.Nola)
-            throw new NolaException($"quantise-bits is {config.Nola.QuantiseBits} with method {method.ToString().ToLowerInvariant()}; it is for nola. Round a LoRA after training, with 'nola quantise'.");
+        config.CheckAdapter();
         return config;
     }
 
@@ -191,15 +189,15 @@ public sealed record TrainConfig
             ["batch-tokens"] = o.BatchTokens,
             ["batch-size"] = o.BatchSize,
             ["accumulation"] = o.Accumulation,
-            ["lr"] = (double)(decimal)o.LearningRate,
+            ["lr"] = Shortest(o.LearningRate),
             ["schedule"] = o.Schedule.ToString().ToLowerInvariant(),
             ["warmup"] = o.WarmupSteps,
-            ["weight-decay"] = (double)(decimal)o.WeightDecay,
-            ["beta1"] = (double)(decimal)o.Beta1,
-            ["beta2"] = (double)(decimal)o.Beta2,
-            ["epsilon"] = (double)(decimal)o.Epsilon,
-            ["clip"] = (double)(decimal)o.ClipNorm,
-            ["label-smoothing"] = (double)(decimal)o.LabelSmoothing,
+            ["weight-decay"] = Shortest(o.WeightDecay),
+            ["beta1"] = Shortest(o.Beta1),
+            ["beta2"] = Shortest(o.Beta2),
+            ["epsilon"] = Shortest(o.Epsilon),
+            ["clip"] = Shortest(o.ClipNorm),
+            ["label-smoothing"] = Shortest(o.LabelSmoothing),
             ["seed"] = o.Seed,
             ["eval-every"] = o.EvalEvery,
             ["eval-pairs"] = o.EvalPairs,
@@ -216,6 +214,23 @@ public sealed record TrainConfig
         return JsonSerializer.Serialize(keys, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
 
+    // The number that a person would write: 0.007 for the float32 nearest to it.
+    private static double Shortest(float value) => double.Parse(value.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+
+    // What an adapter would refuse, said before a model is loaded.
+    private void CheckAdapter()
+    {
+        int rank = Method == TrainMethod.Nola ? Nola.Rank : Lora.Rank, bits = Nola.QuantiseBits;
+        float alpha = Method == TrainMethod.Nola ? Nola.Alpha : Lora.Alpha;
+        if (rank < 1) throw new NolaException($"rank is {rank}; expected at least 1.");
+        if (!(alpha > 0 && float.IsFinite(alpha))) throw new NolaException(FormattableString.Invariant($"alpha is {alpha}; expected a positive number."));
+        foreach (int k in (ReadOnlySpan<int>)[Nola.BasesA, Nola.BasesB])
+            if (k is < 1 or > 1_000_000) throw new NolaException($"bases is {k}; expected 1 to 1,000,000.");
+        if (bits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {bits}; expected 0, 8, 4, 3 or 2.");
+        if (bits > 0 && Method != TrainMethod.Nola)
+            throw new NolaException($"quantise-bits is {bits} with method {Method.ToString().ToLowerInvariant()}; it is for nola. Round a LoRA after training, with 'nola quantise'.");
+    }
+
     private static double StandardRate(TrainMethod method, bool tiny) => method switch
     {
         TrainMethod.Nola => tiny ? 0.05 : 0.005,
@@ -227,7 +242,7 @@ public sealed record TrainConfig
     {
         bool nola = Method == TrainMethod.Nola;
         keys["rank"] = nola ? Nola.Rank : Lora.Rank;
-        keys["alpha"] = (double)(decimal)(nola ? Nola.Alpha : Lora.Alpha);
+        keys["alpha"] = Shortest(nola ? Nola.Alpha : Lora.Alpha);
         keys["targets"] = nola ? Nola.Targets : Lora.Targets;
         keys["basis-seed"] = nola ? Nola.Seed : Lora.Seed;
         if (!nola) return;

@@ -33,6 +33,12 @@ public sealed class Trainer
         this.observers = run is null ? observers : [run.Log, .. observers];
     }
 
+    /// <summary>
+    /// Whether <c>Run</c> ended because a loss or the gradient was no finite number: the settings are to blame, and the same run
+    /// would end the same way.
+    /// </summary>
+    public bool Diverged { get; private set; }
+
     /// <summary>Trains on text pairs.</summary>
     /// <exception cref="NolaException">The data do not fit, or the loss is not a number.</exception>
     public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
@@ -46,7 +52,7 @@ public sealed class Trainer
     /// <param name="validation">What to evaluate on; may be empty.</param>
     /// <param name="resume">Go on from the run directory's last checkpoint.</param>
     /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
-    /// <exception cref="DivergedException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
+    /// <exception cref="NolaException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
     public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default)
     {
         if (training.Length == 0) throw new NolaException("Trainer: the data set is empty.");
@@ -116,14 +122,14 @@ public sealed class Trainer
             using Tape tape = new(model.Device, record: true, options.CheckpointBlocks);
             Variable y = model.Loss(tape, tensors, options.LabelSmoothing, 1f / positions);
             loss += y.Value.Item();
-            if (!double.IsFinite(loss)) throw Diverged(state, "loss");
+            if (!double.IsFinite(loss)) throw NotFinite(state.Step + 1, "loss");
             tape.Backward(y);
             state.Tokens += stream.Length;
         }
         adapter?.EndStep();
         float rate = LearningRate.At(state.Step, total, options);
         double norm = optimizer.GradientNorm();
-        if (!double.IsFinite(norm)) throw Diverged(state, "gradient");
+        if (!double.IsFinite(norm)) throw NotFinite(state.Step + 1, "gradient");
         optimizer.Step(rate, norm);
         state.Step++;
         double passes = state.Epoch + (double)state.Batch / epoch.Count;
@@ -146,6 +152,7 @@ public sealed class Trainer
         if (held.Length == 0) return;
         adapter?.BeginStep();
         LossResult result = Evaluation.Loss(model, held);
+        if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
         bool best = !(result.Loss >= state.BestLoss);
@@ -164,10 +171,11 @@ public sealed class Trainer
         Tell(o => o.OnCheckpoint(run.LastState, state.Step));
     }
 
-    private DivergedException Diverged(TrainState state, string what)
+    private NolaException NotFinite(int step, string what)
     {
+        Diverged = true;
         string kept = run is not null && File.Exists(run.LastState) ? $" The checkpoint in {run.Path} is from before this and is unchanged." : "";
-        return new($"The {what} is not a finite number at step {state.Step + 1}. Lower --lr (now {options.LearningRate}), raise --warmup (now {options.WarmupSteps}) or set --clip 1.{kept}");
+        return new($"The {what} is not a finite number at step {step}. Lower --lr (now {options.LearningRate}), raise --warmup (now {options.WarmupSteps}) or set --clip 1.{kept}");
     }
 
     private void Tell(Action<ITrainObserver> what)

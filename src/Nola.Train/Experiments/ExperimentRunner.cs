@@ -146,6 +146,10 @@ public sealed class ExperimentRunner : IDisposable
         {
             return null;
         }
+        catch (NolaException error)
+        {
+            throw new NolaException($"{run.Title}: {error.Message} What is complete stays; the same command goes on.", error);
+        }
     }
 
     private RunRecord? Train(ExperimentRun run, CancellationToken cancel)
@@ -159,15 +163,16 @@ public sealed class ExperimentRunner : IDisposable
         if (!resume) directory.WriteConfig(run.Config.ToJson());
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
+        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer);
         try
         {
-            TrainResult result = new Trainer(model, adapter, run.Config.Options, directory, observer).Run(data.Training, data.Validation, resume, cancel);
+            TrainResult result = trainer.Run(data.Training, data.Validation, resume, cancel);
             if (result.Outcome == TrainOutcome.Interrupted) return null;
             directory.DrawLossCurve();
             string saved = full ? Path.Combine(directory.BestModel, "model.safetensors") : directory.BestAdapter;
             return Record(run, WithLog(run, info) with { TrainTime = result.Elapsed.TotalSeconds, FileSize = new FileInfo(saved).Length });
         }
-        catch (DivergedException error)
+        catch (NolaException error) when (trainer.Diverged)
         {
             return Record(run, WithLog(run, info), error.Message);
         }

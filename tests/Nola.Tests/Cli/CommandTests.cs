@@ -131,6 +131,43 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "adapter.safetensors")), File.ReadAllBytes(Path.Combine(killed, "adapter.safetensors")));
     }
 
+    [Fact]
+    public void A_killed_experiment_goes_on_to_the_same_results()
+    {
+        string file = Path.Combine(directory, "e.json"), whole = Path.Combine(directory, "whole"), killed = Path.Combine(directory, "killed");
+        File.WriteAllText(file, $$"""
+            {
+              "settings": { "model": {{JsonSerializer.Serialize(TinyModels.TinyRandom)}}, "data": {{JsonSerializer.Serialize(Ids(40))}}, "epochs": 15, "batch-tokens": 300, "checkpoint-every": 3 },
+              "test": {{JsonSerializer.Serialize(Ids(40))}}, "seeds": [1, 2],
+              "methods": [ { "name": "a", "series": "NOLA", "bases": 50 }, { "name": "b", "of": "a", "bits": 4 }, { "name": "c", "method": "lora" } ]
+            }
+            """);
+        Assert.Equal(6, Succeeds("experiment", file, "--out", whole, "--threads", "1", "--json").GetProperty("done").GetInt32());
+        using (Process process = Start(["experiment", file, "--out", killed, "--threads", "1"]))
+        {
+            // Until the second method is at work, then wherever it is.
+            Stopwatch clock = Stopwatch.StartNew();
+            while (!(Directory.Exists(killed) && Directory.GetFiles(killed, "last.safetensors", SearchOption.AllDirectories).Any(f => f.Contains("c--"))) && clock.Elapsed < TimeSpan.FromSeconds(60)) Thread.Sleep(5);
+            process.Kill();
+            process.WaitForExit();
+        }
+        JsonElement rest = Succeeds("experiment", file, "--out", killed, "--threads", "1", "--json");
+        Assert.Equal(6, rest.GetProperty("done").GetInt32() + rest.GetProperty("skipped").GetInt32());
+        Assert.InRange(rest.GetProperty("skipped").GetInt32(), 2, 5);
+        string[] adapters = Directory.GetFiles(whole, "adapter.safetensors", SearchOption.AllDirectories);
+        Assert.Equal(6, adapters.Length);
+        Assert.All(adapters, f => Assert.Equal(File.ReadAllBytes(f), File.ReadAllBytes(Path.Combine(killed, Path.GetRelativePath(whole, f)))));
+        Assert.Contains("two methods are called 'a'", Fails("experiment", Written("""{"seeds":[1],"methods":[{"name":"a"},{"name":"a"}]}"""), "--out", killed));
+        Assert.Contains("the method 'vera' is not known", Fails("experiment", Written("""{"seeds":[1],"methods":[{"name":"a","method":"vera"}]}"""), "--out", killed));
+
+        string Written(string content)
+        {
+            string path = Path.Combine(directory, "bad.json");
+            File.WriteAllText(path, content);
+            return path;
+        }
+    }
+
     [Theory]
     [InlineData(2, "did you mean '--epochs'?", "train", "--epoch", "3")]
     [InlineData(2, "did you mean 'train'?", "trian")]

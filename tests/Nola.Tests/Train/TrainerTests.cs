@@ -154,6 +154,20 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_validation_loss_that_is_no_number_stops_too()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        using Adapter adapter = Attach(model, "nola")!;
+        using RunDirectory run = new(directory);
+        // Step 5 is followed by an evaluation.
+        Trainer trainer = new(model, adapter, options, run, new Poison(adapter, at: 5));
+        Assert.Contains("The validation loss is not a finite number at step 5", Assert.Throws<NolaException>(() => trainer.Run(pairs, pairs)).Message);
+        Assert.True(trainer.Diverged);
+        using Safetensors state = Safetensors.Open(run.LastState);
+        Assert.Equal("4", state.Metadata["step"]);
+    }
+
+    [Fact]
     public void It_stops_early_when_the_loss_no_longer_falls()
     {
         using Gpt2 model = TinyModels.Create(device);

@@ -1,0 +1,290 @@
+using System.Text.Json;
+using FsCheck.Xunit;
+using Nola.Tensors;
+using Nola.Train;
+using Xunit;
+
+namespace Nola.Tests;
+
+public sealed class ExperimentTests : IDisposable
+{
+    private const string Methods = """
+        { "name": "base", "method": "base" },
+        { "name": "full", "method": "full" },
+        { "name": "lora", "series": "LoRA", "method": "lora", "rank": 1 },
+        { "name": "k8", "series": "NOLA", "method": "nola", "bases": 8 },
+        { "name": "k20", "series": "NOLA", "method": "nola", "bases": 20 },
+        { "name": "k20-after-3bit", "of": "k20", "bits": 3 },
+        { "name": "k20-trained-2bit", "method": "nola", "bases": 20, "quantise-bits": 2 }
+        """;
+
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+
+    public ExperimentTests() =>
+        File.WriteAllLines(Pairs, TinyModels.Pairs(new Random(4), 40, 97).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
+
+    private string Pairs => Path.Combine(directory, "pairs.jsonl");
+
+    public void Dispose() => Directory.Delete(directory, recursive: true);
+
+    [Fact]
+    public void Every_method_runs_once_with_every_seed_and_what_is_complete_is_skipped()
+    {
+        Counting score = new("first");
+        string root = Path.Combine(directory, "a");
+        Assert.Equal(new ExperimentSummary(13, 13, 0, 0, false), Run(root, Methods, [score]));
+        Assert.Equal(13, score.Calls);
+        Dictionary<string, DateTime> before = Directory.GetFiles(root, "*", SearchOption.AllDirectories).Where(f => f.Contains("--")).ToDictionary(f => f, File.GetLastWriteTimeUtc);
+        Assert.Equal(new ExperimentSummary(13, 0, 13, 0, false), Run(root, Methods, [score]));
+        Assert.Equal(13, score.Calls);
+        Assert.All(before, file => Assert.Equal(file.Value, File.GetLastWriteTimeUtc(file.Key)));
+
+        // A method more costs only its own runs, and a run whose result is gone only itself.
+        Assert.Equal((15, 2), Counts(Run(root, Methods + """, { "name": "more", "method": "lora", "rank": 2 }""", [score])));
+        File.Delete(Path.Combine(Directory.GetDirectories(root, "k8--s2--*").Single(), "result.json"));
+        Assert.Equal((13, 1), Counts(Run(root, Methods, [score])));
+        // Another way of measuring measures again and trains nothing.
+        Counting second = new("second");
+        Assert.Equal((13, 13), Counts(Run(root, Methods, [second])));
+        Assert.Equal(13, second.Calls);
+        Assert.All(before.Keys.Where(f => f.EndsWith("adapter.safetensors") && !f.Contains("k8--s2")), file => Assert.Equal(before[file], File.GetLastWriteTimeUtc(file)));
+
+        string table = File.ReadAllText(Path.Combine(root, "table.md"));
+        Assert.Contains("| base | 0 | 0.0 |", table);
+        Assert.Contains("| k20 | 160 |", table);      // two layers, q and v, two factors, k = 20
+        Assert.Equal(7, table.Split('\n').Count(line => line.Contains(" ± ") && line.StartsWith('|')) + 1);
+        string plot = File.ReadAllText(Path.Combine(root, "plot.svg"));
+        Assert.Contains(">LoRA</text>", plot);
+        Assert.Contains("<title>k8: ", plot);
+        Assert.Contains("full (62,448 trained)", plot);
+
+        static (int, int) Counts(ExperimentSummary s) => (s.Runs, s.Done);
+    }
+
+    [Fact]
+    public void A_result_says_what_was_run_and_what_came_out()
+    {
+        string root = Path.Combine(directory, "a");
+        Run(root, Methods, [new LossScore()], seeds: "[7]");
+        JsonElement result = Result("k20-after-3bit--s7--*"), source = Result("k20--s7--*");
+        Assert.Equal(("test/k20-after-3bit", 7, 3), (result.GetProperty("run_info").GetProperty("experiment_name").GetString(), result.GetProperty("run_info").GetProperty("seed").GetInt32(), result.GetProperty("run_info").GetProperty("bits").GetInt32()));
+        Assert.Equal(20, source.GetProperty("run_info").GetProperty("train_config").GetProperty("bases-a").GetInt32());
+        Assert.Equal(7, source.GetProperty("run_info").GetProperty("train_config").GetProperty("basis-seed").GetInt32());
+        JsonElement train = source.GetProperty("train_info");
+        Assert.Equal(("success", 160, 62448 + 160), (train.GetProperty("status").GetString(), train.GetProperty("num_trainable_params").GetInt32(), train.GetProperty("num_total_params").GetInt32()));
+        Assert.Equal(new FileInfo(Path.Combine(Folder("k20--s7--*"), "adapter.safetensors")).Length, train.GetProperty("file_size").GetInt64());
+        Assert.Equal([0, 5, 6], train.GetProperty("metrics").EnumerateArray().Select(m => m.GetProperty("step").GetInt32()));
+        Assert.True(train.GetProperty("memory_max").GetInt64() > 62448 * 4);
+        // Trained and validated on the test pairs: what the run scored last is what its file scores.
+        Assert.Equal(train.GetProperty("metrics")[2].GetProperty("valid_loss").GetDouble(), Loss(source), 1e-6);
+        Assert.NotEqual(Loss(source), Loss(result));
+        Assert.True(Loss(source) < Loss(Result("base--*")));
+        Assert.True(Loss(Result("full--s7--*")) < Loss(Result("base--*")));
+        Assert.False(File.Exists(Path.Combine(Folder("full--s7--*"), "last.safetensors")));
+
+        string Folder(string pattern) => Directory.GetDirectories(root, pattern).Single();
+
+        JsonElement Result(string pattern) => JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder(pattern), "result.json"))).RootElement;
+
+        static double Loss(JsonElement result) => result.GetProperty("scores").GetProperty("loss").GetProperty("values").GetProperty("loss").GetDouble();
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(9)]
+    [InlineData(16)]
+    public void An_interrupted_experiment_goes_on_where_it_was(int steps)
+    {
+        string whole = Path.Combine(directory, "whole"), parts = Path.Combine(directory, "parts");
+        Run(whole, Methods, [new LossScore()]);
+        using CancellationTokenSource stop = new();
+        StopAfter watch = new(steps, stop);
+        ExperimentSummary first = Run(parts, Methods, [new LossScore()], watch, stop.Token);
+        Assert.True(first.Interrupted);
+        StopAfter rest = new(int.MaxValue, stop);
+        ExperimentSummary second = Run(parts, Methods, [new LossScore()], rest);
+        Assert.Equal((13, 13 - first.Done, false), (second.Runs, second.Done, second.Interrupted));
+        // Six steps for each of five trained methods and two seeds, none of them twice.
+        Assert.Equal((steps, 60), (watch.Steps, watch.Steps + rest.Steps));
+        foreach (string file in Directory.GetFiles(whole, "*.safetensors", SearchOption.AllDirectories))
+            Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(Path.Combine(parts, Path.GetRelativePath(whole, file))));
+        Assert.Equal(Losses(whole), Losses(parts));
+
+        static string[] Losses(string root) => [.. Directory.GetFiles(root, "result.json", SearchOption.AllDirectories).Order()
+            .Select(file => JsonDocument.Parse(File.ReadAllText(file)).RootElement.GetProperty("scores").GetProperty("loss").GetProperty("values").GetRawText())];
+    }
+
+    [Fact]
+    public void A_run_that_diverges_is_recorded_and_the_others_go_on()
+    {
+        const string Bad = """
+            { "name": "wild", "series": "LoRA", "method": "lora", "alpha": 3e38, "lr": 1 },
+            { "name": "wild-after-4bit", "of": "wild", "bits": 4 },
+            { "name": "tame", "series": "LoRA", "method": "lora", "rank": 1 }
+            """;
+        string root = Path.Combine(directory, "a");
+        Assert.Equal(new ExperimentSummary(6, 6, 0, 4, false), Run(root, Bad, [new LossScore()]));
+        Assert.Equal(new ExperimentSummary(6, 0, 6, 4, false), Run(root, Bad, [new LossScore()]));
+        string table = File.ReadAllText(Path.Combine(root, "table.md"));
+        Assert.Contains("0, 2 failed", table);
+        Assert.Matches(@"\| tame \|.*±.*\| 2 \|", table);
+        RunRecord record = RunRecord.Read(Path.Combine(Directory.GetDirectories(root, "wild--s1--*").Single(), "result.json"))!;
+        Assert.Contains("is not a finite number", record.RunInfo.ErrorMsg);
+    }
+
+    [Fact]
+    public void Two_processes_do_not_run_one_experiment_and_a_broken_result_is_named()
+    {
+        string root = Path.Combine(directory, "a");
+        ExperimentFile file = Read(Methods);
+        using (new ExperimentRunner(file, root, "cpu", 1, [new LossScore()], new StopAfter(0, new())))
+            Assert.Contains("another process", Assert.Throws<NolaException>(() => new ExperimentRunner(file, root, "cpu", 1, [new LossScore()], new StopAfter(0, new()))).Message);
+        string result = ExperimentRun.Plan(file, root, "cpu", 1)[0].ResultFile;
+        Directory.CreateDirectory(Path.GetDirectoryName(result)!);
+        foreach (string broken in (string[])["{", "{}", "null"])
+        {
+            File.WriteAllText(result, broken);
+            Assert.Contains("remove it to run again", Assert.Throws<NolaException>(() => Run(root, Methods, [new LossScore()])).Message);
+        }
+    }
+
+    [Theory]
+    [InlineData("""{"method":"qlora","name":"a"}""", "method 1 ('a'): the method 'qlora' is not known; expected nola, lora, full or base")]
+    [InlineData("""{"name":"a"},{"name":"A"}""", "two methods are called 'A'")]
+    [InlineData("""{"name":"a/b"}""", "the name 'a/b' becomes a directory's")]
+    [InlineData("""{"method":"nola"}""", "the name '' becomes a directory's")]
+    [InlineData("""{"name":"a","rnak":3}""", "the key 'rnak' is not known; did you mean 'rank'?")]
+    [InlineData("""{"name":"a","rank":0}""", "Method 'a': rank is 0")]
+    [InlineData("""{"name":"a","bases":0}""", "Method 'a': bases is 0")]
+    [InlineData("""{"name":"a","alpha":1e39}""", "Method 'a': alpha is Infinity; expected a positive number")]
+    [InlineData("""{"name":"a","method":"lora","quantise-bits":4}""", "Method 'a': quantise-bits is 4 with method lora")]
+    [InlineData("""{"name":"a","lr":-1}""", "Method 'a': lr is -1; expected above 0")]
+    [InlineData("""{"name":"a","seed":3}""", "'seed' is chosen by the experiment")]
+    [InlineData("""{"name":"a","out":"x"}""", "'out' is chosen by the experiment")]
+    [InlineData("""{"name":"a","of":"b","bits":4}""", "there is no method 'b' before it")]
+    [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":5}""", "bits is 5; expected 8, 4, 3 or 2")]
+    [InlineData("""{"name":"b"},{"name":"a","of":"b"}""", "\"bits\" is missing; expected a whole number")]
+    [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":4,"lr":1}""", "'lr' cannot stand beside \"of\"")]
+    [InlineData("""{"name":"b","method":"full"},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
+    [InlineData("""{"name":"b","quantise-bits":4},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
+    [InlineData("", "\"methods\" must be a list of at least one method")]
+    [InlineData("3", "expected an object with a name")]
+    public void A_method_that_cannot_be_gives_one_sentence_before_anything_runs(string methods, string complaint)
+    {
+        string root = Path.Combine(directory, "a");
+        NolaException error = Assert.Throws<NolaException>(() => Run(root, methods, [new LossScore()]));
+        Assert.Contains(complaint, error.Message);
+        Assert.DoesNotContain('\n', error.Message);
+        Assert.False(Directory.Exists(root));
+    }
+
+    [Theory]
+    [InlineData("{", "not valid JSON")]
+    [InlineData("[]", "expected one JSON object")]
+    [InlineData("""{"method":[]}""", "the key 'method' is not known; did you mean 'methods'?")]
+    [InlineData("""{"methods":[{"name":"a"}],"methods":[],"seeds":[1]}""", "not valid JSON")]
+    [InlineData("""{"methods":[{"name":"a"}]}""", "\"seeds\" is missing")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[]}""", "\"seeds\" is []; expected a list of whole numbers")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,-1]}""", "expected a list of whole numbers from 0")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,1]}""", "the seed 1 stands twice")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":{"data":"x.csv"}}""", "there is no \"test\"")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":[]}""", "expected an object of the keys")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"test-subset":"odd"}""", "test-subset is 'odd'")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"name":"a b"}""", "the name 'a b' becomes a directory's")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"scores":["blue"]}""", "The score 'blue' is not known; known are loss")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"plot":"blue"}""", "plot is 'blue', which no score of this experiment gives; expected loss, perplexity")]
+    public void A_file_that_cannot_be_gives_one_sentence(string content, string complaint)
+    {
+        string path = Path.Combine(directory, "e.json");
+        File.WriteAllText(path, content);
+        NolaException error = Assert.Throws<NolaException>(() => new ExperimentRunner(ExperimentFile.Read(path), Path.Combine(directory, "a"), "cpu", 1, [new LossScore()], new StopAfter(0, new())));
+        Assert.Contains(complaint, error.Message);
+        Assert.DoesNotContain('\n', error.Message);
+        Assert.Contains("cannot be read", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
+    }
+
+    [Fact]
+    public void The_experiments_of_the_repository_can_be_planned()
+    {
+        string[] files = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "experiments"), "*.json");
+        Assert.Equal(["e2e-gpt2-large", "e2e-gpt2-medium", "e2e-gpt2-small", "e2e-tiny"], files.Select(f => Path.GetFileNameWithoutExtension(f)).Order());
+        foreach (string path in files)
+        {
+            ExperimentFile file = ExperimentFile.Read(path);
+            IReadOnlyList<ExperimentRun> runs = ExperimentRun.Plan(file, "runs", "cpu", 0);
+            Assert.Equal(Path.GetFileNameWithoutExtension(path), file.Name);
+            Assert.Equal(1 + 3 * (file.Methods.Count - 1), runs.Count);
+            Assert.Equal(runs.Count, runs.Select(run => run.Folder).Distinct().Count());
+            Assert.Equal(runs.Count, runs.Select(run => run.Id).Distinct().Count());
+        }
+    }
+
+    [Property(MaxTest = 100)]
+    public void A_run_s_id_depends_on_its_settings_alone(int seed)
+    {
+        Random r = new(seed);
+        string rank = $"\"rank\": {1 + r.Next(8)}", rate = $"\"lr\": 0.0{1 + r.Next(8)}";
+        string[] ids = [.. ((string[])[$"{rank}, {rate}", $"{rate}, {rank}", $"{rank}, {rate}, \"entries\": \"sign\""]).Select(keys =>
+            ExperimentRun.Plan(Read($$"""{ "name": "a{{r.Next(99)}}", {{keys}} }"""), $"root{r.Next(99)}", "cpu", r.Next(4))[0].Id)];
+        Assert.Equal(ids[0], ids[1]);
+        Assert.NotEqual(ids[0], ids[2]);
+    }
+
+    [Theory]
+    [InlineData("68.20 ± 0.57", new[] { 67.8, 68.6 }, 0.565685)]
+    [InlineData("4.760", new[] { 4.76 }, 0)]
+    [InlineData("3.000 ± 1.000", new[] { 2.0, 3, 4 }, 1)]
+    [InlineData("1234 ± 6", new[] { 1230.0, 1238 }, 5.656854)]
+    [InlineData("0.000 ± 0.000", new[] { 0.0, 0 }, 0)]
+    public void Spread_is_the_mean_and_the_sample_deviation(string text, double[] values, double deviation)
+    {
+        Spread spread = Spread.Of(values);
+        Assert.Equal(values.Average(), spread.Mean, 1e-12);
+        Assert.Equal(deviation, spread.Deviation, 1e-6);
+        Assert.Equal(text, spread.ToString());
+    }
+
+    private ExperimentFile Read(string methods, string seeds = "[1, 2]")
+    {
+        string path = Path.Combine(directory, $"{Guid.NewGuid()}.json");
+        string settings = JsonSerializer.Serialize(new Dictionary<string, object> { ["model"] = TinyModels.Golden, ["data"] = Pairs, ["valid"] = Pairs, ["eval-pairs"] = 0, ["batch-tokens"] = 100, ["epochs"] = 5, ["max-steps"] = 6, ["warmup"] = 1, ["checkpoint-every"] = 2, ["lr"] = 0.01 });
+        File.WriteAllText(path, $$"""{ "name": "test", "settings": {{settings}}, "test": {{JsonSerializer.Serialize(Pairs)}}, "seeds": {{seeds}}, "methods": [ {{methods}} ] }""");
+        return ExperimentFile.Read(path);
+    }
+
+    private ExperimentSummary Run(string root, string methods, IExperimentScore[] scores, IExperimentObserver? observer = null, CancellationToken cancel = default, string seeds = "[1, 2]")
+    {
+        using ExperimentRunner runner = new(Read(methods, seeds), root, "cpu", 1, scores, observer ?? new StopAfter(int.MaxValue, new()));
+        return runner.Run(cancel);
+    }
+
+    /// <summary>The loss, with a count of its measurements.</summary>
+    private sealed class Counting(string settings) : IExperimentScore
+    {
+        private readonly LossScore loss = new();
+
+        public int Calls { get; private set; }
+
+        public string Name => "loss";
+
+        public string Settings => settings;
+
+        public IReadOnlyList<string> Columns => loss.Columns;
+
+        public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
+        {
+            Calls++;
+            return loss.Measure(input, cancel);
+        }
+    }
+
+    private sealed class StopAfter(int steps, CancellationTokenSource stop) : IExperimentObserver
+    {
+        public int Steps { get; private set; }
+
+        public void OnStep(StepReport report)
+        {
+            if (++Steps == steps) stop.Cancel();
+        }
+    }
+}
