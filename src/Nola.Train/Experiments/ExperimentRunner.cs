@@ -11,7 +11,7 @@ public interface IExperimentObserver : ITrainObserver
     /// <summary>Before a run is trained or scored.</summary>
     void OnRun(ExperimentRun run, int number, int count) { }
 
-    /// <summary>After a run; null while it is incomplete.</summary>
+    /// <summary>After a run that is complete, or that failed.</summary>
     void OnResult(ExperimentRun run, RunRecord record) { }
 }
 
