@@ -1,163 +1,12 @@
-using FsCheck.Xunit;
-using Nola.Autograd;
 using Nola.Tensors;
 using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>Every operation at random shapes, around vector and tile widths too (see <see cref="OpCheck"/>).</summary>
-public sealed class OpsTests : IDisposable
+/// <summary>Every operation on the CPU.</summary>
+public sealed class OpsTests() : OpsContract(new CpuDevice(2)), IDisposable
 {
-    private static readonly int[] sizes = [1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33, 48, 63, 65];
-
-    private readonly CpuDevice device = new(2);
-
-    public void Dispose() => device.Dispose();
-
-    [Property(MaxTest = 30)]
-    public void Add_multiply_and_scale(int seed)
-    {
-        Random r = new(seed);
-        Shape shape = [Size(r), Size(r)];
-        OpCheck.Run(device, r, [("a", shape, 1), ("b", shape, 1)], (_, x) => 0.5f * (x[0] * x[1]) + x[0],
-            x => [.. x[0].Zip(x[1], (a, b) => 0.5 * a * b + a)]);
-    }
-
-    [Property(MaxTest = 20)]
-    public void Sum_and_mean(int seed)
-    {
-        Random r = new(seed);
-        Shape shape = [Size(r), Size(r)];
-        OpCheck.Run(device, r, [("x", shape, 1)], (_, x) => Ops.Sum(x[0]), x => [x[0].Sum()]);
-        OpCheck.Run(device, r, [("x", shape, 1)], (_, x) => Ops.Mean(x[0]), x => [x[0].Average()]);
-    }
-
-    [Property(MaxTest = 30)]
-    public void Gelu(int seed)
-    {
-        Random r = new(seed);
-        OpCheck.Run(device, r, [("x", [Size(r), Size(r)], 6)], (_, x) => Ops.Gelu(x[0]), x => [.. x[0].Select(Reference.Gelu)], 2e-6);
-    }
-
-    [Property(MaxTest = 40)]
-    public void MatMul(int seed)
-    {
-        Random r = new(seed);
-        int m = Size(r), k = Size(r), n = Size(r);
-        OpCheck.Run(device, r, [("a", [m, k], 1), ("b", [k, n], 1)], (_, x) => Ops.MatMul(x[0], x[1]), x => Reference.MatMul(x[0], x[1], m, k, n));
-    }
-
-    [Property(MaxTest = 30)]
-    public void Linear_with_bias_and_two_adapters(int seed)
-    {
-        Random r = new(seed);
-        int m = Size(r), k = Size(r), half = Size(r), n = 2 * half, rank = 1 + r.Next(9), layers = 1 + r.Next(3), layer = r.Next(layers);
-        (string, Shape, double)[] inputs =
-        [
-            ("x", [m, k], 1), ("w", [k, n], 1), ("bias", [n], 1),
-            ("A1", [layers, k, rank], 1), ("B1", [layers, rank, half], 1), ("A2", [layers, k, rank], 1), ("B2", [layers, rank, half], 1),
-        ];
-        OpCheck.Run(device, r, inputs,
-            (_, x) => Ops.Linear(x[0], x[1], x[2], new LowRank(x[3], x[4], layer, 0.5f, half), new LowRank(x[5], x[6], layer, 2)),
-            x => Adapted(x[0], x[1], x[2], x[3..], m, k, half, rank, layer));
-    }
-
-    [Property(MaxTest = 30)]
-    public void Linear_with_a_frozen_weight(int seed)
-    {
-        Random r = new(seed);
-        int m = Size(r), k = Size(r), half = Size(r), n = 2 * half, rank = 1 + r.Next(9);
-        float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
-        using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
-        using FrozenMatrix frozen = device.Freeze(weight);
-        (string, Shape, double)[] inputs =
-            [("x", [m, k], 1), ("A1", [1, k, rank], 1), ("B1", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1)];
-        OpCheck.Run(device, r, inputs,
-            (_, x) => Ops.Linear(x[0], frozen, b, new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
-            x => Adapted(x[0], Wide(w), Wide(bias), x[1..], m, k, half, rank, 0));
-    }
-
-    [Property(MaxTest = 30)]
-    public void Linear_with_a_frozen_weight_and_what_follows_it(int seed)
-    {
-        Random r = new(seed);
-        int m = Size(r), k = Size(r), half = Size(r), n = 2 * half, rank = 1 + r.Next(9);
-        float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
-        using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
-        using FrozenMatrix frozen = device.Freeze(weight, storage: (DType)r.Next(2)), exact = device.Freeze(weight);
-        float[] rounded = w;
-        if (frozen.Storage == DType.BFloat16) rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
-        double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, Wide(rounded), m, k, n), Wide(bias));
-        OpCheck.Run(device, r, [("x", [m, k], 1), ("residual", [m, n], 1)],
-            (_, x) => Ops.Linear(x[0], frozen, b, x[1]), x => Reference.Add(x[1], Product(x[0])));
-        OpCheck.Run(device, r, [("x", [m, k], 1)], (_, x) => Ops.LinearGelu(x[0], frozen, b), x => [.. Product(x[0]).Select(Reference.Gelu)]);
-        OpCheck.Run(device, r, [("x", [m, k], 1), ("A", [1, k, rank], 1), ("B", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1), ("residual", [m, n], 1)],
-            (_, x) => Ops.Linear(x[0], exact, b, x[5], new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
-            x => Reference.Add(x[5], Adapted(x[0], Wide(w), Wide(bias), x[1..5], m, k, half, rank, 0)));
-    }
-
-    [Property(MaxTest = 30)]
-    public void LayerNorm(int seed)
-    {
-        Random r = new(seed);
-        int n = Size(r), c = 2 + Size(r);
-        OpCheck.Run(device, r, [("x", [n, c], 2), ("weight", [c], 1), ("bias", [c], 1)],
-            (_, x) => Ops.LayerNorm(x[0], x[1], x[2], 1e-2f), x => Reference.LayerNorm(x[0], x[1], x[2], 1e-2f), 5e-5);
-    }
-
-    [Property(MaxTest = 25)]
-    public void Attention_over_sequences_of_any_length(int seed)
-    {
-        Random r = new(seed);
-        int heads = 1 + r.Next(3), c = heads * (1 + r.Next(40)), sequences = 1 + r.Next(4);
-        int[] starts = new int[sequences + 1];
-        // Empty sequences, and one longer than a block of queries, now and then.
-        for (int s = 0; s < sequences; s++) starts[s + 1] = starts[s] + (r.Next(6) == 0 ? 0 : r.Next(8) == 0 ? 57 + r.Next(40) : 1 + r.Next(12));
-        if (starts[^1] == 0) starts[^1] = 1;
-        using Tensor onDevice = device.From(starts);
-        OpCheck.Run(device, r, [("qkv", [starts[^1], 3 * c], 2)],
-            (_, x) => Ops.Attention(x[0], onDevice, heads), x => Reference.Attention(x[0], starts, heads, c), 5e-5);
-    }
-
-    [Property(MaxTest = 25)]
-    public void GatherRows_with_repeated_indices(int seed)
-    {
-        Random r = new(seed);
-        int v = Size(r), c = Size(r);
-        int[] indices = [.. Enumerable.Range(0, Size(r)).Select(_ => r.Next(v))];
-        using Tensor onDevice = device.From(indices);
-        OpCheck.Run(device, r, [("table", [v, c], 1)], (_, x) => Ops.GatherRows(x[0], onDevice), x => Reference.GatherRows(x[0], indices, c));
-    }
-
-    [Property(MaxTest = 25)]
-    public void CrossEntropy(int seed)
-    {
-        Random r = new(seed);
-        int p = Size(r), v = 1 + Size(r);
-        float smoothing = r.Next(2) * 0.1f;
-        int[] targets = [.. Enumerable.Range(0, p).Select(_ => r.Next(v))];
-        using Tensor onDevice = device.From(targets);
-        OpCheck.Run(device, r, [("logits", [p, v], 4)],
-            (_, x) => Ops.CrossEntropy(x[0], onDevice, smoothing), x => Reference.CrossEntropy(x[0], targets, v, smoothing));
-    }
-
-    [Property(MaxTest = 25)]
-    public void Head_and_cross_entropy_in_one(int seed)
-    {
-        Random r = new(seed);
-        int p = Size(r), v = 1 + Size(r), c = Size(r);
-        float smoothing = r.Next(2) * 0.1f;
-        int[] targets = [.. Enumerable.Range(0, p).Select(_ => r.Next(v))];
-        using Tensor onDevice = device.From(targets);
-        float[] table = OpCheck.Values(r, v * c, 1);
-        using Tensor rows = device.From(table, [v, c]);
-        using FrozenMatrix head = device.Freeze(rows, transposed: true);
-        double[] Loss(double[] x, double[] w) =>
-            [0.7 * Reference.CrossEntropy(Reference.MatMul(x, Reference.Transpose(w, v, c), p, c, v), targets, v, smoothing).Sum()];
-        OpCheck.Run(device, r, [("x", [p, c], 1)], (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f), x => Loss(x[0], Wide(table)));
-        OpCheck.Run(device, r, [("x", [p, c], 1), ("table", [v, c], 1)],
-            (_, x) => Ops.HeadCrossEntropy(x[0], x[1], onDevice, smoothing, 0.7f), x => Loss(x[0], x[1]));
-    }
+    public void Dispose() => Device.Dispose();
 
     [Fact]
     public void Head_and_cross_entropy_over_several_blocks_of_rows()
@@ -166,87 +15,16 @@ public sealed class OpsTests : IDisposable
         const int P = 70, V = 700_001, C = 3;       // 24 rows of logits exist at once with this vocabulary
         int[] targets = [.. Enumerable.Range(0, P).Select(_ => r.Next(V))];
         float[] x = OpCheck.Values(r, P * C, 1), table = OpCheck.Values(r, V * C, 1);
-        using Tensor onDevice = device.From(targets), rows = device.From(table, [V, C]), all = device.From(x, [P, C]);
-        using FrozenMatrix head = device.Freeze(rows, transposed: true);
-        using Tensor losses = device.Empty([P]), dx = device.Empty([P, C]), one = device.Empty([1]), dxOne = device.Empty([1, C]);
-        device.HeadCrossEntropy(all, head, onDevice, 0.1f, losses, dx);
+        using Tensor onDevice = Device.From(targets), rows = Device.From(table, [V, C]), all = Device.From(x, [P, C]);
+        using FrozenMatrix head = Device.Freeze(rows, transposed: true);
+        using Tensor losses = Device.Empty([P]), dx = Device.Empty([P, C]), one = Device.Empty([1]), dxOne = Device.Empty([1, C]);
+        Device.HeadCrossEntropy(all, head, onDevice, 0.1f, losses, dx);
         for (int p = 0; p < P; p += 23)
         {
-            using Tensor single = device.From(x.AsSpan(p * C, C), [1, C]), target = device.From([targets[p]]);
-            device.HeadCrossEntropy(single, head, target, 0.1f, one, dxOne);
+            using Tensor single = Device.From(x.AsSpan(p * C, C), [1, C]), target = Device.From([targets[p]]);
+            Device.HeadCrossEntropy(single, head, target, 0.1f, one, dxOne);
             Assert.Equal(one.Item(), losses.ToArray()[p]);
             Assert.Equal(dxOne.ToArray(), dx.ToArray()[(p * C)..((p + 1) * C)]);
         }
-    }
-
-    [Property(MaxTest = 25)]
-    public void BasisMix(int seed)
-    {
-        Random r = new(seed);
-        int layers = 1 + r.Next(5), k = 1 + r.Next(70);
-        RandomBasis basis = new((ulong)r.NextInt64(), 255, 0, k, Size(r), Size(r), (BasisEntries)r.Next(3));
-        float[] start = OpCheck.Values(r, layers * basis.Size, 1);
-        using Tensor offset = device.From(start, [layers, basis.Rows, basis.Cols]);
-        OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
-            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, offset), x => Reference.Add(Wide(start), Reference.BasisMix(x[0], layers, basis, 0.3)));
-        int[] own = [.. Enumerable.Range(0, layers).Select(l => 3 * l + 1)];
-        OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
-            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, null, own), x => Reference.BasisMix(x[0], layers, basis, 0.3, own));
-    }
-
-    [Property(MaxTest = 15)]
-    public void A_whole_NOLA_layer(int seed)
-    {
-        Random r = new(seed);
-        int n = Size(r), c = 8 + r.Next(30), o = 8 + r.Next(30), rank = 1 + r.Next(6), k = 2 + r.Next(20);
-        RandomBasis a = new(7, RandomBasis.StreamOf(0, 0), 0, k, c, rank, BasisEntries.Uniform), b = new(7, RandomBasis.StreamOf(0, 1), 0, k, rank, o, BasisEntries.Uniform);
-        float[] w = OpCheck.Values(r, c * o, 1), start = OpCheck.Values(r, c * rank, 1);
-        using Tensor weight = device.From(w, [c, o]), offset = device.From(start, [1, c, rank]);
-        using FrozenMatrix frozen = device.Freeze(weight);
-        OpCheck.Run(device, r, [("x", [n, c], 1), ("alpha", [1, k], 1), ("beta", [1, k], 1)],
-            (_, v) => Ops.Gelu(Ops.Linear(v[0], frozen, null, new LowRank(Ops.BasisMix(v[1], a, 0.2f, offset), Ops.BasisMix(v[2], b, 0.2f), 0, 2))),
-            v =>
-            {
-                double[] left = Reference.Add(Wide(start), Reference.BasisMix(v[1], 1, a, 0.2)), right = Reference.BasisMix(v[2], 1, b, 0.2);
-                double[] low = Reference.MatMul(Reference.MatMul(v[0], left, n, c, rank), right, n, rank, o);
-                double[] y = Reference.MatMul(v[0], Wide(w), n, c, o);
-                return [.. y.Zip(low, (p, q) => Reference.Gelu(p + 2 * q))];
-            }, 5e-5);
-    }
-
-    [Fact]
-    public void Shapes_that_do_not_fit_are_named()
-    {
-        using Tape tape = new(device);
-        using Tensor a = device.Zeros([6, 10]), b = device.Zeros([6, 10]), c = device.Zeros([3]);
-        Variable x = tape.Constant(a), w = tape.Constant(b), v = tape.Constant(c);
-        Assert.Contains("a is (6, 10) and b (6, 10)", Assert.Throws<ShapeException>(() => Ops.MatMul(x, w)).Message);
-        Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Add(x, v)).Message);
-        Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Multiply(x, v)).Message);
-        Assert.Contains("expected (N, C), (C), (C)", Assert.Throws<ShapeException>(() => Ops.LayerNorm(x, v, v)).Message);
-        Assert.Contains("H dividing C", Assert.Throws<ShapeException>(() => Ops.Attention(x, device.From([0, 6]), 4)).Message);
-        Assert.Contains("expected one element", Assert.Throws<ShapeException>(() => tape.Backward(x)).Message);
-        RandomBasis basis = new(1, 255, 0, 4, 2, 2, BasisEntries.Uniform);
-        Assert.Contains("(L, k)", Assert.Throws<ShapeException>(() => Ops.BasisMix(x, basis, 1)).Message);
-    }
-
-    private static int Size(Random r) => sizes[r.Next(sizes.Length)];
-
-    private static double[] Wide(float[] values) => [.. values.Select(v => (double)v)];
-
-    // x·w + bias, then adapter 1 on the second half of the columns with scale ½ and adapter 2 on the first with scale 2.
-    private static double[] Adapted(double[] x, double[] w, double[] bias, double[][] factors, int m, int k, int half, int rank, int layer)
-    {
-        int n = 2 * half;
-        double[] y = Reference.AddRow(Reference.MatMul(x, w, m, k, n), bias);
-        foreach ((int which, double scale, int column) in ((int, double, int)[])[(0, 0.5, half), (2, 2, 0)])
-        {
-            double[] a = factors[which][(layer * k * rank)..((layer + 1) * k * rank)], b = factors[which + 1][(layer * rank * half)..((layer + 1) * rank * half)];
-            double[] low = Reference.MatMul(Reference.MatMul(x, a, m, k, rank), b, m, rank, half);
-            for (int i = 0; i < m; i++)
-                for (int j = 0; j < half; j++)
-                    y[i * n + column + j] += scale * low[i * half + j];
-        }
-        return y;
     }
 }

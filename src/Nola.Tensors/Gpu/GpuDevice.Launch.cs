@@ -1,0 +1,86 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Nola.Tensors;
+
+public sealed partial class GpuDevice
+{
+    /// <summary>Blocks of a launch along each axis.</summary>
+    private readonly record struct Blocks(int X, int Y = 1, int Z = 1)
+    {
+        /// <summary>Enough blocks of <paramref name="each"/> for <paramref name="count"/>, at least one.</summary>
+        public static int For(int count, int each) => Math.Max(1, (count + each - 1) / each);
+    }
+
+    private static KernelConfig Config(Blocks blocks, int threads) => new(new Index3D(blocks.X, blocks.Y, blocks.Z), new Index3D(threads, 1, 1));
+
+    private void Launch<T1, T2>(Action<T1, T2> kernel, Blocks blocks, T1 a1, T2 a2)
+        where T1 : struct where T2 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2);
+    }
+
+    private void Launch<T1, T2, T3>(Action<T1, T2, T3> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3)
+        where T1 : struct where T2 : struct where T3 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3);
+    }
+
+    private void Launch<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6, a7);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6, a7, a8);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9>(Action<T1, T2, T3, T4, T5, T6, T7, T8, T9> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct where T9 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6, a7, a8, a9);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9, T10>(Action<T1, T2, T3, T4, T5, T6, T7, T8, T9, T10> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9, T10 a10)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct where T9 : struct where T10 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6, a7, a8, a9, a10);
+    }
+
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11>(Action<T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9, T10 a10, T11 a11)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct where T9 : struct where T10 : struct where T11 : struct
+    {
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11>>(kernel.Method);
+        launch(stream, Config(blocks, threads), a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11);
+    }
+}

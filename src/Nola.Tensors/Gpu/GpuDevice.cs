@@ -1,0 +1,142 @@
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Nola.Tensors;
+
+/// <summary>
+/// Kernels in C# that ILGPU compiles to PTX and the NVIDIA driver to machine code. Everything is queued on one stream in
+/// the order of the calls, so memory can be used again as soon as it is given back, and only a download waits.
+/// An index outside a table or a full cache cannot throw inside a kernel: it is noted, and the next download throws.
+/// </summary>
+public sealed partial class GpuDevice : Device
+{
+    private readonly Context context;
+    private readonly Accelerator accelerator;
+    private readonly AcceleratorStream stream;
+    private readonly KernelCache kernels;
+    private readonly BlockAllocator memory;
+    private readonly Staging staging;
+    private readonly Faults faults;
+
+    /// <summary>Takes over a context and one accelerator of it.</summary>
+    /// <param name="context">Made by <see cref="NewContext"/>.</param>
+    /// <param name="accelerator">CUDA, or ILGPU's CPU accelerator, on which the same kernels can be tested.</param>
+    /// <param name="name">For example <c>cuda:0</c>.</param>
+    /// <param name="description">One line for people.</param>
+    internal GpuDevice(Context context, Accelerator accelerator, string name, string description)
+    {
+        this.context = context;
+        this.accelerator = accelerator;
+        Name = name;
+        Description = description;
+        stream = accelerator.CreateStream();
+        kernels = new KernelCache(accelerator);
+        bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
+        memory = new BlockAllocator(accelerator, simulated ? 1 << 20 : 64 << 20);
+        staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20);
+        faults = new Faults(accelerator, stream);
+    }
+
+    /// <inheritdoc/>
+    public override string Name { get; }
+
+    /// <inheritdoc/>
+    public override string Description { get; }
+
+    /// <summary>Bytes taken from the driver, in use or not.</summary>
+    public long ReservedBytes => memory.TakenBytes;
+
+    /// <summary>A context with what kernels need; at O2 global loads and stores are told from others.</summary>
+    internal static Context NewContext(Action<Context.Builder> devices) =>
+        Context.Create(builder =>
+        {
+            builder.Optimize(OptimizationLevel.O2).AddIntrinsics();
+            devices(builder);
+        });
+
+    /// <inheritdoc/>
+    public override void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first)
+    {
+        if (first < 0 || first + source.Length > destination.Length)
+            throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
+        staging.Upload(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
+    }
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<int> source, Tensor destination)
+    {
+        CheckLength(source.Length, destination);
+        staging.Upload(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
+    }
+
+    /// <inheritdoc/>
+    public override void Download(Tensor source, Span<float> destination)
+    {
+        CheckLength(destination.Length, source);
+        Download(Floats(source), destination);
+    }
+
+    /// <inheritdoc/>
+    public override void Download(Tensor source, Span<int> destination)
+    {
+        CheckLength(destination.Length, source);
+        Download(Ints(source), destination);
+    }
+
+    /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
+    public void Synchronize()
+    {
+        faults.Fetch();
+        stream.Synchronize();
+        faults.Throw();
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        normalTable?.Dispose();
+        normalTable = null;
+        Pool.Trim();
+        faults.Dispose();
+        staging.Dispose();
+        memory.Dispose();
+        stream.Dispose();
+        accelerator.Dispose();
+        context.Dispose();
+    }
+
+    /// <inheritdoc/>
+    protected override Storage? Allocate(long bytes) => memory.Take(bytes);
+
+    /// <inheritdoc/>
+    protected override void Free(Storage storage) => memory.Give((GpuStorage)storage);
+
+    private static ArrayView<float> Floats(Tensor tensor) => View<float>(tensor, DType.Float32);
+
+    private static ArrayView<ushort> Halves(Tensor tensor) => View<ushort>(tensor, DType.BFloat16);
+
+    private static ArrayView<int> Ints(Tensor tensor) => View<int>(tensor, DType.Int32);
+
+    private static ArrayView<T> View<T>(Tensor tensor, DType expected) where T : unmanaged
+    {
+        if (tensor.DType != expected)
+            throw new ArgumentException($"Kernel: tensor {tensor.Shape} is {tensor.DType}; expected {expected}.");
+        return tensor.Storage is GpuStorage storage
+            ? storage.View<T>(tensor.Length)
+            : throw new ArgumentException($"Kernel: tensor {tensor.Shape} is on {tensor.Device.Name}; expected a GPU.");
+    }
+
+    private static void CheckLength(int length, Tensor tensor)
+    {
+        if (length != tensor.Length)
+            throw new ShapeException($"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
+    }
+
+    private void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
+    {
+        if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
+        Synchronize();
+    }
+}

@@ -1,0 +1,38 @@
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Nola.Tensors;
+
+/// <summary>
+/// Page-locked host memory that uploads pass through: the caller's data is copied here at once and to the device when the
+/// stream gets there, so an upload does not wait for the kernels before it. It is filled in order; when it is full the
+/// stream is waited for, which for the few kilobytes of a batch is once in hundreds of steps.
+/// </summary>
+internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream, int capacity) : IDisposable
+{
+    private readonly PageLockedArray1D<byte> pinned = accelerator.AllocatePageLocked1D<byte>(capacity);
+    private int used;
+
+    /// <summary>Queues the copy of <paramref name="source"/>, which may change as soon as this returns.</summary>
+    public void Upload(ReadOnlySpan<byte> source, ArrayView<byte> destination)
+    {
+        for (int done = 0; done < source.Length;)
+        {
+            if (used == capacity)
+            {
+                stream.Synchronize();
+                used = 0;
+            }
+            int count = Math.Min(source.Length - done, capacity - used);
+            Span<byte> piece = pinned.Span.Slice(used, count);
+            source.Slice(done, count).CopyTo(piece);
+            destination.SubView(done, count).CopyFromCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(piece), count);
+            used += count;
+            done += count;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => pinned.Dispose();
+}

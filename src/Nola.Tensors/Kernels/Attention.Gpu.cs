@@ -1,0 +1,223 @@
+using ILGPU;
+
+namespace Nola.Tensors;
+
+public sealed partial class GpuDevice
+{
+    private protected override void AttentionCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse)
+    {
+        if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
+        AttentionShape shape = Shape("Attention", qkv, heads);
+        Launch(AttentionKernels.Forward, Tiles(shape, starts, AttentionKernels.QueriesOfBlock), Floats(qkv), Ints(starts), Floats(y), Floats(lse), shape);
+    }
+
+    private protected override void AttentionGradCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
+    {
+        if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
+        AttentionShape shape = Shape("AttentionGrad", qkv, heads);
+        using Tensor dots = Empty(lse.Shape);
+        Launch(AttentionKernels.RowDots, new(Blocks.For(shape.Rows, 8), heads), Floats(y), Floats(dy), Floats(dots), shape);
+        Blocks tiles = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock);
+        Launch(AttentionGradKernels.Queries, tiles, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+        Launch(AttentionGradKernels.Keys, tiles, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+    }
+
+    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor slots, Tensor past, Tensor keys, Tensor values, Tensor y)
+    {
+        int rows = qkv.Shape.Rows;
+        if (rows == 0) return;
+        AttentionShape shape = Shape("AttentionCached", qkv, keys.Shape[1]);
+        shape.Capacity = keys.Shape[2];
+        Launch(AttentionCachedKernels.Append, new(rows), Floats(qkv), Ints(starts), Ints(slots), Ints(past), Floats(keys), Floats(values), faults.View, shape);
+        Launch(AttentionCachedKernels.Attend, new(rows, shape.Heads), Floats(qkv), Ints(starts), Ints(slots), Ints(past), Floats(keys), Floats(values), Floats(y), shape);
+    }
+
+    private static AttentionShape Shape(string call, Tensor qkv, int heads)
+    {
+        int c = qkv.Shape.Columns / 3, size = c / heads;
+        if (size > AttentionKernels.LargestHead)
+            throw new NolaException($"{call}: heads of {size} on a GPU; at most {AttentionKernels.LargestHead} are supported. Use --device cpu.");
+        return new() { Rows = qkv.Shape.Rows, Heads = heads, Size = size, Quarters = (size + 3) / 4, Scale = 1 / MathF.Sqrt(size) };
+    }
+
+    // Slots for all tiles of all sequences, see GpuMath.SequenceOfSlot, for every head.
+    private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows) => new(shape.Rows / rows + starts.Length - 1, shape.Heads);
+}
+
+/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N.</summary>
+internal struct AttentionShape
+{
+    public int Rows, Heads, Size, Quarters, Capacity;
+    public float Scale;
+
+    /// <summary>C.</summary>
+    public readonly int Channels => Heads * Size;
+}
+
+/// <summary>
+/// Causal attention without a T × T matrix, in float32 (Dao et al. 2022): a block has 32 queries of one head of one
+/// sequence and walks over its keys, 32 at a time through shared memory. A warp has four queries. A lane is a key while
+/// scores are made, and a column of the output while values are summed; the running maximum and sum of each query
+/// rescale what is there.
+/// </summary>
+internal static class AttentionKernels
+{
+    /// <summary>Largest D: what shared memory and a lane's four columns hold.</summary>
+    public const int LargestHead = 128;
+
+    /// <summary>Queries of a block.</summary>
+    public const int QueriesOfBlock = 32;
+
+    /// <summary>Keys in shared memory at once, one for each lane.</summary>
+    public const int Keys = 32;
+
+    // Quarters between rows in shared memory: an odd number, so that a column of rows lies in all banks.
+    public const int Pitch = LargestHead / 4 + 1;
+
+    private const float Log2E = 1.44269504f, Ln2 = 0.693147181f;
+
+    [Kernel(256, 2)]
+    public static void Forward(ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> y, ArrayView<float> lse, AttentionShape s)
+    {
+        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(QueriesOfBlock * Pitch), stream = SharedMemory.Allocate<Float4>(Keys * Pitch);
+        ArrayView<Float4> weights = SharedMemory.Allocate<Float4>(256);
+        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock), head = Grid.IdxY * s.Size, c = s.Channels;
+        int begin = starts[sequence], end = starts[sequence + 1];
+        int first = begin + (Grid.IdxX - begin / QueriesOfBlock - sequence) * QueriesOfBlock;
+        if (first >= end) return;
+        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, own = 4 * warp;
+        AttentionTiles.Load(queries, QueriesOfBlock, qkv, first, end, 3 * c, head, s);
+        Float4 max = Float4.All(float.NegativeInfinity), sum = default;
+        Float4x4 output = default;
+        for (int k = begin; k < first + QueriesOfBlock && k < end; k += Keys)
+        {
+            Group.Barrier();
+            AttentionTiles.Load(stream, Keys, qkv, k, end, 3 * c, c + head, s);
+            Group.Barrier();
+            Float4 score = AttentionTiles.FourDots(queries, own, stream, lane, s.Quarters) * (s.Scale * Log2E);
+            // Rows beyond the sequence's end see what its last one sees; nothing of them is stored.
+            int key = k + lane, query = IntrinsicMath.Min(first + own, end - 1);
+            if (key > query) score.X = float.NegativeInfinity;
+            if (key > IntrinsicMath.Min(first + own + 1, end - 1)) score.Y = float.NegativeInfinity;
+            if (key > IntrinsicMath.Min(first + own + 2, end - 1)) score.Z = float.NegativeInfinity;
+            if (key > IntrinsicMath.Min(first + own + 3, end - 1)) score.W = float.NegativeInfinity;
+            Float4 larger = Larger(max, Float4.Of(GpuMath.WarpMax(score.X), GpuMath.WarpMax(score.Y), GpuMath.WarpMax(score.Z), GpuMath.WarpMax(score.W)));
+            Float4 keep = Exp2(max + larger * -1), p = Exp2(score + larger * -1);
+            max = larger;
+            sum = sum * keep + p;
+            weights[Group.IdxX] = p;
+            Group.Barrier();
+            AttentionTiles.Load(stream, Keys, qkv, k, end, 3 * c, 2 * c + head, s);
+            Group.Barrier();
+            output.A *= keep.X;
+            output.B *= keep.Y;
+            output.C *= keep.Z;
+            output.D *= keep.W;
+            ArrayView<float> values = stream.Cast<float>();
+            for (int j = 0; j < Keys; j++)
+                output.AddOuter(weights[32 * warp + j], AttentionTiles.LaneColumns(values, 4 * Pitch * j + lane, s.Size));
+        }
+        sum = Float4.Of(GpuMath.WarpSum(sum.X), GpuMath.WarpSum(sum.Y), GpuMath.WarpSum(sum.Z), GpuMath.WarpSum(sum.W));
+        int row = first + own;
+        Store(y, lse, output.A, max.X, sum.X, row, end, lane, head, s);
+        Store(y, lse, output.B, max.Y, sum.Y, row + 1, end, lane, head, s);
+        Store(y, lse, output.C, max.Z, sum.Z, row + 2, end, lane, head, s);
+        Store(y, lse, output.D, max.W, sum.W, row + 3, end, lane, head, s);
+    }
+
+    /// <summary>dots[h, n] = ⟨dy, y⟩ of row n's head h; a warp for each.</summary>
+    [Kernel(256)]
+    public static void RowDots(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> dots, AttentionShape s)
+    {
+        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        if (row >= s.Rows) return;
+        long first = (long)row * s.Channels + Grid.IdxY * s.Size;
+        float sum = 0;
+        for (int d = lane; d < s.Size; d += 32) sum += y[first + d] * dy[first + d];
+        sum = GpuMath.WarpSum(sum);
+        if (lane == 0) dots[Grid.IdxY * s.Rows + row] = sum;
+    }
+
+    private static void Store(ArrayView<float> y, ArrayView<float> lse, Float4 output, float max, float sum, int row, int end, int lane, int head, AttentionShape s)
+    {
+        if (row >= end) return;
+        AttentionTiles.StoreColumns(y, (long)row * s.Channels + head, output * (1 / sum), lane, s.Size, 0);
+        if (lane == 0) lse[Grid.IdxY * s.Rows + row] = max * Ln2 + GpuMath.Log(sum);
+    }
+
+    private static Float4 Exp2(Float4 x) =>
+        Float4.Of(GpuIntrinsics.Exp2(x.X), GpuIntrinsics.Exp2(x.Y), GpuIntrinsics.Exp2(x.Z), GpuIntrinsics.Exp2(x.W));
+
+    private static Float4 Larger(Float4 a, Float4 b) =>
+        Float4.Of(IntrinsicMath.Max(a.X, b.X), IntrinsicMath.Max(a.Y, b.Y), IntrinsicMath.Max(a.Z, b.Z), IntrinsicMath.Max(a.W, b.W));
+}
+
+/// <summary>What the attention kernels share: tiles of rows in shared memory, and a lane's columns d = lane + 32 · c of a head.</summary>
+internal static class AttentionTiles
+{
+    /// <summary>
+    /// Rows first … first + count − 1 of one head's q, k, v or dy, padded with zeros to whole quarters and beyond end.
+    /// </summary>
+    public static void Load(ArrayView<Float4> tile, int count, ArrayView<float> x, int first, int end, int stride, int column, AttentionShape s)
+    {
+        for (int q = Group.IdxX; q < count * s.Quarters; q += 256)
+        {
+            int row = q / s.Quarters, d = q % s.Quarters * 4;
+            Float4 v = default;
+            if (first + row < end)
+            {
+                int at = (first + row) * stride + column + d;
+                if (s.Size % 4 == 0) v = x.Cast<Float4>()[at / 4];
+                else
+                {
+                    v.X = x[at];
+                    if (d + 1 < s.Size) v.Y = x[at + 1];
+                    if (d + 2 < s.Size) v.Z = x[at + 2];
+                    if (d + 3 < s.Size) v.W = x[at + 3];
+                }
+            }
+            tile[row * AttentionKernels.Pitch + d / 4] = v;
+        }
+    }
+
+    /// <summary>Products of row <paramref name="lane"/> of b with rows <paramref name="own"/> … + 3 of a.</summary>
+    public static Float4 FourDots(ArrayView<Float4> a, int own, ArrayView<Float4> b, int lane, int quarters)
+    {
+        Float4 dots = default;
+        int at = own * AttentionKernels.Pitch, to = lane * AttentionKernels.Pitch;
+        for (int d = 0; d < quarters; d++)
+        {
+            Float4 v = b[to + d];
+            dots.X += Float4.Dot(v, a[at + d]);
+            dots.Y += Float4.Dot(v, a[at + AttentionKernels.Pitch + d]);
+            dots.Z += Float4.Dot(v, a[at + 2 * AttentionKernels.Pitch + d]);
+            dots.W += Float4.Dot(v, a[at + 3 * AttentionKernels.Pitch + d]);
+        }
+        return dots;
+    }
+
+    /// <summary>Elements at, at + 32, at + 64 and at + 96 of a row, as far as the head goes.</summary>
+    public static Float4 LaneColumns(ArrayView<float> tile, int at, int size)
+    {
+        Float4 v = default;
+        v.X = tile[at];
+        if (size > 32) v.Y = tile[at + 32];
+        if (size > 64) v.Z = tile[at + 64];
+        if (size > 96) v.W = tile[at + 96];
+        return v;
+    }
+
+    /// <summary>Writes, or with beta adds, a lane's columns to a row of memory.</summary>
+    public static void StoreColumns(ArrayView<float> y, long at, Float4 v, int lane, int size, float beta)
+    {
+        StoreOne(y, at, v.X, lane, size, beta);
+        StoreOne(y, at, v.Y, lane + 32, size, beta);
+        StoreOne(y, at, v.Z, lane + 64, size, beta);
+        StoreOne(y, at, v.W, lane + 96, size, beta);
+    }
+
+    private static void StoreOne(ArrayView<float> y, long at, float value, int d, int size, float beta)
+    {
+        if (d < size) y[at + d] = beta == 0 ? value : value + y[at + d];
+    }
+}

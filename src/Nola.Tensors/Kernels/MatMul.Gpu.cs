@@ -1,0 +1,153 @@
+using ILGPU;
+
+namespace Nola.Tensors;
+
+public sealed partial class GpuDevice
+{
+    /// <inheritdoc/>
+    public override FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
+    {
+        if (storage == DType.Int32) throw new ArgumentException("Freeze: weights are stored as Float32 or BFloat16; Int32 was given.");
+        Tensor copy = Empty([weight.Rows, weight.Columns], storage);
+        Strided source = new() { Count = weight.Rows, Length = weight.Columns, Row = weight.Stride, Element = 1 };
+        Blocks blocks = new(Blocks.For(weight.Rows, 8));
+        if (storage == DType.Float32) Launch(CopyKernels.Copy, blocks, Floats(weight.Tensor), Floats(copy), source, weight.Offset);
+        else Launch(CopyKernels.Narrow, blocks, Floats(weight.Tensor), Halves(copy), source, weight.Offset);
+        return new GpuFrozenMatrix(copy, transposed);
+    }
+
+    /// <inheritdoc/>
+    public override void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false)
+    {
+        (int rows, int columns) = transposed ? (w.Columns, w.Rows) : (w.Rows, w.Columns);
+        if (weight.Shape.Rows != rows || weight.Shape.Columns != columns)
+            throw new ShapeException($"Unpack: the frozen matrix needs ({rows}, {columns}) and the tensor is {weight.Shape}.");
+        GpuFrozenMatrix stored = (GpuFrozenMatrix)w;
+        bool same = stored.Transposed == transposed;
+        Strided source = new() { Count = rows, Length = columns, Row = same ? columns : 1, Element = same ? 1 : rows };
+        Blocks blocks = new(Blocks.For(rows, 8));
+        if (w.Storage == DType.Float32) Launch(CopyKernels.Copy, blocks, Floats(stored.Weight), Floats(weight), source, 0);
+        else Launch(CopyKernels.Widen, blocks, Halves(stored.Weight), Floats(weight), source, 0);
+    }
+
+    private protected override void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias) =>
+        Product(a, transposeA, b, transposeB, c, alpha, beta, bias);
+
+    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated)
+    {
+        Product(x, (GpuFrozenMatrix)w, false, y, beta, bias);
+        if (residual is not null) AddCore(y, residual, y);
+        if (activated is not null) GeluCore(y, activated);
+    }
+
+    private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta) =>
+        Product(dy, (GpuFrozenMatrix)w, true, dx, beta, null);
+
+    // y = x · W, or x · Wᵀ, from the one form in which W is stored.
+    private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, Tensor? bias) =>
+        Product(x, false, w.Weight, transposed != w.Transposed, y, 1, beta, bias);
+
+    private void Product(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
+    {
+        int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
+        if (m == 0 || n == 0) return;
+        // Adapters' products have a side of r: a tile of 16 there wastes little.
+        (int tileRows, int tileColumns) = n <= 16 ? (256, 16) : m <= 16 ? (16, 256) : (64, 64);
+        int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = Parts(down * across, k);
+        ProductShape shape = new()
+        {
+            M = m,
+            N = n,
+            K = k,
+            A = Place.Of(a),
+            B = Place.Of(b),
+            C = Place.Of(c),
+            TransposeA = transposeA ? 1 : 0,
+            TransposeB = transposeB ? 1 : 0,
+            Depth = (Blocks.For(k, parts) + ProductKernels.Step - 1) / ProductKernels.Step * ProductKernels.Step,
+            HasBias = bias is null ? 0 : 1,
+            Alpha = alpha,
+            Beta = beta,
+        };
+        Blocks blocks = new(across, down, parts);
+        if (parts == 1)
+        {
+            Multiply(tileRows, blocks, a.Tensor, b.Tensor, c.Tensor, bias ?? c.Tensor, shape);
+            return;
+        }
+        using Tensor partial = Empty([parts, m, n]);
+        shape.C = new() { Rows = m, Columns = n, Offset = 0, Stride = n };
+        (shape.Alpha, shape.Beta, shape.HasBias) = (1, 0, 0);
+        Multiply(tileRows, blocks, a.Tensor, b.Tensor, partial, partial, shape);
+        SumParts(partial, c, alpha, beta, bias);
+    }
+
+    private void Multiply(int tileRows, Blocks blocks, Tensor a, Tensor b, Tensor c, Tensor bias, ProductShape shape)
+    {
+        if (b.DType == DType.BFloat16)
+        {
+            Action<ArrayView<float>, ArrayView<ushort>, ArrayView<float>, ArrayView<float>, ProductShape> narrow =
+                tileRows == 256 ? ProductKernels.TallNarrow : tileRows == 16 ? ProductKernels.FlatNarrow : ProductKernels.SquareNarrow;
+            Launch(narrow, blocks, Floats(a), Halves(b), Floats(c), Floats(bias), shape);
+            return;
+        }
+        Action<ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ProductShape> wide =
+            tileRows == 256 ? ProductKernels.Tall : tileRows == 16 ? ProductKernels.Flat : ProductKernels.Square;
+        Launch(wide, blocks, Floats(a), Floats(b), Floats(c), Floats(bias), shape);
+    }
+
+    // Parts of the inner dimension when the tiles of the result alone would not fill a card. Never more than one for each
+    // 128 steps, and a function of the shape alone, so that results do not depend on the card.
+    private static int Parts(int tiles, int k) => Math.Clamp(Math.Min(256 / tiles, k / 128), 1, 64);
+
+    /// <summary>A base weight as it was given, (in, out) or (out, in); both of its products read that one form.</summary>
+    internal sealed class GpuFrozenMatrix(Tensor weight, bool transposed)
+        : FrozenMatrix(weight.Shape[transposed ? 1 : 0], weight.Shape[transposed ? 0 : 1], weight.DType)
+    {
+        public Tensor Weight => weight;
+
+        /// <summary>Whether <see cref="Weight"/> holds Wᵀ.</summary>
+        public bool Transposed => transposed;
+
+        public override long Bytes => weight.Bytes;
+
+        public override void Dispose() => weight.Dispose();
+    }
+}
+
+/// <summary>Copies between row-major matrices, one warp a row, with a change of element type or order.</summary>
+internal static class CopyKernels
+{
+    [Kernel(256)]
+    public static void Copy(ArrayView<float> from, ArrayView<float> to, Strided source, int offset) => Rows<float, WideElement>(from, to, source, offset);
+
+    [Kernel(256)]
+    public static void Widen(ArrayView<ushort> from, ArrayView<float> to, Strided source, int offset) => Rows<ushort, NarrowElement>(from, to, source, offset);
+
+    /// <summary>Rounds to bfloat16: to nearest, ties to even; a NaN stays one.</summary>
+    [Kernel(256)]
+    public static void Narrow(ArrayView<float> from, ArrayView<ushort> to, Strided source, int offset)
+    {
+        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        if (row >= source.Count) return;
+        for (int j = lane; j < source.Length; j += 32)
+            to[(long)row * source.Length + j] = Round(from[offset + (long)row * source.Row + (long)j * source.Element]);
+    }
+
+    private static void Rows<T, TElement>(ArrayView<T> from, ArrayView<float> to, Strided source, int offset)
+        where T : unmanaged
+        where TElement : struct, IElement<T>
+    {
+        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        if (row >= source.Count) return;
+        for (int j = lane; j < source.Length; j += 32)
+            to[(long)row * source.Length + j] = TElement.Value(from[offset + (long)row * source.Row + (long)j * source.Element]);
+    }
+
+    private static ushort Round(float x)
+    {
+        uint bits = Interop.FloatAsInt(x);
+        if ((bits & 0x7FFFFFFF) > 0x7F800000) return (ushort)((bits >> 16) | 0x40);
+        return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+}

@@ -1,0 +1,134 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace Nola.Tensors;
+
+public sealed partial class GpuDevice
+{
+    /// <inheritdoc/>
+    public override void Sum(Tensor x, Tensor y, float scale = 1)
+    {
+        int pieces = Blocks.For(x.Length, ReduceKernels.Piece);
+        using Tensor partial = Empty([2 * pieces]);
+        Launch(ReduceKernels.Sums, new(pieces), Floats(x), Floats(partial).Cast<double>());
+        Launch(ReduceKernels.Total, new(1), Floats(partial).Cast<double>(), Floats(y), scale);
+    }
+
+    /// <inheritdoc/>
+    public override double SumSquares(Tensor x)
+    {
+        int pieces = Blocks.For(x.Length, ReduceKernels.Piece);
+        using Tensor partial = Empty([2 * pieces]);
+        Launch(ReduceKernels.SumsOfSquares, new(pieces), Floats(x), Floats(partial).Cast<double>());
+        double[] sums = new double[pieces];
+        Download(Floats(partial).Cast<double>(), sums.AsSpan());
+        double total = 0;
+        foreach (double sum in sums) total += sum;
+        return total;
+    }
+
+    private protected override void ColumnSumsCore(Tensor x, Tensor y, float beta)
+    {
+        int rows = x.Shape.Rows, columns = x.Shape.Columns, pieces = Blocks.For(rows, ReduceKernels.RowsOfPiece);
+        using Tensor partial = Empty([pieces, columns]);
+        Launch(ReduceKernels.ColumnSums, new(Blocks.For(columns, 32), pieces), Floats(x), Floats(partial), rows, columns);
+        SumParts(partial, y, 1, beta);
+    }
+
+    // y = scale · Σ of the parts, in order, + beta · y. parts: (S, |y|).
+    private void SumParts(Tensor parts, Matrix y, float scale, float beta, Tensor? bias = null) =>
+        Launch(ReduceKernels.SumParts, new(Blocks.For(y.Rows * y.Columns, 256)), Floats(parts), Floats(y.Tensor), Floats(bias ?? y.Tensor),
+            parts.Shape[0], Place.Of(y), scale, beta, bias is null ? 0 : 1);
+}
+
+/// <summary>A rectangle of a tensor as a kernel sees it; element (i, j) is at Offset + i · Stride + j.</summary>
+internal struct Place
+{
+    public int Rows, Columns, Offset, Stride;
+
+    public static Place Of(in Matrix matrix) =>
+        new() { Rows = matrix.Rows, Columns = matrix.Columns, Offset = matrix.Offset, Stride = matrix.Stride };
+}
+
+/// <summary>Sums whose order depends on the shape alone: threads sum with a fixed stride, blocks as a tree, parts one after another.</summary>
+internal static class ReduceKernels
+{
+    /// <summary>Elements that one block sums, and rows of its columns; the number of blocks follows from the shape alone.</summary>
+    public const int Piece = 16384, RowsOfPiece = 256;
+
+    [Kernel(256)]
+    public static void Sums(ArrayView<float> x, ArrayView<double> partial)
+    {
+        double sum = 0;
+        int end = IntrinsicMath.Min(x.IntLength, (Grid.IdxX + 1) * Piece);
+        for (int i = Grid.IdxX * Piece + Group.IdxX; i < end; i += Group.DimX) sum += x[i];
+        sum = BlockSum(sum);
+        if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
+    }
+
+    [Kernel(256)]
+    public static void SumsOfSquares(ArrayView<float> x, ArrayView<double> partial)
+    {
+        double sum = 0;
+        int end = IntrinsicMath.Min(x.IntLength, (Grid.IdxX + 1) * Piece);
+        for (int i = Grid.IdxX * Piece + Group.IdxX; i < end; i += Group.DimX) sum += (double)x[i] * x[i];
+        sum = BlockSum(sum);
+        if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
+    }
+
+    [Kernel(256)]
+    public static void Total(ArrayView<double> partial, ArrayView<float> y, float scale)
+    {
+        double sum = 0;
+        for (int i = Group.IdxX; i < partial.IntLength; i += Group.DimX) sum += partial[i];
+        sum = BlockSum(sum);
+        if (Group.IdxX == 0) y[0] = (float)(scale * sum);
+    }
+
+    /// <summary>partial[p, j] = Σ over the rows of piece p of x[i, j]; a block has 32 columns and 8 rows at a time.</summary>
+    [Kernel(256)]
+    public static void ColumnSums(ArrayView<float> x, ArrayView<float> partial, int rows, int columns)
+    {
+        ArrayView<float> shared = SharedMemory.Allocate<float>(256);
+        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int end = IntrinsicMath.Min(rows, (Grid.IdxY + 1) * RowsOfPiece);
+        float sum = 0;
+        if (j < columns)
+            for (int i = Grid.IdxY * RowsOfPiece + warp; i < end; i += 8) sum += x[(long)i * columns + j];
+        shared[Group.IdxX] = sum;
+        Group.Barrier();
+        if (warp == 0 && j < columns) partial[Grid.IdxY * columns + j] = EightRows(shared, lane);
+    }
+
+    [Kernel(256)]
+    public static void SumParts(ArrayView<float> parts, ArrayView<float> y, ArrayView<float> bias, int count, Place place, float scale, float beta, int hasBias)
+    {
+        int size = place.Rows * place.Columns, i = Grid.IdxX * Group.DimX + Group.IdxX;
+        if (i >= size) return;
+        float sum = 0;
+        for (int p = 0; p < count; p++) sum += parts[(long)p * size + i];
+        int row = i / place.Columns, column = i % place.Columns, at = place.Offset + row * place.Stride + column;
+        sum *= scale;
+        if (hasBias != 0) sum += bias[column];
+        if (beta != 0) sum += y[at];
+        y[at] = sum;
+    }
+
+    /// <summary>Column <paramref name="lane"/> of eight rows of 32, added as a tree.</summary>
+    public static float EightRows(ArrayView<float> shared, int lane) =>
+        shared[lane] + shared[lane + 32] + (shared[lane + 64] + shared[lane + 96])
+        + (shared[lane + 128] + shared[lane + 160] + (shared[lane + 192] + shared[lane + 224]));
+
+    private static double BlockSum(double x)
+    {
+        ArrayView<double> shared = SharedMemory.Allocate<double>(256);
+        shared[Group.IdxX] = x;
+        for (int half = 128; half > 0; half /= 2)
+        {
+            Group.Barrier();
+            if (Group.IdxX < half) shared[Group.IdxX] += shared[Group.IdxX + half];
+        }
+        Group.Barrier();
+        return shared[0];
+    }
+}

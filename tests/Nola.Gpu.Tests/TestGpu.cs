@@ -1,0 +1,37 @@
+using ILGPU;
+using ILGPU.Runtime.CPU;
+using Nola.Tensors;
+using Xunit;
+
+// One device, which one thread drives; the simulated one uses both cores anyway.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]
+
+namespace Nola.Tests;
+
+/// <summary>
+/// The device under test: ILGPU's CPU accelerator, which runs the kernels thread by thread, or with NOLA_TEST_DEVICE=cuda
+/// (or cuda:1, …) a real one.
+/// </summary>
+internal static class TestGpu
+{
+    private static readonly Lazy<GpuDevice> device = new(Open);
+
+    public static string? Name => Environment.GetEnvironmentVariable("NOLA_TEST_DEVICE");
+
+    public static GpuDevice Device => device.Value;
+
+    /// <summary>A warp of 32 and blocks of up to 256 threads, as the kernels want them.</summary>
+    public static GpuDevice Simulated()
+    {
+        Context context = GpuDevice.NewContext(builder => builder.CPU(new CPUDevice(32, 8, 1)));
+        return new GpuDevice(context, context.CreateCPUAccelerator(0), "simulated", "ILGPU's CPU accelerator");
+    }
+
+    private static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated();
+}
+
+/// <summary>How often properties are drawn: a simulated thread is a thousand times slower than a real one.</summary>
+internal static class ContractRuns
+{
+    public static int Of(int runs) => TestGpu.Name is null ? Math.Max(2, runs / 10) : runs;
+}
