@@ -13,7 +13,7 @@ internal sealed class CommonOptions
 
     public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT LoRA directory" };
 
-    public Option<string> DeviceName { get; } = new("--device") { Description = "auto or cpu", DefaultValueFactory = _ => "auto" };
+    public Option<string> DeviceName { get; } = new("--device") { Description = "auto, cpu, cuda or cuda:1", DefaultValueFactory = _ => "auto" };
 
     public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
 
@@ -34,7 +34,7 @@ internal sealed class CommonOptions
     /// <summary>Opens device and model, puts the adapter on, and runs.</summary>
     public int WithModel(ParseResult result, Func<Gpt2, Adapter?, int> run)
     {
-        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads));
+        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
         using Gpt2 model = Gpt2.Load(result.GetValue(Model)!, device, storage: TrainConfig.StorageType(result.GetValue(Storage)!));
         using Adapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);

@@ -14,6 +14,8 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     InspectCommand.Create(),
     ModelsCommand.Create(),
     DataCommand.Create(),
+    DevicesCommand.Create(),
+    DoctorCommand.Create(),
     PretrainCommand.Create(),
 };
 ParseResult parsed = root.Parse(args);

@@ -39,7 +39,7 @@ internal static class TrainCommand
 
     private static int Run(TrainConfig config, bool resume, bool json, CancellationToken cancel)
     {
-        using Device device = Device.Open(config.Device, config.Threads);
+        using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
         using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full, config.Storage);
         using Adapter? adapter = config.Attach(model);
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;

@@ -19,17 +19,19 @@ public abstract partial class Device : IDisposable
     public MemoryPool Pool => pool ??= new MemoryPool(Name, Allocate, Free);
 
     /// <summary>
-    /// Opens a device by name: <c>cpu</c>, or <c>auto</c> for the best one that works, which today is the CPU.
+    /// Opens a device by name: <c>cpu</c>; <c>cuda</c> or <c>cuda:1</c> for a GPU (with <c>,float32</c> added, without
+    /// tensor cores); or <c>auto</c> for the first GPU whose self-test passes, else the CPU.
     /// </summary>
     /// <param name="name">Name of the device.</param>
     /// <param name="threads">Threads of the CPU device; 0 takes one for each core that the process may use.</param>
-    /// <exception cref="NolaException">There is no such device, or the number of threads is out of range.</exception>
-    public static Device Open(string name = "auto", int threads = 0) => name switch
+    /// <param name="say">Told what <c>auto</c> chose and why, wherever there is an NVIDIA driver.</param>
+    /// <exception cref="NolaException">There is no such device, it does not work, or the number of threads is out of range.</exception>
+    public static Device Open(string name = "auto", int threads = 0, Action<string>? say = null) => name switch
     {
-        "auto" or "cpu" => new CpuDevice(threads),
-        _ when name.StartsWith("cuda", StringComparison.Ordinal) =>
-            throw new NolaException($"Device '{name}': this version has no GPU kernels yet; use --device cpu or auto."),
-        _ => throw new NolaException($"Device '{name}' is not known; use auto or cpu."),
+        "auto" => Best(threads, say),
+        "cpu" => new CpuDevice(threads),
+        _ when name.StartsWith("cuda", StringComparison.Ordinal) => CudaDevices.Open(name),
+        _ => throw new NolaException($"Device '{name}' is not known; use auto, cpu, cuda or cuda:1."),
     };
 
     /// <summary>A new tensor with undefined content. The caller owns it.</summary>
@@ -80,6 +82,27 @@ public abstract partial class Device : IDisposable
 
     /// <summary>Copies int32 elements to the host, after everything queued before has run.</summary>
     public abstract void Download(Tensor source, Span<int> destination);
+
+    private static Device Best(int threads, Action<string>? say)
+    {
+        CudaFindings found = CudaDriver.Look();
+        foreach (CudaCard card in found.Cards)
+        {
+            try
+            {
+                Device device = CudaDevices.Open(card, found.Version);
+                say?.Invoke($"Device cuda:{card.Index}, the first GPU whose self-test passes.");
+                return device;
+            }
+            catch (NolaException error)
+            {
+                say?.Invoke(error.Message);
+            }
+        }
+        // A machine without a driver needs no word about GPUs.
+        if (found.HasDriver) say?.Invoke($"Device cpu: {found.Problem ?? "no GPU works"}.");
+        return new CpuDevice(threads);
+    }
 
     /// <summary>Takes fresh memory from the system, or returns null when there is none.</summary>
     protected abstract Storage? Allocate(long bytes);

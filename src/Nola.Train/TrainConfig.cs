@@ -65,7 +65,7 @@ public sealed record TrainConfig
         new("storage", "Keep a frozen base as float32, or as bfloat16 in half the memory [float32]", "float32 or bfloat16"),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
-        new("device", "auto or cpu [auto]", "auto or cpu"),
+        new("device", "auto, cpu, cuda or cuda:1 [auto]", "auto, cpu, cuda or cuda:1"),
         new("threads", "Threads of the CPU; 0 for one per core [0]", "0 to 256"),
     ];
 

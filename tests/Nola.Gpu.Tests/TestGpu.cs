@@ -21,17 +21,22 @@ internal static class TestGpu
     public static GpuDevice Device => device.Value;
 
     /// <summary>A warp of 32 and blocks of up to 256 threads, as the kernels want them.</summary>
-    public static GpuDevice Simulated()
+    public static GpuDevice Simulated(bool tensorCores = false)
     {
         Context context = GpuDevice.NewContext(builder => builder.CPU(new CPUDevice(32, 8, 1)));
-        return new GpuDevice(context, context.CreateCPUAccelerator(0), "simulated", "ILGPU's CPU accelerator");
+        return new GpuDevice(context, context.CreateCPUAccelerator(0), "simulated", "ILGPU's CPU accelerator", tensorCores);
     }
 
-    private static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated();
+    /// <summary>One of its own with products on tensor cores, simulated or real.</summary>
+    public static GpuDevice WithTensorCores() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(tensorCores: true);
+
+    private static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",float32") : Simulated();
 }
 
-/// <summary>How often properties are drawn: a simulated thread is a thousand times slower than a real one.</summary>
+/// <summary>How often properties are drawn, and how many of their sizes: a simulated thread is thousands of times slower than a real one.</summary>
 internal static class ContractRuns
 {
     public static int Of(int runs) => TestGpu.Name is null ? Math.Max(2, runs / 10) : runs;
+
+    public static int Sizes(int count) => TestGpu.Name is null ? count * 2 / 3 : count;
 }

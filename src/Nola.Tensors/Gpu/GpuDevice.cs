@@ -18,21 +18,26 @@ public sealed partial class GpuDevice : Device
     private readonly BlockAllocator memory;
     private readonly Staging staging;
     private readonly Faults faults;
+    private readonly int logitFloats;
+    private readonly bool tensorCores;
 
     /// <summary>Takes over a context and one accelerator of it.</summary>
     /// <param name="context">Made by <see cref="NewContext"/>.</param>
     /// <param name="accelerator">CUDA, or ILGPU's CPU accelerator, on which the same kernels can be tested.</param>
     /// <param name="name">For example <c>cuda:0</c>.</param>
     /// <param name="description">One line for people.</param>
-    internal GpuDevice(Context context, Accelerator accelerator, string name, string description)
+    /// <param name="tensorCores">Whether large products round their operands to bfloat16 and sum in float32.</param>
+    internal GpuDevice(Context context, Accelerator accelerator, string name, string description, bool tensorCores)
     {
         this.context = context;
         this.accelerator = accelerator;
         Name = name;
         Description = description;
+        this.tensorCores = tensorCores;
         stream = accelerator.CreateStream();
         kernels = new KernelCache(accelerator);
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
+        logitFloats = simulated ? 1 << 10 : 1 << 25;
         memory = new BlockAllocator(accelerator, simulated ? 1 << 20 : 64 << 20);
         staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20);
         faults = new Faults(accelerator, stream);

@@ -24,48 +24,29 @@ internal static class GpuMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Tanh(float x) => 1 - 2 * GpuIntrinsics.Reciprocal(Exp(x + x) + 1);
 
-    /// <summary>The sum over a warp, in every lane.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float WarpSum(float x)
-    {
-        x += Warp.ShuffleXor(x, 16);
-        x += Warp.ShuffleXor(x, 8);
-        x += Warp.ShuffleXor(x, 4);
-        x += Warp.ShuffleXor(x, 2);
-        return x + Warp.ShuffleXor(x, 1);
-    }
-
-    /// <summary>The largest of a warp, in every lane.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float WarpMax(float x)
-    {
-        x = IntrinsicMath.Max(x, Warp.ShuffleXor(x, 16));
-        x = IntrinsicMath.Max(x, Warp.ShuffleXor(x, 8));
-        x = IntrinsicMath.Max(x, Warp.ShuffleXor(x, 4));
-        x = IntrinsicMath.Max(x, Warp.ShuffleXor(x, 2));
-        return IntrinsicMath.Max(x, Warp.ShuffleXor(x, 1));
-    }
-
     /// <summary>
-    /// The sum over a block of 256 threads, in every thread. Uses eight floats of shared memory, free again after the
-    /// next barrier.
+    /// The sum over a block of at most eight warps, in every thread. Uses eight floats of shared memory, free again after
+    /// the next barrier.
     /// </summary>
     public static float BlockSum(float x, ArrayView<float> shared)
     {
-        x = WarpSum(x);
+        x = GpuIntrinsics.WarpSum(x);
         if (Group.IdxX % WarpSize == 0) shared[Group.IdxX / WarpSize] = x;
         Group.Barrier();
-        return shared[0] + shared[1] + (shared[2] + shared[3]) + (shared[4] + shared[5] + (shared[6] + shared[7]));
+        float sum = shared[0];
+        for (int warp = 1; warp < Group.DimX / WarpSize; warp++) sum += shared[warp];
+        return sum;
     }
 
-    /// <summary>The largest of a block of 256 threads, in every thread; shared memory as in <see cref="BlockSum"/>.</summary>
+    /// <summary>The largest of a block, in every thread; shared memory as in <see cref="BlockSum"/>.</summary>
     public static float BlockMax(float x, ArrayView<float> shared)
     {
-        x = WarpMax(x);
+        x = GpuIntrinsics.WarpMax(x);
         if (Group.IdxX % WarpSize == 0) shared[Group.IdxX / WarpSize] = x;
         Group.Barrier();
-        float low = IntrinsicMath.Max(IntrinsicMath.Max(shared[0], shared[1]), IntrinsicMath.Max(shared[2], shared[3]));
-        return IntrinsicMath.Max(low, IntrinsicMath.Max(IntrinsicMath.Max(shared[4], shared[5]), IntrinsicMath.Max(shared[6], shared[7])));
+        float max = shared[0];
+        for (int warp = 1; warp < Group.DimX / WarpSize; warp++) max = IntrinsicMath.Max(max, shared[warp]);
+        return max;
     }
 
     /// <summary>The last s with starts[s] / tile + s ≤ slot: the sequence of a slot, when sequences are cut into tiles.</summary>

@@ -13,4 +13,7 @@ internal sealed class KernelAttribute(int threads, int blocks = 1) : Attribute
 
     /// <summary>Blocks that a multiprocessor must be able to hold.</summary>
     public int Blocks => blocks;
+
+    /// <summary>Whether blocks may have fewer warps; a simulated block then has one, because a simulated barrier is slow.</summary>
+    public bool AnyWarps { get; set; }
 }

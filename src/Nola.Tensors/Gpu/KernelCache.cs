@@ -7,6 +7,7 @@ namespace Nola.Tensors;
 /// <summary>The kernels of one accelerator, each compiled when it is first launched.</summary>
 internal sealed class KernelCache(Accelerator accelerator)
 {
+    private readonly bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
     private readonly Dictionary<MethodInfo, (Delegate Launcher, int Threads)> loaded = [];
 
     /// <summary>What launches <paramref name="kernel"/>, and how many threads its blocks have.</summary>
@@ -15,7 +16,7 @@ internal sealed class KernelCache(Accelerator accelerator)
         if (!loaded.TryGetValue(kernel, out (Delegate Launcher, int Threads) found))
         {
             KernelAttribute shape = ShapeOf(kernel);
-            found = (accelerator.LoadKernel<TLauncher>(kernel, new KernelSpecialization(shape.Threads, shape.Blocks)), shape.Threads);
+            found = (accelerator.LoadKernel<TLauncher>(kernel, new KernelSpecialization(shape.Threads, shape.Blocks)), shape.AnyWarps && simulated ? GpuMath.WarpSize : shape.Threads);
             loaded.Add(kernel, found);
         }
         return ((TLauncher)found.Launcher, found.Threads);

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using ILGPU;
 
 namespace Nola.Tensors;
 
@@ -29,6 +30,10 @@ internal struct Float4
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 operator *(Float4 a, Float4 b) => Of(a.X * b.X, a.Y * b.Y, a.Z * b.Z, a.W * b.W);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Max(Float4 a, Float4 b) =>
+        Of(IntrinsicMath.Max(a.X, b.X), IntrinsicMath.Max(a.Y, b.Y), IntrinsicMath.Max(a.Z, b.Z), IntrinsicMath.Max(a.W, b.W));
 
     /// <summary>The sum of the four.</summary>
     public readonly float Sum => X + Y + (Z + W);

@@ -101,7 +101,7 @@ internal static class AttentionKernels
             if (key > IntrinsicMath.Min(first + own + 1, end - 1)) score.Y = float.NegativeInfinity;
             if (key > IntrinsicMath.Min(first + own + 2, end - 1)) score.Z = float.NegativeInfinity;
             if (key > IntrinsicMath.Min(first + own + 3, end - 1)) score.W = float.NegativeInfinity;
-            Float4 larger = Larger(max, Float4.Of(GpuMath.WarpMax(score.X), GpuMath.WarpMax(score.Y), GpuMath.WarpMax(score.Z), GpuMath.WarpMax(score.W)));
+            Float4 larger = Float4.Max(max, GpuIntrinsics.WarpMaxima(score));
             Float4 keep = Exp2(max + larger * -1), p = Exp2(score + larger * -1);
             max = larger;
             sum = sum * keep + p;
@@ -117,7 +117,7 @@ internal static class AttentionKernels
             for (int j = 0; j < Keys; j++)
                 output.AddOuter(weights[32 * warp + j], AttentionTiles.LaneColumns(values, 4 * Pitch * j + lane, s.Size));
         }
-        sum = Float4.Of(GpuMath.WarpSum(sum.X), GpuMath.WarpSum(sum.Y), GpuMath.WarpSum(sum.Z), GpuMath.WarpSum(sum.W));
+        sum = GpuIntrinsics.WarpSums(sum);
         int row = first + own;
         Store(y, lse, output.A, max.X, sum.X, row, end, lane, head, s);
         Store(y, lse, output.B, max.Y, sum.Y, row + 1, end, lane, head, s);
@@ -134,7 +134,7 @@ internal static class AttentionKernels
         long first = (long)row * s.Channels + Grid.IdxY * s.Size;
         float sum = 0;
         for (int d = lane; d < s.Size; d += 32) sum += y[first + d] * dy[first + d];
-        sum = GpuMath.WarpSum(sum);
+        sum = GpuIntrinsics.WarpSum(sum);
         if (lane == 0) dots[Grid.IdxY * s.Rows + row] = sum;
     }
 
@@ -147,9 +147,6 @@ internal static class AttentionKernels
 
     private static Float4 Exp2(Float4 x) =>
         Float4.Of(GpuIntrinsics.Exp2(x.X), GpuIntrinsics.Exp2(x.Y), GpuIntrinsics.Exp2(x.Z), GpuIntrinsics.Exp2(x.W));
-
-    private static Float4 Larger(Float4 a, Float4 b) =>
-        Float4.Of(IntrinsicMath.Max(a.X, b.X), IntrinsicMath.Max(a.Y, b.Y), IntrinsicMath.Max(a.Z, b.Z), IntrinsicMath.Max(a.W, b.W));
 }
 
 /// <summary>What the attention kernels share: tiles of rows in shared memory, and a lane's columns d = lane + 32 · c of a head.</summary>

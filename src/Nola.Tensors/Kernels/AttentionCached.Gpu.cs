@@ -35,7 +35,7 @@ internal static class AttentionCachedKernels
     public static void Attend(
         ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> slots, ArrayView<int> past, ArrayView<float> keys, ArrayView<float> values, ArrayView<float> y, AttentionShape s)
     {
-        ArrayView<float> query = SharedMemory.Allocate<float>(AttentionKernels.LargestHead), weights = SharedMemory.Allocate<float>(32 * Warps);
+        ArrayView<float> query = SharedMemory.Allocate<Float4>(AttentionKernels.LargestHead / 4).Cast<float>(), weights = SharedMemory.Allocate<float>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
         int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32, c = s.Channels, sequence = GpuMath.SequenceOfRow(starts, row);
@@ -49,7 +49,7 @@ internal static class AttentionCachedKernels
         for (int k = 32 * warp; k < seen; k += 32 * Warps)
         {
             float score = k + lane < seen ? Dot(query, keys, cache + (long)(k + lane) * s.Size, s.Size) * (s.Scale * Log2E) : float.NegativeInfinity;
-            float larger = IntrinsicMath.Max(max, GpuMath.WarpMax(score)), keep = GpuIntrinsics.Exp2(max - larger), p = GpuIntrinsics.Exp2(score - larger);
+            float larger = IntrinsicMath.Max(max, GpuIntrinsics.WarpMax(score)), keep = GpuIntrinsics.Exp2(max - larger), p = GpuIntrinsics.Exp2(score - larger);
             max = larger;
             sum = sum * keep + p;
             output *= keep;
@@ -59,7 +59,7 @@ internal static class AttentionCachedKernels
             for (int j = 0; j < count; j++) output += Columns(values, cache + (long)(k + j) * s.Size, lane, s.Size) * weights[32 * warp + j];
             Warp.Barrier();
         }
-        sum = GpuMath.WarpSum(sum);
+        sum = GpuIntrinsics.WarpSum(sum);
         if (lane == 0)
         {
             maxima[warp] = max;

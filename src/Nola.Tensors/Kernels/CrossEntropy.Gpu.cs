@@ -4,8 +4,8 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    // Logits that exist at once: rows enough to fill a large card, in at most 128 MB.
-    private static int LogitRows(int vocabulary) => Math.Clamp((1 << 25) / vocabulary / 128 * 128, 128, 2048);
+    // Rows of logits that exist at once: enough to fill a large card, in about 128 MB.
+    private int LogitRows(int vocabulary) => Math.Clamp(logitFloats / vocabulary / 16 * 16, 16, 2048);
 
     private protected override void HeadCrossEntropyCore(
         Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
@@ -50,7 +50,7 @@ internal struct LossNumbers
 internal static class CrossEntropyKernels
 {
     /// <summary>Losses of rows of logits z, and their gradient g, which may be written over z.</summary>
-    [Kernel(256)]
+    [Kernel(256, AnyWarps = true)]
     public static void Rows(
         ArrayView<float> z, ArrayView<float> g, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> scales, ArrayView<int> faults, LossNumbers n)
     {
@@ -64,7 +64,7 @@ internal static class CrossEntropyKernels
         }
         ArrayView<Float4> z4 = z.Cast<Float4>(), g4 = g.Cast<Float4>();
         float max = float.NegativeInfinity, sumExp = 0, sum = 0;
-        for (int j = Group.IdxX; j < wide; j += 256)
+        for (int j = Group.IdxX; j < wide; j += Group.DimX)
         {
             Float4 v = z4[start + j];
             float larger = IntrinsicMath.Max(max, IntrinsicMath.Max(IntrinsicMath.Max(v.X, v.Y), IntrinsicMath.Max(v.Z, v.W)));
@@ -72,7 +72,7 @@ internal static class CrossEntropyKernels
             max = larger;
             sum += v.Sum;
         }
-        for (int j = 4 * wide + Group.IdxX; j < n.Columns; j += 256)
+        for (int j = 4 * wide + Group.IdxX; j < n.Columns; j += Group.DimX)
         {
             float v = z[first + j], larger = IntrinsicMath.Max(max, v);
             sumExp = sumExp * GpuMath.Exp(max - larger) + GpuMath.Exp(v - larger);
@@ -87,7 +87,7 @@ internal static class CrossEntropyKernels
 
         float factor = n.HasScales == 0 ? n.Scale : scales[row], smooth = n.Smoothing / n.Columns;
         Group.Barrier();        // thread 0 has read the target's logit, which is about to be written over
-        for (int j = Group.IdxX; j < wide; j += 256)
+        for (int j = Group.IdxX; j < wide; j += Group.DimX)
         {
             Float4 d = Exp(z4[start + j], lse) + Float4.All(-smooth);
             if (target / 4 == j) d = WithoutTarget(d, target % 4, 1 - n.Smoothing);
@@ -95,7 +95,7 @@ internal static class CrossEntropyKernels
             if (n.Beta != 0) d += g4[start + j];
             g4[start + j] = d;
         }
-        for (int j = 4 * wide + Group.IdxX; j < n.Columns; j += 256)
+        for (int j = 4 * wide + Group.IdxX; j < n.Columns; j += Group.DimX)
         {
             float d = GpuMath.Exp(z[first + j] - lse) - smooth;
             if (j == target) d -= 1 - n.Smoothing;

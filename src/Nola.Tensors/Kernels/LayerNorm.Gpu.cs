@@ -41,7 +41,7 @@ internal static class LayerNormKernels
         float sum = 0;
         for (int j = lane; j < wide; j += 32) sum += x4[start + j].Sum;
         for (int j = 4 * wide + lane; j < columns; j += 32) sum += x[first + j];
-        float m = GpuMath.WarpSum(sum) / columns;
+        float m = GpuIntrinsics.WarpSum(sum) / columns;
 
         float squares = 0;
         for (int j = lane; j < wide; j += 32)
@@ -50,7 +50,7 @@ internal static class LayerNormKernels
             squares += Float4.Dot(d, d);
         }
         for (int j = 4 * wide + lane; j < columns; j += 32) squares += (x[first + j] - m) * (x[first + j] - m);
-        float r = 1 / GpuIntrinsics.Sqrt(GpuMath.WarpSum(squares) / columns + epsilon);
+        float r = 1 / GpuIntrinsics.Sqrt(GpuIntrinsics.WarpSum(squares) / columns + epsilon);
 
         for (int j = lane; j < wide; j += 32) y4[start + j] = (x4[start + j] + Float4.All(-m)) * r * weight4[j] + bias4[j];
         for (int j = 4 * wide + lane; j < columns; j += 32) y[first + j] = (x[first + j] - m) * r * weight[j] + bias[j];
@@ -83,7 +83,7 @@ internal static class LayerNormKernels
             sumG += g;
             sumGx += g * ((x[first + j] - m) * r);
         }
-        float meanG = GpuMath.WarpSum(sumG) / columns, meanGx = GpuMath.WarpSum(sumGx) / columns;
+        float meanG = GpuIntrinsics.WarpSum(sumG) / columns, meanGx = GpuIntrinsics.WarpSum(sumGx) / columns;
 
         for (int j = lane; j < wide; j += 32)
         {

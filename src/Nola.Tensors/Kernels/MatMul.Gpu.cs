@@ -13,7 +13,7 @@ public sealed partial class GpuDevice
         Blocks blocks = new(Blocks.For(weight.Rows, 8));
         if (storage == DType.Float32) Launch(CopyKernels.Copy, blocks, Floats(weight.Tensor), Floats(copy), source, weight.Offset);
         else Launch(CopyKernels.Narrow, blocks, Floats(weight.Tensor), Halves(copy), source, weight.Offset);
-        return new GpuFrozenMatrix(copy, transposed);
+        return new GpuFrozenMatrix(this, copy, transposed);
     }
 
     /// <inheritdoc/>
@@ -44,13 +44,27 @@ public sealed partial class GpuDevice
         Product(dy, (GpuFrozenMatrix)w, true, dx, beta, null);
 
     // y = x · W, or x · Wᵀ, from the one form in which W is stored.
-    private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, Tensor? bias) =>
-        Product(x, false, w.Weight, transposed != w.Transposed, y, 1, beta, bias);
+    private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, Tensor? bias)
+    {
+        if (!OnTensorCores(y.Rows, y.Columns, x.Columns))
+        {
+            Product(x, false, w.Weight, transposed != w.Transposed, y, 1, beta, bias);
+            return;
+        }
+        using Tensor left = Padded(x);
+        TensorProduct(left, false, w.Tiles, transposed != w.Transposed, x.Columns, y, 1, beta, bias);
+    }
 
     private void Product(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         if (m == 0 || n == 0) return;
+        if (OnTensorCores(m, n, k))
+        {
+            using Tensor left = Padded(a), right = Padded(b);
+            TensorProduct(left, transposeA, right, transposeB, k, c, alpha, beta, bias);
+            return;
+        }
         // Adapters' products have a side of r: a tile of 16 there wastes little.
         (int tileRows, int tileColumns) = n <= 16 ? (256, 16) : m <= 16 ? (16, 256) : (64, 64);
         int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = Parts(down * across, k);
@@ -101,17 +115,29 @@ public sealed partial class GpuDevice
     private static int Parts(int tiles, int k) => Math.Clamp(Math.Min(256 / tiles, k / 128), 1, 64);
 
     /// <summary>A base weight as it was given, (in, out) or (out, in); both of its products read that one form.</summary>
-    internal sealed class GpuFrozenMatrix(Tensor weight, bool transposed)
+    internal sealed class GpuFrozenMatrix(GpuDevice device, Tensor weight, bool transposed)
         : FrozenMatrix(weight.Shape[transposed ? 1 : 0], weight.Shape[transposed ? 0 : 1], weight.DType)
     {
+        private Tensor? tiles;
+
         public Tensor Weight => weight;
 
         /// <summary>Whether <see cref="Weight"/> holds Wᵀ.</summary>
         public bool Transposed => transposed;
 
-        public override long Bytes => weight.Bytes;
+        /// <summary>The weight for tensor cores: itself when it is bfloat16 in whole tiles, else a copy, made when first asked for.</summary>
+        public Tensor Tiles => tiles ??= IsWholeTiles ? weight : device.Padded(weight);
 
-        public override void Dispose() => weight.Dispose();
+        public override long Bytes => weight.Bytes + (tiles is null || IsWholeTiles ? 0 : tiles.Bytes);
+
+        private bool IsWholeTiles =>
+            weight.DType == DType.BFloat16 && weight.Shape[0] % TensorKernels.Side == 0 && weight.Shape[1] % TensorKernels.Side == 0;
+
+        public override void Dispose()
+        {
+            weight.Dispose();
+            tiles?.Dispose();
+        }
     }
 }
 

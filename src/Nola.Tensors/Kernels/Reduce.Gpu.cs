@@ -56,7 +56,7 @@ internal static class ReduceKernels
     /// <summary>Elements that one block sums, and rows of its columns; the number of blocks follows from the shape alone.</summary>
     public const int Piece = 16384, RowsOfPiece = 256;
 
-    [Kernel(256)]
+    [Kernel(256, AnyWarps = true)]
     public static void Sums(ArrayView<float> x, ArrayView<double> partial)
     {
         double sum = 0;
@@ -66,7 +66,7 @@ internal static class ReduceKernels
         if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
     }
 
-    [Kernel(256)]
+    [Kernel(256, AnyWarps = true)]
     public static void SumsOfSquares(ArrayView<float> x, ArrayView<double> partial)
     {
         double sum = 0;
@@ -76,7 +76,7 @@ internal static class ReduceKernels
         if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
     }
 
-    [Kernel(256)]
+    [Kernel(256, AnyWarps = true)]
     public static void Total(ArrayView<double> partial, ArrayView<float> y, float scale)
     {
         double sum = 0;
@@ -119,16 +119,21 @@ internal static class ReduceKernels
         shared[lane] + shared[lane + 32] + (shared[lane + 64] + shared[lane + 96])
         + (shared[lane + 128] + shared[lane + 160] + (shared[lane + 192] + shared[lane + 224]));
 
+    // In thread 0 only.
     private static double BlockSum(double x)
     {
         ArrayView<double> shared = SharedMemory.Allocate<double>(256);
         shared[Group.IdxX] = x;
-        for (int half = 128; half > 0; half /= 2)
+        Group.Barrier();
+        double sum = 0;
+        if (Group.IdxX < 32)
         {
-            Group.Barrier();
-            if (Group.IdxX < half) shared[Group.IdxX] += shared[Group.IdxX + half];
+            for (int i = Group.IdxX; i < Group.DimX; i += 32) sum += shared[i];
+            shared[Group.IdxX] = sum;
         }
         Group.Barrier();
-        return shared[0];
+        if (Group.IdxX != 0) return 0;
+        for (int lane = 1; lane < 32; lane++) sum += shared[lane];
+        return sum;
     }
 }

@@ -92,7 +92,7 @@ public abstract class BasisMixContract(Device device)
         {
             BasisEntries entries = (BasisEntries)r.Next(3);
             int rows = 1 + r.Next(entries == BasisEntries.Sign ? 90 : 40), columns = 1 + r.Next(entries == BasisEntries.Sign ? 60 : 40);
-            return new(new((ulong)r.NextInt64(), 255, 0, 1 + r.Next(300), rows, columns, entries), 1 + r.Next(4), r.Next(4) == 0);
+            return new(new((ulong)r.NextInt64(), 255, 0, 1 + r.Next(ContractRuns.Sizes(300)), rows, columns, entries), 1 + r.Next(4), r.Next(4) == 0);
         }
 
         public int LayerOf(int row) => 2 * row + 1;

@@ -1,0 +1,98 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Nola.Tensors;
+
+/// <summary>One card as the driver describes it.</summary>
+/// <param name="Index">Its number, as in <c>cuda:0</c>.</param>
+/// <param name="Name">For example <c>NVIDIA H100 80GB HBM3</c>.</param>
+/// <param name="MemoryBytes">Its memory.</param>
+/// <param name="Major">Compute capability before the point.</param>
+/// <param name="Minor">Compute capability after the point.</param>
+/// <param name="Multiprocessors">How many it has.</param>
+internal sealed record CudaCard(int Index, string Name, long MemoryBytes, int Major, int Minor, int Multiprocessors)
+{
+    /// <summary>One line for people.</summary>
+    public string Description =>
+        $"{Name} ({MemoryBytes / 1073741824.0:F1} GiB, compute capability {Major}.{Minor}, {Multiprocessors} multiprocessors)";
+}
+
+/// <summary>What the driver said when it was asked for cards.</summary>
+/// <param name="HasDriver">Whether there is a driver at all.</param>
+/// <param name="Version">The CUDA version that it supports, for example 12.4; null when it did not say.</param>
+/// <param name="Cards">What it listed.</param>
+/// <param name="Problem">Why there is no card; null when there is one.</param>
+internal sealed record CudaFindings(bool HasDriver, string? Version, IReadOnlyList<CudaCard> Cards, string? Problem);
+
+/// <summary>
+/// The NVIDIA driver, asked directly. ILGPU swallows every error while it lists devices, so that a missing library, a
+/// driver older than its kernel module and a container without devices all look the same; the driver's own answers tell
+/// them apart.
+/// </summary>
+internal static unsafe class CudaDriver
+{
+    private const int CapabilityMajor = 75, CapabilityMinor = 76, MultiprocessorCount = 16, NoDevice = 100;
+
+    /// <summary>The name of the driver's library on this system.</summary>
+    public static string Library => OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
+
+    /// <summary>Asks for the version and all cards.</summary>
+    public static CudaFindings Look()
+    {
+        if (!NativeLibrary.TryLoad(Library, out nint library))
+            return new(false, null, [], $"there is no NVIDIA driver: {Library} was not found");
+        try
+        {
+            return Look(library);
+        }
+        catch (EntryPointNotFoundException error)
+        {
+            return new(true, null, [], $"the NVIDIA driver is too old: {error.Message}");
+        }
+    }
+
+    private static CudaFindings Look(nint library)
+    {
+        int number = 0;
+        string? version = ((delegate* unmanaged<int*, int>)NativeLibrary.GetExport(library, "cuDriverGetVersion"))(&number) == 0
+            ? $"{number / 1000}.{number % 1000 / 10}"
+            : null;
+        int code = ((delegate* unmanaged<uint, int>)NativeLibrary.GetExport(library, "cuInit"))(0);
+        if (code != 0) return new(true, version, [], $"the NVIDIA driver does not start: {Explain(library, code)}");
+        int count = 0;
+        code = ((delegate* unmanaged<int*, int>)NativeLibrary.GetExport(library, "cuDeviceGetCount"))(&count);
+        if (code != 0) return new(true, version, [], $"the NVIDIA driver does not list its cards: {Explain(library, code)}");
+        if (count == 0) return new(true, version, [], "the NVIDIA driver lists no card; CUDA_VISIBLE_DEVICES or the container may hide them");
+        return new(true, version, [.. Enumerable.Range(0, count).Select(i => Describe(library, i))], null);
+    }
+
+    private static CudaCard Describe(nint library, int index)
+    {
+        byte* name = stackalloc byte[256];
+        nuint bytes = 0;
+        _ = ((delegate* unmanaged<byte*, int, int, int>)NativeLibrary.GetExport(library, "cuDeviceGetName"))(name, 255, index);
+        _ = ((delegate* unmanaged<nuint*, int, int>)NativeLibrary.GetExport(library, "cuDeviceTotalMem_v2"))(&bytes, index);
+        return new(index, Marshal.PtrToStringUTF8((nint)name) ?? "", (long)bytes, Attribute(CapabilityMajor), Attribute(CapabilityMinor), Attribute(MultiprocessorCount));
+
+        int Attribute(int which)
+        {
+            int value = 0;
+            _ = ((delegate* unmanaged<int*, int, int, int>)NativeLibrary.GetExport(library, "cuDeviceGetAttribute"))(&value, which, index);
+            return value;
+        }
+    }
+
+    // The driver's own name and sentence for an error, with what a person can do where that is known.
+    private static string Explain(nint library, int code)
+    {
+        StringBuilder text = new($"error {code}");
+        foreach (string what in (string[])["cuGetErrorName", "cuGetErrorString"])
+        {
+            byte* said = null;
+            if (((delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library, what))(code, &said) == 0 && said != null)
+                text.Append(", ").Append(Marshal.PtrToStringUTF8((nint)said));
+        }
+        if (code == NoDevice) text.Append("; CUDA_VISIBLE_DEVICES or the container may hide the cards");
+        return text.ToString();
+    }
+}

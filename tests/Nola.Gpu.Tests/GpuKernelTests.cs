@@ -1,0 +1,121 @@
+using Nola.Tensors;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>What the shared contracts do not reach: edges of tiles, decoding, the optimiser, and every entry of a basis, against the CPU.</summary>
+public sealed class GpuKernelTests : IDisposable
+{
+    private readonly GpuDevice gpu = TestGpu.Device;
+    private readonly CpuDevice cpu = new(2);
+
+    public void Dispose() => cpu.Dispose();
+
+    [Theory]
+    [InlineData(65, 33, 66)]            // a square tile and a bit
+    [InlineData(257, 20, 5)]            // tall: an adapter's x · A
+    [InlineData(5, 20, 258)]            // flat: an adapter's uᵀ · dy
+    [InlineData(20, 700, 24)]           // parts of the inner dimension
+    public void Products_at_the_edges_of_tiles(int m, int k, int n)
+    {
+        Random r = new(m);
+        float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
+        double[] expected = Reference.AddRow(Reference.MatMul(Wide(a), Wide(b), m, k, n), Wide(bias));
+        using Tensor x = gpu.From(a, [m, k]), w = gpu.From(b, [k, n]), shift = gpu.From(bias, [n]), y = gpu.Empty([m, n]);
+        gpu.Fill(y, float.NaN);
+        gpu.MatMul(x, false, w, false, y, 1, 0, shift);
+        Close(expected, y.ToArray(), 2e-6 * Math.Sqrt(k));          // sums of k products of magnitude up to 1
+    }
+
+    [Theory]
+    [InlineData(BasisEntries.Uniform)]
+    [InlineData(BasisEntries.Normal)]
+    [InlineData(BasisEntries.Sign)]
+    public void Entries_have_the_bits_of_the_specification(BasisEntries entries)
+    {
+        // Beyond a group of signs, and not a multiple of four.
+        RandomBasis basis = new(0x123456789ABCDEF0, 258, 3, 2, 47, 45, entries);
+        using Tensor second = gpu.From([0, 1], [1, 2]), w = gpu.Empty([1, basis.Size]);
+        gpu.BasisMix(basis, second, w);
+        Assert.Equal([.. Enumerable.Range(0, basis.Size).Select(e => basis.Entry(1, e))], w.ToArray());
+    }
+
+    [Theory]
+    [InlineData(2, 8)]
+    [InlineData(3, 5)]
+    public void Decoding_attends_as_on_the_CPU(int heads, int size)
+    {
+        Random r = new(heads);
+        int c = heads * size, capacity = 70;
+        (int[] Starts, int[] Past)[] steps = [([0, 40, 47], [0, 0]), ([0, 1, 3], [40, 7])];
+        float[][] inputs = [.. steps.Select(s => OpCheck.Values(r, s.Starts[^1] * 3 * c, 1))];
+        float[][] expected = Decode(cpu), got = Decode(gpu);
+        for (int i = 0; i < steps.Length; i++) Close(Wide(expected[i]), got[i], 2e-6);
+
+        float[][] Decode(Device device)
+        {
+            using Tensor keys = device.Zeros([3, heads, capacity, size]), values = device.Zeros(keys.Shape), slots = device.From([2, 0]);
+            return [.. steps.Select((step, i) =>
+            {
+                using Tensor qkv = device.From(inputs[i], [step.Starts[^1], 3 * c]), y = device.Empty([step.Starts[^1], c]);
+                using Tensor starts = device.From(step.Starts), past = device.From(step.Past);
+                device.AttentionCached(qkv, starts, slots, past, keys, values, y);
+                return y.ToArray();
+            })];
+        }
+    }
+
+    [Fact]
+    public void AdamW_steps_as_on_the_CPU()
+    {
+        Random r = new(1);
+        float[] p = OpCheck.Values(r, 1003, 1), g = OpCheck.Values(r, 1003, 1);
+        Close(Wide(Steps(cpu)), Steps(gpu), 1e-6);
+
+        float[] Steps(Device device)
+        {
+            using Tensor x = device.From(p, [1003]), gradient = device.From(g, [1003]), m = device.Zeros([1003]), v = device.Zeros([1003]);
+            for (int t = 1; t <= 3; t++) device.AdamW(x, gradient, m, v, new AdamWStep(0.01f, 0.9f, 0.999f, 1e-6f, 0.1f, t, 0.5f));
+            return [.. x.ToArray(), .. m.ToArray(), .. v.ToArray()];
+        }
+    }
+
+    [Fact]
+    public void The_self_test_passes() => SelfTest.Run(gpu);
+
+    [Fact]
+    public void Errors_in_kernels_come_with_the_next_download_and_once()
+    {
+        using Tensor table = gpu.Zeros([4, 3]), bad = gpu.From([1, 4]), good = gpu.From([1, 3]), y = gpu.Zeros([2, 3]);
+        gpu.GatherRows(table, bad, y);
+        Assert.Contains("Row index 4 is outside the table of 4 rows", Assert.Throws<ArgumentOutOfRangeException>(y.ToArray).Message);
+        gpu.GatherRows(table, good, y);
+        Assert.Equal(new float[6], y.ToArray());
+
+        using Tensor logits = gpu.Zeros([2, 3]), losses = gpu.Empty([2]);
+        gpu.CrossEntropy(logits, bad, 0, losses);
+        Assert.Contains("Row index 4 is outside the table of 3 rows", Assert.Throws<ArgumentOutOfRangeException>(losses.ToArray).Message);
+
+        using Tensor keys = gpu.Zeros([1, 1, 2, 4]), values = gpu.Zeros(keys.Shape), slots = gpu.From([0]), past = gpu.From([1]), starts = gpu.From([0, 2]);
+        using Tensor qkv = gpu.Zeros([2, 12]), z = gpu.Empty([2, 4]);
+        gpu.AttentionCached(qkv, starts, slots, past, keys, values, z);
+        Assert.Contains("sequence 0 holds 1 tokens and gets 2 more; the cache has room for 2", Assert.Throws<ShapeException>(z.ToArray).Message);
+    }
+
+    [Fact]
+    public void A_head_that_is_too_large_says_what_to_use()
+    {
+        using Tensor qkv = gpu.Zeros([1, 3 * 129]), starts = gpu.From([0, 1]), y = gpu.Empty([1, 129]), lse = gpu.Empty([1, 1]);
+        Assert.Contains("at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, 1, y, lse)).Message);
+    }
+
+    internal static double[] Wide(float[] values) => [.. values.Select(v => (double)v)];
+
+    internal static void Close(double[] expected, float[] got, double relative)
+    {
+        double bound = relative * (1 + expected.Max(Math.Abs));
+        Assert.Equal(expected.Length, got.Length);
+        for (int i = 0; i < got.Length; i++)
+            Assert.True(Math.Abs(got[i] - expected[i]) <= bound, $"element {i}: {got[i]} for {expected[i]}, bound {bound:E1}");
+    }
+}

@@ -1,0 +1,76 @@
+using System.Reflection;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using ILGPU.Runtime.Cuda;
+using Nola.Tensors;
+using Xunit;
+using Xunit.Abstractions;
+
+namespace Nola.Tests;
+
+/// <summary>
+/// Every kernel is compiled for three generations of cards, without one, and its text is held to what makes it fast:
+/// nothing in local memory, and 128-bit access where data is contiguous. With ptxas (on the path or in NOLA_PTXAS), its
+/// registers and shared memory are those of data/ptxas.json, and nothing spills.
+/// </summary>
+public sealed class PtxTests(ITestOutputHelper output)
+{
+    private static readonly string table = Path.Combine(AppContext.BaseDirectory, "data", "ptxas.json");
+
+    public static TheoryData<string> Kernels() => [.. KernelCache.All().Select(NameOf).Order()];
+
+    // What reads or writes no contiguous rows: links of equal indices, sums across rows, copies in any order.
+    private static readonly string[] narrowByNature =
+    [
+        "AttentionCachedKernels.Append", "AttentionKernels.RowDots", "CopyKernels.Copy", "CopyKernels.Narrow", "CopyKernels.Widen",
+        "EmbeddingKernels.GatherNarrow", "EmbeddingKernels.GatherWide", "EmbeddingKernels.LinkEqual", "EmbeddingKernels.ScatterAdd",
+        "LayerNormKernels.WeightGrad", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
+        "ReduceKernels.SumsOfSquares", "ReduceKernels.Total",
+    ];
+
+    [Theory]
+    [MemberData(nameof(Kernels))]
+    public void Compiles_to_lean_PTX(string name)
+    {
+        MethodInfo kernel = KernelCache.All().Single(k => NameOf(k) == name);
+        foreach (CudaArchitecture architecture in (CudaArchitecture[])[CudaArchitecture.SM_80, CudaArchitecture.SM_86, CudaArchitecture.SM_90])
+        {
+            string ptx = PtxCompiler.Compile(kernel, architecture);
+            Assert.DoesNotMatch(@"\.local\b|ld\.local|st\.local", ptx);
+            Assert.DoesNotMatch(@"tanh\.approx", ptx);
+            Assert.DoesNotMatch(@"\b(atom|red)\.\S*\.f(32|64)", ptx);
+            Assert.Equal(name.StartsWith("TensorKernels.A"), ptx.Contains("mma.sync") && ptx.Contains("ldmatrix") && ptx.Contains("cp.async"));
+            Assert.Equal(!narrowByNature.Contains(name), Regex.IsMatch(ptx, @"(ld|st)\.(global|shared)\.v4\.|cp\.async\.cg"));
+        }
+    }
+
+    [Fact]
+    public void Assembles_within_the_committed_registers()
+    {
+        if (PtxCompiler.FindAssembler() is not { } assembler)
+        {
+            output.WriteLine("SKIPPED: no ptxas on the path or in NOLA_PTXAS; registers and spills were not checked.");
+            return;
+        }
+        SortedDictionary<string, PtxCompiler.Usage> found = [];
+        foreach (MethodInfo kernel in KernelCache.All())
+        {
+            string ptx = PtxCompiler.Compile(kernel, CudaArchitecture.SM_80);
+            foreach (string architecture in (string[])["sm_80", "sm_86", "sm_90"])
+                found[$"{NameOf(kernel)} {architecture}"] = PtxCompiler.Assemble(assembler, ptx, architecture);
+        }
+        if (Environment.GetEnvironmentVariable("NOLA_PTXAS_WRITE") is { Length: > 0 } path) File.WriteAllText(path, Format(found));
+        Dictionary<string, PtxCompiler.Usage> committed = JsonSerializer.Deserialize<Dictionary<string, PtxCompiler.Usage>>(File.ReadAllText(table))!;
+        Assert.Equal(committed.Keys.Order(), found.Keys.Order());
+        foreach ((string kernel, PtxCompiler.Usage usage) in found)
+        {
+            Assert.True(usage is { Stack: 0, Spills: 0 }, $"{kernel}: {usage}");
+            Assert.True(usage.Shared == committed[kernel].Shared && usage.Registers <= committed[kernel].Registers + 4, $"{kernel}: {usage}, committed {committed[kernel]}");
+        }
+    }
+
+    private static string NameOf(MethodInfo kernel) => $"{kernel.DeclaringType!.Name}.{kernel.Name}";
+
+    private static string Format(SortedDictionary<string, PtxCompiler.Usage> usages) =>
+        "{\n" + string.Join(",\n", usages.Select(u => $"  {JsonSerializer.Serialize(u.Key)}: {JsonSerializer.Serialize(u.Value)}")) + "\n}\n";
+}

@@ -1,0 +1,80 @@
+using Nola.Tensors;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>
+/// Products on tensor cores, whose instructions are simulated element by element: fragments, swizzle, transposes and
+/// pipeline. Whole numbers up to 8 are exact in bfloat16 and their sums in float32, so nothing may differ.
+/// </summary>
+public sealed class TensorCoreTests : IDisposable
+{
+    private readonly GpuDevice device = TestGpu.WithTensorCores();
+
+    public void Dispose() => device.Dispose();
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void Every_order_of_operands_is_exact(bool transposeA, bool transposeB)
+    {
+        Random r = new(1);
+        const int M = 33, K = 70, N = 129;
+        float[] a = Whole(r, M * K), b = Whole(r, K * N), start = Whole(r, M * N), bias = Whole(r, N);
+        double[] product = Reference.MatMul(Wide(transposeA ? Transposed(a, K, M) : a), Wide(transposeB ? Transposed(b, N, K) : b), M, K, N);
+        using Tensor x = device.From(a, transposeA ? [K, M] : [M, K]), w = device.From(b, transposeB ? [N, K] : [K, N]);
+        using Tensor y = device.From(start, [M, N]), shift = device.From(bias, [N]);
+        device.MatMul(x, transposeA, w, transposeB, y, 2, 1, shift);
+        Assert.Equal([.. product.Select((v, i) => (float)(2 * v + bias[i % N] + start[i]))], y.ToArray());
+    }
+
+    [Theory]
+    [InlineData(DType.Float32, false)]
+    [InlineData(DType.BFloat16, true)]
+    public void A_frozen_weight_is_read_both_ways_from_one_copy(DType storage, bool transposed)
+    {
+        Random r = new(2);
+        const int Rows = 20, In = 40, Out = 24;
+        float[] w = Whole(r, In * Out), x = Whole(r, Rows * In), dy = Whole(r, Rows * Out);
+        using Tensor weight = transposed ? device.From(Transposed(w, In, Out), [Out, In]) : device.From(w, [In, Out]);
+        using FrozenMatrix frozen = device.Freeze(weight, transposed, storage);
+        using Tensor input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]), grad = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
+        device.MatMul(input, frozen, null, y);
+        device.MatMulTransposed(grad, frozen, dx);
+        Assert.Equal(Reference.MatMul(Wide(x), Wide(w), Rows, In, Out), Wide(y.ToArray()));
+        Assert.Equal(Reference.MatMul(Wide(dy), Reference.Transpose(Wide(w), In, Out), Rows, Out, In), Wide(dx.ToArray()));
+    }
+
+    [Fact]
+    public void Parts_of_the_inner_dimension_add_up()
+    {
+        Random r = new(3);
+        const int M = 17, K = 300, N = 18;
+        float[] a = Whole(r, M * K), b = Whole(r, K * N);
+        using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
+        device.MatMul(x, false, w, false, y);
+        Assert.Equal(Reference.MatMul(Wide(a), Wide(b), M, K, N), Wide(y.ToArray()));
+    }
+
+    [Fact]
+    public void Operands_are_rounded_to_bfloat16_and_sums_are_not()
+    {
+        Random r = new(4);
+        const int M = 20, K = 40, N = 20;
+        float[] a = OpCheck.Values(r, M * K, 1), b = OpCheck.Values(r, K * N, 1);
+        double[] expected = Reference.MatMul([.. a.Select(Rounded)], [.. b.Select(Rounded)], M, K, N);
+        using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
+        device.MatMul(x, false, w, false, y);
+        GpuKernelTests.Close(expected, y.ToArray(), 1e-6);
+
+        static double Rounded(float v) => DTypes.FromBFloat16(DTypes.ToBFloat16(v));
+    }
+
+    private static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
+
+    private static double[] Wide(float[] values) => GpuKernelTests.Wide(values);
+
+    private static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(Wide(a), rows, columns).Select(v => (float)v)];
+}
