@@ -26,7 +26,9 @@ public sealed class AdamW : IDisposable
     public IEnumerable<(Parameter Parameter, Tensor M, Tensor V)> States => states;
 
     /// <summary>√ of the sum of squares of all gradients.</summary>
-    public double GradientNorm() => Math.Sqrt(states.Where(s => s.P.HasGradient).Sum(s => s.P.Value.Device.SumSquares(s.P.Gradient)));
+    public double GradientNorm() => states is [var first, ..]
+        ? Math.Sqrt(first.P.Value.Device.SumSquares([.. states.Where(s => s.P.HasGradient).Select(s => s.P.Gradient)]))
+        : 0;
 
     /// <summary>One update with the gradients that the parameters hold, which are cleared.</summary>
     /// <param name="learningRate">Of this step.</param>

@@ -81,6 +81,16 @@ public sealed class GpuKernelTests : IDisposable
     }
 
     [Fact]
+    public void Squares_of_several_tensors_are_summed_at_once()
+    {
+        Random r = new(2);
+        float[] a = OpCheck.Values(r, 20_001, 1), b = OpCheck.Values(r, 7, 1);
+        using Tensor x = gpu.From(a, [20_001]), y = gpu.From(b, [7]), none = gpu.Empty([0]);
+        Assert.Equal(Wide([.. a, .. b]).Sum(v => v * v), gpu.SumSquares(x, none, y), 1e-9);
+        Assert.Equal(0, gpu.SumSquares());
+    }
+
+    [Fact]
     public void The_self_test_passes() => SelfTest.Run(gpu);
 
     [Fact]

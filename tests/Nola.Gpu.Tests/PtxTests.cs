@@ -45,6 +45,19 @@ public sealed class PtxTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Entries_are_converted_as_signed_and_looked_up_as_unsigned()
+    {
+        // The simulator runs .NET's conversions; the card runs these.
+        foreach (string name in (string[])["MixUniform", "GradUniform"])
+        {
+            string ptx = PtxCompiler.Compile(typeof(BasisKernels).GetMethod(name)!, CudaArchitecture.SM_80);
+            Assert.Equal(8, Regex.Count(ptx, @"cvt\.rn\.f32\.s32"));
+            Assert.DoesNotContain("f64", ptx);
+        }
+        Assert.Equal(4, Regex.Count(PtxCompiler.Compile(typeof(BasisKernels).GetMethod("MixNormal")!, CudaArchitecture.SM_80), @"shr\.u32\s+%\w+, %\w+, 16;"));
+    }
+
+    [Fact]
     public void Assembles_within_the_committed_registers()
     {
         if (PtxCompiler.FindAssembler() is not { } assembler)

@@ -39,7 +39,7 @@ public static partial class Ops
         Tape tape = x.Tape;
         Tensor? dx = tape.Records && x.NeedsGradient ? tape.Device.Empty(x.Shape) : null;
         Variable y = HeadLoss(x, head, targets, labelSmoothing, scale, losses, dx, null);
-        return tape.Record(y, [x], [], dx is null ? [] : [dx], dy => AddScaled(x, dx!, dy.Item()));
+        return tape.Record(y, [x], [], dx is null ? [] : [dx], dy => AddScaled(x, dx!, dy));
     }
 
     /// <summary>As above, with a trainable tied head: table (V, C), W = tableᵀ; dtable = gᵀ · x.</summary>
@@ -56,8 +56,8 @@ public static partial class Ops
         Tensor[] extras = [.. new[] { dx, dtable }.OfType<Tensor>()];
         return tape.Record(y, [x, table], [], extras, dy =>
         {
-            AddScaled(x, dx!, dy.Item());
-            if (dtable is not null) AddScaled(table, dtable, dy.Item());
+            AddScaled(x, dx!, dy);
+            if (dtable is not null) AddScaled(table, dtable, dy);
         });
     }
 
@@ -73,7 +73,7 @@ public static partial class Ops
         return y;
     }
 
-    private static void AddScaled(Variable x, Tensor gradient, float factor)
+    private static void AddScaled(Variable x, Tensor gradient, Tensor factor)
     {
         if (x.TakesGradient(out Tensor dx, out float beta)) x.Tape.Device.Axpby(factor, gradient, beta, dx);
     }

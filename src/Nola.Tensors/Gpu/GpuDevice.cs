@@ -139,9 +139,13 @@ public sealed partial class GpuDevice : Device
             throw new ShapeException($"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
     }
 
-    private void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
+    private unsafe void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
     {
-        if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
-        Synchronize();
+        // The array must stay where it is until the copy has run.
+        fixed (T* to = destination)
+        {
+            if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref *to, destination.Length);
+            Synchronize();
+        }
     }
 }

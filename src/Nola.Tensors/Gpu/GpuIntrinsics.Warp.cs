@@ -10,7 +10,7 @@ namespace Nola.Tensors;
 // the two barriers here.
 internal static partial class GpuIntrinsics
 {
-    private const int Lanes = 32;
+    private const int Lanes = GpuMath.WarpSize;
 
     // What the lanes of simulated warps hand to each other. One block runs at a time.
     private static readonly Float4[] exchanged = new Float4[1024];

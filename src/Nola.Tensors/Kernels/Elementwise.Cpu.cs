@@ -17,6 +17,8 @@ public sealed unsafe partial class CpuDevice
     private protected override void AxpbyCore(float alpha, Tensor x, float beta, Tensor y) =>
         Elementwise<AxpbyFormula>(Floats(x), null, Floats(y), y.Length, alpha, beta);
 
+    private protected override void AxpbyCore(Tensor alpha, Tensor x, float beta, Tensor y) => AxpbyCore(Floats(alpha)[0], x, beta, y);
+
     private protected override void AddCore(Tensor a, Tensor b, Tensor y) =>
         Elementwise<AddFormula>(Floats(a), Floats(b), Floats(y), y.Length, 1, 0);
 

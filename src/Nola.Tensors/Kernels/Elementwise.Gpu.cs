@@ -14,6 +14,9 @@ public sealed partial class GpuDevice
     private protected override void AxpbyCore(float alpha, Tensor x, float beta, Tensor y) =>
         Launch(ElementwiseKernels.Axpby, Elements(y.Length), Floats(x), Floats(y), alpha, beta);
 
+    private protected override void AxpbyCore(Tensor alpha, Tensor x, float beta, Tensor y) =>
+        Launch(ElementwiseKernels.AxpbyOnDevice, Elements(y.Length), Floats(alpha), Floats(x), Floats(y), beta);
+
     private protected override void AddCore(Tensor a, Tensor b, Tensor y) =>
         Launch(ElementwiseKernels.Add, Elements(y.Length), Floats(a), Floats(b), Floats(y));
 
@@ -43,6 +46,9 @@ internal static class ElementwiseKernels
 
     [Kernel(256)]
     public static void Axpby(ArrayView<float> x, ArrayView<float> y, float alpha, float beta) => Map<FirstFormula>(x, x, y, alpha, beta);
+
+    [Kernel(256)]
+    public static void AxpbyOnDevice(ArrayView<float> alpha, ArrayView<float> x, ArrayView<float> y, float beta) => Map<FirstFormula>(x, x, y, alpha[0], beta);
 
     [Kernel(256)]
     public static void Add(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y) => Map<AddFormula>(a, b, y, 1, 0);

@@ -13,6 +13,15 @@ public abstract partial class Device
         AxpbyCore(alpha, x, beta, y);
     }
 
+    /// <summary>y = alpha[0] · x + beta · y: as above, with a factor that is on the device and is not waited for.</summary>
+    /// <exception cref="ShapeException">The lengths differ, or alpha has more than one element.</exception>
+    public void Axpby(Tensor alpha, Tensor x, float beta, Tensor y)
+    {
+        if (alpha.Length != 1) throw new ShapeException($"Axpby: alpha is {alpha.Shape}; expected one element.");
+        CheckSame(nameof(Axpby), x, y);
+        AxpbyCore(alpha, x, beta, y);
+    }
+
     /// <summary>y = a + b.</summary>
     /// <exception cref="ShapeException">The lengths differ.</exception>
     public void Add(Tensor a, Tensor b, Tensor y)
@@ -51,6 +60,8 @@ public abstract partial class Device
     }
 
     private protected abstract void AxpbyCore(float alpha, Tensor x, float beta, Tensor y);
+
+    private protected abstract void AxpbyCore(Tensor alpha, Tensor x, float beta, Tensor y);
 
     private protected abstract void AddCore(Tensor a, Tensor b, Tensor y);
 

@@ -47,7 +47,7 @@ public sealed partial class GpuDevice
     {
         int rows = Blocks.For(x.Rows, TensorKernels.Side) * TensorKernels.Side, chunks = Blocks.For(x.Columns, TensorKernels.Side) * TensorKernels.Side / 8;
         Tensor padded = Empty([rows, 8 * chunks], DType.BFloat16);
-        Blocks blocks = new(Blocks.For(chunks, 256), rows);
+        Blocks blocks = new(rows, Blocks.For(chunks, 256));
         ArrayView<Word4> to = Halves(padded).Cast<Word4>();
         if (x.Tensor.DType == DType.BFloat16) Launch(TensorKernels.PadNarrow, blocks, Halves(x.Tensor), to, Place.Of(x), chunks);
         else Launch(TensorKernels.Pad, blocks, Floats(x.Tensor), to, Place.Of(x), chunks);
@@ -116,7 +116,7 @@ internal static class TensorKernels
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
-        int chunk = Grid.IdxX * Group.DimX + Group.IdxX, row = Grid.IdxY, column = 8 * chunk;
+        int chunk = Grid.IdxY * Group.DimX + Group.IdxX, row = Grid.IdxX, column = 8 * chunk;
         if (chunk >= chunks) return;
         Word4 halves = default;
         if (row < place.Rows)

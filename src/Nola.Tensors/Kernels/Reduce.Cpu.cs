@@ -15,7 +15,14 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
-    public override double SumSquares(Tensor x)
+    public override double SumSquares(params ReadOnlySpan<Tensor> tensors)
+    {
+        double sum = 0;
+        foreach (Tensor x in tensors) sum += SumSquaresOf(x);
+        return sum;
+    }
+
+    private double SumSquaresOf(Tensor x)
     {
         float* p = Floats(x);
         return Reduce(x.Length, (start, end) =>

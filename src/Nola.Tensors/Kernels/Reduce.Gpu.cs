@@ -15,11 +15,18 @@ public sealed partial class GpuDevice
     }
 
     /// <inheritdoc/>
-    public override double SumSquares(Tensor x)
+    public override double SumSquares(params ReadOnlySpan<Tensor> tensors)
     {
-        int pieces = Blocks.For(x.Length, ReduceKernels.Piece);
+        int pieces = 0, first = 0;
+        foreach (Tensor x in tensors) pieces += Blocks.For(x.Length, ReduceKernels.Piece);
+        if (pieces == 0) return 0;
         using Tensor partial = Empty([2 * pieces]);
-        Launch(ReduceKernels.SumsOfSquares, new(pieces), Floats(x), Floats(partial).Cast<double>());
+        foreach (Tensor x in tensors)
+        {
+            int count = Blocks.For(x.Length, ReduceKernels.Piece);
+            Launch(ReduceKernels.SumsOfSquares, new(count), Floats(x), Floats(partial).Cast<double>(), first);
+            first += count;
+        }
         double[] sums = new double[pieces];
         Download(Floats(partial).Cast<double>(), sums.AsSpan());
         double total = 0;
@@ -66,14 +73,15 @@ internal static class ReduceKernels
         if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
     }
 
+    /// <summary>The sum of block b goes to partial[first + b].</summary>
     [Kernel(256, AnyWarps = true)]
-    public static void SumsOfSquares(ArrayView<float> x, ArrayView<double> partial)
+    public static void SumsOfSquares(ArrayView<float> x, ArrayView<double> partial, int first)
     {
         double sum = 0;
         int end = IntrinsicMath.Min(x.IntLength, (Grid.IdxX + 1) * Piece);
         for (int i = Grid.IdxX * Piece + Group.IdxX; i < end; i += Group.DimX) sum += (double)x[i] * x[i];
         sum = BlockSum(sum);
-        if (Group.IdxX == 0) partial[Grid.IdxX] = sum;
+        if (Group.IdxX == 0) partial[first + Grid.IdxX] = sum;
     }
 
     [Kernel(256, AnyWarps = true)]

@@ -50,6 +50,16 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(46, result.GetProperty("tokens").GetInt32());
     }
 
+    [Theory]
+    [InlineData("devices")]
+    [InlineData("doctor")]
+    public void Devices_are_listed_with_a_reason_for_every_refusal(string command)
+    {
+        JsonElement[] devices = [.. Succeeds(command, "--json").GetProperty("devices").EnumerateArray()];
+        Assert.Equal(("cpu", true), (devices[0].GetProperty("name").GetString(), devices[0].GetProperty("works").GetBoolean()));
+        Assert.All(devices, device => Assert.NotEqual("", device.GetProperty("detail").GetString()));
+    }
+
     [Fact]
     public void Train_then_merge_export_and_inspect_agree()
     {

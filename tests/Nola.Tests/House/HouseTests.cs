@@ -28,6 +28,17 @@ public sealed class HouseTests
     }
 
     [Fact]
+    public void Kernels_for_the_GPU_stand_beside_their_contract_and_those_for_the_CPU()
+    {
+        string[] kernels = [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Kernels{Path.DirectorySeparatorChar}"))];
+        foreach (string cpu in kernels.Where(file => file.EndsWith(".Cpu.cs")))
+        {
+            Assert.Contains(cpu.Replace(".Cpu.cs", ".Gpu.cs"), kernels);
+            Assert.Contains(cpu.Replace(".Cpu.cs", ".cs"), kernels);
+        }
+    }
+
+    [Fact]
     public void No_source_file_is_longer_than_five_hundred_lines() =>
         Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 500, file));
 
