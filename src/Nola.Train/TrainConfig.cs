@@ -34,7 +34,7 @@ public sealed record TrainConfig
         new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
         new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", "a whole number from 1"),
         new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32; nola 16 for nola-tiny]", "a positive number"),
-        new("bases", "k: random matrices mixed for each factor [512; 128 for nola-tiny]", "a whole number from 1"),
+        new("bases", "k: random matrices mixed for each factor [512]", "a whole number from 1"),
         new("bases-a", "k for A, when it differs", "a whole number from 1"),
         new("bases-b", "k for B, when it differs", "a whole number from 1"),
         new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
@@ -44,11 +44,11 @@ public sealed record TrainConfig
         new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
         new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v as published; * for nola-tiny]", "patterns, comma-separated"),
         new("epochs", "Passes over the data, may be a fraction [1]", "a positive number"),
-        new("max-steps", "Stop after this many steps; 0 for no limit [0; 250 for e2e]", "a whole number from 0"),
+        new("max-steps", "Stop after this many steps; 0 for no limit [0; 400 for e2e]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
-        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.05, 0.003, 0.001]", "a positive number"),
+        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.03, 0.003, 0.001]", "a positive number"),
         new("schedule", "Learning rate after the warm-up [linear]", "constant, linear or cosine"),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
@@ -130,7 +130,7 @@ public sealed record TrainConfig
         string model = s.Text("model", Gpt2.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
         bool tiny = model == Gpt2.EmbeddedName;
-        int bases = s.Whole("bases", tiny ? 128 : 512);
+        int bases = s.Whole("bases", 512);
         string[] targets = s.List("targets", tiny ? ["*"] : ["q", "v"]);
         string sharing = s.Text("sharing", "shared");
         if (sharing is not ("shared" or "per-layer")) throw new NolaException($"sharing is '{sharing}'; expected shared or per-layer.");
@@ -233,7 +233,7 @@ public sealed record TrainConfig
 
     private static double StandardRate(TrainMethod method, bool tiny) => method switch
     {
-        TrainMethod.Nola => tiny ? 0.05 : 0.005,
+        TrainMethod.Nola => tiny ? 0.03 : 0.005,
         TrainMethod.Lora => tiny ? 0.003 : 0.0002,
         _ => tiny ? 0.001 : 0.0001,
     };
@@ -257,7 +257,7 @@ public sealed record TrainConfig
     private static TrainOptions Loop(Settings s, bool e2e) => new()
     {
         Epochs = s.Real("epochs", standard.Epochs),
-        MaxSteps = s.Whole("max-steps", e2e && !s.Has("epochs") ? 250 : 0),
+        MaxSteps = s.Whole("max-steps", e2e && !s.Has("epochs") ? 400 : 0),
         BatchTokens = s.Whole("batch-tokens", standard.BatchTokens),
         BatchSize = s.Whole("batch-size", standard.BatchSize),
         Accumulation = s.Whole("accumulation", standard.Accumulation),
