@@ -131,18 +131,25 @@ public sealed partial class Gpt2 : IDisposable
     /// </summary>
     public float[] Decode(TokenStream stream, KvCache cache)
     {
+        using Tape tape = new(Device, record: false);
+        return Decode(tape, stream, cache).Value.ToArray();
+    }
+
+    /// <summary>As above, left on the device for as long as the tape.</summary>
+    internal Variable Decode(Tape tape, TokenStream stream, KvCache cache)
+    {
+        if (stream.Sequences != cache.Slots) throw new ArgumentException($"Decode: the stream has {stream.Sequences} sequences and the cache {cache.Slots} slots; expected one for each.");
         int[] past = cache.Lengths.ToArray(), last = new int[stream.Sequences];
         for (int s = 0; s < last.Length; s++)
         {
             CheckLength(past[s] + stream.Starts[s + 1] - stream.Starts[s]);
             last[s] = stream.Starts[s + 1] - 1;
         }
+        using KvCache.Places places = cache.Extend(stream);
         using StreamTensors batch = new(Device, stream, past);
-        using Tensor slots = Device.From(Enumerable.Range(0, last.Length).ToArray()), lengths = Device.From(past), rows = Device.From(last);
-        using Tape tape = new(Device, record: false);
-        Variable x = Forward(tape, batch, (l, qkv) => cache.Attend(l, qkv, batch.Starts, slots, lengths));
-        cache.Advance(stream.Starts);
-        return Head(Ops.GatherRows(x, rows)).Value.ToArray();
+        using Tensor rows = Device.From(last);
+        Variable x = Forward(tape, batch, (l, qkv) => cache.Attend(l, qkv, batch.Starts, places));
+        return Head(Ops.GatherRows(x, rows));
     }
 
     /// <inheritdoc/>

@@ -4,37 +4,74 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// Keys and values of the tokens that a model has read, so that each new token costs one row. Preallocated; one slot
-/// for each sequence that is decoded at the same time.
+/// Keys and values of the tokens that a model has read, so that each new token costs one row. Every slot, a sequence that is
+/// decoded, is a list of rows of one store. Slots that go on from the same prompt hold the same rows: reordering moves
+/// lists, never keys or values.
 /// </summary>
 public sealed class KvCache : IDisposable
 {
-    private readonly Tensor[] keys, values;                                       // per layer (slots, H, capacity, D)
-    private readonly int[] lengths;
+    private readonly Gpt2 model;
+    private readonly Tensor[] keys, values;                                       // per layer (H, rows, D)
+    private readonly Stack<int> free = new();
+    private List<int>[] slots;
+    private int[] lengths;
 
     /// <summary>Room for <paramref name="slots"/> sequences of up to <paramref name="capacity"/> tokens.</summary>
-    public KvCache(Gpt2 model, int slots, int capacity)
+    public KvCache(Gpt2 model, int slots, int capacity) : this(model, slots, capacity, slots * capacity)
     {
-        Gpt2Config config = model.Config;
+    }
+
+    /// <summary>With a store of <paramref name="rows"/> tokens to begin with; it grows when it is full.</summary>
+    internal KvCache(Gpt2 model, int slots, int capacity, int rows)
+    {
+        this.model = model;
         Capacity = capacity;
+        this.slots = [.. Enumerable.Range(0, slots).Select(_ => new List<int>())];
         lengths = new int[slots];
-        keys = new Tensor[config.Layers];
-        values = new Tensor[config.Layers];
-        for (int l = 0; l < config.Layers; l++)
+        keys = new Tensor[model.Config.Layers];
+        values = new Tensor[model.Config.Layers];
+        for (int l = 0; l < keys.Length; l++)
         {
-            keys[l] = model.Device.Empty([slots, config.Heads, capacity, config.Channels / config.Heads]);
+            keys[l] = model.Device.Empty([model.Config.Heads, rows, model.Config.Channels / model.Config.Heads]);
             values[l] = model.Device.Empty(keys[l].Shape);
         }
+        Release();
     }
 
     /// <summary>Tokens that a slot can hold.</summary>
     public int Capacity { get; }
 
     /// <summary>Number of sequences.</summary>
-    public int Slots => lengths.Length;
+    public int Slots => slots.Length;
 
     /// <summary>Tokens in each slot.</summary>
     public ReadOnlySpan<int> Lengths => lengths;
+
+    /// <summary>Tokens that are held, each counted once however many slots share it.</summary>
+    public int Rows => Store - free.Count;
+
+    private int Store => keys[0].Shape[1];
+
+    /// <summary>
+    /// New slots: slot i holds what slot <paramref name="parents"/>[i] held, or nothing where that is −1. A slot may go on in
+    /// many, and what is in no slot any more is forgotten.
+    /// </summary>
+    /// <exception cref="ArgumentException">There is no such slot.</exception>
+    public void Reorder(ReadOnlySpan<int> parents)
+    {
+        List<int>[] next = new List<int>[parents.Length];
+        bool[] taken = new bool[slots.Length];
+        for (int i = 0; i < next.Length; i++)
+        {
+            int parent = parents[i];
+            if (parent < -1 || parent >= slots.Length) throw new ArgumentException($"Reorder: slot {i} goes on from slot {parent}; there are {slots.Length}.");
+            next[i] = parent < 0 ? [] : taken[parent] ? [.. slots[parent]] : slots[parent];
+            if (parent >= 0) taken[parent] = true;
+        }
+        slots = next;
+        lengths = [.. slots.Select(rows => rows.Count)];
+        Release();
+    }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -43,16 +80,76 @@ public sealed class KvCache : IDisposable
         foreach (Tensor tensor in values) tensor.Dispose();
     }
 
-    internal void Advance(ReadOnlySpan<int> starts)
+    /// <summary>Gives each slot rows for its new tokens; what attention then needs to know, for all layers.</summary>
+    internal Places Extend(TokenStream stream)
     {
-        for (int s = 0; s < lengths.Length; s++) lengths[s] += starts[s + 1] - starts[s];
+        for (int s = 0; s < slots.Length; s++)
+            if (slots[s].Count + stream.Starts[s + 1] - stream.Starts[s] > Capacity)
+                throw new ArgumentException($"Decode: slot {s} holds {slots[s].Count} tokens and gets {stream.Starts[s + 1] - stream.Starts[s]} more; the cache has room for {Capacity}.");
+        if (stream.Length > free.Count) Grow(stream.Length - free.Count);
+        int[] rowStarts = new int[slots.Length + 1];
+        for (int s = 0; s < slots.Length; s++)
+        {
+            for (int i = stream.Starts[s]; i < stream.Starts[s + 1]; i++) slots[s].Add(free.Pop());
+            lengths[s] = slots[s].Count;
+            rowStarts[s + 1] = rowStarts[s] + lengths[s];
+        }
+        int[] rows = new int[rowStarts[^1]];
+        for (int s = 0; s < slots.Length; s++) slots[s].CopyTo(rows, rowStarts[s]);
+        return new Places(model.Device.From(rows), model.Device.From(rowStarts));
     }
 
-    // y = attention of the new rows to everything in their slots. Sequence s of the stream is slot s.
-    internal Variable Attend(int layer, Variable qkv, Tensor starts, Tensor slots, Tensor past)
+    /// <summary>y = attention of the new tokens to everything in their slots. qkv: (N, 3C), y: (N, C).</summary>
+    internal Variable Attend(int layer, Variable qkv, Tensor starts, Places places)
     {
         Variable y = qkv.Tape.New([qkv.Shape.Rows, qkv.Shape.Columns / 3]);
-        qkv.Tape.Device.AttentionCached(qkv.Value, starts, slots, past, keys[layer], values[layer], y.Value);
+        qkv.Tape.Device.AttentionCached(qkv.Value, starts, places.Rows, places.RowStarts, keys[layer], values[layer], y.Value);
         return y;
+    }
+
+    // Every row that is in no slot is free. The lowest come first, so that the memory in use stays small.
+    private void Release()
+    {
+        bool[] used = new bool[Store];
+        foreach (List<int> rows in slots)
+            foreach (int row in rows)
+                used[row] = true;
+        free.Clear();
+        for (int row = used.Length - 1; row >= 0; row--)
+            if (!used[row]) free.Push(row);
+    }
+
+    private void Grow(int missing)
+    {
+        int old = Store, grown = old + Math.Max(missing, old / 2), heads = model.Config.Heads;
+        // Row r of head h; the new ones may hold anything, so they repeat the first.
+        int[] from = [.. Enumerable.Range(0, heads * grown).Select(i => i % grown < old ? i / grown * old + i % grown : 0)];
+        using Tensor indices = model.Device.From(from);
+        for (int l = 0; l < keys.Length; l++)
+        {
+            keys[l] = Larger(keys[l]);
+            values[l] = Larger(values[l]);
+        }
+        // The smaller stores would never be taken again.
+        model.Device.Pool.Trim();
+        Release();
+
+        Tensor Larger(Tensor small)
+        {
+            Tensor large = model.Device.Empty([heads, grown, small.Shape[2]]);
+            if (old > 0) model.Device.GatherRows(small, indices, large);
+            small.Dispose();
+            return large;
+        }
+    }
+
+    /// <summary>The rows of each slot's tokens, laid end to end, and where each slot's begin.</summary>
+    internal readonly record struct Places(Tensor Rows, Tensor RowStarts) : IDisposable
+    {
+        public void Dispose()
+        {
+            Rows.Dispose();
+            RowStarts.Dispose();
+        }
     }
 }

@@ -234,49 +234,6 @@ public sealed unsafe partial class CpuDevice
         }
     }
 
-    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor slots, Tensor past, Tensor keys, Tensor values, Tensor y)
-    {
-        int heads = keys.Shape[1], capacity = keys.Shape[2], d = keys.Shape[3], c = heads * d;
-        float* x = Floats(qkv), pk = Floats(keys), pv = Floats(values), to = Floats(y);
-        int* start = Ints(starts), slot = Ints(slots), length = Ints(past);
-        for (int s = 0; s < starts.Length - 1; s++)
-            if (length[s] + start[s + 1] - start[s] > capacity)
-                throw new ShapeException($"AttentionCached: sequence {s} holds {length[s]} tokens and gets {start[s + 1] - start[s]} more; the cache has room for {capacity}.");
-        team.For((starts.Length - 1) * heads, 1, (first, last) =>
-        {
-            for (int piece = first; piece < last; piece++)
-            {
-                int s = piece / heads, h = piece % heads;
-                long cache = ((long)slot[s] * heads + h) * capacity * d;
-                AttendCached(x + (long)start[s] * 3 * c + h * d, start[s + 1] - start[s], length[s], c, d, pk + cache, pv + cache, to + (long)start[s] * c + h * d);
-            }
-        });
-    }
-
-    private static void AttendCached(float* q, int rows, int past, int c, int d, float* keys, float* values, float* y)
-    {
-        for (int i = 0; i < rows; i++)
-        {
-            AddRow(q + (long)i * 3 * c + c, keys + (long)(past + i) * d, d, 0);
-            AddRow(q + (long)i * 3 * c + 2 * c, values + (long)(past + i) * d, d, 0);
-        }
-        int stride = (past + rows + 31) & ~31;
-        float* scores = Scratch.Floats(stride);
-        float lse, scale = 1 / MathF.Sqrt(d);
-        for (int i = 0; i < rows; i++)
-        {
-            int seen = past + i + 1;
-            float* qi = q + (long)i * 3 * c;
-            float* yi = y + (long)i * c;
-            new Span<float>(scores + seen, stride - seen).Clear();
-            for (int j = 0; j < seen; j++) scores[j] = scale * Dot(qi, keys + (long)j * d, d);
-            Dispatch.Run(new CausalSoftmax(scores, stride, seen - 1, seen, &lse), 0, 1);
-            new Span<float>(yi, d).Clear();
-            for (int j = 0; j < seen; j++)
-                TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(values + (long)j * d, d), scores[j], new ReadOnlySpan<float>(yi, d), new Span<float>(yi, d));
-        }
-    }
-
     private static float Dot(float* a, float* b, int count) =>
         TensorPrimitives.Dot(new ReadOnlySpan<float>(a, count), new ReadOnlySpan<float>(b, count));
 }

@@ -29,26 +29,9 @@ public abstract partial class Device
         AttentionGradCore(qkv, starts, heads, y, lse, dy, dqkv, beta);
     }
 
-    /// <summary>
-    /// Attention for decoding: the new rows' keys and values are put into the cache, then each new row attends to its
-    /// sequence's whole past. qkv: (N, 3C), the new rows of S sequences; starts: (S + 1); slots and past: (S) int32, the
-    /// cache slot of each sequence and how many tokens it holds already; keys, values: (slots, H, capacity, D); y: (N, C).
-    /// </summary>
-    /// <exception cref="ShapeException">The sizes do not fit or the cache is full.</exception>
-    public void AttentionCached(Tensor qkv, Tensor starts, Tensor slots, Tensor past, Tensor keys, Tensor values, Tensor y)
-    {
-        int heads = keys.Shape[1], c = heads * keys.Shape[3], sequences = starts.Length - 1;
-        if (qkv.Shape.Columns != 3 * c || y.Shape.Columns != c || y.Shape.Rows != qkv.Shape.Rows
-            || slots.Length != sequences || past.Length != sequences || keys.Shape != values.Shape)
-            throw new ShapeException($"AttentionCached: qkv is {qkv.Shape}, slots {slots.Shape}, past {past.Shape}, keys {keys.Shape}, values {values.Shape}, y {y.Shape}; expected (N, 3C), (S), (S), (slots, H, capacity, D) twice and (N, C).");
-        AttentionCachedCore(qkv, starts, slots, past, keys, values, y);
-    }
-
     private protected abstract void AttentionCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse);
 
     private protected abstract void AttentionGradCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta);
-
-    private protected abstract void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor slots, Tensor past, Tensor keys, Tensor values, Tensor y);
 
     private static void CheckAttention(string call, Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse)
     {

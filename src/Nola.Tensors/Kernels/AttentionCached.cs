@@ -1,0 +1,23 @@
+namespace Nola.Tensors;
+
+public abstract partial class Device
+{
+    /// <summary>
+    /// Attention for decoding. The cache is a store of rows, one for each token that was read, and each sequence is a list
+    /// of them, oldest first, so that sequences share what they have in common. The last rows of a list are those of the
+    /// sequence's new tokens: their keys and values are put there, then each new token attends to the list up to itself.
+    /// qkv: (N, 3C), the new tokens of S sequences; starts: (S + 1) int32, as in <see cref="Attention"/>; rows: int32, the
+    /// lists laid end to end, list s from rowStarts[s] on; rowStarts: (S + 1) int32; keys, values: (H, rows, D); y: (N, C).
+    /// A row of a new token stands in no other list.
+    /// </summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public void AttentionCached(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y)
+    {
+        if (keys.Shape.Rank != 3 || keys.Shape != values.Shape || qkv.Shape.Columns != 3 * keys.Shape[0] * keys.Shape[2] || 3 * y.Length != qkv.Length
+            || y.Shape.Rows != qkv.Shape.Rows || starts.Length < 1 || rowStarts.Length != starts.Length)
+            throw new ShapeException($"AttentionCached: qkv is {qkv.Shape}, starts {starts.Shape}, rowStarts {rowStarts.Shape}, keys {keys.Shape}, values {values.Shape}, y {y.Shape}; expected (N, 3C), (S + 1) twice, (H, rows, D) twice and (N, C).");
+        AttentionCachedCore(qkv, starts, rows, rowStarts, keys, values, y);
+    }
+
+    private protected abstract void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y);
+}
