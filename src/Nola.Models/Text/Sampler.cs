@@ -18,20 +18,31 @@ public static class Sampler
         foreach (ref float value in descending.AsSpan()) value = -value;
         // The index breaks ties, so that equal logits do not depend on the sort.
         Array.Sort(descending, order, Comparer<float>.Default);
+        foreach (ref float value in descending.AsSpan()) value = -value;
+        return Choose(descending, order, options, step);
+    }
 
-        int count = options.TopK > 0 ? Math.Min(options.TopK, order.Length) : order.Length;
+    /// <summary>The next token, from the likeliest tokens: as many as the options ask for, or all.</summary>
+    /// <param name="descending">Their logits, the largest first.</param>
+    /// <param name="tokens">Which tokens they are.</param>
+    /// <param name="options">Temperature, top-k, top-p and seed.</param>
+    /// <param name="step">Number of the new token, from 0.</param>
+    internal static int Choose(ReadOnlySpan<float> descending, ReadOnlySpan<int> tokens, GenerateOptions options, int step)
+    {
+        if (options.Temperature == 0) return tokens[0];
+        int count = options.TopK > 0 ? Math.Min(options.TopK, tokens.Length) : tokens.Length;
         double[] weights = new double[count];
         double sum = 0;
-        for (int i = 0; i < count; i++) sum += weights[i] = Math.Exp((logits[order[i]] - logits[order[0]]) / options.Temperature);
+        for (int i = 0; i < count; i++) sum += weights[i] = Math.Exp((descending[i] - descending[0]) / options.Temperature);
         count = Nucleus(weights, sum, options.TopP, out double kept);
         (uint word, uint more, _, _) = Philox.Block((uint)step, 0, 0, 0x53414D50, (uint)options.Seed, (uint)(options.Seed >> 32));
         double point = (((ulong)word << 21) | (more >> 11)) * (1.0 / (1UL << 53)) * kept;
         for (int i = 0; i < count; i++)
         {
             point -= weights[i];
-            if (point < 0) return order[i];
+            if (point < 0) return tokens[i];
         }
-        return order[count - 1];
+        return tokens[count - 1];
     }
 
     /// <summary>Index of the largest logit, the first of equal ones.</summary>

@@ -1,0 +1,88 @@
+using Nola.Autograd;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// Continues many prompts at once: each step reads one token of every sequence of every open prompt in one pass of the model,
+/// and new prompts join as soon as there is room, so that the batch stays full to the end. The sequences of a prompt share its
+/// keys and values.
+/// </summary>
+internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
+{
+    private readonly TokenRules rules = new(options, model.Config.Vocabulary);
+    private readonly List<Search> open = [];
+
+    // The slots of the next step: what each goes on from, −1 for a new prompt.
+    private readonly List<int> parents = [];
+
+    /// <summary>Runs all searches to their end.</summary>
+    /// <param name="searches">In the order in which they start.</param>
+    /// <param name="onEnd">Told each search as it ends.</param>
+    /// <param name="cancel">Stops it before the next step.</param>
+    public void Run(IReadOnlyList<Search> searches, Action<Search> onEnd, CancellationToken cancel)
+    {
+        int waiting = 0;
+        long needed = searches.Sum(s => s.Prompt.Length + (long)options.Beams * options.MaxNewTokens);
+        using KvCache cache = new(model, 0, model.Config.Positions, (int)Math.Min(needed, Math.Max(searches[0].Prompt.Length, options.BatchTokens)));
+        while (waiting < searches.Count || open.Count > 0)
+        {
+            if (cancel.IsCancellationRequested) return;
+            waiting += Admit(searches, waiting);
+            Step(cache);
+            Close(onEnd);
+        }
+    }
+
+    // As many prompts as fit, at least one: what is open keeps its sequences, and each prompt may come to have all of its own.
+    private int Admit(IReadOnlyList<Search> searches, int waiting)
+    {
+        int tokens = parents.Count, sequences = open.Count * options.Beams, admitted = 0;
+        for (int i = waiting; i < searches.Count; i++)
+        {
+            tokens += searches[i].Prompt.Length;
+            sequences += options.Beams;
+            if (open.Count > 0 && Math.Max(tokens, sequences) > options.BatchTokens) break;
+            open.Add(searches[i]);
+            parents.Add(-1);
+            admitted++;
+        }
+        return admitted;
+    }
+
+    private void Step(KvCache cache)
+    {
+        List<int> ids = [], starts = [0];
+        List<(int[] Prompt, int[] Generated)> sequences = [];
+        foreach (Search search in open)
+        {
+            foreach (Beam beam in search.Beams)
+            {
+                if (beam.Tokens.Length == 0) ids.AddRange(search.Prompt);
+                else ids.Add(beam.Tokens[^1]);
+                starts.Add(ids.Count);
+                sequences.Add((search.Prompt, beam.Tokens));
+            }
+        }
+        cache.Reorder([.. parents]);
+        using Tape tape = new(model.Device, record: false);
+        Tensor logits = model.Decode(tape, new TokenStream([.. ids], [.. starts], [], []), cache).Value;      // (S, V)
+        NextTokens next = NextTokens.Rank(logits, rules, sequences, open[0].Wanted);
+        parents.Clear();
+        int row = 0;
+        foreach (Search search in open)
+        {
+            int own = search.Beams.Count;
+            search.Advance(next, row);
+            foreach (Beam beam in search.Beams) parents.Add(row + beam.Parent);
+            row += own;
+        }
+    }
+
+    private void Close(Action<Search> onEnd)
+    {
+        foreach (Search search in open)
+            if (search.Beams.Count == 0) onEnd(search);
+        open.RemoveAll(search => search.Beams.Count == 0);
+    }
+}
