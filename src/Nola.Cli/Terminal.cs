@@ -11,13 +11,14 @@ internal static class Terminal
     /// <summary>Exit code of a run that was interrupted and can be resumed; the shell's for Ctrl-C.</summary>
     public const int Interrupted = 130;
 
-    private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    /// <summary>JSON with text as it reads, not escaped beyond need.</summary>
+    public static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Prints a line for people.</summary>
     public static void Say(string line) => Console.Error.WriteLine(line);
 
     /// <summary>Prints one JSON object.</summary>
-    public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, readable));
+    public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, Readable));
 
     /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
     public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)

@@ -10,7 +10,7 @@ public static class AtomicFile
     public static void Write(string path, Action<Stream> write)
     {
         string target = Path.GetFullPath(path), beside = target + $".{Environment.ProcessId}.tmp";
-        if (Directory.Exists(target)) throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
+        RefuseDirectory(path);
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(target) ?? ".");
@@ -55,12 +55,25 @@ public static class AtomicFile
         }
     }
 
+    /// <summary>Checks before long work that its file can be written.</summary>
+    /// <exception cref="NolaException">It cannot.</exception>
+    public static void EnsureWritable(string path)
+    {
+        RefuseDirectory(path);
+        EnsureDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+    }
+
     /// <summary>What to tell the user about a failed write.</summary>
     public static string Sentence(string path, Exception error)
     {
         if (error is IOException && (error.HResult is NoSpaceWindows || (error.HResult & 0xFFFF) == NoSpaceUnix))
             return $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged.";
         return $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
+    }
+
+    private static void RefuseDirectory(string path)
+    {
+        if (Directory.Exists(path)) throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
     }
 
     private static void Remove(string path)

@@ -9,7 +9,10 @@ namespace Nola.Train;
 /// <summary>CSV with a header: E2E's <c>mr,ref</c>, or <c>context</c> / <c>prompt</c> and <c>completion</c>.</summary>
 internal static class CsvPairs
 {
-    public static IEnumerable<TextPair> Read(TextReader reader, string place)
+    /// <param name="reader">The file.</param>
+    /// <param name="place">Its name, for messages.</param>
+    /// <param name="contextsOnly">There need be no completion: E2E's test set has a column <c>MR</c> alone.</param>
+    public static IEnumerable<TextPair> Read(TextReader reader, string place, bool contextsOnly = false)
     {
         CsvConfiguration configuration = new(CultureInfo.InvariantCulture)
         {
@@ -19,17 +22,17 @@ internal static class CsvPairs
         using CsvReader csv = new(reader, configuration);
         if (!csv.Read() || !csv.ReadHeader()) yield break;
         string[] header = csv.HeaderRecord!;
-        bool e2e = header.Contains("mr");
-        string? context = header.FirstOrDefault(h => h is "mr" or "context" or "prompt");
+        string? context = header.FirstOrDefault(h => h is "mr" or "MR" or "context" or "prompt");
         string? completion = header.FirstOrDefault(h => h is "ref" or "completion");
-        if (context is null || completion is null)
+        bool e2e = context is "mr" or "MR";
+        if (context is null || (completion is null && !contextsOnly))
             throw new NolaException($"{place}: the header is '{string.Join(",", header)}'; expected the columns mr,ref or context,completion or prompt,completion.");
         while (csv.Read())
         {
             int line = csv.Parser.RawRow;
             if (csv.Parser.Count != header.Length)
                 throw new NolaException($"{place}, line {line}: {csv.Parser.Count} fields where the header has {header.Length}; quote fields that hold a comma.");
-            string left = csv.GetField(context)!, right = csv.GetField(completion)!;
+            string left = csv.GetField(context)!, right = completion is null ? "" : csv.GetField(completion)!;
             yield return new TextPair(e2e ? MeaningRepresentation(left, $"{place}, line {line}") : left, right, $"{place}, line {line}");
         }
     }

@@ -7,13 +7,16 @@ namespace Nola.Train;
 /// <summary>JSONL pairs, DART's JSON, and WebNLG in the LoRA code's JSON form.</summary>
 internal static class JsonPairs
 {
-    /// <summary>One object a line: context or prompt, and completion, each text or an array of token ids.</summary>
-    public static IEnumerable<TextPair> ReadLines(TextReader reader, string place)
+    /// <summary>
+    /// One object a line: context or prompt, and completion, each text or an array of token ids. With
+    /// <paramref name="contextsOnly"/> there need be no completion.
+    /// </summary>
+    public static IEnumerable<TextPair> ReadLines(TextReader reader, string place, bool contextsOnly = false)
     {
         for (int line = 1; reader.ReadLine() is { } text; line++)
         {
             if (string.IsNullOrWhiteSpace(text)) continue;
-            yield return ParseLine(text, $"{place}, line {line}");
+            yield return ParseLine(text, $"{place}, line {line}", contextsOnly);
         }
     }
 
@@ -66,7 +69,7 @@ internal static class JsonPairs
     public static string Linearise(IEnumerable<(string Subject, string Property, string Object)> triples) =>
         string.Join(" | ", triples.Select(t => $"{t.Subject} : {t.Property} : {t.Object}"));
 
-    private static TextPair ParseLine(string text, string place)
+    private static TextPair ParseLine(string text, string place, bool contextsOnly)
     {
         try
         {
@@ -75,9 +78,12 @@ internal static class JsonPairs
             if (root.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected one JSON object on a line.");
             if (!root.TryGetProperty("context", out JsonElement context) && !root.TryGetProperty("prompt", out context))
                 throw new NolaException($"{place}: neither \"context\" nor \"prompt\"; expected {{\"context\": …, \"completion\": …}}.");
-            if (!root.TryGetProperty("completion", out JsonElement completion))
-                throw new NolaException($"{place}: no \"completion\"; expected {{\"context\": …, \"completion\": …}}.");
             (string left, int[]? leftIds) = Side(context, "context", place);
+            if (!root.TryGetProperty("completion", out JsonElement completion))
+            {
+                if (contextsOnly) return new TextPair(left, "", place) { ContextIds = leftIds };
+                throw new NolaException($"{place}: no \"completion\"; expected {{\"context\": …, \"completion\": …}}.");
+            }
             (string right, int[]? rightIds) = Side(completion, "completion", place);
             return new TextPair(left, right, place) { ContextIds = leftIds, CompletionIds = rightIds, Category = Label(root, "category"), Origin = Label(root, "origin") };
         }

@@ -12,6 +12,8 @@ namespace Nola.Train;
 /// </summary>
 public sealed class TextPairs : IReadOnlyList<TextPair>
 {
+    private const string EmbeddedPrefix = EmbeddedData.E2EName + ":";
+
     private readonly List<TextPair> pairs;
 
     /// <summary>Examples from anywhere.</summary>
@@ -47,11 +49,13 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>, or there is no such split.</exception>
     public static TextPairs Open(string source, DataSubset subset = DataSubset.All)
     {
-        const string Embedded = EmbeddedData.E2EName + ":";
-        if (!source.StartsWith(Embedded, StringComparison.Ordinal) || File.Exists(source)) return Read(source, subset);
-        TextPairs pairs = EmbeddedData.E2E(source[Embedded.Length..]);
+        if (!IsEmbedded(source)) return Read(source, subset);
+        TextPairs pairs = EmbeddedData.E2E(source[EmbeddedPrefix.Length..]);
         return subset == DataSubset.All ? pairs : new(pairs.Where(pair => WebNlg.Has(pair, subset)), source);
     }
+
+    /// <summary>Whether <see cref="Open"/> takes a name for one of the embedded splits, not for a file.</summary>
+    public static bool IsEmbedded(string source) => source.StartsWith(EmbeddedPrefix, StringComparison.Ordinal) && !File.Exists(source);
 
     /// <summary>Reads a data set from a stream, by the extension of its name.</summary>
     /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>.</exception>

@@ -123,6 +123,55 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Generate_searches_with_beams_under_either_rules()
+    {
+        string[] common = ["generate", "--model", TinyModels.Golden, "--beams", "4", "--no-repeat-ngram", "3", "--max-new", "14", "--stop", "3,14,15,92", "--json"];
+        JsonElement published = Succeeds([.. common, "--ids", "32,94,45,88,94,83", "--length-penalty", "1"]);
+        Assert.Equal([39, 39, 39, 90, 90, 17, 17, 28, 28, 3], Ints(published.GetProperty("ids")));      // as data/golden/decoding has it
+        using CpuDevice device = new();
+        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        GenerateOptions options = new() { Beams = 4, BeamRules = BeamRules.HuggingFace, NoRepeatNgram = 3, MaxNewTokens = 14, MinNewTokens = 5, RepetitionPenalty = 1.2f, StopTokens = [3, 14, 15, 92] };
+        JsonElement hugging = Succeeds([.. common, "--ids", "48,69,13", "--beam-rules", "huggingface", "--min-new", "5", "--repetition-penalty", "1.2"]);
+        Assert.Equal(model.Generate([48, 69, 13], options), Ints(hugging.GetProperty("ids")));
+    }
+
+    [Fact]
+    public void Generate_answers_a_file_of_prompts_with_a_line_for_each_distinct_one()
+    {
+        string prompts = Path.Combine(directory, "prompts.jsonl"), answers = Path.Combine(directory, "answers.jsonl");
+        File.WriteAllLines(prompts, ["""{"context":[3,59]}""", """{"prompt":[47,60,1],"completion":[2]}""", """{"context":[3,59]}""", """{"context":[5]}"""]);
+        string[] common = ["generate", "--model", TinyModels.Golden, "--prompts", prompts, "--beams", "3", "--max-new", "6", "--batch-tokens", "4", "--json"];
+        (int code, string output, string error) = Run(common);
+        Assert.True(code == 0, error);
+        Assert.Contains("3 distinct inputs", error);
+        JsonElement[] lines = [.. output.Trim().Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
+        Assert.Equal([[3, 59], [47, 60, 1], [5]], lines.Select(line => Ints(line.GetProperty("context"))));
+        foreach (JsonElement line in lines)
+            Assert.Equal(Ints(Succeeds("generate", "--model", TinyModels.Golden, "--ids", string.Join(',', Ints(line.GetProperty("context"))), "--beams", "3", "--max-new", "6", "--json").GetProperty("ids")), Ints(line.GetProperty("ids")));
+        Assert.Equal(3, Succeeds([.. common, "--out", answers]).GetProperty("inputs").GetInt32());
+        Assert.Equal(output, File.ReadAllText(answers));
+        File.AppendAllText(prompts, """{"context":[97]}""");
+        Assert.Contains("prompts.jsonl, line 5: token id 97", Fails([.. common, "--out", Path.Combine(directory, "none")]));
+        Assert.False(File.Exists(Path.Combine(directory, "none")));
+    }
+
+    [Fact]
+    public void Generate_writes_text_for_contexts_as_text()
+    {
+        string prompts = Path.Combine(directory, "prompts.txt"), csv = Path.Combine(directory, "test.csv");
+        File.WriteAllLines(prompts, ["name : Blue Spice | Type : pub||A pub.", "", "name : The Punter", "name : Blue Spice | Type : pub"]);
+        File.WriteAllLines(csv, ["MR", "\"name[Blue Spice], eatType[pub]\"", "name[The Punter]"]);
+        string[] answers = [.. ((string[])[prompts, csv]).Select(file =>
+        {
+            (int code, string output, string error) = Run(["generate", "--prompts", file, "--max-new", "5"]);
+            Assert.True(code == 0, error);
+            return output;
+        })];
+        Assert.Equal(answers[0], answers[1]);
+        Assert.Equal(2, answers[0].Trim().Split('\n').Length);
+    }
+
+    [Fact]
     public void A_killed_run_resumes_to_the_same_bits()
     {
         string[] settings = ["--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--epochs", "60", "--batch-tokens", "300", "--checkpoint-every", "3", "--threads", "1", "--json"];
@@ -190,6 +239,14 @@ public sealed class CommandTests : IDisposable
     [InlineData(1, "'a' is not a token id", "forward", "--model", "GOLDEN", "--ids", "1,a", "--out", "x")]
     [InlineData(1, "at most 24", "forward", "--model", "GOLDEN", "--ids", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "--out", "x")]
     [InlineData(1, "threads", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--threads", "-1")]
+    [InlineData(1, "beams is 0", "generate", "--model", "GOLDEN", "--ids", "1", "--beams", "0")]
+    [InlineData(1, "beam-rules is 'hf'; expected published or huggingface", "generate", "--model", "GOLDEN", "--ids", "1", "--beam-rules", "hf")]
+    [InlineData(1, "a beam search does not sample", "generate", "--model", "GOLDEN", "--ids", "1", "--beams", "2", "--temperature", "1")]
+    [InlineData(1, "--out is given without --prompts", "generate", "--model", "GOLDEN", "--ids", "1", "--out", "x")]
+    [InlineData(1, "give one of them", "generate", "--model", "GOLDEN", "--ids", "1", "--prompts", "PAIRS")]
+    [InlineData(1, "there is no such file", "generate", "--model", "GOLDEN", "--prompts", "nowhere.jsonl", "--out", "x")]
+    [InlineData(1, "not GPT-2's 50257", "generate", "--model", "GOLDEN", "--prompts", "PAIRS", "--out", "x")]
+    [InlineData(1, "cannot be written as a file, because it is a directory", "generate", "--model", "GOLDEN", "--prompts", "PAIRS", "--json", "--max-new", "1", "--out", ".")]
     [InlineData(1, "use --device cpu or auto", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--device", "cuda")]
     public void Bad_input_gives_one_sentence_and_a_nonzero_exit_code(int exit, string complaint, params string[] arguments)
     {
@@ -218,6 +275,8 @@ public sealed class CommandTests : IDisposable
         File.WriteAllLines(path, TinyModels.Pairs(new Random(4), count, 1000).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
         return path;
     }
+
+    private static int[] Ints(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
 
     private static JsonElement Succeeds(params string[] arguments)
     {
