@@ -24,6 +24,7 @@ internal static class GenerateBench
             double token = (t[1].Median - t[0].Median) / Tokens, bytes = 4.0 * (bench.Config.ParameterCount - bench.Config.Positions * bench.Config.Channels);
             bench.Section($"Decoding with {bench.Size}, float32", $"prompt of {Prompt}", "a token", "tokens/s", "weights read, GB/s");
             bench.Row($"{t[0].Median * 1e3:F0} ms", $"{token * 1e3:F1} ms", $"{1 / token:F0}", $"{bytes / token / 1e9:F1} of {bench.Bandwidth / 1e9:F1}");
+            BeamBench.Run(bench, model);
         }
         FirstToken(bench);
     }
