@@ -8,3 +8,6 @@ public sealed class GpuBasisMixTests() : BasisMixContract(TestGpu.Device);
 
 /// <summary>Frozen weights on the GPU.</summary>
 public sealed class GpuFrozenMatrixTests() : FrozenMatrixContract(TestGpu.Device);
+
+/// <summary>The kernels of decoding on the GPU.</summary>
+public sealed class GpuDecodingKernelTests() : DecodingKernelContract(TestGpu.Device);

@@ -45,24 +45,9 @@ public sealed class GpuKernelTests : IDisposable
     [InlineData(3, 5)]
     public void Decoding_attends_as_on_the_CPU(int heads, int size)
     {
-        Random r = new(heads);
-        int c = heads * size, capacity = 70;
-        (int[] Starts, int[] Past)[] steps = [([0, 40, 47], [0, 0]), ([0, 1, 3], [40, 7])];
-        float[][] inputs = [.. steps.Select(s => OpCheck.Values(r, s.Starts[^1] * 3 * c, 1))];
-        float[][] expected = Decode(cpu), got = Decode(gpu);
-        for (int i = 0; i < steps.Length; i++) Close(Wide(expected[i]), got[i], 2e-6);
-
-        float[][] Decode(Device device)
-        {
-            using Tensor keys = device.Zeros([3, heads, capacity, size]), values = device.Zeros(keys.Shape), slots = device.From([2, 0]);
-            return [.. steps.Select((step, i) =>
-            {
-                using Tensor qkv = device.From(inputs[i], [step.Starts[^1], 3 * c]), y = device.Empty([step.Starts[^1], c]);
-                using Tensor starts = device.From(step.Starts), past = device.From(step.Past);
-                device.AttentionCached(qkv, starts, slots, past, keys, values, y);
-                return y.ToArray();
-            })];
-        }
+        // More keys than the four warps take in one round, and a sequence without new tokens.
+        DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), heads, size, 150, [2, 0, 3]);
+        Close(Wide(x.Run(cpu)), x.Run(gpu), 2e-6);
     }
 
     [Fact]
@@ -106,10 +91,16 @@ public sealed class GpuKernelTests : IDisposable
         gpu.CrossEntropy(logits, bad, 0, losses);
         Assert.Contains("Row index 4 is outside the table of 3 rows", Assert.Throws<ArgumentOutOfRangeException>(losses.ToArray).Message);
 
-        using Tensor keys = gpu.Zeros([1, 1, 2, 4]), values = gpu.Zeros(keys.Shape), slots = gpu.From([0]), past = gpu.From([1]), starts = gpu.From([0, 2]);
+        using Tensor keys = gpu.Zeros([1, 2, 4]), values = gpu.Zeros(keys.Shape), starts = gpu.From([0, 2]), rows = gpu.From([1]), rowStarts = gpu.From([0, 1]);
         using Tensor qkv = gpu.Zeros([2, 12]), z = gpu.Empty([2, 4]);
-        gpu.AttentionCached(qkv, starts, slots, past, keys, values, z);
-        Assert.Contains("sequence 0 holds 1 tokens and gets 2 more; the cache has room for 2", Assert.Throws<ShapeException>(z.ToArray).Message);
+        gpu.AttentionCached(qkv, starts, rows, rowStarts, keys, values, z);
+        Assert.Contains("sequence 0 has 2 new tokens and a list of 1 rows of 1", Assert.Throws<ArgumentException>(z.ToArray).Message);
+
+        using Tensor ids = gpu.From([0, 3]), each = gpu.From([0, 1, 2]), past = gpu.From([0, 1, 3]);
+        gpu.Ban(logits, each, ids);
+        Assert.Contains("Row index 3 is outside the table of 3 rows", Assert.Throws<ArgumentOutOfRangeException>(logits.ToArray).Message);
+        gpu.Ban(logits, past, ids);
+        Assert.Contains("Row index 3 is outside the table of 2 rows", Assert.Throws<ArgumentOutOfRangeException>(logits.ToArray).Message);
     }
 
     [Fact]

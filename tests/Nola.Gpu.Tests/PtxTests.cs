@@ -19,12 +19,12 @@ public sealed class PtxTests(ITestOutputHelper output)
 
     public static TheoryData<string> Kernels() => [.. KernelCache.All().Select(NameOf).Order()];
 
-    // What reads or writes no contiguous rows: links of equal indices, sums across rows, copies in any order.
+    // What reads or writes no contiguous rows: links of equal indices, sums across rows, copies in any order, lists of tokens.
     private static readonly string[] narrowByNature =
     [
         "AttentionCachedKernels.Append", "AttentionKernels.RowDots", "CopyKernels.Copy", "CopyKernels.Narrow", "CopyKernels.Widen",
         "EmbeddingKernels.GatherNarrow", "EmbeddingKernels.GatherWide", "EmbeddingKernels.LinkEqual", "EmbeddingKernels.ScatterAdd",
-        "LayerNormKernels.WeightGrad", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
+        "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalise", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
         "ReduceKernels.SumsOfSquares", "ReduceKernels.Total",
     ];
 

@@ -9,7 +9,7 @@ namespace Nola.Tensors;
 /// </summary>
 internal sealed class Faults(Accelerator accelerator, AcceleratorStream stream) : IDisposable
 {
-    public const int IndexOutside = 1, CacheFull = 2;
+    public const int IndexOutside = 1, ListUnfit = 2;
 
     private const int Words = 5;
 
@@ -38,8 +38,7 @@ internal sealed class Faults(Accelerator accelerator, AcceleratorStream stream) 
         Span<int> word = fetched.Span;
         if (word[0] == 0) return;
         noted.MemSetToZero(stream);
-        if (word[0] == CacheFull)
-            throw new ShapeException($"AttentionCached: sequence {word[1]} holds {word[2]} tokens and gets {word[3]} more; the cache has room for {word[4]}.");
+        if (word[0] == ListUnfit) throw Device.ListUnfit(word[1], word[2], word[3], word[4]);
         throw new ArgumentOutOfRangeException("index", $"Row index {word[1]} is outside the table of {word[2]} rows.");
     }
 

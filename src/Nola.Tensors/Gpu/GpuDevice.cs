@@ -7,7 +7,7 @@ namespace Nola.Tensors;
 /// <summary>
 /// Kernels in C# that ILGPU compiles to PTX and the NVIDIA driver to machine code. Everything is queued on one stream in
 /// the order of the calls, so memory can be used again as soon as it is given back, and only a download waits.
-/// An index outside a table or a full cache cannot throw inside a kernel: it is noted, and the next download throws.
+/// An index outside a table or a list that does not fit cannot throw inside a kernel: it is noted, and the next download throws.
 /// </summary>
 public sealed partial class GpuDevice : Device
 {

@@ -22,14 +22,14 @@ public sealed partial class GpuDevice
         Launch(AttentionGradKernels.Keys, tiles, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
     }
 
-    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor slots, Tensor past, Tensor keys, Tensor values, Tensor y)
+    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y)
     {
-        int rows = qkv.Shape.Rows;
-        if (rows == 0) return;
-        AttentionShape shape = Shape("AttentionCached", qkv, keys.Shape[1]);
-        shape.Capacity = keys.Shape[2];
-        Launch(AttentionCachedKernels.Append, new(rows), Floats(qkv), Ints(starts), Ints(slots), Ints(past), Floats(keys), Floats(values), faults.View, shape);
-        Launch(AttentionCachedKernels.Attend, new(rows, shape.Heads), Floats(qkv), Ints(starts), Ints(slots), Ints(past), Floats(keys), Floats(values), Floats(y), shape);
+        int fresh = qkv.Shape.Rows;
+        if (fresh == 0 || starts.Length < 2) return;
+        AttentionShape shape = Shape("AttentionCached", qkv, keys.Shape[0]);
+        shape.Capacity = keys.Shape[1];
+        Launch(AttentionCachedKernels.Append, new(fresh), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), faults.View, shape);
+        Launch(AttentionCachedKernels.Attend, new(fresh, shape.Heads), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), Floats(y), faults.View, shape);
     }
 
     private static AttentionShape Shape(string call, Tensor qkv, int heads)
@@ -44,7 +44,7 @@ public sealed partial class GpuDevice
     private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows) => new(shape.Rows / rows + starts.Length - 1, shape.Heads);
 }
 
-/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N.</summary>
+/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N; Capacity: rows of a cache.</summary>
 internal struct AttentionShape
 {
     public int Rows, Heads, Size, Quarters, Capacity;

@@ -23,7 +23,7 @@ public sealed unsafe partial class CpuDevice
         {
             int length = listStarts[s + 1] - listStarts[s], fresh = starts[s + 1] - starts[s];
             if (fresh < 0 || length < fresh || listStarts[s] < 0 || listStarts[s + 1] > total)
-                throw new ArgumentException($"AttentionCached: sequence {s} has {fresh} new tokens and a list of {length} rows of {total}; expected a list that ends with the new tokens' rows.");
+                throw ListUnfit(s, fresh, length, total);
             longest = Math.Max(longest, length);
         }
         for (int i = 0; i < total; i++) CheckIndex(list[i], capacity);

@@ -3,7 +3,7 @@ using ILGPU;
 namespace Nola.Tensors;
 
 /// <summary>
-/// Attention of new rows to a key/value cache. A block has one row of one head; its four warps take every fourth group of
+/// Attention of new rows to lists of cache rows. A block has one row of one head; its four warps take every fourth group of
 /// 32 keys, and what they found is put together at the end in their order.
 /// </summary>
 internal static class AttentionCachedKernels
@@ -12,35 +12,41 @@ internal static class AttentionCachedKernels
 
     private const float Log2E = 1.44269504f;
 
-    /// <summary>Puts a row's keys and values of all heads into the cache; a block for each row.</summary>
-    [Kernel(256)]
+    /// <summary>
+    /// Puts the keys and values of a new token, for all heads, into its row of the cache; a block for each token. The blocks
+    /// also check the lists, so that <see cref="Attend"/> can follow them.
+    /// </summary>
+    [Kernel(256, AnyWarps = true)]
     public static void Append(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> slots, ArrayView<int> past, ArrayView<float> keys, ArrayView<float> values, ArrayView<int> faults, AttentionShape s)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<float> keys, ArrayView<float> values, ArrayView<int> faults, AttentionShape s)
     {
-        int row = Grid.IdxX, sequence = GpuMath.SequenceOfRow(starts, row), c = s.Channels, at = past[sequence] + row - starts[sequence];
-        if (at >= s.Capacity)
+        Check(starts, list, listStarts, faults, s.Capacity);
+        int token = Grid.IdxX, sequence = GpuMath.SequenceOfRow(starts, token), c = s.Channels, end = starts[sequence + 1];
+        if (token >= end || !Fits(starts, listStarts, sequence, list.IntLength)) return;
+        // The list ends with the new tokens' rows.
+        int row = list[listStarts[sequence + 1] - (end - token)];
+        if (row < 0 || row >= s.Capacity) return;
+        for (int j = Group.IdxX; j < c; j += Group.DimX)
         {
-            if (Group.IdxX == 0) Faults.Note(faults, Faults.CacheFull, sequence, past[sequence], starts[sequence + 1] - starts[sequence], s.Capacity);
-            return;
-        }
-        for (int j = Group.IdxX; j < c; j += 256)
-        {
-            long to = (((long)slots[sequence] * s.Heads + j / s.Size) * s.Capacity + at) * s.Size + j % s.Size;
-            keys[to] = qkv[(long)row * 3 * c + c + j];
-            values[to] = qkv[(long)row * 3 * c + 2 * c + j];
+            long from = (long)token * 3 * c + c + j, to = ((long)(j / s.Size) * s.Capacity + row) * s.Size + j % s.Size;
+            keys[to] = qkv[from];
+            values[to] = qkv[from + c];
         }
     }
 
+    /// <summary>What a new token sees of its list, weighed; nothing where there was a fault, which the next download throws.</summary>
     [Kernel(128)]
     public static void Attend(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> slots, ArrayView<int> past, ArrayView<float> keys, ArrayView<float> values, ArrayView<float> y, AttentionShape s)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<float> keys, ArrayView<float> values, ArrayView<float> y, ArrayView<int> faults, AttentionShape s)
     {
         ArrayView<float> query = SharedMemory.Allocate<Float4>(AttentionKernels.LargestHead / 4).Cast<float>(), weights = SharedMemory.Allocate<float>(32 * Warps);
+        ArrayView<int> places = SharedMemory.Allocate<int>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
-        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32, c = s.Channels, sequence = GpuMath.SequenceOfRow(starts, row);
-        int seen = IntrinsicMath.Min(past[sequence] + row - starts[sequence] + 1, s.Capacity);
-        long cache = ((long)slots[sequence] * s.Heads + Grid.IdxY) * s.Capacity * s.Size;
+        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32, c = s.Channels, sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
+        if (faults[0] != 0 || row >= end) return;
+        int first = listStarts[sequence], seen = listStarts[sequence + 1] - first - (end - row) + 1;
+        long head = (long)Grid.IdxY * s.Capacity;
         for (int d = Group.IdxX; d < s.Size; d += 128) query[d] = qkv[(long)row * 3 * c + Grid.IdxY * s.Size + d];
         Group.Barrier();
 
@@ -48,15 +54,17 @@ internal static class AttentionCachedKernels
         Float4 output = default;
         for (int k = 32 * warp; k < seen; k += 32 * Warps)
         {
-            float score = k + lane < seen ? Dot(query, keys, cache + (long)(k + lane) * s.Size, s.Size) * (s.Scale * Log2E) : float.NegativeInfinity;
+            int place = list[first + IntrinsicMath.Min(k + lane, seen - 1)];
+            float score = k + lane < seen ? Dot(query, keys, (head + place) * s.Size, s.Size) * (s.Scale * Log2E) : float.NegativeInfinity;
             float larger = IntrinsicMath.Max(max, GpuIntrinsics.WarpMax(score)), keep = GpuIntrinsics.Exp2(max - larger), p = GpuIntrinsics.Exp2(score - larger);
             max = larger;
             sum = sum * keep + p;
             output *= keep;
             weights[Group.IdxX] = p;
+            places[Group.IdxX] = place;
             Warp.Barrier();
             int count = IntrinsicMath.Min(32, seen - k);
-            for (int j = 0; j < count; j++) output += Columns(values, cache + (long)(k + j) * s.Size, lane, s.Size) * weights[32 * warp + j];
+            for (int j = 0; j < count; j++) output += Columns(values, (head + places[32 * warp + j]) * s.Size, lane, s.Size) * weights[32 * warp + j];
             Warp.Barrier();
         }
         sum = GpuIntrinsics.WarpSum(sum);
@@ -78,6 +86,23 @@ internal static class AttentionCachedKernels
             all += outputs[32 * w + lane] * weight;
         }
         AttentionTiles.StoreColumns(y, (long)row * c + Grid.IdxY * s.Size, all * (1 / total), lane, s.Size, 0);
+    }
+
+    // All blocks share the rows; the first has the sequences.
+    private static void Check(ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<int> faults, int capacity)
+    {
+        for (int i = Grid.IdxX * Group.DimX + Group.IdxX; i < list.IntLength; i += Grid.DimX * Group.DimX)
+            if (list[i] < 0 || list[i] >= capacity) Faults.Note(faults, Faults.IndexOutside, list[i], capacity, 0, 0);
+        if (Grid.IdxX != 0) return;
+        for (int n = Group.IdxX; n < starts.IntLength - 1; n += Group.DimX)
+            if (!Fits(starts, listStarts, n, list.IntLength))
+                Faults.Note(faults, Faults.ListUnfit, n, starts[n + 1] - starts[n], listStarts[n + 1] - listStarts[n], list.IntLength);
+    }
+
+    private static bool Fits(ArrayView<int> starts, ArrayView<int> listStarts, int sequence, int total)
+    {
+        int fresh = starts[sequence + 1] - starts[sequence], first = listStarts[sequence], end = listStarts[sequence + 1];
+        return fresh >= 0 && end - first >= fresh && first >= 0 && end <= total;
     }
 
     private static float Dot(ArrayView<float> query, ArrayView<float> keys, long at, int size)
