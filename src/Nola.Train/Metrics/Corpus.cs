@@ -1,0 +1,133 @@
+using Nola.Tensors;
+
+namespace Nola.Train.Metrics;
+
+/// <summary>How references were written down, which tells what scores them traditionally.</summary>
+public enum ReferenceForm
+{
+    /// <summary>Groups of any size, separated by blank lines, as e2e-metrics reads them.</summary>
+    Groups,
+
+    /// <summary>A file for the first references, one for the second and so on; a blank line where there are fewer. As GenerationEval reads them.</summary>
+    Columns,
+}
+
+/// <summary>System outputs beside their references: what every metric scores.</summary>
+public sealed class Corpus
+{
+    private readonly Lazy<TreebankCorpus> treebank;
+
+    /// <summary>Outputs and, for each, its references.</summary>
+    /// <exception cref="NolaException">Different lengths, an output without a reference, or an empty output without <paramref name="allowEmpty"/>.</exception>
+    public Corpus(IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references, ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false)
+    {
+        if (hypotheses.Count == 0) throw new NolaException("There is no hypothesis to score.");
+        if (hypotheses.Count != references.Count) throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.Count:N0}; one hypothesis per line belongs to one group or line of references.");
+        for (int i = 0; i < hypotheses.Count; i++)
+        {
+            if (!allowEmpty && IsBlank(hypotheses[i])) throw new NolaException($"Hypothesis {i + 1:N0} is empty; give a text there, or allow empty hypotheses (--allow-empty) to score them as the original tools do.");
+            if (references[i].All(IsBlank)) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
+        }
+        (Hypotheses, Form) = (hypotheses, form);
+        AllReferences = references;
+        References = [.. references.Select(group => (IReadOnlyList<string>)[.. group.Where(r => !IsBlank(r))])];
+        treebank = new(() => TreebankCorpus.Of(this));
+    }
+
+    /// <summary>System outputs.</summary>
+    public IReadOnlyList<string> Hypotheses { get; }
+
+    /// <summary>The references of each output that are not blank.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> References { get; }
+
+    /// <summary>The references of each output with the blank ones that files have where there are fewer; some tools count them.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> AllReferences { get; }
+
+    /// <summary>How the references were written down.</summary>
+    public ReferenceForm Form { get; }
+
+    /// <summary>Number of outputs.</summary>
+    public int Count => Hypotheses.Count;
+
+    /// <summary>Number of references that are not blank.</summary>
+    public int ReferenceCount => References.Sum(r => r.Count);
+
+    /// <summary>Both sides as coco-caption sees them; made once, when first asked for.</summary>
+    internal TreebankCorpus Treebank => treebank.Value;
+
+    /// <summary>References of an output, as signatures say it: <c>6</c>, or <c>1-16</c> where it varies.</summary>
+    internal string ReferenceRange
+    {
+        get
+        {
+            (int least, int most) = (References.Min(r => r.Count), References.Max(r => r.Count));
+            return least == most ? $"{least}" : $"{least}-{most}";
+        }
+    }
+
+    /// <summary>
+    /// Reads one hypothesis per line, and references from one file (groups separated by blank lines, or one reference per
+    /// line where there is no blank line) or from several, each with one reference per line. Files may be <c>.gz</c>.
+    /// </summary>
+    /// <exception cref="NolaException">A file is missing, or lengths differ, or a hypothesis is empty.</exception>
+    public static Corpus Read(IReadOnlyList<string> referenceFiles, string hypothesisFile, bool allowEmpty = false)
+    {
+        if (referenceFiles.Count == 0) throw new NolaException("There is no file of references.");
+        string[] hypotheses = Lines(hypothesisFile);
+        if (hypotheses.Length == 0) throw new NolaException($"{hypothesisFile}: there is no hypothesis; one per line is expected.");
+        if (!allowEmpty && Array.FindIndex(hypotheses, IsBlank) is >= 0 and int at)
+            throw new NolaException($"{hypothesisFile}: line {at + 1:N0} is empty, but every line is a hypothesis; give a text there, or --allow-empty to score it as the original tools do.");
+        return referenceFiles.Count == 1 ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses) : ReadColumns(referenceFiles, hypothesisFile, hypotheses);
+    }
+
+    private static Corpus ReadGroups(string path, string hypothesisFile, string[] hypotheses)
+    {
+        List<List<string>> groups = [[]];
+        foreach (string line in Lines(path))
+            if (!IsBlank(line)) groups[^1].Add(UnicodeText.Strip(line));
+            else if (groups[^1].Count > 0) groups.Add([]);
+        if (groups[^1].Count == 0) groups.RemoveAt(groups.Count - 1);
+        if (groups.Count == 0) throw new NolaException($"{path}: there is no reference.");
+        // Without a blank line every line is the one reference of its hypothesis.
+        bool single = groups.Count == 1 && hypotheses.Length > 1;
+        string[][] references = single ? [.. groups[0].Select(r => new[] { r })] : [.. groups.Select(g => g.ToArray())];
+        if (references.Length != hypotheses.Length)
+            throw new NolaException($"{path} has {references.Length:N0} {(single ? "references" : "groups of references")} but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
+        return new([.. hypotheses.Select(UnicodeText.Strip)], references, ReferenceForm.Groups, allowEmpty: true);
+    }
+
+    private static Corpus ReadColumns(IReadOnlyList<string> paths, string hypothesisFile, string[] hypotheses)
+    {
+        string[][] columns = [.. paths.Select(Lines)];
+        bool complete = columns.Any(c => c.Length == hypotheses.Length);
+        for (int i = 0; i < columns.Length; i++)
+        {
+            // A last line that is blank and not ended looks like none.
+            if (complete && columns[i].Length == hypotheses.Length - 1) columns[i] = [.. columns[i], ""];
+            if (columns[i].Length != hypotheses.Length)
+                throw new NolaException($"{paths[i]} has {columns[i].Length:N0} lines but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
+        }
+        string[][] references = [.. hypotheses.Select((_, i) => columns.Select(c => c[i]).ToArray())];
+        if (Array.FindIndex(references, group => group.All(IsBlank)) is >= 0 and int at)
+            throw new NolaException($"{string.Join(", ", paths)}: line {at + 1:N0} is blank in all of them; every hypothesis needs at least one reference.");
+        return new(hypotheses, references, ReferenceForm.Columns, allowEmpty: true);
+    }
+
+    private static string[] Lines(string path)
+    {
+        using StreamReader reader = TextPairs.OpenText(path, out _);
+        string text;
+        try
+        {
+            text = reader.ReadToEnd();
+        }
+        catch (InvalidDataException error)
+        {
+            throw new NolaException($"{path}: not a gzip file ({error.Message.TrimEnd('.')}).", error);
+        }
+        if (text.EndsWith('\n')) text = text[..^1];
+        return text.Length == 0 ? [] : [.. text.Split('\n').Select(line => line.TrimEnd('\r'))];
+    }
+
+    private static bool IsBlank(string text) => text.All(UnicodeText.IsSpace);
+}
