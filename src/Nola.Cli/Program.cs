@@ -16,6 +16,7 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
     DataCommand.Create(),
     DevicesCommand.Create(),
     DoctorCommand.Create(),
+    ScoreCommand.Create(),
     PretrainCommand.Create(),
 };
 ParseResult parsed = root.Parse(args);

@@ -8,7 +8,7 @@ namespace Nola.Train.Metrics;
 public sealed class ChrF : IMetric
 {
     private const int CharacterOrder = 6, WordOrder = 2;
-    private const double BetaSquared = 4, Nothing = 1e-16;
+    private const double BetaSquared = 4;
     private const string Punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 
     /// <inheritdoc/>
@@ -90,9 +90,9 @@ public sealed class ChrF : IMetric
             double sum = 0;
             for (int n = 0; n < common.Length; n++)
             {
-                double precision = output[n] > 0 ? common[n] / output[n] : Nothing, recall = reference[n] > 0 ? common[n] / reference[n] : Nothing;
-                double weighted = BetaSquared * precision + recall;
-                sum += weighted > 0 ? (1 + BetaSquared) * precision * recall / weighted : Nothing;
+                if (common[n] == 0) continue;
+                double precision = common[n] / output[n], recall = common[n] / reference[n];
+                sum += (1 + BetaSquared) * precision * recall / (BetaSquared * precision + recall);
             }
             return sum / common.Length;
         }

@@ -57,6 +57,7 @@ internal sealed class NGramTable
     }
 
     /// <summary>The largest count of each n-gram over several texts.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static Dictionary<int, int> Largest(IEnumerable<Dictionary<int, int>> texts)
     {
         Dictionary<int, int> largest = [];
@@ -69,6 +70,7 @@ internal sealed class NGramTable
         return largest;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int Extend(int prefix, int word)
     {
         ref int gram = ref CollectionsMarshal.GetValueRefOrAddDefault(byExtension, ((long)prefix << 32) | (uint)word, out bool known);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 
 namespace Nola.Train.Metrics;
 
@@ -13,7 +14,7 @@ internal sealed class CharacterSet
 
     public void Add(int first, int last) => ranges.Add((first, last));
 
-    /// <summary>Adds a category by its short name: L, Lu, Nd, M.</summary>
+    /// <summary>Adds a category by its short name: L, Lu, Nd.</summary>
     public void AddCategory(string name) => categories.UnionWith(name switch
     {
         "L" => [UnicodeCategory.UppercaseLetter, UnicodeCategory.LowercaseLetter, UnicodeCategory.TitlecaseLetter, UnicodeCategory.ModifierLetter, UnicodeCategory.OtherLetter],
@@ -35,6 +36,7 @@ internal sealed class CharacterSet
         return set;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Contains(int point)
     {
         bool found = categories.Count > 0 && categories.Contains(CharUnicodeInfo.GetUnicodeCategory(point));

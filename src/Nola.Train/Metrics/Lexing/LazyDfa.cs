@@ -111,6 +111,7 @@ internal sealed class LazyDfa
         return [.. seen.Where(m => nfa[m].Set != Nfa.None || acceptedBy.ContainsKey(m)).Order()];
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int StateOf(int[] members)
     {
         string key = new(MemoryMarshal.Cast<int, char>(members));

@@ -10,12 +10,11 @@ internal sealed class EnglishStemmer
 {
     private const string Vowels = "aeiouy", ConsonantsBeforeLi = "cdeghkmnrt";
 
-    private static readonly Dictionary<string, string> whole = new()
+    private static readonly Dictionary<string, string> whole = new (string Word, string Stem)[]
     {
-        ["skis"] = "ski", ["skies"] = "sky", ["dying"] = "die", ["lying"] = "lie", ["tying"] = "tie", ["idly"] = "idl", ["gently"] = "gentl", ["ugly"] = "ugli",
-        ["early"] = "earli", ["only"] = "onli", ["singly"] = "singl", ["sky"] = "sky", ["news"] = "news", ["howe"] = "howe", ["atlas"] = "atlas",
-        ["cosmos"] = "cosmos", ["bias"] = "bias", ["andes"] = "andes",
-    };
+        ("skis", "ski"), ("skies", "sky"), ("dying", "die"), ("lying", "lie"), ("tying", "tie"), ("idly", "idl"), ("gently", "gentl"), ("ugly", "ugli"), ("early", "earli"),
+        ("only", "onli"), ("singly", "singl"), ("sky", "sky"), ("news", "news"), ("howe", "howe"), ("atlas", "atlas"), ("cosmos", "cosmos"), ("bias", "bias"), ("andes", "andes"),
+    }.ToDictionary(e => e.Word, e => e.Stem);
 
     private static readonly HashSet<string> afterPlural = ["inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed"];
 

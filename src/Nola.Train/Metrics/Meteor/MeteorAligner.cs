@@ -60,6 +60,7 @@ internal sealed class MeteorAligner
         foreach ((int start, int length, int otherStart, int otherLength) in table.Find(Output, Reference)) Add(new(MeteorStage.Paraphrase, otherStart, otherLength, start, length));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Add(MeteorMatch match)
     {
         candidates[match.ReferenceStart].Add(match);
@@ -67,6 +68,7 @@ internal sealed class MeteorAligner
         foreach (ref int coverage in referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength)) coverage++;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private MeteorMatch?[] Search()
     {
         // A match that competes with no other is certain.
@@ -95,6 +97,7 @@ internal sealed class MeteorAligner
         return matches;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private bool IsAlone(MeteorMatch match) =>
         !outputCoverage.AsSpan(match.OutputStart, match.OutputLength).ContainsAnyExcept(1) && !referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength).ContainsAnyExcept(1);
 

@@ -23,6 +23,7 @@ internal sealed class MeteorPath
     }
 
     /// <summary>More words matched, else fewer chunks, else the shorter distance.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool IsBetterThan(MeteorPath other)
     {
         int more = outputMatches + referenceMatches - other.outputMatches - other.referenceMatches;
@@ -59,6 +60,7 @@ internal sealed class MeteorPath
         return false;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Use(MeteorMatch match)
     {
         for (int i = 0; i < match.ReferenceLength; i++) SetUsed(outputWords + match.ReferenceStart + i);

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Nola.Train.Metrics;
 
 /// <summary>Counts of one output beside one reference, or summed over a corpus. Content and function words are apart.</summary>
@@ -9,6 +11,7 @@ internal sealed class MeteorStatistics
     private double outputWeighted, referenceWeighted;                                   // matches by stage and kind
     private double outputMatches, referenceMatches, chunks;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static MeteorStatistics Of(MeteorAligner alignment)
     {
         MeteorStatistics statistics = new();

@@ -101,9 +101,9 @@ public static class PtbTokenizer
         return tokens.Length == lines.Count ? tokens : [.. clean.Select(l => TokenizeStream(l).SelectMany(t => t).ToArray())];
     }
 
-    private static string[][] TokenizeStream(string text)
+    private static string[][] TokenizeStream(string stream)
     {
-        int[] points = [.. text.EnumerateRunes().Select(r => r.Value)];
+        int[] points = [.. stream.EnumerateRunes().Select(r => r.Value)];
         List<string[]> lines = [];
         List<string> line = [];
         lock (making)
@@ -118,7 +118,8 @@ public static class PtbTokenizer
                 }
                 PtbRule rule = rules[pattern];
                 end = at + rule.Split(points.AsSpan(at..end));
-                string? token = rule.Text?.Invoke(Characters(points.AsSpan(at..end))) ?? (rule.Text is null ? Characters(points.AsSpan(at..end)) : null);
+                string text = Characters(points.AsSpan(at..end));
+                string? token = rule.Text is null ? text : rule.Text(text);
                 if (token == "\n")
                 {
                     lines.Add([.. line]);

@@ -1,0 +1,59 @@
+using System.CommandLine;
+using System.Globalization;
+using Nola.Train.Metrics;
+
+namespace Nola.Cli;
+
+/// <summary><c>nola score</c>: system outputs against references, with the scores of the original tools.</summary>
+internal static class ScoreCommand
+{
+    public static Command Create()
+    {
+        CommonOptions common = new();
+        Option<string[]> references = new("--refs") { Description = "One file with groups of references separated by blank lines (or one reference a line), or several files, each with one reference a line", Required = true, AllowMultipleArgumentsPerToken = true, Arity = ArgumentArity.OneOrMore };
+        Option<string> hypotheses = new("--hyp") { Description = "System outputs, one a line", Required = true };
+        Option<string[]> metrics = new("--metrics") { Description = $"Some of {string.Join(", ", Scorer.Names)}, with commas or spaces between; left out, all of them (multi-bleu only for several files)", AllowMultipleArgumentsPerToken = true };
+        Option<string> mteval = new("--mteval") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl", DefaultValueFactory = _ => "pymteval" };
+        mteval.AcceptOnlyFromAmong("pymteval", "v13a");
+        Option<string> wordNet = new("--wordnet") { Description = "WordNet's or METEOR's synonym directory, for METEOR's synonyms", DefaultValueFactory = _ => FromEnvironment() };
+        Option<string> paraphrases = new("--paraphrases") { Description = "METEOR's paraphrase table (data/paraphrase-en.gz)" };
+        Option<bool> allowEmpty = new("--allow-empty") { Description = "Score empty hypotheses as the original tools do instead of refusing them" };
+        Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, allowEmpty, common.Json };
+        command.Does((r, _) =>
+        {
+            Corpus corpus = Corpus.Read(r.GetValue(references)!, r.GetValue(hypotheses)!, r.GetValue(allowEmpty));
+            string? directory = r.GetValue(wordNet);
+            IReadOnlyList<Score> scores = Scorer.Score(corpus, new()
+            {
+                Metrics = [.. (r.GetValue(metrics) ?? []).SelectMany(m => m.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],
+                V13a = r.GetValue(mteval) == "v13a",
+                WordNet = directory is { Length: > 0 } ? directory : null,
+                Paraphrases = r.GetValue(paraphrases),
+            });
+            Show(corpus, scores, r.GetValue(common.Json));
+            return 0;
+        });
+        return command;
+    }
+
+    // WordNet's own variables: its database, or the directory above it.
+    private static string FromEnvironment() =>
+        Environment.GetEnvironmentVariable("WNSEARCHDIR") ?? (Environment.GetEnvironmentVariable("WNHOME") is { Length: > 0 } home ? Path.Combine(home, "dict") : "");
+
+    private static void Show(Corpus corpus, IReadOnlyList<Score> scores, bool json)
+    {
+        if (json)
+        {
+            Dictionary<string, object> facts = scores.ToDictionary(s => s.Metric, s => (object)s.Value);
+            facts["hypotheses"] = corpus.Count;
+            facts["references"] = corpus.ReferenceCount;
+            facts["signatures"] = scores.ToDictionary(s => s.Metric, s => s.Signature.ToString());
+            Terminal.Json(facts);
+            return;
+        }
+        Terminal.Say($"{corpus.Count:N0} hypotheses, {corpus.ReferenceCount:N0} references");
+        int width = scores.Max(s => s.Metric.Length);
+        foreach (Score score in scores)
+            Console.Out.WriteLine($"{score.Metric.PadRight(width)}  {score.Value.ToString("F6", CultureInfo.InvariantCulture),9}  {score.Signature}");
+    }
+}

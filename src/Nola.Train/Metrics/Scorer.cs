@@ -1,0 +1,53 @@
+using Nola.Tensors;
+
+namespace Nola.Train.Metrics;
+
+/// <summary>Which metrics, and what they need.</summary>
+public sealed record ScoreOptions
+{
+    /// <summary>Names of metrics (<see cref="Scorer.Names"/>), in any case; empty for the usual ones.</summary>
+    public IReadOnlyList<string> Metrics { get; init; } = [];
+
+    /// <summary>BLEU and NIST as mteval-v13a.pl computes them, not as pymteval does.</summary>
+    public bool V13a { get; init; }
+
+    /// <summary>A WordNet directory for METEOR's synonyms (<see cref="WordNet.Read"/>).</summary>
+    public string? WordNet { get; init; }
+
+    /// <summary>A paraphrase table for METEOR (<see cref="ParaphraseTable.Read"/>).</summary>
+    public string? Paraphrases { get; init; }
+}
+
+/// <summary>Runs several metrics on a corpus, side by side.</summary>
+public static class Scorer
+{
+    private const string MultiBleu = "multi-bleu";
+
+    /// <summary>All metrics.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu];
+
+    /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns.</summary>
+    /// <exception cref="NolaException">There is no such metric, or what METEOR needs is missing.</exception>
+    public static IReadOnlyList<Score> Score(Corpus corpus, ScoreOptions? options = null)
+    {
+        ScoreOptions chosen = options ?? new();
+        IEnumerable<string> names = chosen.Metrics.Count > 0 ? chosen.Metrics : Names.Where(n => n != MultiBleu || corpus.Form == ReferenceForm.Columns);
+        IMetric[] metrics = [.. names.Select(n => Create(n, chosen)).DistinctBy(m => m.Name)];
+        Score[] scores = new Score[metrics.Length];
+        Parallel.For(0, metrics.Length, i => scores[i] = metrics[i].Score(corpus));
+        return scores;
+    }
+
+    private static IMetric Create(string name, ScoreOptions options) => name.ToUpperInvariant() switch
+    {
+        "BLEU" => options.V13a ? new MtevalBleu() : new Bleu(),
+        "NIST" => options.V13a ? new MtevalNist() : new Nist(),
+        "ROUGE_L" or "ROUGE-L" => new RougeL(),
+        "CIDER" => new Cider(),
+        "METEOR" => new Meteor(options.WordNet is { } directory ? WordNet.Read(directory) : null, options.Paraphrases is { } table ? ParaphraseTable.Read(table) : null),
+        "TER" => new TranslationEditRate(),
+        "CHRF++" => new ChrF(),
+        "MULTI-BLEU" => new MultiBleu(),
+        _ => throw new NolaException($"'{name}' is not a metric; did you mean '{Spelling.Nearest(name, Names)}'? There are {string.Join(", ", Names)}."),
+    };
+}
