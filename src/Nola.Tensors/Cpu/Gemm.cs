@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
 
@@ -150,7 +151,10 @@ internal static unsafe partial class Gemm
         if (S.Width != 8)
         {
             for (; i + 14 <= m; i += 14)
+            {
+                FetchRows(c + i * cStride, cStride, 14);
                 MicroKernels.Rows14<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            }
             for (; i + 8 <= m; i += 8)
                 MicroKernels.Rows8<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         }
@@ -162,6 +166,18 @@ internal static unsafe partial class Gemm
             MicroKernels.Rows2<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
         if (i < m)
             MicroKernels.Rows1<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+    }
+
+    // A tile's sums are stored only after all its steps: its rows can be on their way to the second-level cache meanwhile. Not
+    // to the first, where rows of a large power of two apart would push each other and the operands out.
+    private static void FetchRows(float* c, nint stride, int rows)
+    {
+        if (!Sse.IsSupported) return;
+        for (; rows > 0; rows--, c += stride)
+        {
+            Sse.Prefetch1(c);
+            Sse.Prefetch1(c + PanelWidth / 2);
+        }
     }
 
     private static void CopyEdge(float* from, float* to, int count, bool accumulate)
