@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Nola.Train.Metrics;
 
 /// <summary>
@@ -18,32 +16,25 @@ public sealed class MtevalNist : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        Dictionary<int, long> inReferences = [];
-        List<(int Gram, int Hits)> hits = [];
+        NistCounts grams = new(table, Order);
         long[] lengths = new long[Order];
         long words = 0;
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.V13a(corpus.Hypotheses[i]));
             int[][] references = [.. corpus.References[i].Select(r => table.Words(MtevalTokenizer.V13a(r)))];
-            Dictionary<int, int>[] counts = [.. references.Select(r => table.Counts(r, Order))];
-            foreach (Dictionary<int, int> text in counts)
-                foreach ((int gram, int count) in text)
-                    CollectionsMarshal.GetValueRefOrAddDefault(inReferences, gram, out _) += count;
-            Dictionary<int, int> allowed = NGramTable.Largest(counts);
-            foreach ((int gram, int count) in table.Counts(output, Order))
-                if (allowed.TryGetValue(gram, out int most)) hits.Add((gram, Math.Min(count, most)));
+            grams.Add(output, references);
             for (int n = 0; n < Order; n++) lengths[n] += Math.Max(0, output.Length - n);
             words += references.Sum(r => r.Length);
         }
-        inReferences[NGramTable.Empty] = words;
+        grams.InReferences[NGramTable.Empty] = words;
         // The original takes the prefix "0" for none, because Perl takes "0" for false.
         int zero = table.Counts(table.Words(["0"]), 1).Keys.Single();
         double[] information = new double[Order];
-        foreach ((int gram, int count) in hits)
+        foreach ((int gram, int count) in grams.Hits)
         {
             int prefix = table.Prefix(gram) == zero ? NGramTable.Empty : table.Prefix(gram);
-            information[table.Order(gram) - 1] += count * Math.Log((double)inReferences[prefix] / inReferences[gram]) / Math.Log(2);
+            information[table.Order(gram) - 1] += count * Math.Log((double)grams.InReferences[prefix] / grams.InReferences[gram]) / Math.Log(2);
         }
         double sum = information.Zip(lengths, (info, length) => info / Math.Max(length, 1)).Sum();
         double meanReferences = (double)corpus.ReferenceCount / corpus.Count;

@@ -21,29 +21,22 @@ public sealed class Nist : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        Dictionary<int, long> inReferences = [];
-        List<(int Gram, int Hits)> hits = [];
+        NistCounts grams = new(table, Order);
         long[] lengths = new long[Order];
         double averageLength = 0;
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.Pymteval(corpus.Hypotheses[i]));
             int[][] references = [.. corpus.References[i].Select(r => table.Words(MtevalTokenizer.Pymteval(r)))];
-            Dictionary<int, int>[] counts = [.. references.Select(r => table.Counts(r, Order))];
-            foreach (Dictionary<int, int> text in counts)
-                foreach ((int gram, int count) in text)
-                    CollectionsMarshal.GetValueRefOrAddDefault(inReferences, gram, out _) += count;
-            Dictionary<int, int> allowed = NGramTable.Largest(counts);
-            foreach ((int gram, int count) in table.Counts(output, Order))
-                if (allowed.TryGetValue(gram, out int most)) hits.Add((gram, Math.Min(count, most)));
+            grams.Add(output, references);
             for (int n = 0; n < Order; n++) lengths[n] += output.Length - n;
             int words = references.Sum(r => r.Length);
-            CollectionsMarshal.GetValueRefOrAddDefault(inReferences, NGramTable.Empty, out _) += words;
+            CollectionsMarshal.GetValueRefOrAddDefault(grams.InReferences, NGramTable.Empty, out _) += words;
             averageLength += (double)words / references.Length;
         }
         double[] information = new double[Order];
-        foreach ((int gram, int count) in hits)
-            information[table.Order(gram) - 1] += count * Math.Log((double)inReferences[table.Prefix(gram)] / inReferences[gram]) / Math.Log(2);
+        foreach ((int gram, int count) in grams.Hits)
+            information[table.Order(gram) - 1] += count * Math.Log((double)grams.InReferences[table.Prefix(gram)] / grams.InReferences[gram]) / Math.Log(2);
         // Where the original divides by zero, this n has no share.
         double sum = information.Zip(lengths, (info, length) => length == 0 ? 0 : info / length).Sum();
         return new(Name, sum * LengthPenalty(lengths[0] / averageLength), [], new(corpus, "pymteval", ("case", "lc"), ("tok", "13a"), ("order", "5")));
