@@ -21,7 +21,16 @@ internal sealed class Timing(double[] seconds)
     /// How much longer this took than the other, repetition by repetition, the median: both were timed in turn, so what the
     /// machine did meanwhile met both.
     /// </summary>
-    public double Over(Timing other) => MedianOf([.. seconds.Select((s, r) => s / other.Of(r))]);
+    public double Over(Timing other) => MedianOf(Ratios(other));
+
+    /// <summary>Half the distance between the quartiles of <see cref="Over"/>'s ratios.</summary>
+    public double SpreadOver(Timing other)
+    {
+        double[] sorted = [.. Ratios(other).Order()];
+        return (sorted[3 * (sorted.Length - 1) / 4] - sorted[(sorted.Length - 1) / 4]) / 2;
+    }
+
+    private double[] Ratios(Timing other) => [.. seconds.Select((s, r) => s / other.Of(r))];
 
     private double Of(int repetition) => seconds[repetition];
 
@@ -36,6 +45,9 @@ internal sealed record Peak(Timing Loop, double Flop)
 
     /// <summary>Work of this many operations as a share of what the loop does in its time.</summary>
     public double Share(Timing time, double flop) => flop / Flop / time.Over(Loop);
+
+    /// <summary>How far the share goes up and down from repetition to repetition: half the distance between its quartiles.</summary>
+    public double Spread(Timing time, double flop) => Share(time, flop) * time.SpreadOver(Loop) / time.Over(Loop);
 }
 
 /// <summary>A figure with the least (or most) that it should be.</summary>
@@ -51,14 +63,12 @@ internal sealed class Bench : IDisposable
     private readonly List<Bar> bars = [];
     private readonly List<object> records = [];
     private readonly List<double> peaks = [];
-    private readonly ThreadTeam team;
     private readonly int repeats;
     private double bandwidth;
 
     public Bench(int threads, string size, int tokens, int repeats, bool quiet = false)
     {
         Device = new CpuDevice(threads);
-        team = new ThreadTeam(Device.Threads);
         Size = size;
         Config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
         (Tokens, this.repeats) = (tokens, repeats);
@@ -80,7 +90,7 @@ internal sealed class Bench : IDisposable
     public bool AllPassed => bars.TrueForAll(b => b.Passed);
 
     /// <summary>Reading bandwidth of all threads in bytes/s.</summary>
-    public double Bandwidth => bandwidth != 0 ? bandwidth : bandwidth = Limits.ReadBandwidth(team);
+    public double Bandwidth => bandwidth != 0 ? bandwidth : bandwidth = Limits.ReadBandwidth(Device.Team);
 
     /// <summary>
     /// Times actions in turn with the multiply-add loop among them: a shared machine gives now more, now less, and a
@@ -90,9 +100,9 @@ internal sealed class Bench : IDisposable
     public (Timing[] Times, Peak Peak) TimeWithPeak(Action[] actions, int warmup = 2)
     {
         // The loop runs for about as long as the actions do on average, so that it meets the same machine.
-        double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(team);
-        int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(team)], 0, 1)[0].Median), 1, 100);
-        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(team); }], 0, repeats);
+        double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(Device.Team);
+        int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(Device.Team)], 0, 1)[0].Median), 1, 100);
+        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats);
         Peak peak = new(times[^1], loops * flop);
         peaks.Add(peak.Rate);
         return (times[..^1], peak);
@@ -188,11 +198,7 @@ internal sealed class Bench : IDisposable
             new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
     }
 
-    public void Dispose()
-    {
-        team.Dispose();
-        Device.Dispose();
-    }
+    public void Dispose() => Device.Dispose();
 
     private static string Processor()
     {

@@ -9,7 +9,7 @@ internal static class GemmBench
     public static void Run(Bench bench)
     {
         List<double> frozenSmall = [], unpackedSmall = [];
-        bench.Section("Matrix products, share of the multiply-add peak",
+        bench.Section("Matrix products, share of the multiply-add peak: median ± half the distance between the quartiles",
             "rows × out × in", "peak, GFLOP/s", "x·W frozen", "dy·Wᵀ frozen", "x·W", "dy·Wᵀ", "xᵀ·dy");
         foreach (string size in (string[])["gpt2", "gpt2-medium"])
         {
@@ -51,7 +51,7 @@ internal static class GemmBench
         double flop = 2.0 * m * n * k;
         (Timing[] times, Peak peak) = bench.TimeWithPeak(products, 1);
         double[] shares = [.. times.Select(t => peak.Share(t, flop))];
-        bench.Row([$"{m} × {n} × {k}", $"{peak.Rate / 1e9:F0}", .. shares.Select(s => $"{100 * s:F0} %")]);
+        bench.Row([$"{m} × {n} × {k}", $"{peak.Rate / 1e9:F0}", .. times.Select((t, i) => $"{100 * shares[i]:F0} ± {100 * peak.Spread(t, flop):F0} %")]);
         return shares;
     }
 

@@ -24,6 +24,9 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override string Name => "cpu";
 
+    /// <summary>What kernels run on; the bench measures the machine with it.</summary>
+    internal ThreadTeam Team => team;
+
     /// <summary>Threads that kernels run on.</summary>
     public int Threads => team.Threads;
 
