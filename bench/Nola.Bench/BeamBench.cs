@@ -25,7 +25,7 @@ internal static class BeamBench
         int[] one = sample[0];
         // The prompt is read in the first step, so the difference is that of further tokens. Random weights never stop, so
         // every prompt takes all its tokens.
-        Timing[] t = bench.Time([() => model.Generate(one, Beams(1)), () => model.Generate(one, Beams(1 + Tokens)), () => model.GenerateAll(sample, Beams(Tokens))], 1);
+        (Timing[] t, Peak peak) = bench.TimeWithPeak([() => model.Generate(one, Beams(1)), () => model.Generate(one, Beams(1 + Tokens)), () => model.GenerateAll(sample, Beams(Tokens))], 1);
         double token = (t[1].Median - t[0].Median) / Tokens, alone = Tokens * token + t[0].Median - token, together = t[2].Median / Sample;
         bench.Section($"Beam search with {bench.Size}, float32, NOLA on q and v mixed once: 10 beams, length penalty 0.8, no 4-gram twice", "", "one prompt", $"{Sample} prompts in batches", "ratio");
         double published = Rows * alone, ours = Inputs * together;
@@ -33,9 +33,20 @@ internal static class BeamBench
         bench.Row($"prompts/s, {Tokens} new tokens each", $"{1 / alone:F2}", $"{1 / together:F2}", $"{alone / together:F1}");
         bench.Row($"E2E's {Inputs} distinct test inputs, {Tokens} new tokens each", $"{Inputs * alone / 60:F1} min", $"{ours / 60:F1} min", $"{alone / together:F1}");
         bench.Row($"E2E's {Rows:N0} test rows: each by itself, as the published code does it, or each distinct input once", $"{published / 60:F1} min", $"{ours / 60:F1} min", $"{published / ours:F1}");
+        double work = Work(bench.Config, sample);
+        bench.Line();
+        bench.Line($"Decoded together, the {Sample} prompts are {work / 1e9:F0} GFLOP of matrix products (2·N a token of a beam with the head, 24·C²·layers a token of a prompt) and run at {100 * peak.Share(t[2], work):F0} % of peak: "
+            + $"at the peak, a token of 10 beams would take {1e3 * work / peak.Rate / Sample / Tokens:F1} ms.");
         bench.AtMost("a token of one prompt with 10 beams", token * 1e3, AloneBar * 1e3, "ms");
         // Against one prompt at its bar, not as it is: alone, a token waits for memory, and every gain there would lower the ratio.
         bench.AtLeast("beam search with prompts batched, throughput against one prompt at its bar", AloneBar * Tokens / together, 5, "times");
+    }
+
+    // Every beam reads all weights for each token but the first, whose probabilities come from the prompt's last position.
+    private static double Work(Gpt2Config model, int[][] prompts)
+    {
+        double blocks = 2.0 * 12 * model.Channels * model.Channels * model.Layers, head = 2.0 * model.Channels * model.Vocabulary;
+        return prompts.Sum(p => p.Length * blocks + head + (Tokens - 1) * 10 * (blocks + head));
     }
 
     private static GenerateOptions Beams(int tokens) => GenerateOptions.Published with { MaxNewTokens = tokens, StopTokens = [] };

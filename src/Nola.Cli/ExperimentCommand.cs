@@ -13,12 +13,13 @@ internal static class ExperimentCommand
         CommonOptions common = new();
         Argument<string> path = new("file") { Description = "JSON file with settings, methods and seeds; see docs/experiments.md" };
         Option<string> output = new("--out") { Description = "Directory of all runs [runs/<name of the experiment>]" };
-        Command command = new("experiment", "Train and score several methods over several seeds, and compare them in a table and a plot. Run again, it goes on where it was.") { path, output, common.DeviceName, common.Threads, common.Json };
+        Option<string> wordNet = ScoreCommand.WordNetOption(), paraphrases = ScoreCommand.ParaphrasesOption();
+        Command command = new("experiment", "Train and score several methods over several seeds, and compare them in a table and a plot. Run again, it goes on where it was.") { path, output, wordNet, paraphrases, common.DeviceName, common.Threads, common.Json };
         command.Does((r, cancel) =>
         {
             ExperimentFile file = ExperimentFile.Read(r.GetValue(path)!);
             string root = r.GetValue(output) ?? Path.Combine("runs", file.Name);
-            using ExperimentRunner runner = new(file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), [new LossScore()], new View());
+            using ExperimentRunner runner = new(file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View());
             return Report(runner.Run(cancel), file, runner, root, r.GetValue(common.Json));
         });
         return command;
@@ -62,6 +63,7 @@ internal static class ExperimentCommand
     {
         private readonly Stopwatch clock = Stopwatch.StartNew();
         private readonly TrainView lines = new();
+        private CountView? decoded;
 
         public void OnRun(ExperimentRun run, int number, int count)
         {
@@ -72,6 +74,12 @@ internal static class ExperimentCommand
         public void OnResult(ExperimentRun run, RunRecord record) => Terminal.Say(record.TrainInfo.Status == TrainInfo.Failed
             ? $"failed: {record.RunInfo.ErrorMsg}"
             : $"{string.Join(", ", record.Scores.Values.SelectMany(s => s.Values).Select(v => FormattableString.Invariant($"{v.Key} {v.Value:G5}")))}; {clock.Elapsed.TotalSeconds:N0} s");
+
+        public void OnDecoded(int done, int count)
+        {
+            if (done == 1) decoded = new CountView(count, "inputs");
+            decoded!.Add();
+        }
 
         public void OnStep(StepReport report) => lines.OnStep(report);
     }

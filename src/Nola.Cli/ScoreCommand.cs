@@ -15,26 +15,31 @@ internal static class ScoreCommand
         Option<string[]> metrics = new("--metrics") { Description = $"Some of {string.Join(", ", Scorer.Names)}, with commas or spaces between; left out, all of them (multi-bleu only for several files)", AllowMultipleArgumentsPerToken = true };
         Option<string> mteval = new("--mteval") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl", DefaultValueFactory = _ => "pymteval" };
         mteval.AcceptOnlyFromAmong("pymteval", "v13a");
-        Option<string> wordNet = new("--wordnet") { Description = "WordNet's or METEOR's synonym directory, for METEOR's synonyms", DefaultValueFactory = _ => FromEnvironment() };
-        Option<string> paraphrases = new("--paraphrases") { Description = "METEOR's paraphrase table (data/paraphrase-en.gz)" };
+        Option<string> wordNet = WordNetOption(), paraphrases = ParaphrasesOption();
         Option<bool> allowEmpty = new("--allow-empty") { Description = "Score empty hypotheses as the original tools do instead of refusing them" };
         Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, allowEmpty, common.Json };
         command.Does((r, _) =>
         {
             Corpus corpus = Corpus.Read(r.GetValue(references)!, r.GetValue(hypotheses)!, r.GetValue(allowEmpty));
-            string? directory = r.GetValue(wordNet);
-            IReadOnlyList<Score> scores = Scorer.Score(corpus, new()
+            IReadOnlyList<Score> scores = Scorer.Score(corpus, Meteor(r.GetValue(wordNet), r.GetValue(paraphrases)) with
             {
                 Metrics = [.. (r.GetValue(metrics) ?? []).SelectMany(m => m.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],
                 V13a = r.GetValue(mteval) == "v13a",
-                WordNet = directory is { Length: > 0 } ? directory : null,
-                Paraphrases = r.GetValue(paraphrases),
             });
             Show(corpus, scores, r.GetValue(common.Json));
             return 0;
         });
         return command;
     }
+
+    /// <summary><c>--wordnet</c>.</summary>
+    public static Option<string> WordNetOption() => new("--wordnet") { Description = "WordNet's or METEOR's synonym directory, for METEOR's synonyms", DefaultValueFactory = _ => FromEnvironment() };
+
+    /// <summary><c>--paraphrases</c>.</summary>
+    public static Option<string> ParaphrasesOption() => new("--paraphrases") { Description = "METEOR's paraphrase table (data/paraphrase-en.gz)" };
+
+    /// <summary>What METEOR is given.</summary>
+    public static ScoreOptions Meteor(string? wordNet, string? paraphrases) => new() { WordNet = wordNet is { Length: > 0 } ? wordNet : null, Paraphrases = paraphrases };
 
     // WordNet's own variables: its database, or the directory above it.
     private static string FromEnvironment() =>

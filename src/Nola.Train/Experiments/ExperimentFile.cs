@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using Nola.Models;
 using Nola.Tensors;
 
 namespace Nola.Train;
@@ -32,7 +33,7 @@ public sealed record ExperimentMethod(string Name, string Series, ExperimentKind
 /// </summary>
 public sealed partial class ExperimentFile
 {
-    private static readonly string[] keys = ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "plot"];
+    private static readonly string[] keys = ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "decoding", "plot"];
 
     // Chosen by the runner.
     private static readonly string[] reserved = ["out", "seed", "device", "threads"];
@@ -48,6 +49,7 @@ public sealed partial class ExperimentFile
         if (root.TryGetProperty("settings", out JsonElement settings)) ReadInto(common, settings, $"{path}, settings", []);
         Seeds = reader.Seeds();
         Scores = reader.Texts("scores", ["loss"]);
+        Decoding = root.TryGetProperty("decoding", out JsonElement decoding) ? DecodingReader.Read(decoding, $"{path}, decoding") : GenerateOptions.Published;
         Plot = reader.Text("plot", Scores[0]);
         TestSubset = reader.Text("test-subset", "all") switch
         {
@@ -69,6 +71,9 @@ public sealed partial class ExperimentFile
 
     /// <summary>Names of what is measured.</summary>
     public IReadOnlyList<string> Scores { get; }
+
+    /// <summary>How texts are generated for scores that need them.</summary>
+    public GenerateOptions Decoding { get; }
 
     /// <summary>The value on the plot's upright axis.</summary>
     public string Plot { get; }

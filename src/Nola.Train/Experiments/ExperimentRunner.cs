@@ -13,6 +13,9 @@ public interface IExperimentObserver : ITrainObserver
 
     /// <summary>After a run that is complete, or that failed.</summary>
     void OnResult(ExperimentRun run, RunRecord record) { }
+
+    /// <summary>After each text that is generated to be scored.</summary>
+    void OnDecoded(int done, int count) { }
 }
 
 /// <summary>What an experiment came to.</summary>
@@ -122,7 +125,9 @@ public sealed class ExperimentRunner : IDisposable
     private bool IsComplete(RunRecord record) => record.TrainInfo.Status == TrainInfo.Failed
         || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score));
 
-    private string SettingsOf(IExperimentScore score) => $"{score.Settings}; on {file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
+    private string TestName => $"{file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
+
+    private string SettingsOf(IExperimentScore score) => $"{score.Settings}; on {TestName}";
 
     // Trains unless that is done, then measures what is missing. Null when it was interrupted.
     private RunRecord? Complete(ExperimentRun run, RunRecord? record, CancellationToken cancel)
@@ -208,7 +213,7 @@ public sealed class ExperimentRunner : IDisposable
         {
             if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
             Stopwatch clock = Stopwatch.StartNew();
-            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, test, run.Config.Truncate, run.Folder), cancel);
+            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, run.Config.Model, test, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
             ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
             record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
             record = record with { RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) } };

@@ -4,10 +4,13 @@ namespace Nola.Train;
 
 /// <summary>What a score is measured on.</summary>
 /// <param name="Model">The base model with the run's adapter on it, factors up to date; or the run's own model.</param>
+/// <param name="BaseModel">Name or directory of the base model, whose tokenizer is used.</param>
 /// <param name="Test">The pairs.</param>
+/// <param name="TestName">What the experiment file calls them.</param>
 /// <param name="Truncate">Cut contexts that are too long.</param>
 /// <param name="Folder">The run's directory, for outputs that a score leaves, such as generated texts.</param>
-public sealed record ScoreInput(Gpt2 Model, TextPairs Test, bool Truncate, string Folder);
+/// <param name="OnDecoded">Told after each text that is generated: how many, of how many.</param>
+public sealed record ScoreInput(Gpt2 Model, string BaseModel, TextPairs Test, string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
 
 /// <summary>Something that is measured of each finished run.</summary>
 public interface IExperimentScore

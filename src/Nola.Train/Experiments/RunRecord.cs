@@ -17,7 +17,8 @@ namespace Nola.Train;
 /// <param name="MetaInfo">On what.</param>
 public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDictionary<string, ScoreRecord> Scores, MetaInfo MetaInfo)
 {
-    private static readonly JsonSerializerOptions format = new()
+    /// <summary>Of every file that an experiment writes: snake_case, indented.</summary>
+    internal static readonly JsonSerializerOptions Format = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         WriteIndented = true,
@@ -32,7 +33,7 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
         if (!File.Exists(path)) return null;
         try
         {
-            return JsonSerializer.Deserialize<RunRecord>(File.ReadAllBytes(path), format) is { RunInfo: not null, TrainInfo: not null, Scores: not null } record
+            return JsonSerializer.Deserialize<RunRecord>(File.ReadAllBytes(path), Format) is { RunInfo: not null, TrainInfo: not null, Scores: not null } record
                 ? record
                 : throw new NolaException($"{path}: not a result of an experiment; remove it to run again.");
         }
@@ -46,7 +47,7 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
     /// <exception cref="NolaException">It cannot be written.</exception>
     public void Write(string path) => AtomicFile.Write(path, stream =>
     {
-        JsonSerializer.Serialize(stream, this, format);
+        JsonSerializer.Serialize(stream, this, Format);
         stream.WriteByte((byte)'\n');
     });
 }

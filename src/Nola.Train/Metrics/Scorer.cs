@@ -21,7 +21,8 @@ public sealed record ScoreOptions
 /// <summary>Runs several metrics on a corpus, side by side.</summary>
 public static class Scorer
 {
-    private const string MultiBleu = "multi-bleu";
+    /// <summary>The name of the metric that asks for references in columns.</summary>
+    internal const string MultiBleu = "multi-bleu";
 
     /// <summary>All metrics.</summary>
     public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu];

@@ -1,7 +1,9 @@
 using System.Text.Json;
 using FsCheck.Xunit;
+using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
+using Nola.Train.Metrics;
 using Xunit;
 
 namespace Nola.Tests;
@@ -115,6 +117,47 @@ public sealed class ExperimentTests : IDisposable
     }
 
     [Fact]
+    public void Generated_texts_are_decoded_once_and_scored_as_nola_score_does()
+    {
+        TextPair[] pairs = [.. EmbeddedData.E2E("test").GroupBy(p => p.Context).Take(4).SelectMany(g => g)];
+        File.WriteAllLines(Pairs, pairs.Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
+        string root = Path.Combine(directory, "a");
+        RunRecord record = Scored("\"BLEU\", \"METEOR\"", """{ "beams": 2, "max-new": 9 }""", 4);
+
+        // Outputs are the base model's, references all completions of a context.
+        string[] lines = File.ReadAllLines(Path.Combine(root, Path.GetFileName(Directory.GetDirectories(root).Single()), "outputs.txt"));
+        using (Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, new CpuDevice(1)))
+        {
+            int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. Gpt2Tokenizer.Default.Encode(c), 50256])];
+            int[][] ids = model.GenerateAll(contexts, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
+            Assert.Equal(ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, [50256, 628]))), lines);
+        }
+        Corpus corpus = new(lines, [.. pairs.GroupBy(p => p.Context).Select(g => g.Select(p => p.Completion).ToArray())], allowEmpty: true);
+        foreach (Score score in Scorer.Score(corpus, new() { Metrics = ["BLEU", "METEOR"] })) Assert.Equal(score.Value, record.Scores[score.Metric].Values[score.Metric], 1e-12);
+        Assert.Contains("2 beams (published), length penalty 0.8", record.Scores["BLEU"].Settings);
+        Assert.Contains("stages exact, stem", record.Scores["METEOR"].Settings);
+        Assert.Contains("| BLEU | METEOR |", File.ReadAllText(Path.Combine(root, "table.md")));
+
+        // A metric more scores what was decoded before; unless that was changed, or is to be decoded in another way.
+        Scored("\"BLEU\", \"METEOR\", \"NIST\"", """{ "beams": 2, "max-new": 9 }""", 0);
+        File.AppendAllText(Directory.GetFiles(root, "outputs.txt", SearchOption.AllDirectories).Single(), "more\n");
+        Scored("\"BLEU\", \"METEOR\", \"TER\"", """{ "beams": 2, "max-new": 9 }""", 4);
+        Assert.Contains("huggingface", Scored("\"multi-bleu\", \"METEOR\"", """{ "beams": 2, "max-new": 9, "beam-rules": "huggingface" }""", 4).Scores["METEOR"].Settings);
+
+        RunRecord Scored(string scores, string decoding, int decoded)
+        {
+            string path = Path.Combine(directory, "text.json");
+            File.WriteAllText(path, $$"""{ "name": "test", "test": {{JsonSerializer.Serialize(Pairs)}}, "seeds": [1], "methods": [ { "name": "base", "method": "base" } ], "scores": [ {{scores}} ], "decoding": {{decoding}} }""");
+            ExperimentFile file = ExperimentFile.Read(path);
+            StopAfter watch = new(0, new());
+            using ExperimentRunner runner = new(file, root, "cpu", 1, TextScore.All(file, new()), watch);
+            Assert.Equal(1, runner.Run().Done);
+            Assert.Equal(decoded, watch.Decoded);
+            return RunRecord.Read(runner.Runs[0].ResultFile)!;
+        }
+    }
+
+    [Fact]
     public void A_run_that_diverges_is_recorded_and_the_others_go_on()
     {
         const string Bad = """
@@ -192,6 +235,11 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"test-subset":"odd"}""", "test-subset is 'odd'")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"name":"a b"}""", "the name 'a b' becomes a directory's")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"scores":["blue"]}""", "The score 'blue' is not known; known are loss")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":[]}""", "decoding: expected an object of beams")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam":3}}""", "the key 'beam' is not known; did you mean 'beams'?")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beams":0}}""", "decoding: beams is 0; expected 1")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"stop":[-1]}}""", "\"stop\" is [-1]; expected a list of token ids")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam-rules":"both"}}""", "\"beam-rules\" is \"both\"; expected published or huggingface")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"plot":"blue"}""", "plot is 'blue', which no score of this experiment gives; expected loss, perplexity")]
     public void A_file_that_cannot_be_gives_one_sentence(string content, string complaint)
     {
@@ -281,6 +329,10 @@ public sealed class ExperimentTests : IDisposable
     private sealed class StopAfter(int steps, CancellationTokenSource stop) : IExperimentObserver
     {
         public int Steps { get; private set; }
+
+        public int Decoded { get; private set; }
+
+        public void OnDecoded(int done, int count) => Decoded = done;
 
         public void OnStep(StepReport report)
         {

@@ -1,0 +1,81 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train.Metrics;
+
+namespace Nola.Train;
+
+/// <summary>
+/// What a run's model says to each distinct context of the test pairs: decoded once for all metrics, and kept in the run's
+/// directory as <c>outputs.txt</c>, one line for each context in the order of the pairs, which <c>nola score</c> reads.
+/// </summary>
+/// <param name="decoding">How.</param>
+/// <param name="form">How references are laid out (<see cref="Corpus"/>).</param>
+public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)
+{
+    private const string TextFile = "outputs.txt", AboutFile = "outputs.json";
+
+    private (string Folder, Corpus Corpus)? last;
+
+    /// <summary>The decoding in one line.</summary>
+    public string Settings { get; } = DecodingReader.Describe(decoding);
+
+    /// <summary>How references are laid out.</summary>
+    public ReferenceForm Form => form;
+
+    /// <summary>The outputs of a run beside their references; decoded unless that was done before.</summary>
+    /// <exception cref="NolaException">A context does not fit the model, or the outputs cannot be written.</exception>
+    public Corpus Of(ScoreInput input, CancellationToken cancel)
+    {
+        if (last is { } kept && kept.Folder == input.Folder) return kept.Corpus;
+        IGrouping<string, TextPair>[] groups = [.. input.Test.GroupBy(pair => pair.ContextIds is { } ids ? string.Join(' ', ids) : pair.Context)];
+        Gpt2Tokenizer tokenizer = ModelTokenizer.For(input.BaseModel, input.Model.Config);
+        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group.First())], tokenizer, cancel);
+        string[][] references = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, decoding.StopTokens) : pair.Completion).ToArray())];
+        if (form == ReferenceForm.Columns)
+        {
+            int most = references.Max(r => r.Length);
+            references = [.. references.Select(r => (string[])[.. r, .. Enumerable.Repeat("", most - r.Length)])];
+        }
+        Corpus corpus = new(outputs, references, form, allowEmpty: true);
+        last = (input.Folder, corpus);
+        return corpus;
+    }
+
+    private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)
+    {
+        int done = 0;
+        int[][] tokens = input.Model.GenerateAll([.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Config))], decoding, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
+        string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, decoding.StopTokens)))];
+        string text = string.Concat(outputs.Select(line => line + "\n"));
+        AtomicFile.EnsureDirectory(input.Folder);
+        AtomicFile.WriteText(Path.Combine(input.Folder, TextFile), text);
+        // Written last, with the text's digest: what it describes is what stands there.
+        About about = new(input.TestName, Settings, contexts.Length, tokens.Sum(ids => (long)ids.Length), Digest(text));
+        AtomicFile.WriteText(Path.Combine(input.Folder, AboutFile), JsonSerializer.Serialize(about, RunRecord.Format) + "\n");
+        return outputs;
+    }
+
+    private string[]? Read(string folder, string test, int count)
+    {
+        string path = Path.Combine(folder, AboutFile), textPath = Path.Combine(folder, TextFile);
+        if (!File.Exists(path) || !File.Exists(textPath)) return null;
+        try
+        {
+            string text = File.ReadAllText(textPath);
+            if (JsonSerializer.Deserialize<About>(File.ReadAllBytes(path), RunRecord.Format) is not { } about) return null;
+            if (about.Test != test || about.Decoding != Settings || about.Inputs != count || about.Sha256 != Digest(text)) return null;
+            return text.Split('\n')[..count];
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+
+    private static string Digest(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+
+    private sealed record About(string Test, string Decoding, int Inputs, long NewTokens, string Sha256);
+}

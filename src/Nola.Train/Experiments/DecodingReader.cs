@@ -1,0 +1,67 @@
+using System.Globalization;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Train;
+
+/// <summary>The <c>decoding</c> of an experiment file: options of <c>nola generate</c> by the same names.</summary>
+internal static class DecodingReader
+{
+    private static readonly string[] keys = ["beams", "beam-rules", "length-penalty", "no-repeat-ngram", "repetition-penalty", "min-new", "max-new", "stop"];
+
+    /// <summary>The published decoding, changed by what the object has.</summary>
+    /// <exception cref="NolaException">A key is not known, or a value is out of its range.</exception>
+    public static GenerateOptions Read(JsonElement from, string place)
+    {
+        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of {string.Join(", ", keys)}.");
+        GenerateOptions options = GenerateOptions.Published;
+        foreach (JsonProperty property in from.EnumerateObject())
+        {
+            options = property.Name switch
+            {
+                "beams" => options with { Beams = Whole(property, place) },
+                "beam-rules" => options with { BeamRules = Rules(property, place) },
+                "length-penalty" => options with { LengthPenalty = Number(property, place) },
+                "no-repeat-ngram" => options with { NoRepeatNgram = Whole(property, place) },
+                "repetition-penalty" => options with { RepetitionPenalty = (float)Number(property, place) },
+                "min-new" => options with { MinNewTokens = Whole(property, place) },
+                "max-new" => options with { MaxNewTokens = Whole(property, place) },
+                "stop" => options with { StopTokens = Ids(property, place) },
+                string other => throw new NolaException($"{place}: the key '{other}' is not known; did you mean '{Spelling.Nearest(other, keys)}'? Known keys: {string.Join(", ", keys)}."),
+            };
+        }
+        try
+        {
+            options.Validate();
+        }
+        catch (NolaException error)
+        {
+            throw new NolaException($"{place}: {error.Message}", error);
+        }
+        return options;
+    }
+
+    /// <summary>Everything that decides the outputs, in one line.</summary>
+    public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
+        $"{o.Beams} beams ({o.BeamRules.ToString().ToLowerInvariant()}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
+
+    private static int Whole(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetInt32(out int number) ? number : throw Bad(p, place, "a whole number");
+
+    private static double Number(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetDouble(out double number) ? number : throw Bad(p, place, "a number");
+
+    private static BeamRules Rules(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.String
+        ? p.Value.GetString() switch
+        {
+            "published" => BeamRules.Published,
+            "huggingface" => BeamRules.HuggingFace,
+            _ => throw Bad(p, place, "published or huggingface"),
+        }
+        : throw Bad(p, place, "published or huggingface");
+
+    private static int[] Ids(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Array && p.Value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int id) && id >= 0)
+        ? [.. p.Value.EnumerateArray().Select(v => v.GetInt32())]
+        : throw Bad(p, place, "a list of token ids");
+
+    private static NolaException Bad(JsonProperty p, string place, string expected) => new($"{place}: \"{p.Name}\" is {p.Value.GetRawText()}; expected {expected}.");
+}

@@ -1,0 +1,33 @@
+using Nola.Train.Metrics;
+
+namespace Nola.Train;
+
+/// <summary>A metric of the texts that a run's model generates for the test contexts, against their completions.</summary>
+/// <param name="metric">One of <see cref="Scorer.Names"/>.</param>
+/// <param name="outputs">The texts, which metrics share.</param>
+/// <param name="options">What METEOR needs.</param>
+public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOptions options) : IExperimentScore
+{
+    /// <inheritdoc/>
+    public string Name => metric;
+
+    /// <inheritdoc/>
+    public string Settings => $"{outputs.Settings}; references in {outputs.Form.ToString().ToLowerInvariant()}{(metric == "METEOR" ? $"; stages exact, stem{(options.WordNet is null ? "" : ", synonym")}{(options.Paraphrases is null ? "" : ", paraphrase")}" : "")}";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Columns => [metric];
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel) =>
+        Scorer.Score(outputs.Of(input, cancel), options with { Metrics = [metric] }).ToDictionary(score => score.Metric, score => score.Value);
+
+    /// <summary>
+    /// Every score that an experiment file can name. When it names multi-bleu, which WebNLG and DART are scored with, references
+    /// are laid out in columns as GenerationEval reads them, else in groups as e2e-metrics does.
+    /// </summary>
+    public static IReadOnlyList<IExperimentScore> All(ExperimentFile file, ScoreOptions options)
+    {
+        DecodedOutputs outputs = new(file.Decoding, file.Scores.Contains(Scorer.MultiBleu) ? ReferenceForm.Columns : ReferenceForm.Groups);
+        return [new LossScore(), .. Scorer.Names.Select(name => new TextScore(name, outputs, options))];
+    }
+}
