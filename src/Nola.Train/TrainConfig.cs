@@ -34,7 +34,7 @@ public sealed record TrainConfig
         new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
         new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", "a whole number from 1"),
         new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32; nola 16 for nola-tiny]", "a positive number"),
-        new("bases", "k: random matrices mixed for each factor [512]", "a whole number from 1"),
+        new("bases", "k: random matrices mixed for each factor [512; 1024 for nola-tiny]", "a whole number from 1"),
         new("bases-a", "k for A, when it differs", "a whole number from 1"),
         new("bases-b", "k for B, when it differs", "a whole number from 1"),
         new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
@@ -48,7 +48,7 @@ public sealed record TrainConfig
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
-        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.03, 0.003, 0.001]", "a positive number"),
+        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.03, 0.003, 0.003]", "a positive number"),
         new("schedule", "Learning rate after the warm-up [linear]", "constant, linear or cosine"),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
@@ -130,7 +130,7 @@ public sealed record TrainConfig
         string model = s.Text("model", Gpt2.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
         bool tiny = model == Gpt2.EmbeddedName;
-        int bases = s.Whole("bases", 512);
+        int bases = s.Whole("bases", tiny ? 1024 : 512);
         string[] targets = s.List("targets", tiny ? ["*"] : ["q", "v"]);
         string sharing = s.Text("sharing", "shared");
         if (sharing is not ("shared" or "per-layer")) throw new NolaException($"sharing is '{sharing}'; expected shared or per-layer.");
@@ -235,7 +235,7 @@ public sealed record TrainConfig
     {
         TrainMethod.Nola => tiny ? 0.03 : 0.005,
         TrainMethod.Lora => tiny ? 0.003 : 0.0002,
-        _ => tiny ? 0.001 : 0.0001,
+        _ => tiny ? 0.003 : 0.0001,
     };
 
     private void AddAdapter(Dictionary<string, object> keys)

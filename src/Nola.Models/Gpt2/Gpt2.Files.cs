@@ -22,7 +22,7 @@ public sealed partial class Gpt2
         string directory = ModelLocator.Current.Find(model), path = Path.Combine(directory, "config.json");
         Gpt2Config config = Gpt2Config.Parse(ReadFile(path), path);
         using WeightFiles weights = WeightFiles.Open(directory, device);
-        return new Gpt2(config, device, trainable, storage, model, weights.Identity(config), weights);
+        return new Gpt2(config, device, trainable, storage, model, weights.Identity(config), weights) { Origin = directory };
     }
 
     /// <summary>
@@ -34,7 +34,8 @@ public sealed partial class Gpt2
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads.
-    /// An attached adapter is not written; merge it first.
+    /// An attached adapter is not written; merge it first. Tokenizer files of the directory that the model was loaded from
+    /// come along.
     /// </summary>
     /// <param name="directory">Made if it does not exist.</param>
     /// <param name="type">Float32, or BFloat16 for half the size.</param>
@@ -47,6 +48,20 @@ public sealed partial class Gpt2
             Weights().Select(w => new SafetensorsTensor(w.Name, type, w.Shape, w.Values)),
             new Dictionary<string, string> { ["format"] = "pt" });
         AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
+        CopyTokenizer(directory);
+    }
+
+    // The directory of its files, if it was loaded from one.
+    private string? Origin { get; init; }
+
+    private void CopyTokenizer(string directory)
+    {
+        if (Origin is null || !Directory.Exists(Origin) || Path.GetFullPath(Origin) == Path.GetFullPath(directory)) return;
+        foreach (string name in (string[])["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
+        {
+            string from = Path.Combine(Origin, name);
+            if (File.Exists(from)) AtomicFile.Write(Path.Combine(directory, name), stream => stream.Write(File.ReadAllBytes(from)));
+        }
     }
 
     /// <summary>Every weight by its checkpoint name, read when asked for.</summary>

@@ -237,6 +237,22 @@ public sealed class Gpt2Tests : IDisposable
     }
 
     [Fact]
+    public void A_model_takes_the_tokenizer_of_its_directory_along()
+    {
+        string from = Path.Combine(directory, "from"), to = Path.Combine(directory, "to");
+        using (Gpt2 model = TinyModels.Create(device)) model.Save(from);
+        File.WriteAllText(Path.Combine(from, "vocab.json"), "{}");
+        File.WriteAllText(Path.Combine(from, "merges.txt"), "#");
+        using Gpt2 loaded = Gpt2.Load(from, device);
+        loaded.Save(to);
+        loaded.Save(from);
+        Assert.Equal(["config.json", "merges.txt", "model.safetensors", "vocab.json"], Directory.GetFiles(to).Select(Path.GetFileName).Order());
+        // What it came from may be gone when a long training ends.
+        Directory.Delete(from, recursive: true);
+        loaded.Save(to);
+    }
+
+    [Fact]
     public void Prefixed_sharded_and_untied_checkpoints_load()
     {
         using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
