@@ -20,8 +20,8 @@ public static partial class Ops
         {
             if (!x.TakesGradient(out Tensor dx, out float beta)) return;
             using Tensor ones = tape.Device.Empty(shape);
-            tape.Device.Fill(ones, scale * dy.Item());
-            tape.Device.Axpby(1, ones, beta, dx);
+            tape.Device.Fill(ones, scale);
+            tape.Device.Axpby(dy, ones, beta, dx);
         });
     }
 }

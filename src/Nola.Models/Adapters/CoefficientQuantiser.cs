@@ -8,21 +8,13 @@ namespace Nola.Models;
 /// </summary>
 /// <remarks>
 /// The step has 16 significant bits, so that step · code is exact in float32: every device gives the same bits, and
-/// quantising what was dequantised changes nothing. Everything is computed on the host, in IEEE float32.
+/// quantising what was dequantised changes nothing. Everything is computed in IEEE float32; <see cref="Device.RoundRows"/> rounds on
+/// the device with the same bits.
 /// </remarks>
 public static class CoefficientQuantiser
 {
     /// <summary>The numbers of bits that there are.</summary>
     public static IReadOnlyList<int> Widths { get; } = [8, 4, 3, 2];
-
-    // Of float32's 24 significant bits, 16 stay.
-    private const uint Dropped = 0xFF;
-
-    // Steps below the smallest normal number would be rounded more coarsely than their vector.
-    private const float SmallestStep = 1.17549435e-38f;
-
-    // Above it, step · L could overflow.
-    private const float Largest = 1.7014118e38f;
 
     /// <summary>L: the largest code, 2^(bits−1) − 1.</summary>
     /// <exception cref="NolaException">There is no such number of bits.</exception>
@@ -34,20 +26,7 @@ public static class CoefficientQuantiser
     /// max|α| / L, rounded to 16 significant bits, ties to even; 0 when that is below 2⁻¹²⁶, for then the vector is zero or as
     /// good as zero. NaN when an element is not a number below 2¹²⁷ in size.
     /// </summary>
-    public static float Step(ReadOnlySpan<float> vector, int bits)
-    {
-        float largest = 0;
-        foreach (float x in vector)
-        {
-            float size = MathF.Abs(x);
-            if (!(size < Largest)) return float.NaN;
-            largest = MathF.Max(largest, size);
-        }
-        uint word = BitConverter.SingleToUInt32Bits(largest / Levels(bits));
-        word += (Dropped >> 1) + ((word >> 8) & 1);
-        float step = BitConverter.UInt32BitsToSingle(word & ~Dropped);
-        return step < SmallestStep ? 0 : step;
-    }
+    public static float Step(ReadOnlySpan<float> vector, int bits) => SymmetricRounding.Step(vector, Levels(bits));
 
     /// <summary>The codes of a vector: α / step, rounded to the nearest whole number, ties to even, within ±L. Returns the step.</summary>
     /// <exception cref="NolaException">An element is not finite.</exception>
@@ -56,7 +35,7 @@ public static class CoefficientQuantiser
         float step = Step(vector, bits);
         if (float.IsNaN(step)) throw new NolaException("A coefficient is not a finite number; it cannot be quantised.");
         int levels = Levels(bits);
-        for (int i = 0; i < vector.Length; i++) codes[i] = Code(vector[i], step, levels);
+        for (int i = 0; i < vector.Length; i++) codes[i] = (sbyte)SymmetricRounding.Code(vector[i], step, levels);
         return step;
     }
 
@@ -71,7 +50,7 @@ public static class CoefficientQuantiser
     {
         float step = Step(vector, bits);
         int levels = Levels(bits);
-        foreach (ref float x in vector) x = step * Code(x, step, levels);
+        foreach (ref float x in vector) x = step * SymmetricRounding.Code(x, step, levels);
     }
 
     /// <summary>Bytes of <paramref name="count"/> codes: ⌈count · bits / 8⌉.</summary>
@@ -107,7 +86,4 @@ public static class CoefficientQuantiser
         }
         return true;
     }
-
-    private static sbyte Code(float x, float step, int levels) =>
-        step > 0 ? (sbyte)Math.Clamp(MathF.Round(x / step, MidpointRounding.ToEven), -levels, levels) : (sbyte)0;
 }

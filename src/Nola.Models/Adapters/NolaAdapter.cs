@@ -148,7 +148,7 @@ public sealed class NolaAdapter : Adapter
         public void Mix(Tape tape)
         {
             Variable coefficients = tape.Read(Coefficients);
-            if (options.QuantiseBits > 0) coefficients = Ops.StraightThrough(coefficients, RoundRows);
+            if (options.QuantiseBits > 0) coefficients = Ops.StraightThrough(coefficients, CoefficientQuantiser.Levels(options.QuantiseBits));
             Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? set.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
         }
@@ -157,11 +157,6 @@ public sealed class NolaAdapter : Adapter
         {
             offset?.Dispose();
             Coefficients.Dispose();
-        }
-
-        private void RoundRows(float[] values)
-        {
-            for (int i = 0; i < values.Length; i += basis.Count) CoefficientQuantiser.Round(values.AsSpan(i, basis.Count), options.QuantiseBits);
         }
 
         private static Tensor Start(Device device, int layers, int k, NolaVariant variant)
