@@ -48,7 +48,7 @@ internal static class TrainCommand
         using RunDirectory run = new(config.Out, resume);
         if (!resume) run.WriteConfig(config.ToJson());
         TrainView view = new();
-        TrainResult result = view.Show(() => new Trainer(model, adapter, config.Options, run, view).Run(training, validation, resume, cancel));
+        TrainResult result = view.Show(() => new Trainer(model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery }.Run(training, validation, resume, cancel));
         run.DrawLossCurve();
         string saved = adapter is null ? run.BestModel : run.BestAdapter;
         Report(config, run, result, saved, trained, json);

@@ -1,6 +1,6 @@
 namespace Nola.Tensors;
 
-/// <summary>Element type of a a tensor.</summary>
+/// <summary>Element type of a tensor.</summary>
 public enum DType
 {
     /// <summary>IEEE binary32, the type all CPU arithmetic is done in.</summary>
@@ -11,13 +11,16 @@ public enum DType
 
     /// <summary>Signed 32-bit integer: token ids and positions.</summary>
     Int32,
+
+    /// <summary>IEEE binary64: sums that stay on a device until they are read.</summary>
+    Float64,
 }
 
 /// <summary>Facts and conversions of <see cref="DType"/>.</summary>
 public static class DTypes
 {
     /// <summary>Bytes of one element.</summary>
-    public static int Size(this DType type) => type == DType.BFloat16 ? 2 : 4;
+    public static int Size(this DType type) => type switch { DType.BFloat16 => 2, DType.Float64 => 8, _ => 4 };
 
     /// <summary>The bfloat16 nearest to <paramref name="x"/>, ties to even; a NaN stays a NaN.</summary>
     public static ushort ToBFloat16(float x)

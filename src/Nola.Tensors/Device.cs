@@ -15,6 +15,12 @@ public abstract partial class Device : IDisposable
     /// <summary>One line for people: what it is and what it was opened with.</summary>
     public abstract string Description { get; }
 
+    /// <summary>
+    /// Whether calls return before they have run, so that reading a result waits for everything before it. Where they do,
+    /// a loop is fastest that reads seldom.
+    /// </summary>
+    public virtual bool IsQueued => false;
+
     /// <summary>The memory of this device.</summary>
     public MemoryPool Pool => pool ??= new MemoryPool(Name, Allocate, Free);
 
@@ -82,6 +88,9 @@ public abstract partial class Device : IDisposable
 
     /// <summary>Copies int32 elements to the host, after everything queued before has run.</summary>
     public abstract void Download(Tensor source, Span<int> destination);
+
+    /// <summary>Copies float64 elements to the host, after everything queued before has run.</summary>
+    public abstract void Download(Tensor source, Span<double> destination);
 
     private static Device Best(int threads, Action<string>? say)
     {

@@ -33,16 +33,22 @@ public sealed class AdamW : IDisposable
     /// <summary>One update with the gradients that the parameters hold, which are cleared.</summary>
     /// <param name="learningRate">Of this step.</param>
     /// <param name="norm">What <see cref="GradientNorm"/> gave; the gradient is scaled down when it is above the limit.</param>
-    public void Step(float learningRate, double norm)
+    public void Step(float learningRate, double norm) =>
+        Update(learningRate, options.ClipNorm > 0 && norm > options.ClipNorm ? (float)(options.ClipNorm / norm) : 1, null);
+
+    /// <summary>The same without a wait: the norm and what follows from it stay on the device.</summary>
+    internal void Step(float learningRate, StepMeter meter) =>
+        Update(learningRate, 1, meter.Clip([.. states.Where(s => s.P.HasGradient).Select(s => s.P.Gradient)], options.ClipNorm));
+
+    private void Update(float learningRate, float scale, Tensor? further)
     {
-        float scale = options.ClipNorm > 0 && norm > options.ClipNorm ? (float)(options.ClipNorm / norm) : 1;
         Steps++;
         foreach ((Parameter p, Tensor m, Tensor v) in states)
         {
             if (!p.HasGradient) continue;
             // As in GPT-2's own training, norms and biases are not decayed.
             float decay = p.Shape.Rank > 1 ? options.WeightDecay : 0;
-            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, scale));
+            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, scale), further);
             p.ClearGradient();
         }
     }

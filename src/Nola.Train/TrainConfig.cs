@@ -62,6 +62,7 @@ public sealed record TrainConfig
         new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
+        new("read-every", "Steps between reads of losses from a GPU, which wait for it; 0 for 10 there, 1 on the CPU [0]", "a whole number from 0"),
         new("storage", "Keep a frozen base as float32, or as bfloat16 in half the memory [float32]", "float32 or bfloat16"),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
@@ -101,6 +102,9 @@ public sealed record TrainConfig
 
     /// <summary>Cut long contexts instead of refusing.</summary>
     public required bool Truncate { get; init; }
+
+    /// <summary>Most steps between two reads of losses; see <see cref="Trainer.ReadEvery"/>.</summary>
+    public required int ReadEvery { get; init; }
 
     /// <summary>Name of the device.</summary>
     public required string Device { get; init; }
@@ -159,6 +163,7 @@ public sealed record TrainConfig
             Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", StandardRate(method, tiny)) },
             Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
+            ReadEvery = s.Whole("read-every", 0),
             Device = s.Text("device", "auto"),
             Threads = s.Whole("threads", 0),
         };

@@ -34,6 +34,18 @@ public sealed class Trainer
     }
 
     /// <summary>
+    /// Steps between two reads of losses from the device, at most; they are read before each evaluation and each checkpoint
+    /// besides. A read waits for everything that is queued. 0, the default: every step where reading costs nothing, as on
+    /// the CPU, else 10. Observers are told of steps when they are read; what is trained is the same.
+    /// </summary>
+    /// <exception cref="NolaException">It is out of range.</exception>
+    public int ReadEvery
+    {
+        get;
+        init => field = value is >= 0 and <= 10_000 ? value : throw new NolaException($"read-every is {value}; expected 0 (chosen by the device) to 10000.");
+    }
+
+    /// <summary>
     /// Whether <c>Run</c> ended because a loss or the gradient was no finite number: the settings are to blame, and the same run
     /// would end the same way.
     /// </summary>
@@ -67,6 +79,7 @@ public sealed class Trainer
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
         adapter?.BeginStep();
         model.Device.Pool.ResetPeak();
+        using StepMeter meter = new(model.Device, ReadEvery > 0 ? ReadEvery : model.Device.IsQueued ? 10 : 1);
         Stopwatch clock = new();
         long tokensBefore = state.Tokens;
         double secondsBefore = state.Seconds;
@@ -76,20 +89,41 @@ public sealed class Trainer
         {
             if (cancel.IsCancellationRequested) return Finish(TrainOutcome.Interrupted);
             clock.Start();
-            StepReport report = Step(state, optimizer, batches, ref epoch, total);
+            Step(state, optimizer, meter, batches, ref epoch, total);
             clock.Stop();
-            state.Seconds = secondsBefore + clock.Elapsed.TotalSeconds;
-            double speed = (state.Tokens - tokensBefore) / clock.Elapsed.TotalSeconds;
-            Tell(o => o.OnStep(report with { TokensPerSecond = speed, Elapsed = TimeSpan.FromSeconds(state.Seconds) }));
             bool epochEnds = state.Batch == 0 && options.EvalEvery == 0;
-            if (epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0)) Evaluate(state, held, optimizer);
-            if (state.Step % options.CheckpointEvery == 0) Save(state, optimizer);
+            bool evaluates = epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0);
+            bool saves = state.Step % options.CheckpointEvery == 0;
+            if (meter.IsFull || evaluates || saves) Read();
+            if (evaluates) Evaluate(state, held, optimizer);
+            if (saves) Save(state, optimizer);
             if (options.Patience > 0 && state.Waited >= options.Patience) return Finish(TrainOutcome.StoppedEarly);
         }
         return Finish(TrainOutcome.Finished);
 
+        // Nothing is saved or evaluated before the losses that led there are known to be numbers.
+        void Read()
+        {
+            clock.Start();
+            StepReport[] reports = meter.Read();
+            clock.Stop();
+            double from = state.Seconds, to = secondsBefore + clock.Elapsed.TotalSeconds;
+            state.Seconds = to;
+            for (int i = 0; i < reports.Length; i++)
+            {
+                StepReport report = reports[i];
+                if (!double.IsFinite(report.Loss)) throw NotFinite(report.Step, "loss");
+                if (!double.IsFinite(report.GradientNorm)) throw NotFinite(report.Step, "gradient");
+                // Steps that are read together have equal shares of the time.
+                double seconds = i == reports.Length - 1 ? to : from + (to - from) * (i + 1) / reports.Length;
+                double speed = (report.Tokens - tokensBefore) / (seconds - secondsBefore);
+                Tell(o => o.OnStep(report with { TokensPerSecond = speed, Elapsed = TimeSpan.FromSeconds(seconds) }));
+            }
+        }
+
         TrainResult Finish(TrainOutcome outcome)
         {
+            if (meter.Waiting > 0) Read();
             Save(state, optimizer);
             // Without validation data there is no best; and a run that only made things worse still gives what it learned.
             if (run is not null && (held.Length == 0 || !run.HasBest)) run.SaveBest(model, adapter);
@@ -108,32 +142,29 @@ public sealed class Trainer
     }
 
     // One optimiser step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
-    private StepReport Step(TrainState state, AdamW optimizer, Batches batches, ref List<int[]> epoch, int total)
+    // Nothing here waits for the device.
+    private void Step(TrainState state, AdamW optimizer, StepMeter meter, Batches batches, ref List<int[]> epoch, int total)
     {
         List<TokenStream> streams = [];
         for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, ref epoch));
         int positions = streams.Sum(s => s.Targets.Length);
         adapter?.BeginStep();
-        double loss = 0;
         foreach (TokenStream stream in streams)
         {
             if (stream.Targets.Length == 0) continue;
             using StreamTensors tensors = new(model.Device, stream);
             using Tape tape = new(model.Device, record: true, options.CheckpointBlocks);
             Variable y = model.Loss(tape, tensors, options.LabelSmoothing, 1f / positions);
-            loss += y.Value.Item();
-            if (!double.IsFinite(loss)) throw NotFinite(state.Step + 1, "loss");
+            meter.Add(y.Value);
             tape.Backward(y);
             state.Tokens += stream.Length;
         }
         adapter?.EndStep();
         float rate = LearningRate.At(state.Step, total, options);
-        double norm = optimizer.GradientNorm();
-        if (!double.IsFinite(norm)) throw NotFinite(state.Step + 1, "gradient");
-        optimizer.Step(rate, norm);
+        optimizer.Step(rate, meter);
         state.Step++;
         double passes = state.Epoch + (double)state.Batch / epoch.Count;
-        return new StepReport(state.Step, total, passes, loss, rate, norm, state.Tokens, 0, default, model.Device.Pool.PeakBytes);
+        meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
     }
 
     private TokenStream Next(TrainState state, Batches batches, ref List<int[]> epoch)

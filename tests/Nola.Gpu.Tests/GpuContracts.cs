@@ -11,3 +11,6 @@ public sealed class GpuFrozenMatrixTests() : FrozenMatrixContract(TestGpu.Device
 
 /// <summary>The kernels of decoding on the GPU.</summary>
 public sealed class GpuDecodingKernelTests() : DecodingKernelContract(TestGpu.Device);
+
+/// <summary>The small kernels of a training step on the GPU.</summary>
+public sealed class GpuStepKernelTests() : StepKernelContract(TestGpu.Device);

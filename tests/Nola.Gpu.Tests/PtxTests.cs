@@ -25,7 +25,7 @@ public sealed class PtxTests(ITestOutputHelper output)
         "AttentionCachedKernels.Append", "AttentionKernels.RowDots", "CopyKernels.Copy", "CopyKernels.Narrow", "CopyKernels.Widen",
         "EmbeddingKernels.GatherNarrow", "EmbeddingKernels.GatherWide", "EmbeddingKernels.LinkEqual", "EmbeddingKernels.ScatterAdd",
         "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalise", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
-        "ReduceKernels.SumsOfSquares", "ReduceKernels.Total",
+        "ReduceKernels.SumsOfSquares", "ReduceKernels.Total", "RoundRowsKernels.Round", "StepRecordKernels.AddLoss", "StepRecordKernels.ClipScale",
     ];
 
     [Theory]
@@ -55,6 +55,14 @@ public sealed class PtxTests(ITestOutputHelper output)
             Assert.DoesNotMatch(@"\.f64", ptx);
         }
         Assert.Equal(4, Regex.Count(PtxCompiler.Compile(typeof(BasisKernels).GetMethod("MixNormal")!, CudaArchitecture.SM_80), @"shr\.u32\s+%\w+, %\w+, 16;"));
+    }
+
+    [Fact]
+    public void Rounding_to_whole_numbers_is_not_simplified_away()
+    {
+        string ptx = PtxCompiler.Compile(typeof(RoundRowsKernels).GetMethod("Round")!, CudaArchitecture.SM_80);
+        Assert.Equal(2, Regex.Count(ptx, "0[fF]4[bB]400000|0[fF][cC][bB]400000"));
+        Assert.Contains("div.rn.f32", ptx);
     }
 
     [Fact]

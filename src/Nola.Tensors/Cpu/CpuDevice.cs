@@ -64,6 +64,13 @@ public sealed unsafe partial class CpuDevice : Device
     }
 
     /// <inheritdoc/>
+    public override void Download(Tensor source, Span<double> destination)
+    {
+        CheckLength(destination.Length, source);
+        new ReadOnlySpan<double>(Doubles(source), source.Length).CopyTo(destination);
+    }
+
+    /// <inheritdoc/>
     public override void Dispose()
     {
         team.Dispose();
@@ -97,6 +104,9 @@ public sealed unsafe partial class CpuDevice : Device
 
     /// <summary>The elements of an int32 tensor of this device; valid until it is disposed.</summary>
     internal static int* Ints(Tensor tensor) => (int*)Address(tensor, DType.Int32);
+
+    /// <summary>The elements of a float64 tensor of this device; valid until it is disposed.</summary>
+    internal static double* Doubles(Tensor tensor) => (double*)Address(tensor, DType.Float64);
 
     /// <summary>Element (0, 0) of a rectangle.</summary>
     internal static float* Floats(in Matrix matrix) => Floats(matrix.Tensor) + matrix.Offset;

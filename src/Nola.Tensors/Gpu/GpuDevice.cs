@@ -39,7 +39,7 @@ public sealed partial class GpuDevice : Device
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
         logitFloats = simulated ? 1 << 10 : 1 << 25;
         memory = new BlockAllocator(accelerator, simulated ? 1 << 20 : 64 << 20);
-        staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20);
+        staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20, () => Waits++);
         faults = new Faults(accelerator, stream);
     }
 
@@ -48,6 +48,15 @@ public sealed partial class GpuDevice : Device
 
     /// <inheritdoc/>
     public override string Description { get; }
+
+    /// <inheritdoc/>
+    public override bool IsQueued => true;
+
+    /// <summary>How often the host has waited for the device: once for every download, and whenever page-locked memory was full.</summary>
+    public long Waits { get; private set; }
+
+    /// <summary>How often something was copied to the host.</summary>
+    public long Downloads { get; private set; }
 
     /// <summary>Bytes taken from the driver, in use or not.</summary>
     public long ReservedBytes => memory.TakenBytes;
@@ -89,11 +98,20 @@ public sealed partial class GpuDevice : Device
         Download(Ints(source), destination);
     }
 
+    /// <inheritdoc/>
+    public override void Download(Tensor source, Span<double> destination)
+    {
+        CheckLength(destination.Length, source);
+        Download(Doubles(source), destination);
+    }
+
     /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
     public void Synchronize()
     {
         faults.Fetch();
         stream.Synchronize();
+        Waits++;
+        staging.Restart();
         faults.Throw();
     }
 
@@ -120,6 +138,8 @@ public sealed partial class GpuDevice : Device
 
     private static ArrayView<float> Floats(Tensor tensor) => View<float>(tensor, DType.Float32);
 
+    private static ArrayView<double> Doubles(Tensor tensor) => View<double>(tensor, DType.Float64);
+
     private static ArrayView<ushort> Halves(Tensor tensor) => View<ushort>(tensor, DType.BFloat16);
 
     private static ArrayView<int> Ints(Tensor tensor) => View<int>(tensor, DType.Int32);
@@ -141,6 +161,7 @@ public sealed partial class GpuDevice : Device
 
     private unsafe void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
     {
+        Downloads++;
         // The array must stay where it is until the copy has run.
         fixed (T* to = destination)
         {

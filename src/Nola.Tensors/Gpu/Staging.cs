@@ -6,10 +6,11 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Page-locked host memory that uploads pass through: the caller's data is copied here at once and to the device when the
-/// stream gets there, so an upload does not wait for the kernels before it. It is filled in order; when it is full the
-/// stream is waited for, which for the few kilobytes of a batch is once in hundreds of steps.
+/// stream gets there, so an upload does not wait for the kernels before it. It is filled in order, and from its start again
+/// whenever somebody has waited for the stream, as a loop does that reads its losses every few steps; the stream is waited
+/// for here only when more than all of it is uploaded between two such reads.
 /// </summary>
-internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream, int capacity) : IDisposable
+internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream, int capacity, Action onWait) : IDisposable
 {
     private readonly PageLockedArray1D<byte> pinned = accelerator.AllocatePageLocked1D<byte>(capacity);
     private int used;
@@ -22,7 +23,8 @@ internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream,
             if (used == capacity)
             {
                 stream.Synchronize();
-                used = 0;
+                onWait();
+                Restart();
             }
             int count = Math.Min(source.Length - done, capacity - used);
             Span<byte> piece = pinned.Span.Slice(used, count);
@@ -32,6 +34,9 @@ internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream,
             done += count;
         }
     }
+
+    /// <summary>The stream has been waited for: no copy from this memory is under way.</summary>
+    public void Restart() => used = 0;
 
     /// <inheritdoc/>
     public void Dispose() => pinned.Dispose();

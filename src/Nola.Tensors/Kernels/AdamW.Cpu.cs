@@ -4,8 +4,11 @@ namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    private protected override void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
+    private protected override void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step, Tensor? scale)
     {
+        float further = scale is null ? 1 : Floats(scale)[0];
+        if (float.IsNaN(further)) return;
+        step = step with { GradientScale = step.GradientScale * further };
         AdamWLoop loop = new(Floats(p), Floats(gradient), Floats(m), Floats(v), step);
         team.For(p.Length, Piece, (start, end) => Dispatch.Run(loop, start, end));
     }

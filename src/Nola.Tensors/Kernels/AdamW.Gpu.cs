@@ -4,7 +4,7 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private protected override void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step)
+    private protected override void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step, Tensor? scale)
     {
         // The bias corrections, in double: 1 − 0.999ᵗ loses half its digits in float at t = 1.
         float first = (float)(1 / (1 - Math.Pow(step.Beta1, step.Step))), second = (float)(1 / (1 - Math.Pow(step.Beta2, step.Step)));
@@ -17,8 +17,9 @@ public sealed partial class GpuDevice
             Rate = first * step.LearningRate,
             Second = second,
             Keep = 1 - step.LearningRate * step.WeightDecay,
+            HasScale = scale is null ? 0 : 1,
         };
-        Launch(AdamWKernels.Update, Elements(p.Length), Floats(p), Floats(gradient), Floats(m), Floats(v), numbers);
+        Launch(AdamWKernels.Update, Elements(p.Length), Floats(p), Floats(gradient), Floats(m), Floats(v), Floats(scale ?? p), numbers);
     }
 }
 
@@ -26,14 +27,19 @@ public sealed partial class GpuDevice
 internal struct AdamWNumbers
 {
     public float GradientScale, Beta1, Beta2, Epsilon, Rate, Second, Keep;
+    public int HasScale;
 }
 
 /// <summary>One pass over parameters, gradients and both moments.</summary>
 internal static class AdamWKernels
 {
     [Kernel(256)]
-    public static void Update(ArrayView<float> p, ArrayView<float> gradient, ArrayView<float> m, ArrayView<float> v, AdamWNumbers n)
+    public static void Update(ArrayView<float> p, ArrayView<float> gradient, ArrayView<float> m, ArrayView<float> v, ArrayView<float> scale, AdamWNumbers n)
     {
+        // Not below 0, and not NaN.
+        float further = n.HasScale == 0 ? 1 : scale[0];
+        if (!(further >= 0)) return;
+        n.GradientScale *= further;
         ArrayView<Float4> wideP = p.Cast<Float4>(), wideG = gradient.Cast<Float4>(), wideM = m.Cast<Float4>(), wideV = v.Cast<Float4>();
         int first = Grid.IdxX * Group.DimX + Group.IdxX, step = Grid.DimX * Group.DimX, whole = p.IntLength / 4;
         for (int i = first; i < whole; i += step)

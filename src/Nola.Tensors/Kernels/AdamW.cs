@@ -16,15 +16,18 @@ public abstract partial class Device
     /// <summary>
     /// g = scale · gradient; m = β₁m + (1 − β₁)g; v = β₂v + (1 − β₂)g²;
     /// p −= lr · decay · p + lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε). All tensors have p's length.
+    /// With <paramref name="scale"/>, one element that <see cref="ClipScale"/> made, the gradient is multiplied by it too, and
+    /// where it is NaN nothing changes.
     /// </summary>
     /// <exception cref="ShapeException">The lengths differ.</exception>
-    public void AdamW(Tensor p, Tensor gradient, Tensor m, Tensor v, in AdamWStep step)
+    public void AdamW(Tensor p, Tensor gradient, Tensor m, Tensor v, in AdamWStep step, Tensor? scale = null)
     {
         CheckSame(nameof(AdamW), p, gradient);
         CheckSame(nameof(AdamW), p, m);
         CheckSame(nameof(AdamW), p, v);
-        AdamWCore(p, gradient, m, v, step);
+        if (scale is not null && scale.Length != 1) throw new ShapeException($"AdamW: scale is {scale.Shape}; expected one element.");
+        AdamWCore(p, gradient, m, v, step, scale);
     }
 
-    private protected abstract void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step);
+    private protected abstract void AdamWCore(Tensor p, Tensor gradient, Tensor m, Tensor v, AdamWStep step, Tensor? scale);
 }

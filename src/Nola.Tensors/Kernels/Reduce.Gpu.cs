@@ -9,29 +9,35 @@ public sealed partial class GpuDevice
     public override void Sum(Tensor x, Tensor y, float scale = 1)
     {
         int pieces = Blocks.For(x.Length, ReduceKernels.Piece);
-        using Tensor partial = Empty([2 * pieces]);
-        Launch(ReduceKernels.Sums, new(pieces), Floats(x), Floats(partial).Cast<double>());
-        Launch(ReduceKernels.Total, new(1), Floats(partial).Cast<double>(), Floats(y), scale);
+        using Tensor partial = Empty([pieces], DType.Float64);
+        Launch(ReduceKernels.Sums, new(pieces), Floats(x), Doubles(partial));
+        Launch(ReduceKernels.Total, new(1), Doubles(partial), Floats(y), scale);
     }
 
     /// <inheritdoc/>
     public override double SumSquares(params ReadOnlySpan<Tensor> tensors)
     {
-        int pieces = 0, first = 0;
-        foreach (Tensor x in tensors) pieces += Blocks.For(x.Length, ReduceKernels.Piece);
-        if (pieces == 0) return 0;
-        using Tensor partial = Empty([2 * pieces]);
-        foreach (Tensor x in tensors)
-        {
-            int count = Blocks.For(x.Length, ReduceKernels.Piece);
-            Launch(ReduceKernels.SumsOfSquares, new(count), Floats(x), Floats(partial).Cast<double>(), first);
-            first += count;
-        }
-        double[] sums = new double[pieces];
-        Download(Floats(partial).Cast<double>(), sums.AsSpan());
+        using Tensor partial = SquaresOfPieces(tensors);
+        double[] sums = new double[partial.Length];
+        Download(partial, sums);
         double total = 0;
         foreach (double sum in sums) total += sum;
         return total;
+    }
+
+    // The sum of squares of each piece of each tensor.
+    private Tensor SquaresOfPieces(ReadOnlySpan<Tensor> tensors)
+    {
+        int pieces = 0, first = 0;
+        foreach (Tensor x in tensors) pieces += Blocks.For(x.Length, ReduceKernels.Piece);
+        Tensor partial = Empty([pieces], DType.Float64);
+        foreach (Tensor x in tensors)
+        {
+            int count = Blocks.For(x.Length, ReduceKernels.Piece);
+            Launch(ReduceKernels.SumsOfSquares, new(count), Floats(x), Doubles(partial), first);
+            first += count;
+        }
+        return partial;
     }
 
     private protected override void ColumnSumsCore(Tensor x, Tensor y, float beta)
@@ -127,8 +133,8 @@ internal static class ReduceKernels
         shared[lane] + shared[lane + 32] + (shared[lane + 64] + shared[lane + 96])
         + (shared[lane + 128] + shared[lane + 160] + (shared[lane + 192] + shared[lane + 224]));
 
-    // In thread 0 only.
-    private static double BlockSum(double x)
+    /// <summary>The sum over a block, in thread 0 only.</summary>
+    public static double BlockSum(double x)
     {
         ArrayView<double> shared = SharedMemory.Allocate<double>(256);
         shared[Group.IdxX] = x;
