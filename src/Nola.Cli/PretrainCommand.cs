@@ -29,17 +29,18 @@ internal static class PretrainCommand
         Option<int> every = new("--eval-every") { Description = "Steps between evaluations and checkpoints", DefaultValueFactory = _ => 100 };
         Option<int> maxSteps = new("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
         Option<ulong> seed = new("--seed") { Description = "Seed of initial values and shuffle", DefaultValueFactory = _ => 1UL };
-        Option<int> threads = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
+        Option<string> place = new CommonOptions().DeviceName;
+        Option<int> threads = new CommonOptions().Threads;
         Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
         Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
         {
-            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, threads, resume,
+            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, place, threads, resume,
         };
         command.Does((r, cancel) =>
         {
             Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
             if (config.Heads < 1 || config.Layers < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
-            using Device device = Device.Open("cpu", r.GetValue(threads));
+            using Device device = Device.Open(r.GetValue(place)!, r.GetValue(threads), Terminal.Say);
             using Gpt2 model = r.GetValue(from) is { } start ? Gpt2.Load(start, device, trainable: true) : Gpt2.Create(config, device, r.GetValue(seed));
             config = model.Config;
             Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;

@@ -260,6 +260,18 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Pretrain_makes_a_model_on_the_device_that_it_is_told()
+    {
+        string text = Path.Combine(directory, "text.txt"), run = Path.Combine(directory, "new");
+        File.WriteAllText(text, "The cat sat on the mat, and the dog sat on the cat.");
+        string[] small = ["pretrain", "--text", text, "--out", run, "--layers", "1", "--heads", "1", "--channels", "8", "--positions", "16", "--max-steps", "2"];
+        Assert.Contains("cuda:99", Fails([.. small, "--device", "cuda:99"]));
+        Assert.False(Directory.Exists(run));
+        Succeeds([.. small, "--device", "cpu"]);
+        Assert.True(File.Exists(Path.Combine(run, "model", "model.safetensors")));
+    }
+
+    [Fact]
     public void Help_lists_every_setting()
     {
         (int code, string output, _) = Run(["train", "--help"]);
