@@ -12,11 +12,17 @@ public sealed class AdamW : IDisposable
     private readonly (Parameter P, Tensor M, Tensor V)[] states;
     private readonly TrainOptions options;
 
+    // What gradients are scaled by, on the device.
+    private readonly Tensor? scale;
+
     /// <summary>Moments of zero for each parameter.</summary>
     public AdamW(IEnumerable<Parameter> parameters, TrainOptions options)
     {
         this.options = options;
         states = [.. parameters.Select(p => (p, p.Value.Device.Zeros(p.Shape), p.Value.Device.Zeros(p.Shape)))];
+        if (states is not [var first, ..]) return;
+        scale = first.P.Value.Device.Empty([]);
+        scale.Device.Fill(scale, 1);
     }
 
     /// <summary>Updates done.</summary>
@@ -27,7 +33,7 @@ public sealed class AdamW : IDisposable
 
     /// <summary>√ of the sum of squares of all gradients.</summary>
     public double GradientNorm() => states is [var first, ..]
-        ? Math.Sqrt(first.P.Value.Device.SumSquares([.. states.Where(s => s.P.HasGradient).Select(s => s.P.Gradient)]))
+        ? Math.Sqrt(first.P.Value.Device.SumSquares(Gradients()))
         : 0;
 
     /// <summary>One update with the gradients that the parameters hold, which are cleared.</summary>
@@ -36,11 +42,22 @@ public sealed class AdamW : IDisposable
     public void Step(float learningRate, double norm) =>
         Update(learningRate, options.ClipNorm > 0 && norm > options.ClipNorm ? (float)(options.ClipNorm / norm) : 1, null);
 
-    /// <summary>The same without a wait: the norm and what follows from it stay on the device.</summary>
-    internal void Step(float learningRate, StepMeter meter) =>
-        Update(learningRate, 1, meter.Clip([.. states.Where(s => s.P.HasGradient).Select(s => s.P.Gradient)], options.ClipNorm));
+    /// <summary>
+    /// The same without a wait: the norm is put into record[step] beside the loss that is there, and clipping is decided on the
+    /// device. Once a loss or a norm was not finite, nothing is updated any more, see <see cref="Device.ClipScale"/>.
+    /// </summary>
+    /// <param name="learningRate">Of this step.</param>
+    /// <param name="record">Loss and norm of steps. (n, 2) float64</param>
+    /// <param name="step">Which of them is this one.</param>
+    public void Step(float learningRate, Tensor record, int step)
+    {
+        scale?.Device.ClipScale(Gradients(), options.ClipNorm, record, step, scale);
+        Update(learningRate, 1, scale);
+    }
 
-    private void Update(float learningRate, float scale, Tensor? further)
+    private Tensor[] Gradients() => [.. states.Where(s => s.P.HasGradient).Select(s => s.P.Gradient)];
+
+    private void Update(float learningRate, float ownScale, Tensor? further)
     {
         Steps++;
         foreach ((Parameter p, Tensor m, Tensor v) in states)
@@ -48,7 +65,7 @@ public sealed class AdamW : IDisposable
             if (!p.HasGradient) continue;
             // As in GPT-2's own training, norms and biases are not decayed.
             float decay = p.Shape.Rank > 1 ? options.WeightDecay : 0;
-            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, scale), further);
+            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
             p.ClearGradient();
         }
     }
@@ -56,6 +73,7 @@ public sealed class AdamW : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        scale?.Dispose();
         foreach ((_, Tensor m, Tensor v) in states)
         {
             m.Dispose();

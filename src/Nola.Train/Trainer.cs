@@ -159,9 +159,10 @@ public sealed class Trainer
             tape.Backward(y);
             state.Tokens += stream.Length;
         }
+        if (positions == 0) meter.AddNothing();
         adapter?.EndStep();
         float rate = LearningRate.At(state.Step, total, options);
-        optimizer.Step(rate, meter);
+        optimizer.Step(rate, meter.Record, meter.Waiting);
         state.Step++;
         double passes = state.Epoch + (double)state.Batch / epoch.Count;
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
