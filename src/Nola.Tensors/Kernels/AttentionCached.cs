@@ -8,7 +8,8 @@ public abstract partial class Device
     /// sequence's new tokens: their keys and values are put there, then each new token attends to the list up to itself.
     /// qkv: (N, 3C), the new tokens of S sequences; starts: (S + 1) int32, as in <see cref="Attention"/>; rows: int32, the
     /// lists laid end to end, list s from rowStarts[s] on; rowStarts: (S + 1) int32; keys, values: (H, rows, D); y: (N, C).
-    /// A row of a new token stands in no other list.
+    /// A row of a new token stands in no other list. Rows of qkv from starts[S] on belong to no sequence and their y is
+    /// undefined; rows may go on after the last list: so a few shapes serve all lengths.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
     public void AttentionCached(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y)

@@ -27,6 +27,18 @@ public abstract class DecodingKernelContract(Device device)
         }
     }
 
+    [Contract(20)]
+    public void Cached_attention_is_the_same_with_padding_after_sequences_and_lists(int seed)
+    {
+        Random r = new(seed);
+        Case x = Case.Draw(r);
+        int padding = 1 + r.Next(4), n = x.Starts[^1];
+        // Further tokens of no sequence, further sequences of no token, and a longer list.
+        float[] y = Run(device, [.. x.Qkv, .. Enumerable.Repeat(float.NaN, padding * 3 * x.Channels)], [.. x.Starts, .. Enumerable.Repeat(n, padding)],
+            [.. x.Rows, .. new int[100]], [.. x.RowStarts, .. Enumerable.Repeat(x.Rows.Length, padding)], x.Keys, x.Values, x.Cache);
+        Assert.Equal(x.Run(device), y[..(n * x.Channels)]);
+    }
+
     [Fact]
     public void Cached_attention_refuses_lists_that_do_not_fit()
     {
