@@ -7,7 +7,7 @@ namespace Nola.Tensors;
 /// </summary>
 public abstract partial class Device : IDisposable
 {
-    private MemoryPool? pool;
+    private MemoryPool? pool, borrowed;
 
     /// <summary>For example <c>cpu</c>.</summary>
     public abstract string Name { get; }
@@ -22,7 +22,7 @@ public abstract partial class Device : IDisposable
     public virtual bool IsQueued => false;
 
     /// <summary>The memory of this device.</summary>
-    public MemoryPool Pool => pool ??= new MemoryPool(Name, Allocate, Free);
+    public MemoryPool Pool => borrowed ?? (pool ??= new MemoryPool(Name, Allocate, Free));
 
     /// <summary>
     /// Opens a device by name: <c>cpu</c>; <c>cuda</c> or <c>cuda:1</c> for a GPU (with <c>,float32</c> added, without
@@ -111,6 +111,26 @@ public abstract partial class Device : IDisposable
         // A machine without a driver needs no word about GPUs.
         if (found.HasDriver) say?.Invoke($"Device cpu: {found.Problem ?? "no GPU works"}.");
         return new CpuDevice(threads);
+    }
+
+    /// <summary>
+    /// For calls that are made again and again in the same way. Here each time is like the first; a device on which it costs
+    /// more to queue a small call than to run it may do better. The caller disposes it.
+    /// </summary>
+    public virtual Replay NewReplay() => new();
+
+    /// <summary>Runs calls with all their memory from <paramref name="own"/>.</summary>
+    private protected void WithPool(MemoryPool own, Action calls)
+    {
+        (MemoryPool? before, borrowed) = (borrowed, own);
+        try
+        {
+            calls();
+        }
+        finally
+        {
+            borrowed = before;
+        }
     }
 
     /// <summary>Takes fresh memory from the system, or returns null when there is none.</summary>

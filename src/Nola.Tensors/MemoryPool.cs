@@ -14,6 +14,7 @@ namespace Nola.Tensors;
 public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Action<Storage> free)
 {
     private readonly Dictionary<long, Stack<Storage>> lists = [];
+    private bool closed;
 
     /// <summary>Bytes in tensors that are alive.</summary>
     public long LiveBytes { get; private set; }
@@ -39,6 +40,7 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
     {
         long size = SizeClass(bytes);
         Storage storage = Reuse(size) ?? Fresh(size);
+        storage.Home = this;
         LiveBytes += storage.Bytes;
         LiveCount++;
         PeakBytes = Math.Max(PeakBytes, LiveBytes);
@@ -50,6 +52,11 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
     {
         LiveBytes -= storage.Bytes;
         LiveCount--;
+        if (closed)
+        {
+            free(storage);
+            return;
+        }
         PooledBytes += storage.Bytes;
         if (!lists.TryGetValue(storage.Bytes, out Stack<Storage>? list)) lists[storage.Bytes] = list = new();
         list.Push(storage);
@@ -63,6 +70,13 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
                 free(storage);
         lists.Clear();
         PooledBytes = 0;
+    }
+
+    /// <summary>Gives everything back to the system: now what is not in use, and the rest when it is returned.</summary>
+    internal void Close()
+    {
+        closed = true;
+        Trim();
     }
 
     // Of this class, or of one of the next few: batches vary in length, and a block that is a little too large is better

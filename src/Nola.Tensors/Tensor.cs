@@ -73,7 +73,7 @@ public sealed class Tensor : IDisposable
     {
         if (storage is not { } memory) return;
         storage = null;
-        Device.Pool.Return(memory);
+        memory.Home!.Return(memory);
     }
 }
 
@@ -82,6 +82,9 @@ public abstract class Storage
 {
     /// <summary>Usable bytes.</summary>
     public abstract long Bytes { get; }
+
+    /// <summary>The pool that gave it out, and gets it back.</summary>
+    internal MemoryPool? Home { get; set; }
 }
 
 /// <summary>

@@ -30,7 +30,8 @@ internal static class TestGpu
     /// <summary>One of its own with products on tensor cores, simulated or real.</summary>
     public static GpuDevice WithTensorCores() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(tensorCores: true);
 
-    private static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",float32") : Simulated();
+    /// <summary>One of its own, in float32.</summary>
+    public static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",float32") : Simulated();
 }
 
 /// <summary>How often properties are drawn, and how many of their sizes: a simulated thread is thousands of times slower than a real one.</summary>

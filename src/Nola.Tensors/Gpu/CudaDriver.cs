@@ -82,8 +82,8 @@ internal static unsafe class CudaDriver
         }
     }
 
-    // The driver's own name and sentence for an error, with what a person can do where that is known.
-    private static string Explain(nint library, int code)
+    /// <summary>The driver's own name and sentence for an error, with what a person can do where that is known.</summary>
+    public static string Explain(nint library, int code)
     {
         StringBuilder text = new($"error {code}");
         foreach (string what in (string[])["cuGetErrorName", "cuGetErrorString"])

@@ -74,6 +74,7 @@ public sealed partial class GpuDevice : Device
     {
         if (first < 0 || first + source.Length > destination.Length)
             throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
+        CheckNotRecording("An upload");
         staging.Upload(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
     }
 
@@ -81,6 +82,7 @@ public sealed partial class GpuDevice : Device
     public override void Upload(ReadOnlySpan<int> source, Tensor destination)
     {
         CheckLength(source.Length, destination);
+        CheckNotRecording("An upload");
         staging.Upload(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
     }
 
@@ -108,6 +110,7 @@ public sealed partial class GpuDevice : Device
     /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
     public void Synchronize()
     {
+        CheckNotRecording("A wait");
         faults.Fetch();
         stream.Synchronize();
         Waits++;
