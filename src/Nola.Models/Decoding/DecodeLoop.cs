@@ -25,11 +25,12 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
         int waiting = 0;
         long needed = searches.Sum(s => s.Prompt.Length + (long)options.Beams * options.MaxNewTokens);
         using KvCache cache = new(model, 0, model.Config.Positions, (int)Math.Min(needed, Math.Max(searches[0].Prompt.Length, options.BatchTokens)));
+        using DecodePass pass = new(model, cache);
         while (waiting < searches.Count || open.Count > 0)
         {
             if (cancel.IsCancellationRequested) return;
             waiting += Admit(searches, waiting);
-            Step(cache);
+            Step(cache, pass);
             Close(onEnd);
         }
     }
@@ -50,7 +51,7 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
         return admitted;
     }
 
-    private void Step(KvCache cache)
+    private void Step(KvCache cache, DecodePass pass)
     {
         List<int> ids = [], starts = [0];
         List<(int[] Prompt, int[] Generated)> sequences = [];
@@ -65,8 +66,9 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
             }
         }
         cache.Reorder([.. parents]);
+        TokenStream stream = new([.. ids], [.. starts], [], []);
         using Tape tape = new(model.Device, record: false);
-        Tensor logits = model.Decode(tape, new TokenStream([.. ids], [.. starts], [], []), cache).Value;      // (S, V)
+        Tensor logits = pass.Fits(stream) ? pass.Run(stream) : model.Decode(tape, stream, cache).Value;      // (S or more, V)
         NextTokens next = NextTokens.Rank(logits, rules, sequences, open[0].Wanted);
         parents.Clear();
         int row = 0;

@@ -16,7 +16,7 @@ internal sealed class NextTokens
         (this.values, this.ids, this.normalisers, columns) = (values, ids, normalisers, values.Length / normalisers.Length);
 
     /// <summary>Ranks the next tokens of each row.</summary>
-    /// <param name="logits">After each sequence. Changed. (S, V)</param>
+    /// <param name="logits">After each sequence; further rows are of no interest. Changed. (S or more, V)</param>
     /// <param name="rules">What is banned and penalised.</param>
     /// <param name="sequences">What each row continues.</param>
     /// <param name="wanted">How many tokens of each row; 0 for all of them, unsorted.</param>
@@ -30,12 +30,12 @@ internal sealed class NextTokens
         if (rules.AfterNormalising) device.LogSumExp(logits, normalisers);
         rules.Apply(logits, sequences, normalisers);
         if (!rules.AfterNormalising) device.LogSumExp(logits, normalisers);
-        float[] sums = normalisers.ToArray();
-        if (Array.Exists(sums, float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
-        if (wanted == 0) return new NextTokens(logits.ToArray(), [], sums);
         using Tensor values = device.Empty([rows, wanted]), ids = device.Empty([rows, wanted], DType.Int32);
-        device.TopK(logits, values, ids);
-        return new NextTokens(values.ToArray(), ids.ToInt32Array(), sums);
+        if (wanted > 0) device.TopK(logits, values, ids);
+        // Everything is queued by now: the first copy waits, the others come with it.
+        float[] sums = normalisers.ToArray();
+        if (Array.Exists(sums[..sequences.Count], float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
+        return wanted == 0 ? new NextTokens(logits.ToArray(), [], sums) : new NextTokens(values.ToArray(), ids.ToInt32Array(), sums);
     }
 
     /// <summary>The tokens of a row with their log-probabilities, the likeliest first.</summary>

@@ -20,7 +20,7 @@ internal sealed class TokenRules
     private bool SeesPrompt => options.BeamRules == BeamRules.HuggingFace;
 
     /// <summary>Changes the logits of each row.</summary>
-    /// <param name="logits">(S, V)</param>
+    /// <param name="logits">(S or more, V)</param>
     /// <param name="sequences">What each row continues.</param>
     /// <param name="normalisers">Log of the sum of exponentials of each row, where that has been computed already. (S)</param>
     public void Apply(Tensor logits, IReadOnlyList<(int[] Prompt, int[] Generated)> sequences, Tensor normalisers)
@@ -28,12 +28,12 @@ internal sealed class TokenRules
         int[][] seen = [.. sequences.Select(s => SeesPrompt ? (int[])[.. s.Prompt, .. s.Generated] : s.Generated)];
         if (options.RepetitionPenalty != 1)
         {
-            using TokenLists lists = new(logits.Device, seen.Select(tokens => tokens.Distinct()));
+            using TokenLists lists = new(logits, seen.Select(tokens => tokens.Distinct()));
             logits.Device.Penalise(logits, lists.Starts, lists.Ids, options.RepetitionPenalty, AfterNormalising ? normalisers : null);
         }
         int[][] banned = [.. seen.Select((tokens, s) => (int[])[.. sequences[s].Generated.Length < options.MinNewTokens ? stops : [], .. Repeating(tokens, options.NoRepeatNgram)])];
         if (banned.All(tokens => tokens.Length == 0)) return;
-        using TokenLists bans = new(logits.Device, banned);
+        using TokenLists bans = new(logits, banned);
         logits.Device.Ban(logits, bans.Starts, bans.Ids);
     }
 
@@ -46,10 +46,10 @@ internal sealed class TokenRules
             if (tokens.AsSpan(i, n - 1).SequenceEqual(tokens.AsSpan(last))) yield return tokens[i + n - 1];
     }
 
-    /// <summary>Lists of tokens, one for each row, on a device.</summary>
+    /// <summary>Lists of tokens for the rows of logits, on their device; empty ones for rows that no sequence has.</summary>
     private readonly struct TokenLists : IDisposable
     {
-        public TokenLists(Device device, IEnumerable<IEnumerable<int>> lists)
+        public TokenLists(Tensor logits, IEnumerable<IEnumerable<int>> lists)
         {
             List<int> starts = [0], ids = [];
             foreach (IEnumerable<int> list in lists)
@@ -57,7 +57,8 @@ internal sealed class TokenRules
                 ids.AddRange(list);
                 starts.Add(ids.Count);
             }
-            (Starts, Ids) = (device.From([.. starts]), device.From([.. ids]));
+            while (starts.Count <= logits.Shape.Rows) starts.Add(ids.Count);
+            (Starts, Ids) = (logits.Device.From([.. starts]), logits.Device.From([.. ids]));
         }
 
         public Tensor Starts { get; }

@@ -138,18 +138,27 @@ public sealed partial class Gpt2 : IDisposable
     /// <summary>As above, left on the device for as long as the tape.</summary>
     internal Variable Decode(Tape tape, TokenStream stream, KvCache cache)
     {
-        if (stream.Sequences != cache.Slots) throw new ArgumentException($"Decode: the stream has {stream.Sequences} sequences and the cache {cache.Slots} slots; expected one for each.");
-        int[] past = cache.Lengths.ToArray(), last = new int[stream.Sequences];
-        for (int s = 0; s < last.Length; s++)
-        {
-            CheckLength(past[s] + stream.Starts[s + 1] - stream.Starts[s]);
-            last[s] = stream.Starts[s + 1] - 1;
-        }
-        using KvCache.Places places = cache.Extend(stream);
+        CheckDecode(stream, cache);
+        int[] past = cache.Lengths.ToArray(), last = [.. stream.Starts.Skip(1).Select(end => end - 1)];
+        (int[] lists, int[] listStarts) = cache.Extend(stream);
+        using KvCache.Places places = new(Device.From(lists), Device.From(listStarts));
         using StreamTensors batch = new(Device, stream, past);
         using Tensor rows = Device.From(last);
-        Variable x = Forward(tape, batch, (l, qkv) => cache.Attend(l, qkv, batch.Starts, places));
-        return Head(Ops.GatherRows(x, rows));
+        return Head(Ops.GatherRows(Decode(tape, batch, cache, places), rows));
+    }
+
+    /// <summary>Reads one new token of each sequence, all of it from tensors, and writes the logits after them. logits: (N, V).</summary>
+    internal void Decode(StreamTensors batch, KvCache cache, KvCache.Places places, Tensor logits)
+    {
+        using Tape tape = new(Device, record: false);
+        WriteLogits(Decode(tape, batch, cache, places), logits);
+    }
+
+    /// <summary>What a stream must be for a cache.</summary>
+    internal void CheckDecode(TokenStream stream, KvCache cache)
+    {
+        if (stream.Sequences != cache.Slots) throw new ArgumentException($"Decode: the stream has {stream.Sequences} sequences and the cache {cache.Slots} slots; expected one for each.");
+        for (int s = 0; s < stream.Sequences; s++) CheckLength(cache.Lengths[s] + stream.Starts[s + 1] - stream.Starts[s]);
     }
 
     /// <inheritdoc/>
@@ -180,12 +189,20 @@ public sealed partial class Gpt2 : IDisposable
         return tokens + Ops.GatherRows(tape.Read(wpe), batch.Positions);          // (N, C)
     }
 
+    private Variable Decode(Tape tape, StreamTensors batch, KvCache cache, KvCache.Places places) =>
+        Forward(tape, batch, (l, qkv) => cache.Attend(l, qkv, batch.Starts, places));
+
     private Variable Head(Variable x)                                             // (N, C) → (N, V)
     {
-        if (head is not null) return Ops.Linear(x, head);
         Variable logits = x.Tape.New([x.Shape.Rows, Config.Vocabulary]);
-        Device.MatMul(x.Value, false, (lmHead ?? wte!).Value, true, logits.Value);
+        WriteLogits(x, logits.Value);
         return logits;
+    }
+
+    private void WriteLogits(Variable x, Tensor logits)
+    {
+        if (head is not null) Device.MatMul(x.Value, head, null, logits);
+        else Device.MatMul(x.Value, false, (lmHead ?? wte!).Value, true, logits);
     }
 
     private void CheckLength(int length)

@@ -50,7 +50,8 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens that are held, each counted once however many slots share it.</summary>
     public int Rows => Store - free.Count;
 
-    private int Store => keys[0].Shape[1];
+    /// <summary>Tokens that there is memory for; when it changes, keys and values have moved.</summary>
+    internal int Store => keys[0].Shape[1];
 
     /// <summary>
     /// New slots: slot i holds what slot <paramref name="parents"/>[i] held, or nothing where that is −1. A slot may go on in
@@ -80,8 +81,8 @@ public sealed class KvCache : IDisposable
         foreach (Tensor tensor in values) tensor.Dispose();
     }
 
-    /// <summary>Gives each slot rows for its new tokens; what attention then needs to know, for all layers.</summary>
-    internal Places Extend(TokenStream stream)
+    /// <summary>Gives each slot rows for its new tokens; the rows of all slots, laid end to end, and where each slot's begin.</summary>
+    internal (int[] Rows, int[] Starts) Extend(TokenStream stream)
     {
         for (int s = 0; s < slots.Length; s++)
             if (slots[s].Count + stream.Starts[s + 1] - stream.Starts[s] > Capacity)
@@ -96,7 +97,7 @@ public sealed class KvCache : IDisposable
         }
         int[] rows = new int[rowStarts[^1]];
         for (int s = 0; s < slots.Length; s++) slots[s].CopyTo(rows, rowStarts[s]);
-        return new Places(model.Device.From(rows), model.Device.From(rowStarts));
+        return (rows, rowStarts);
     }
 
     /// <summary>y = attention of the new tokens to everything in their slots. qkv: (N, 3C), y: (N, C).</summary>
@@ -143,7 +144,7 @@ public sealed class KvCache : IDisposable
         }
     }
 
-    /// <summary>The rows of each slot's tokens, laid end to end, and where each slot's begin.</summary>
+    /// <summary>What <see cref="Extend"/> gave, on the device: what attention needs to know, for all layers.</summary>
     internal readonly record struct Places(Tensor Rows, Tensor RowStarts) : IDisposable
     {
         public void Dispose()

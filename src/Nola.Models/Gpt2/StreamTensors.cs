@@ -22,6 +22,16 @@ public sealed class StreamTensors : IDisposable
         Targets = device.From(stream.Targets);
     }
 
+    /// <summary>Room for one token of each of so many sequences.</summary>
+    internal StreamTensors(Device device, int sequences)
+    {
+        Ids = device.Empty([sequences], DType.Int32);
+        Positions = device.Empty([sequences], DType.Int32);
+        Starts = device.Empty([sequences + 1], DType.Int32);
+        LossPositions = device.Empty([0], DType.Int32);
+        Targets = device.Empty([0], DType.Int32);
+    }
+
     /// <summary>Token ids. (N)</summary>
     public Tensor Ids { get; }
 
