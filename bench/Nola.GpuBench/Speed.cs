@@ -20,7 +20,9 @@ internal static class Speed
         RowsAndAttention(device, config, report);
         Basis(device, config, report);
         report.Line("");
-        report.Table($"{size} with random weights", "work", "time", "tokens/s");
+        LaunchCost.Run(device, report);
+        report.Line("");
+        report.Table($"{size} with random weights", "work", "time", "tokens/s", "queued and waited for");
         using Gpt2 model = Gpt2.Create(config, device, 1, trainable: false, DType.BFloat16);
         Step(model, report);
         Decode(model, report);
@@ -74,23 +76,42 @@ internal static class Speed
         int[] starts = [.. Enumerable.Range(0, Sequences + 1).Select(s => s * Length)];
         int[] places = [.. Enumerable.Range(0, Tokens).Where(i => i % Length >= Length / 2)];
         TokenStream stream = new(ids, starts, places, [.. places.Select(i => ids[i])]);
-        double seconds = Seconds(model.Device, () =>
+        using Tensor record = model.Device.Empty([1, 2], DType.Float64);
+        Measure(model.Device, report, "step", "NOLA step, r = 8, k = 512, loss on half", Tokens, "step", 1, () =>
         {
             using StreamTensors batch = new(model.Device, stream);
             adapter.BeginStep();
-            using (Tape tape = new(model.Device)) tape.Backward(model.Loss(tape, batch, 0, 1f / places.Length));
+            using (Tape tape = new(model.Device))
+            {
+                Variable loss = model.Loss(tape, batch, 0, 1f / places.Length);
+                model.Device.AddLoss(loss.Value, record, 0, 0);
+                tape.Backward(loss);
+            }
             adapter.EndStep();
-            optimizer.Step(0, optimizer.GradientNorm());
+            optimizer.Step(0, record, 0);
         });
-        report.Row(new { kind = "step", name = "NOLA step", seconds, tokens_per_second = Tokens / seconds }, "NOLA step, r = 8, k = 512, loss on half", $"{1e3 * seconds:F1} ms", $"{Tokens / seconds:F0}");
     }
 
     private static void Decode(Gpt2 model, Report report)
     {
         const int New = 64;
         int[] prompt = [.. Enumerable.Range(1, 64)];
-        double seconds = Seconds(model.Device, () => model.Generate(prompt, new GenerateOptions { MaxNewTokens = New }));
-        report.Row(new { kind = "decode", name = "greedy decoding", seconds, tokens_per_second = New / seconds }, $"greedy decoding, {New} tokens after {prompt.Length}", $"{1e3 * seconds:F1} ms", $"{New / seconds:F0}");
+        Measure(model.Device, report, "decode", $"greedy decoding, {New} tokens after {prompt.Length}", New, "token", New,
+            () => model.Generate(prompt, new GenerateOptions { MaxNewTokens = New, StopTokens = [] }));
+        Measure(model.Device, report, "decode", $"10 beams, {New} tokens after {prompt.Length}", New, "token", New,
+            () => model.Generate(prompt, new GenerateOptions { MaxNewTokens = New, StopTokens = [], Beams = 10 }));
+    }
+
+    // Time, tokens a second, and on a GPU how many kernels were queued one by one and how often the host waited, for each unit of work.
+    private static void Measure(Device device, Report report, string kind, string name, int tokens, string unit, int units, Action run)
+    {
+        double seconds = Seconds(device, run);
+        GpuDevice? gpu = device as GpuDevice;
+        (long launches, long waits) = (gpu?.Launches ?? 0, gpu?.Waits ?? 0);
+        run();
+        double queued = ((gpu?.Launches ?? 0) - launches) / (double)units, waited = ((gpu?.Waits ?? 0) - waits) / (double)units;
+        report.Row(new { kind, name, seconds, tokens_per_second = tokens / seconds, launches = queued, waits = waited },
+            name, $"{1e3 * seconds:F1} ms", $"{tokens / seconds:F0}", gpu is null ? "" : $"{queued:F1} kernels, {waited:F1} waits a {unit}");
     }
 
     private static void Time(Device device, Report report, string name, Action run, double work, double unit, string rate)
@@ -100,7 +121,7 @@ internal static class Speed
     }
 
     // Median of five timings of enough repetitions for a tenth of a second; a download of one number waits for the device.
-    private static double Seconds(Device device, Action run)
+    internal static double Seconds(Device device, Action run)
     {
         using Tensor flag = device.Zeros([1]);
         run();
