@@ -92,6 +92,16 @@ public abstract partial class Device : IDisposable
     /// <summary>Copies float64 elements to the host, after everything queued before has run.</summary>
     public abstract void Download(Tensor source, Span<double> destination);
 
+    /// <summary>Copies several tensors, each to an array of its elements' type (float or int), with one wait for all of them.</summary>
+    public virtual void DownloadAll(params ReadOnlySpan<(Tensor Source, Array Destination)> copies)
+    {
+        foreach ((Tensor source, Array destination) in copies)
+        {
+            if (destination is float[] floats) Download(source, floats);
+            else Download(source, (int[])destination);
+        }
+    }
+
     private static Device Best(int threads, Action<string>? say)
     {
         CudaFindings found = CudaDriver.Look();

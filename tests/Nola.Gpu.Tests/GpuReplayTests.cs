@@ -42,6 +42,8 @@ public sealed class GpuReplayTests : IDisposable
     public void Memory_of_a_recording_is_given_to_nobody_else_and_comes_back_at_the_end()
     {
         gpu.RecordWith(new TapRecorder(gpu));
+        gpu.Pool.Trim();
+        (long, long) before = (gpu.Pool.LiveBytes, gpu.ReservedBytes);
         using Tensor x = gpu.From([.. Enumerable.Range(0, 300).Select(j => (float)j)], [300]), y = gpu.Empty([300]);
         Replay replay = gpu.NewReplay();
         for (int i = 0; i < 2; i++) replay.Run(Calls);
@@ -57,7 +59,7 @@ public sealed class GpuReplayTests : IDisposable
         x.Dispose();
         y.Dispose();
         gpu.Pool.Trim();
-        Assert.Equal((0L, 0L), (gpu.Pool.LiveBytes, gpu.ReservedBytes));
+        Assert.Equal(before, (gpu.Pool.LiveBytes, gpu.ReservedBytes));
 
         void Calls()
         {

@@ -32,10 +32,11 @@ internal sealed class NextTokens
         if (!rules.AfterNormalising) device.LogSumExp(logits, normalisers);
         using Tensor values = device.Empty([rows, wanted]), ids = device.Empty([rows, wanted], DType.Int32);
         if (wanted > 0) device.TopK(logits, values, ids);
-        // Everything is queued by now: the first copy waits, the others come with it.
-        float[] sums = normalisers.ToArray();
+        float[] sums = new float[rows], top = new float[wanted > 0 ? rows * wanted : logits.Length];
+        int[] tokens = new int[rows * wanted];
+        device.DownloadAll((normalisers, sums), (wanted > 0 ? values : logits, top), (ids, tokens));
         if (Array.Exists(sums[..sequences.Count], float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
-        return wanted == 0 ? new NextTokens(logits.ToArray(), [], sums) : new NextTokens(values.ToArray(), ids.ToInt32Array(), sums);
+        return new NextTokens(top, tokens, sums);
     }
 
     /// <summary>The tokens of a row with their log-probabilities, the likeliest first.</summary>

@@ -107,6 +107,33 @@ public sealed partial class GpuDevice : Device
         Download(Doubles(source), destination);
     }
 
+    /// <inheritdoc/>
+    public override void DownloadAll(params ReadOnlySpan<(Tensor Source, Array Destination)> copies)
+    {
+        // The arrays must stay where they are until the copies have run.
+        List<GCHandle> pinned = [];
+        try
+        {
+            foreach ((Tensor source, Array destination) in copies)
+            {
+                CheckLength(destination.Length, source);
+                pinned.Add(GCHandle.Alloc(destination, GCHandleType.Pinned));
+                if (destination is float[] floats) Queue(Floats(source), floats);
+                else Queue(Ints(source), (int[])destination);
+            }
+            Synchronize();
+        }
+        catch
+        {
+            stream.Synchronize();
+            throw;
+        }
+        finally
+        {
+            foreach (GCHandle handle in pinned) handle.Free();
+        }
+    }
+
     /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
     public void Synchronize()
     {
@@ -164,12 +191,18 @@ public sealed partial class GpuDevice : Device
 
     private unsafe void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
     {
-        Downloads++;
         // The array must stay where it is until the copy has run.
         fixed (T* to = destination)
         {
-            if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref *to, destination.Length);
+            Queue(source, destination);
             Synchronize();
         }
+    }
+
+    // The copy to memory that stays where it is.
+    private void Queue<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
+    {
+        Downloads++;
+        if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
     }
 }
