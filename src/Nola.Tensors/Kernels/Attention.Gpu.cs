@@ -8,6 +8,11 @@ public sealed partial class GpuDevice
     {
         if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
         AttentionShape shape = Shape("Attention", qkv, heads);
+        if (HeadsOnTensorCores(shape))
+        {
+            TensorAttention(qkv, starts, y, lse, shape);
+            return;
+        }
         Launch(AttentionKernels.Forward, Tiles(shape, starts, AttentionKernels.QueriesOfBlock), Floats(qkv), Ints(starts), Floats(y), Floats(lse), shape);
     }
 
@@ -15,6 +20,11 @@ public sealed partial class GpuDevice
     {
         if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
         AttentionShape shape = Shape("AttentionGrad", qkv, heads);
+        if (HeadsOnTensorCores(shape))
+        {
+            TensorAttentionGrad(qkv, starts, y, lse, dy, dqkv, shape, beta);
+            return;
+        }
         using Tensor dots = Empty(lse.Shape);
         Launch(AttentionKernels.RowDots, new(Blocks.For(shape.Rows, 8), heads), Floats(y), Floats(dy), Floats(dots), shape);
         Blocks tiles = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock);

@@ -1,0 +1,229 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+
+namespace Nola.Tensors;
+
+/// <summary>A size of heads, in panels of 64 columns.</summary>
+internal interface IHead
+{
+    /// <summary>One or two.</summary>
+    static abstract int Panels { get; }
+}
+
+/// <summary>D = 64.</summary>
+internal readonly struct Head64 : IHead
+{
+    public static int Panels => 1;
+}
+
+/// <summary>D = 128.</summary>
+internal readonly struct Head128 : IHead
+{
+    public static int Panels => 2;
+}
+
+/// <summary>16 × 16 sums of a warp: two tiles of <see cref="GpuIntrinsics.MultiplyTiles"/> side by side.</summary>
+internal struct Float4x2
+{
+    public Float4 A, B;
+}
+
+/// <summary>16 × 64 sums of a warp: eight tiles side by side.</summary>
+internal struct Float4x8
+{
+    public Float4x4 Low, High;
+}
+
+/// <summary>16 × 64 bfloat16 of a warp, as the left operand of four products.</summary>
+internal struct Word4x4
+{
+    public Word4 A, B, C, D;
+}
+
+/// <summary>
+/// What attention's kernels on tensor cores share. A tile in shared memory is rows of one head in panels of 64 columns, one
+/// panel after the other, each row eight chunks of 16 bytes; chunk c lies at place c xor (row mod 8), so that the eight
+/// rows of an 8 × 8 matrix lie in all banks. A block is four warps, each with 16 of its 64 rows.
+/// </summary>
+internal static class AttentionPanels
+{
+    /// <summary>Threads of a block.</summary>
+    public const int Threads = 128;
+
+    /// <summary>Rows of a block: queries, or keys.</summary>
+    public const int Rows = 64;
+
+    /// <summary>Chunks of 64 rows of a panel.</summary>
+    public const int Panel = Rows * Chunks;
+
+    // Chunks of a panel's row.
+    private const int Chunks = 8;
+
+    /// <summary>
+    /// Starts the copy of rows first … first + count − 1 of one head; beyond end the last row again, whose products the
+    /// causal mask hides. Pitch: chunks from row to row of memory.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Copy<THead>(ArrayView<Word4> tile, int at, int count, ArrayView<Word4> x, int first, int end, int pitch, int column)
+        where THead : struct, IHead
+    {
+        int across = Chunks * THead.Panels, place = Group.IdxX & (across - 1), row = Group.IdxX / across;
+        int to = at + place / Chunks * count * Chunks + row * Chunks + ((place & 7) ^ (row & 7));
+        for (; row < count; row += Threads / across, to += Threads / across * Chunks)
+            GpuIntrinsics.CopyAsync(ref tile[to], ref x[IntrinsicMath.Min(first + row, end - 1) * pitch + column + place]);
+    }
+
+    /// <summary>Rows row … + 15 of a panel as left operands.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Word4x4 Left(ArrayView<Word4> tile, int at, int row)
+    {
+        Word4x4 a = default;
+        a.A = Left(tile, at, row, 0);
+        a.B = Left(tile, at, row, 1);
+        a.C = Left(tile, at, row, 2);
+        a.D = Left(tile, at, row, 3);
+        return a;
+    }
+
+    /// <summary>Sums + a · bᵀ over step · 16 … + 15 of the panel; b is 32 rows from row on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4x4 AddDots(Float4x4 sums, Word4 a, ArrayView<Word4> tile, int at, int row, int step) =>
+        Multiply(sums, a, Along(tile, at, row, step), Along(tile, at, row + 16, step));
+
+    /// <summary>The same with 16 rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4x2 AddDots(Float4x2 sums, Word4 a, ArrayView<Word4> tile, int at, int row, int step)
+    {
+        Word4 b = Along(tile, at, row, step);
+        sums.A = GpuIntrinsics.MultiplyTiles(sums.A, a, b.X, b.Y);
+        sums.B = GpuIntrinsics.MultiplyTiles(sums.B, a, b.Z, b.W);
+        return sums;
+    }
+
+    /// <summary>Sums + a · b for 16 rows of a panel from row on, in all its columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4x8 AddProduct(Float4x8 sums, Word4 a, ArrayView<Word4> tile, int at, int row)
+    {
+        sums.Low = Multiply(sums.Low, a, Across(tile, at, row, 0), Across(tile, at, row, 1));
+        sums.High = Multiply(sums.High, a, Across(tile, at, row, 2), Across(tile, at, row, 3));
+        return sums;
+    }
+
+    /// <summary>
+    /// Sums of 16 × 16 rounded to a left operand: what a lane holds of two tiles of sums is what it must hold of one tile of
+    /// 16 steps.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Word4 Pack(Float4 near, Float4 far)
+    {
+        Word4 a = default;
+        a.X = GpuIntrinsics.PackHalves(near.X, near.Y);
+        a.Y = GpuIntrinsics.PackHalves(near.Z, near.W);
+        a.Z = GpuIntrinsics.PackHalves(far.X, far.Y);
+        a.W = GpuIntrinsics.PackHalves(far.Z, far.W);
+        return a;
+    }
+
+    /// <summary>Eight neighbouring floats rounded.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Word4 Round(Float4 low, Float4 high)
+    {
+        Word4 halves = default;
+        halves.X = GpuIntrinsics.PackHalves(low.X, low.Y);
+        halves.Y = GpuIntrinsics.PackHalves(low.Z, low.W);
+        halves.Z = GpuIntrinsics.PackHalves(high.X, high.Y);
+        halves.W = GpuIntrinsics.PackHalves(high.Z, high.W);
+        return halves;
+    }
+
+    /// <summary>
+    /// −∞ for the keys of a tile that come after their queries; ahead: how far the lane's first key lies after its first query.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Masked(Float4 score, int ahead)
+    {
+        if (ahead > 0) score.X = float.NegativeInfinity;
+        if (ahead > -1) score.Y = float.NegativeInfinity;
+        if (ahead > 8) score.Z = float.NegativeInfinity;
+        if (ahead > 7) score.W = float.NegativeInfinity;
+        return score;
+    }
+
+    /// <summary>2^(score · scale − shift), a shift for each.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float4 Exponentials(Float4 score, float scale, float x, float y, float z, float w) =>
+        Float4.Of(
+            GpuIntrinsics.Exp2(score.X * scale - x), GpuIntrinsics.Exp2(score.Y * scale - y),
+            GpuIntrinsics.Exp2(score.Z * scale - z), GpuIntrinsics.Exp2(score.W * scale - w));
+
+    /// <summary>
+    /// Scales and writes, or with beta adds, a lane's part of 16 × 64 sums: rows row and row + 8 as far as end, in the columns
+    /// from column (even) on.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(ArrayView<float> y, Float4x8 sums, Float2 scale, int row, int end, int stride, int column, float beta)
+    {
+        ArrayView<Float2> pairs = y.Cast<Float2>();
+        long at = ((long)row * stride + column) / 2 + (Group.IdxX & 3);
+        if (row < end) StoreRow(pairs, at, sums, scale.X, false, beta);
+        if (row + 8 < end) StoreRow(pairs, at + 4L * stride, sums, scale.Y, true, beta);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow(ArrayView<Float2> pairs, long at, Float4x8 sums, float scale, bool lower, float beta)
+    {
+        StorePair(pairs, at, sums.Low.A, scale, lower, beta);
+        StorePair(pairs, at + 4, sums.Low.B, scale, lower, beta);
+        StorePair(pairs, at + 8, sums.Low.C, scale, lower, beta);
+        StorePair(pairs, at + 12, sums.Low.D, scale, lower, beta);
+        StorePair(pairs, at + 16, sums.High.A, scale, lower, beta);
+        StorePair(pairs, at + 20, sums.High.B, scale, lower, beta);
+        StorePair(pairs, at + 24, sums.High.C, scale, lower, beta);
+        StorePair(pairs, at + 28, sums.High.D, scale, lower, beta);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StorePair(ArrayView<Float2> pairs, long at, Float4 sums, float scale, bool lower, float beta)
+    {
+        Float2 v = lower ? Float2.Of(sums.Z * scale, sums.W * scale) : Float2.Of(sums.X * scale, sums.Y * scale);
+        if (beta != 0)
+        {
+            Float2 old = pairs[at];
+            v = Float2.Of(v.X + old.X, v.Y + old.Y);
+        }
+        pairs[at] = v;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4x4 Multiply(Float4x4 sums, Word4 a, Word4 b0, Word4 b1)
+    {
+        sums.A = GpuIntrinsics.MultiplyTiles(sums.A, a, b0.X, b0.Y);
+        sums.B = GpuIntrinsics.MultiplyTiles(sums.B, a, b0.Z, b0.W);
+        sums.C = GpuIntrinsics.MultiplyTiles(sums.C, a, b1.X, b1.Y);
+        sums.D = GpuIntrinsics.MultiplyTiles(sums.D, a, b1.Z, b1.W);
+        return sums;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Word4 Left(ArrayView<Word4> tile, int at, int row, int step)
+    {
+        int lane = Group.IdxX & 31;
+        return GpuIntrinsics.LoadMatrices(ref tile[at + (row + (lane & 15)) * Chunks + ((2 * step + (lane >> 4)) ^ (lane & 7))]);
+    }
+
+    // Right operands whose rows lie along the inner dimension: 16 columns, 16 steps.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Word4 Along(ArrayView<Word4> tile, int at, int row, int step)
+    {
+        int lane = Group.IdxX & 31;
+        return GpuIntrinsics.LoadMatrices(ref tile[at + (row + (lane & 7) + (lane >> 4) * 8) * Chunks + ((2 * step + ((lane >> 3) & 1)) ^ (lane & 7))]);
+    }
+
+    // Right operands whose rows lie across the inner dimension: 16 steps from row on, 16 columns.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Word4 Across(ArrayView<Word4> tile, int at, int row, int columns)
+    {
+        int lane = Group.IdxX & 31;
+        return GpuIntrinsics.LoadMatricesTransposed(ref tile[at + (row + (lane & 15)) * Chunks + ((2 * columns + (lane >> 4)) ^ (lane & 7))]);
+    }
+}

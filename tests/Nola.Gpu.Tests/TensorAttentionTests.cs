@@ -1,0 +1,155 @@
+using Nola.Tensors;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>
+/// Attention on tensor cores against double precision, held to what bfloat16 allows it. The inputs are numbers that
+/// bfloat16 has, so that what is left to round is P and dS, each by at most 2⁻⁸ of itself, and float32's sums and powers.
+/// </summary>
+public sealed class TensorAttentionTests : IDisposable
+{
+    // bfloat16's unit roundoff; and what float32 may add, of sums of up to 130 terms of size one, exponentials and logarithms.
+    private const double Unit = 1.0 / 256, Single = 1e-5;
+
+    private readonly GpuDevice device = TestGpu.WithTensorCores();
+
+    public void Dispose() => device.Dispose();
+
+    [Theory]
+    [InlineData(64, 3, new[] { 0, 1, 34, 34, 39 })]
+    [InlineData(64, 1, new[] { 0, 5, 136 })]            // three blocks of queries, and tiles of keys that no mask touches
+    [InlineData(128, 2, new[] { 0, 3, 20 })]
+    [InlineData(128, 1, new[] { 0, 67 })]
+    public void Values_err_by_the_rounding_of_P_alone(int size, int heads, int[] starts)
+    {
+        Case x = new(new Random(size + heads), heads, size, starts);
+        using Tensor qkv = device.From(x.Qkv, [x.Rows, 3 * x.Channels]), sequences = device.From(starts), y = device.Empty([x.Rows, x.Channels]), lse = device.Empty([heads, x.Rows]);
+        device.Fill(y, float.NaN);
+        device.Fill(lse, float.NaN);
+        device.Attention(qkv, sequences, heads, y, lse);
+        x.Y.Holds(y.ToArray());
+        x.Lse.Holds(lse.ToArray());
+    }
+
+    [Theory]
+    [InlineData(64, 3, new[] { 0, 1, 34, 34, 39 })]
+    [InlineData(64, 1, new[] { 0, 5, 136 })]
+    [InlineData(128, 2, new[] { 0, 3, 20 })]
+    [InlineData(128, 1, new[] { 0, 67 })]
+    public void Gradients_err_by_the_rounding_of_P_and_dS_alone(int size, int heads, int[] starts)
+    {
+        // From y and lse in float32, as any other device's forward pass leaves them.
+        Case x = new(new Random(size - heads), heads, size, starts);
+        using Tensor qkv = device.From(x.Qkv, [x.Rows, 3 * x.Channels]), sequences = device.From(starts), dy = device.From(x.Dy, [x.Rows, x.Channels]);
+        using Tensor y = device.From(x.Y.Floats, dy.Shape), lse = device.From(x.Lse.Floats, [heads, x.Rows]), dqkv = device.Empty(qkv.Shape);
+        device.Fill(dqkv, float.NaN);
+        device.AttentionGrad(qkv, sequences, heads, y, lse, dy, dqkv);
+        float[] once = dqkv.ToArray();
+        x.Dqkv.Holds(once);
+        device.AttentionGrad(qkv, sequences, heads, y, lse, dy, dqkv, 1);
+        Assert.All(dqkv.ToArray().Zip(once), pair => Assert.Equal(2 * pair.Second, pair.First, Math.Abs(pair.Second) * 1e-6f));
+    }
+
+    [Fact]
+    public void Other_sequences_are_never_read_into_a_result()
+    {
+        // What a sequence's last tiles reach into must not matter, however bad it is.
+        Case x = new(new Random(7), 1, 64, [0, 33, 50]);
+        float[] poisoned = [.. x.Qkv.Select((v, i) => i / (3 * x.Channels) < 33 ? v : float.NaN)];
+        using Tensor good = device.From(x.Qkv, [x.Rows, 3 * x.Channels]), bad = device.From(poisoned, good.Shape), starts = device.From([0, 33, 50]);
+        Assert.Equal(First(good), First(bad));
+
+        float[] First(Tensor qkv)
+        {
+            using Tensor y = device.Empty([x.Rows, x.Channels]), lse = device.Empty([1, x.Rows]), dy = device.From(x.Dy, y.Shape), dqkv = device.Empty(qkv.Shape);
+            device.Attention(qkv, starts, 1, y, lse);
+            device.AttentionGrad(qkv, starts, 1, y, lse, dy, dqkv);
+            return [.. y.ToArray().Take(33 * x.Channels), .. lse.ToArray().Take(33), .. dqkv.ToArray().Take(33 * 3 * x.Channels)];
+        }
+    }
+
+    /// <summary>Values in double precision, and how far each may be missed.</summary>
+    private sealed class Bounded(int count)
+    {
+        public double[] Value { get; } = new double[count];
+
+        public double[] Bound { get; } = new double[count];
+
+        public float[] Floats => [.. Value.Select(v => (float)v)];
+
+        public void Holds(float[] got)
+        {
+            for (int i = 0; i < count; i++)
+                Assert.True(Math.Abs(got[i] - Value[i]) <= Bound[i] + Single, $"element {i}: {got[i]} for {Value[i]}, bound {Bound[i] + Single:E1}");
+        }
+    }
+
+    /// <summary>Inputs that bfloat16 has, and everything that follows from them.</summary>
+    private sealed class Case
+    {
+        private readonly int size, heads;
+
+        public Case(Random r, int heads, int size, int[] starts)
+        {
+            (this.size, this.heads, Rows) = (size, heads, starts[^1]);
+            Qkv = Halves(r, 3 * Rows * Channels);
+            Dy = Halves(r, Rows * Channels);
+            (Y, Lse, Dqkv) = (new(Rows * Channels), new(heads * Rows), new(3 * Rows * Channels));
+            for (int s = 0; s + 1 < starts.Length; s++)
+                for (int h = 0; h < heads; h++)
+                    for (int i = starts[s]; i < starts[s + 1]; i++) Row(h, starts[s], i);
+        }
+
+        public int Rows { get; }
+
+        public int Channels => heads * size;
+
+        public float[] Qkv { get; }
+
+        public float[] Dy { get; }
+
+        public Bounded Y { get; }
+
+        public Bounded Lse { get; }
+
+        public Bounded Dqkv { get; }
+
+        // Query i of head h, and what it adds to the gradients of the keys before it.
+        private void Row(int h, int begin, int i)
+        {
+            double scale = 1 / Math.Sqrt(size);
+            double[] score = [.. Enumerable.Range(begin, i - begin + 1).Select(j => scale * Dot(Qkv, At(i, 0, h), Qkv, At(j, 1, h)))];
+            double lse = score.Max() + Math.Log(score.Sum(v => Math.Exp(v - score.Max())));
+            double[] p = [.. score.Select(v => Math.Exp(v - lse))];
+            Lse.Value[h * Rows + i] = lse;
+            int to = i * Channels + h * size;
+            for (int j = 0; j < p.Length; j++)
+                for (int d = 0; d < size; d++) Add(Y, to + d, p[j] * Qkv[At(begin + j, 2, h) + d]);
+            double dot = Enumerable.Range(0, size).Sum(d => Y.Value[to + d] * Dy[to + d]);
+            for (int j = 0; j < p.Length; j++)
+            {
+                double ds = scale * p[j] * (Dot(Dy, to, Qkv, At(begin + j, 2, h)) - dot);
+                for (int d = 0; d < size; d++)
+                {
+                    Add(Dqkv, At(i, 0, h) + d, ds * Qkv[At(begin + j, 1, h) + d]);
+                    Add(Dqkv, At(begin + j, 1, h) + d, ds * Qkv[At(i, 0, h) + d]);
+                    Add(Dqkv, At(begin + j, 2, h) + d, p[j] * Dy[to + d]);
+                }
+            }
+        }
+
+        // A term whose one factor was rounded.
+        private static void Add(Bounded sum, int at, double term)
+        {
+            sum.Value[at] += term;
+            sum.Bound[at] += Unit * Math.Abs(term);
+        }
+
+        private int At(int row, int which, int h) => (3 * row + which) * Channels + h * size;
+
+        private double Dot(float[] a, int i, float[] b, int j) => Enumerable.Range(0, size).Sum(d => (double)a[i + d] * b[j + d]);
+
+        private static float[] Halves(Random r, int count) => [.. OpCheck.Values(r, count, 1).Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
+    }
+}
