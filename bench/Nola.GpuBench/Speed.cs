@@ -17,7 +17,14 @@ internal static class Speed
         Gpt2Config config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size {size} is not known; use gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
         report.Table($"Kernels at the sizes of {size}, {Tokens:N0} tokens", "kernel", "time", "rate");
         Products(device, config, report);
-        RowsAndAttention(device, config, report);
+        Rows(device, config, report);
+        Attention(device, config, report, "");
+        if (device.Name != "cpu")
+        {
+            using Device exact = Device.Open(device.Name + ",float32");
+            Attention(exact, config, report, " in float32");
+        }
+        Head(device, config, report);
         Basis(device, config, report);
         report.Line("");
         LaunchCost.Run(device, report);
@@ -42,17 +49,28 @@ internal static class Speed
         }
     }
 
-    private static void RowsAndAttention(Device d, Gpt2Config config, Report report)
+    private static void Rows(Device d, Gpt2Config config, Report report)
     {
-        int c = config.Channels, heads = config.Heads;
+        int c = config.Channels;
         using Tensor x = d.Zeros([Tokens, c]), y = d.Empty([Tokens, c]), w = d.Zeros([c]), mean = d.Empty([Tokens]), rstd = d.Empty([Tokens]);
         Time(d, report, "layer norm", () => d.LayerNorm(x, w, w, 1e-5f, y, mean, rstd), 8.0 * x.Length, 1e9, "GB/s");
         Time(d, report, "gelu", () => d.Gelu(x, y), 8.0 * x.Length, 1e9, "GB/s");
-        using Tensor qkv = d.Zeros([Tokens, 3 * c]), dqkv = d.Empty([Tokens, 3 * c]), lse = d.Empty([heads, Tokens]);
+    }
+
+    // With what rounding the operands costs, where they are rounded.
+    private static void Attention(Device d, Gpt2Config config, Report report, string how)
+    {
+        int c = config.Channels, heads = config.Heads;
+        using Tensor qkv = d.Zeros([Tokens, 3 * c]), dqkv = d.Empty([Tokens, 3 * c]), y = d.Empty([Tokens, c]), lse = d.Empty([heads, Tokens]);
         using Tensor starts = d.From([.. Enumerable.Range(0, Sequences + 1).Select(s => s * Length)]);
         double flop = 2.0 * Sequences * Length * (Length + 1.0) * c;
-        Time(d, report, "attention", () => d.Attention(qkv, starts, heads, y, lse), flop, 1e12, "TFLOP/s");
-        Time(d, report, "its gradient", () => d.AttentionGrad(qkv, starts, heads, y, lse, y, dqkv), 2.5 * flop, 1e12, "TFLOP/s");
+        Time(d, report, "attention" + how, () => d.Attention(qkv, starts, heads, y, lse), flop, 1e12, "TFLOP/s");
+        Time(d, report, "its gradient" + how, () => d.AttentionGrad(qkv, starts, heads, y, lse, y, dqkv), 2.5 * flop, 1e12, "TFLOP/s");
+    }
+
+    private static void Head(Device d, Gpt2Config config, Report report)
+    {
+        int c = config.Channels;
         using Tensor table = d.Zeros([config.Vocabulary, c]), rows = d.Zeros([Tokens / 4, c]), drows = d.Empty([Tokens / 4, c]), losses = d.Empty([Tokens / 4]), targets = d.From(new int[Tokens / 4]);
         using FrozenMatrix head = d.Freeze(table, transposed: true, DType.BFloat16);
         Time(d, report, "head and loss, both ways", () => d.HeadCrossEntropy(rows, head, targets, 0.1f, losses, drows), 4.0 * Tokens / 4 * c * config.Vocabulary, 1e12, "TFLOP/s");

@@ -26,7 +26,7 @@ public sealed partial class GpuDevice : Device
     /// <param name="accelerator">CUDA, or ILGPU's CPU accelerator, on which the same kernels can be tested.</param>
     /// <param name="name">For example <c>cuda:0</c>.</param>
     /// <param name="description">One line for people.</param>
-    /// <param name="tensorCores">Whether large products round their operands to bfloat16 and sum in float32.</param>
+    /// <param name="tensorCores">Whether large products, and attention with heads of 64 and 128, round their operands to bfloat16 and sum in float32.</param>
     internal GpuDevice(Context context, Accelerator accelerator, string name, string description, bool tensorCores)
     {
         this.context = context;

@@ -12,6 +12,7 @@ internal static class SelfTest
     {
         Elementwise(device);
         Product(device);
+        Attention(device);
         Basis(device);
     }
 
@@ -37,6 +38,22 @@ internal static class SelfTest
         using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
         device.MatMul(x, false, w, false, y);
         Check("MatMul", y.ToArray(), c);
+    }
+
+    private static void Attention(Device device)
+    {
+        const int Rows = 70, Size = 64;
+        // With equal scores a result is a mean of whole numbers, whose sum is exact.
+        float[] qkv = new float[Rows * 3 * Size], expected = new float[Rows * Size], sums = new float[Size];
+        for (int i = 0; i < Rows; i++)
+            for (int d = 0; d < Size; d++)
+            {
+                sums[d] += qkv[(3 * i + 2) * Size + d] = (i * 7 + d * 5) % 11 - 5f;
+                expected[i * Size + d] = sums[d] * (1 / (i + 1f));
+            }
+        using Tensor x = device.From(qkv, [Rows, 3 * Size]), starts = device.From([0, Rows]), y = device.Empty([Rows, Size]), lse = device.Empty([1, Rows]);
+        device.Attention(x, starts, 1, y, lse);
+        Check("Attention", y.ToArray(), expected);
     }
 
     private static void Basis(Device device)

@@ -54,10 +54,10 @@ public sealed partial class GpuDevice
     private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows) => new(shape.Rows / rows + starts.Length - 1, shape.Heads);
 }
 
-/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N; Capacity: rows of a cache.</summary>
+/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N; Capacity: rows of a cache; Slots: for tiles on tensor cores.</summary>
 internal struct AttentionShape
 {
-    public int Rows, Heads, Size, Quarters, Capacity;
+    public int Rows, Heads, Size, Quarters, Capacity, Slots;
     public float Scale;
 
     /// <summary>C.</summary>

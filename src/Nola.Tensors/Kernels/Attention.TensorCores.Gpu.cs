@@ -9,26 +9,29 @@ public sealed partial class GpuDevice
 
     private void TensorAttention(Tensor qkv, Tensor starts, Tensor y, Tensor lse, AttentionShape shape)
     {
+        shape.Slots = TensorSlots(shape, starts);
         using Tensor halves = Rounded(qkv);
         Action<ArrayView<Word4>, ArrayView<int>, ArrayView<float>, ArrayView<float>, AttentionShape> forward =
             shape.Size == 64 ? TensorAttentionKernels.Forward64 : TensorAttentionKernels.Forward128;
-        Launch(forward, TensorTiles(shape, starts), Halves(halves).Cast<Word4>(), Ints(starts), Floats(y), Floats(lse), shape);
+        Launch(forward, new(shape.Slots * shape.Heads), Halves(halves).Cast<Word4>(), Ints(starts), Floats(y), Floats(lse), shape);
     }
 
     private void TensorAttentionGrad(Tensor qkv, Tensor starts, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, AttentionShape shape, float beta)
     {
-        using Tensor halves = Rounded(qkv), grads = Empty(dy.Shape, DType.BFloat16), numbers = Empty([shape.Heads, shape.Rows, 2]);
+        shape.Slots = TensorSlots(shape, starts);
+        Blocks tiles = new(shape.Slots * shape.Heads);
+        using Tensor halves = Rounded(qkv), grads = Empty(dy.Shape, DType.BFloat16), numbers = Empty([tiles.X * AttentionPanels.Rows, 2]);
         ArrayView<Word4> x = Halves(halves).Cast<Word4>(), dys = Halves(grads).Cast<Word4>();
-        ArrayView<Float2> rows = Floats(numbers).Cast<Float2>();
         bool small = shape.Size == 64;
-        Launch<ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<Word4>, ArrayView<Float2>, AttentionShape>(
+        Launch<ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<int>, ArrayView<Word4>, ArrayView<Float2>, AttentionShape>(
             small ? TensorAttentionGradKernels.Prepare64 : TensorAttentionGradKernels.Prepare128,
-            new(Blocks.For(dy.Length, 8 * 256)), Floats(y), Floats(dy), Floats(lse), dys, rows, shape);
-        Blocks tiles = TensorTiles(shape, starts);
+            tiles, Floats(y), Floats(dy), Floats(lse), Ints(starts), dys, Floats(numbers).Cast<Float2>(), shape);
         Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float2>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
-            small ? TensorAttentionGradKernels.Queries64 : TensorAttentionGradKernels.Queries128, tiles, x, dys, rows, Ints(starts), Floats(dqkv), shape, beta);
-        Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float2>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
-            small ? TensorAttentionGradKernels.Keys64 : TensorAttentionGradKernels.Keys128, tiles, x, dys, rows, Ints(starts), Floats(dqkv), shape, beta);
+            small ? TensorAttentionGradKernels.Queries64 : TensorAttentionGradKernels.Queries128,
+            tiles, x, dys, Floats(numbers).Cast<Float2>(), Ints(starts), Floats(dqkv), shape, beta);
+        Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float4>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
+            small ? TensorAttentionGradKernels.Keys64 : TensorAttentionGradKernels.Keys128,
+            tiles, x, dys, Floats(numbers).Cast<Float4>(), Ints(starts), Floats(dqkv), shape, beta);
     }
 
     private Tensor Rounded(Tensor x)
@@ -38,8 +41,8 @@ public sealed partial class GpuDevice
         return halves;
     }
 
-    // As Tiles, with the heads of a tile one after the other.
-    private static Blocks TensorTiles(AttentionShape shape, Tensor starts) => new((shape.Rows / AttentionPanels.Rows + starts.Length - 1) * shape.Heads);
+    // Slots for all tiles of all sequences, see GpuMath.SequenceOfSlot.
+    private static int TensorSlots(AttentionShape shape, Tensor starts) => shape.Rows / AttentionPanels.Rows + starts.Length - 1;
 }
 
 /// <summary>
@@ -76,11 +79,10 @@ internal static class TensorAttentionKernels
         where THead : struct, IHead
     {
         // Tiles with many keys first, so that the last blocks to start are short.
-        int block = Grid.DimX - 1 - Grid.IdxX, head = block % s.Heads, slot = block / s.Heads, c = s.Channels / 8, column = head * THead.Panels * 8;
-        int sequence = GpuMath.SequenceOfSlot(starts, slot, AttentionPanels.Rows), begin = starts[sequence], end = starts[sequence + 1];
-        int first = begin + (slot - begin / AttentionPanels.Rows - sequence) * AttentionPanels.Rows;
+        AttentionTile tile = AttentionPanels.TileOf(Grid.DimX - 1 - Grid.IdxX, starts, s);
+        int first = tile.First, begin = tile.Begin, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8;
         if (first >= end) return;
-        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row = first + 16 * warp;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row = first + 16 * warp, own = 16 * 8 * warp;
         int keys = 0, values = THead.Panels * AttentionPanels.Panel, spare = 2 * values;
         AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, first, end, 3 * c, column);
         AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, begin, end, 3 * c, c + column);
@@ -89,91 +91,104 @@ internal static class TensorAttentionKernels
         GpuIntrinsics.CommitCopies();
         GpuIntrinsics.WaitForCopies();
         Group.Barrier();
-        Word4x4 q0 = AttentionPanels.Left(ring, spare, 16 * warp), q1 = default;
-        if (THead.Panels == 2) q1 = AttentionPanels.Left(ring, spare + AttentionPanels.Panel, 16 * warp);
-        Float4x8 y0 = default, y1 = default;
-        Float2 max = Float2.Of(float.NegativeInfinity, float.NegativeInfinity), sum = default;
+        Word4x4 q0 = AttentionPanels.Left(ring, spare + own), q1 = default;
+        if (THead.Panels == 2) q1 = AttentionPanels.Left(ring, spare + AttentionPanels.Panel + own);
+        Sums sums = default;
+        sums.Max = Float2.Of(float.NegativeInfinity, float.NegativeInfinity);
         float scale = s.Scale * Log2E;
-        for (int k = begin; k <= first; k += AttentionPanels.Rows)
+        for (int k = begin; k < first; k += AttentionPanels.Rows)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (k < first) AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, c + column);
+            AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, c + column);
             GpuIntrinsics.CommitCopies();
-            // Of the last tile, the first two warps need the first 32 keys only.
-            bool needed = row < end, all = needed && (k < first || warp > 1);
-            Word4x4 weights = default;
-            if (needed)
-            {
-                Float4x8 score = All(float.NegativeInfinity);
-                score.Low = Scores<THead>(q0, q1, ring, keys, 0);
-                if (all) score.High = Scores<THead>(q0, q1, ring, keys, 32);
-                if (k == first) score = Masked(score, 2 * (lane & 3) - 16 * warp - lane / 4);
-                Float2 larger = Maxima(max, score);
-                Float2 shift = Float2.Of(larger.X * scale, larger.Y * scale);
-                Float2 keep = Float2.Of(GpuIntrinsics.Exp2(max.X * scale - shift.X), GpuIntrinsics.Exp2(max.Y * scale - shift.Y));
-                max = larger;
-                score.Low = Exponentials(score.Low, scale, shift);
-                score.High = Exponentials(score.High, scale, shift);
-                sum = Float2.Of(sum.X * keep.X + Upper(score), sum.Y * keep.Y + Lower(score));
-                y0 = Scaled(y0, keep);
-                if (THead.Panels == 2) y1 = Scaled(y1, keep);
-                weights.A = AttentionPanels.Pack(score.Low.A, score.Low.B);
-                weights.B = AttentionPanels.Pack(score.Low.C, score.Low.D);
-                weights.C = AttentionPanels.Pack(score.High.A, score.High.B);
-                weights.D = AttentionPanels.Pack(score.High.C, score.High.D);
-            }
+            Float4x8 score = default;
+            Places along = AttentionPanels.PlacesAlong(keys);
+            score.Low = Scores<THead>(q0, q1, ring, along, 0);
+            score.High = Scores<THead>(q0, q1, ring, along, 32);
+            sums = Weighed<THead>(sums, score, scale);
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (k < first) AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, 2 * c + column);
+            AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, 2 * c + column);
             GpuIntrinsics.CommitCopies();
-            if (needed)
-            {
-                y0 = AddHalf(y0, weights.A, weights.B, ring, values, 0);
-                if (THead.Panels == 2) y1 = AddHalf(y1, weights.A, weights.B, ring, values + AttentionPanels.Panel, 0);
-            }
-            if (all)
-            {
-                y0 = AddHalf(y0, weights.C, weights.D, ring, values, 32);
-                if (THead.Panels == 2) y1 = AddHalf(y1, weights.C, weights.D, ring, values + AttentionPanels.Panel, 32);
-            }
+            Places across = AttentionPanels.PlacesAcross(values);
+            sums = AddHalf<THead>(sums, sums.P.A, sums.P.B, ring, across, 0);
+            sums = AddHalf<THead>(sums, sums.P.C, sums.P.D, ring, across, 32);
             int free = values;
             values = keys;
             keys = spare;
             spare = free;
         }
-        sum = GpuIntrinsics.SumsOfFour(sum);
+        GpuIntrinsics.CommitCopies();
+        GpuIntrinsics.WaitForCopies();
+        Group.Barrier();
+        if (row >= end) return;
+        sums = Diagonal<THead>(sums, q0, q1, ring, keys, values, warp, scale);
+        Float2 sum = GpuIntrinsics.SumsOfFour(sums.Sum), inverse = Float2.Of(1 / sum.X, 1 / sum.Y);
         row += lane / 4;
-        Float2 inverse = Float2.Of(1 / sum.X, 1 / sum.Y);
-        AttentionPanels.Store(y, y0, inverse, row, end, s.Channels, 8 * column, 0);
-        if (THead.Panels == 2) AttentionPanels.Store(y, y1, inverse, row, end, s.Channels, 8 * column + 64, 0);
+        AttentionPanels.Store(y, sums.Y0, inverse, row, end, s.Channels, 8 * column, 0);
+        if (THead.Panels == 2) AttentionPanels.Store(y, sums.Y1, inverse, row, end, s.Channels, 8 * column + 64, 0);
         if ((lane & 3) != 0) return;
-        if (row < end) lse[head * s.Rows + row] = max.X * s.Scale + GpuMath.Log(sum.X);
-        if (row + 8 < end) lse[head * s.Rows + row + 8] = max.Y * s.Scale + GpuMath.Log(sum.Y);
+        if (row < end) lse[tile.Head * s.Rows + row] = sums.Max.X * s.Scale + GpuMath.Log(sum.X);
+        if (row + 8 < end) lse[tile.Head * s.Rows + row + 8] = sums.Max.Y * s.Scale + GpuMath.Log(sum.Y);
+    }
+
+    // The keys with the queries' own numbers; the first two warps need but the first 32 of them.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Sums Diagonal<THead>(Sums sums, Word4x4 q0, Word4x4 q1, ArrayView<Word4> ring, int keys, int values, int warp, float scale)
+        where THead : struct, IHead
+    {
+        int lane = Group.IdxX & 31;
+        Places along = AttentionPanels.PlacesAlong(keys), across = AttentionPanels.PlacesAcross(values);
+        Float4x8 score = default;
+        score.Low = Scores<THead>(q0, q1, ring, along, 0);
+        if (warp > 1) score.High = Scores<THead>(q0, q1, ring, along, 32);
+        sums = Weighed<THead>(sums, Masked(score, 2 * (lane & 3) - 16 * warp - lane / 4), scale);
+        sums = AddHalf<THead>(sums, sums.P.A, sums.P.B, ring, across, 0);
+        if (warp > 1) sums = AddHalf<THead>(sums, sums.P.C, sums.P.D, ring, across, 32);
+        return sums;
+    }
+
+    // Takes 64 scores of each query into maximum and sum, and leaves their weights in P.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Sums Weighed<THead>(Sums sums, Float4x8 score, float scale)
+        where THead : struct, IHead
+    {
+        Float2 larger = Maxima(sums.Max, score), shift = Float2.Of(larger.X * scale, larger.Y * scale);
+        Float2 keep = Float2.Of(GpuIntrinsics.Exp2(sums.Max.X * scale - shift.X), GpuIntrinsics.Exp2(sums.Max.Y * scale - shift.Y));
+        score.Low = Exponentials(score.Low, scale, shift);
+        score.High = Exponentials(score.High, scale, shift);
+        sums.Max = larger;
+        sums.Sum = Float2.Of(sums.Sum.X * keep.X + Upper(score), sums.Sum.Y * keep.Y + Lower(score));
+        sums.Y0 = Scaled(sums.Y0, keep);
+        if (THead.Panels == 2) sums.Y1 = Scaled(sums.Y1, keep);
+        sums.P.A = AttentionPanels.Pack(score.Low.A, score.Low.B);
+        sums.P.B = AttentionPanels.Pack(score.Low.C, score.Low.D);
+        sums.P.C = AttentionPanels.Pack(score.High.A, score.High.B);
+        sums.P.D = AttentionPanels.Pack(score.High.C, score.High.D);
+        return sums;
     }
 
     // q · kᵀ for 32 keys.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x4 Scores<THead>(Word4x4 q0, Word4x4 q1, ArrayView<Word4> tile, int at, int row)
+    private static Float4x4 Scores<THead>(Word4x4 q0, Word4x4 q1, ArrayView<Word4> ring, Places keys, int row)
         where THead : struct, IHead
     {
-        Float4x4 score = Scores(default, q0, tile, at, row);
-        if (THead.Panels == 2) score = Scores(score, q1, tile, at + AttentionPanels.Panel, row);
-        return score;
+        Float4x4 score = AttentionPanels.AddDots(default(Float4x4), q0, ring, keys, row);
+        return THead.Panels == 2 ? AttentionPanels.AddDots(score, q1, ring, keys, row + AttentionPanels.Rows) : score;
     }
 
+    // Adds 32 weighted values.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x4 Scores(Float4x4 score, Word4x4 q, ArrayView<Word4> tile, int at, int row)
+    private static Sums AddHalf<THead>(Sums sums, Word4 near, Word4 far, ArrayView<Word4> ring, Places values, int row)
+        where THead : struct, IHead
     {
-        score = AttentionPanels.AddDots(score, q.A, tile, at, row, 0);
-        score = AttentionPanels.AddDots(score, q.B, tile, at, row, 1);
-        score = AttentionPanels.AddDots(score, q.C, tile, at, row, 2);
-        return AttentionPanels.AddDots(score, q.D, tile, at, row, 3);
+        sums.Y0 = AttentionPanels.AddProduct(AttentionPanels.AddProduct(sums.Y0, near, ring, values, row), far, ring, values, row + 16);
+        if (THead.Panels == 1) return sums;
+        row += AttentionPanels.Rows;
+        sums.Y1 = AttentionPanels.AddProduct(AttentionPanels.AddProduct(sums.Y1, near, ring, values, row), far, ring, values, row + 16);
+        return sums;
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x8 AddHalf(Float4x8 sums, Word4 near, Word4 far, ArrayView<Word4> tile, int at, int row) =>
-        AttentionPanels.AddProduct(AttentionPanels.AddProduct(sums, near, tile, at, row), far, tile, at, row + 16);
 
     // Scores of keys after their query become −∞; ahead: how far the lane's first key lies after its first query.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -244,12 +259,11 @@ internal static class TensorAttentionKernels
         return sums;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x8 All(float x)
+    /// <summary>What a warp keeps of its 16 queries: largest score, sum of exponentials, weighted sums of values, and the newest weights.</summary>
+    private struct Sums
     {
-        Float4x8 all = default;
-        all.Low.A = all.Low.B = all.Low.C = all.Low.D = Float4.All(x);
-        all.High = all.Low;
-        return all;
+        public Float2 Max, Sum;
+        public Float4x8 Y0, Y1;
+        public Word4x4 P;
     }
 }

@@ -16,235 +16,253 @@ internal static class TensorAttentionGradKernels
 
     private const float Log2E = 1.44269504f;
 
-    /// <summary>Rounds dy, and notes log₂ of the sum of exponentials and ⟨dy, y⟩ of each row's head; eight elements a thread.</summary>
+    /// <summary>
+    /// Rounds dy, and notes log₂ of the sum of exponentials and ⟨dy, y⟩ of each row's head, by tiles: for the rows that a tile
+    /// has beyond the end of its sequence, what makes P zero.
+    /// </summary>
     [Kernel(256)]
-    public static void Prepare64(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<Word4> dys, ArrayView<Float2> rows, AttentionShape s) =>
-        Prepare<Head64>(y, dy, lse, dys, rows, s);
+    public static void Prepare64(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
+        Prepare<Head64>(y, dy, lse, starts, dys, numbers, s);
 
     [Kernel(256)]
-    public static void Prepare128(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<Word4> dys, ArrayView<Float2> rows, AttentionShape s) =>
-        Prepare<Head128>(y, dy, lse, dys, rows, s);
+    public static void Prepare128(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
+        Prepare<Head128>(y, dy, lse, starts, dys, numbers, s);
 
     [Kernel(AttentionPanels.Threads, 4)]
     public static void Queries64(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
-        Queries<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, rows, starts, dqkv, s, beta);
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        Queries<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 2)]
     public static void Queries128(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
-        Queries<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, rows, starts, dqkv, s, beta);
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        Queries<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 3)]
     public static void Keys64(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
-        Keys<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, rows, starts, dqkv, s, beta);
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        Keys<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 2)]
     public static void Keys128(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
-        Keys<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, rows, starts, dqkv, s, beta);
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        Keys<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
-    private static void Prepare<THead>(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<Word4> dys, ArrayView<Float2> rows, AttentionShape s)
+    private static void Prepare<THead>(
+        ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s)
         where THead : struct, IHead
     {
-        int chunk = Grid.IdxX * Group.DimX + Group.IdxX, chunks = (int)dys.Length;
-        long at = 2L * IntrinsicMath.Min(chunk, chunks - 1);
-        Float4 low = dy.Cast<Float4>()[at], high = dy.Cast<Float4>()[at + 1];
-        float dot = Float4.Dot(low, y.Cast<Float4>()[at]) + Float4.Dot(high, y.Cast<Float4>()[at + 1]);
-        dot = THead.Panels == 1 ? GpuIntrinsics.SumOfEight(dot) : GpuIntrinsics.SumOfSixteen(dot);
-        if (chunk >= chunks) return;
-        dys[chunk] = AttentionPanels.Round(low, high);
-        if ((chunk & (8 * THead.Panels - 1)) != 0) return;
-        int place = chunk / (8 * THead.Panels), to = place % s.Heads * s.Rows + place / s.Heads;
-        rows[to] = Float2.Of(lse[to] * Log2E, dot);
+        AttentionTile tile = AttentionPanels.TileOf(Grid.IdxX, starts, s);
+        if (tile.First >= tile.End) return;
+        int across = 8 * THead.Panels, place = Group.IdxX & (across - 1), to = tile.Number * AttentionPanels.Rows;
+        for (int r = Group.IdxX / across; r < AttentionPanels.Rows; r += 256 / across)
+        {
+            int row = tile.First + r, at = row * (s.Channels / 8) + tile.Head * across + place;
+            Float4 low = default, high = default;
+            float dot = 0;
+            if (row < tile.End)
+            {
+                ArrayView<Float4> dy4 = dy.Cast<Float4>(), y4 = y.Cast<Float4>();
+                low = dy4[2L * at];
+                high = dy4[2L * at + 1];
+                dot = Float4.Dot(low, y4[2L * at]) + Float4.Dot(high, y4[2L * at + 1]);
+                dys[at] = AttentionPanels.Round(low, high);
+            }
+            dot = THead.Panels == 1 ? GpuIntrinsics.SumOfEight(dot) : GpuIntrinsics.SumOfSixteen(dot);
+            if (place == 0) numbers[to + r] = Float2.Of(row < tile.End ? lse[tile.Head * s.Rows + row] * Log2E : float.PositiveInfinity, dot);
+        }
     }
 
     private static void Queries<THead>(
-        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
         where THead : struct, IHead
     {
         // Tiles with many keys first, so that the last blocks to start are short.
-        int block = Grid.DimX - 1 - Grid.IdxX, head = block % s.Heads, slot = block / s.Heads, c = s.Channels / 8, column = head * THead.Panels * 8;
-        int sequence = GpuMath.SequenceOfSlot(starts, slot, AttentionPanels.Rows), begin = starts[sequence], end = starts[sequence + 1];
-        int first = begin + (slot - begin / AttentionPanels.Rows - sequence) * AttentionPanels.Rows;
+        AttentionTile tile = AttentionPanels.TileOf(Grid.DimX - 1 - Grid.IdxX, starts, s);
+        int first = tile.First, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8, keys = IntrinsicMath.Min(first + AttentionPanels.Rows, end);
         if (first >= end) return;
-        int lane = Group.IdxX & 31, own = Group.IdxX / 32 * 16, row = first + own, keys = IntrinsicMath.Min(first + AttentionPanels.Rows, end);
-        int here = 0, next = THead.Panels * AttentionPanels.Panel, last = 2 * next, half = next / 2;
-        AttentionPanels.Copy<THead>(ring, next, AttentionPanels.Rows, x, first, end, 3 * c, column);
-        AttentionPanels.Copy<THead>(ring, last, AttentionPanels.Rows, dys, first, end, c, column);
-        Copy<THead>(ring, here, half, x, 3 * c, c + column, x, 3 * c, 2 * c + column, begin, end);
+        int lane = Group.IdxX & 31, own = Group.IdxX / 32 * 16, row = first + own;
+        int here = 0, slot = THead.Panels * AttentionPanels.Panel;
+        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, 3 * c, column);
+        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, dys, first, end, c, column);
+        Copy<THead>(ring, here, x, 3 * c, c + column, x, 3 * c, 2 * c + column, tile.Begin, end);
+        Operands operands = Own<THead>(ring, slot, 2 * slot, own);
+        if (tile.Begin + Stream < keys) Copy<THead>(ring, slot, x, 3 * c, c + column, x, 3 * c, 2 * c + column, tile.Begin + Stream, end);
         GpuIntrinsics.CommitCopies();
-        GpuIntrinsics.CommitCopies();
-        GpuIntrinsics.WaitForCopies();
-        Group.Barrier();
-        Word4x4 q0 = AttentionPanels.Left(ring, next, own), dy0 = AttentionPanels.Left(ring, last, own), q1 = default, dy1 = default;
-        if (THead.Panels == 2)
-        {
-            q1 = AttentionPanels.Left(ring, next + AttentionPanels.Panel, own);
-            dy1 = AttentionPanels.Left(ring, last + AttentionPanels.Panel, own);
-        }
-        Group.Barrier();
-        if (begin + Stream < keys) Copy<THead>(ring, next, half, x, 3 * c, c + column, x, 3 * c, 2 * c + column, begin + Stream, end);
-        GpuIntrinsics.CommitCopies();
-        int at = head * s.Rows + IntrinsicMath.Min(row + lane / 4, end - 1), below = head * s.Rows + IntrinsicMath.Min(row + lane / 4 + 8, end - 1);
-        Float2 upper = rows[at], lower = rows[below];
-        Float4x8 dq0 = default, dq1 = default;
+        Float2 upper = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4], lower = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4 + 8];
+        Sums dq = default;
         float scale = s.Scale * Log2E;
-        // The last keys of a warp with queries are those with the queries' own numbers.
-        int until = row < end ? row : begin - 1;
-        for (int k = begin; k < keys; k += Stream)
+        // The last keys that a warp needs are those with its queries' own numbers, and none when it has no queries.
+        int until = row < end ? row : tile.Begin;
+        for (int k = tile.Begin; k < keys; k += Stream)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (k + 2 * Stream < keys) Copy<THead>(ring, last, half, x, 3 * c, c + column, x, 3 * c, 2 * c + column, k + 2 * Stream, end);
+            if (k + 2 * Stream < keys) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, 3 * c, c + column, x, 3 * c, 2 * c + column, k + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
-            for (int j = 0; j < Stream && k + j <= until; j += Step)
-            {
-                Float4x2 score = Dots<THead>(q0, q1, ring, here, j), dp = Dots<THead>(dy0, dy1, ring, here + half, j);
-                if (k + j == row) score = Masked(score, 2 * (lane & 3) - lane / 4);
-                Float4 near = AttentionPanels.Exponentials(score.A, scale, upper.X, upper.X, lower.X, lower.X);
-                Float4 far = AttentionPanels.Exponentials(score.B, scale, upper.X, upper.X, lower.X, lower.X);
-                Float4 dot = Float4.Of(-upper.Y, -upper.Y, -lower.Y, -lower.Y);
-                Word4 ds = AttentionPanels.Pack(near * (dp.A + dot), far * (dp.B + dot));
-                dq0 = AttentionPanels.AddProduct(dq0, ds, ring, here, j);
-                if (THead.Panels == 2) dq1 = AttentionPanels.AddProduct(dq1, ds, ring, here + half / 2, j);
-            }
-            int free = here;
-            here = next;
-            next = last;
-            last = free;
+            int j = 0;
+            for (; j < Stream && k + j < until; j += Step) dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, false, scale, upper, lower);
+            if (j < Stream && k + j == row && row < end) dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, true, scale, upper, lower);
+            here = here == 2 * slot ? 0 : here + slot;
         }
         Float2 each = Float2.Of(s.Scale, s.Scale);
         row += lane / 4;
-        AttentionPanels.Store(dqkv, dq0, each, row, end, 3 * s.Channels, 8 * column, beta);
-        if (THead.Panels == 2) AttentionPanels.Store(dqkv, dq1, each, row, end, 3 * s.Channels, 8 * column + 64, beta);
+        AttentionPanels.Store(dqkv, dq.First0, each, row, end, 3 * s.Channels, 8 * column, beta);
+        if (THead.Panels == 2) AttentionPanels.Store(dqkv, dq.First1, each, row, end, 3 * s.Channels, 8 * column + 64, beta);
     }
 
     private static void Keys<THead>(
-        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> rows, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
         where THead : struct, IHead
     {
-        int head = Grid.IdxX % s.Heads, slot = Grid.IdxX / s.Heads, c = s.Channels / 8, column = head * THead.Panels * 8;
-        int sequence = GpuMath.SequenceOfSlot(starts, slot, AttentionPanels.Rows), begin = starts[sequence], end = starts[sequence + 1];
-        int first = begin + (slot - begin / AttentionPanels.Rows - sequence) * AttentionPanels.Rows;
+        AttentionTile tile = AttentionPanels.TileOf(Grid.IdxX, starts, s);
+        int first = tile.First, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8;
         if (first >= end) return;
         int lane = Group.IdxX & 31, own = Group.IdxX / 32 * 16, row = first + own;
-        int here = 0, next = THead.Panels * AttentionPanels.Panel, last = 2 * next, half = next / 2;
-        AttentionPanels.Copy<THead>(ring, next, AttentionPanels.Rows, x, first, end, 3 * c, c + column);
-        AttentionPanels.Copy<THead>(ring, last, AttentionPanels.Rows, x, first, end, 3 * c, 2 * c + column);
-        Copy<THead>(ring, here, half, x, 3 * c, column, dys, c, column, first, end);
+        int here = 0, slot = THead.Panels * AttentionPanels.Panel;
+        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, 3 * c, c + column);
+        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, x, first, end, 3 * c, 2 * c + column);
+        Copy<THead>(ring, here, x, 3 * c, column, dys, c, column, first, end);
+        Operands operands = Own<THead>(ring, slot, 2 * slot, own);
+        if (first + Stream < end) Copy<THead>(ring, slot, x, 3 * c, column, dys, c, column, first + Stream, end);
         GpuIntrinsics.CommitCopies();
-        GpuIntrinsics.CommitCopies();
-        GpuIntrinsics.WaitForCopies();
-        Group.Barrier();
-        Word4x4 k0 = AttentionPanels.Left(ring, next, own), v0 = AttentionPanels.Left(ring, last, own), k1 = default, v1 = default;
-        if (THead.Panels == 2)
-        {
-            k1 = AttentionPanels.Left(ring, next + AttentionPanels.Panel, own);
-            v1 = AttentionPanels.Left(ring, last + AttentionPanels.Panel, own);
-        }
-        Group.Barrier();
-        if (first + Stream < end) Copy<THead>(ring, next, half, x, 3 * c, column, dys, c, column, first + Stream, end);
-        GpuIntrinsics.CommitCopies();
-        Float4x8 dk0 = default, dk1 = default, dv0 = default, dv1 = default;
+        Sums sums = default;
         float scale = s.Scale * Log2E;
+        // The numbers of a lane's two columns, which are neighbouring queries, are read as one.
+        int pairs = tile.Number * (AttentionPanels.Rows / 2) + (lane & 3);
         for (int i = first; i < end; i += Stream)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (i + 2 * Stream < end) Copy<THead>(ring, last, half, x, 3 * c, column, dys, c, column, i + 2 * Stream, end);
+            if (i + 2 * Stream < end) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, 3 * c, column, dys, c, column, i + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
-            for (int q = IntrinsicMath.Max(i, row); q < i + Stream && q < end; q += Step)
+            int q = IntrinsicMath.Max(i, row), until = IntrinsicMath.Min(i + Stream, end);
+            if (q == row && q < until)
             {
-                int j = q - i, query = q + 2 * (lane & 3), at = head * s.Rows;
-                Float2 a = Row(rows, at, query, end), b = Row(rows, at, query + 1, end), e = Row(rows, at, query + 8, end), f = Row(rows, at, query + 9, end);
-                Float4x2 score = Dots<THead>(k0, k1, ring, here, j), dp = Dots<THead>(v0, v1, ring, here + half, j);
-                // Here rows are keys and columns are queries: what is masked lies on the other side.
-                if (q == row) score = MaskedBelow(score, lane / 4 - 2 * (lane & 3));
-                Float4 near = AttentionPanels.Exponentials(score.A, scale, a.X, b.X, a.X, b.X), far = AttentionPanels.Exponentials(score.B, scale, e.X, f.X, e.X, f.X);
-                Word4 p = AttentionPanels.Pack(near, far);
-                dv0 = AttentionPanels.AddProduct(dv0, p, ring, here + half, j);
-                if (THead.Panels == 2) dv1 = AttentionPanels.AddProduct(dv1, p, ring, here + half + half / 2, j);
-                Word4 ds = AttentionPanels.Pack(near * (dp.A + Float4.Of(-a.Y, -b.Y, -a.Y, -b.Y)), far * (dp.B + Float4.Of(-e.Y, -f.Y, -e.Y, -f.Y)));
-                dk0 = AttentionPanels.AddProduct(dk0, ds, ring, here, j);
-                if (THead.Panels == 2) dk1 = AttentionPanels.AddProduct(dk1, ds, ring, here + half / 2, j);
+                sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), true, scale, numbers, pairs + (q - first) / 2);
+                q += Step;
             }
-            int free = here;
-            here = next;
-            next = last;
-            last = free;
+            for (; q < until; q += Step) sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), false, scale, numbers, pairs + (q - first) / 2);
+            here = here == 2 * slot ? 0 : here + slot;
         }
         Float2 each = Float2.Of(s.Scale, s.Scale), one = Float2.Of(1, 1);
         row += lane / 4;
-        AttentionPanels.Store(dqkv, dk0, each, row, end, 3 * s.Channels, s.Channels + 8 * column, beta);
-        AttentionPanels.Store(dqkv, dv0, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column, beta);
+        AttentionPanels.Store(dqkv, sums.First0, each, row, end, 3 * s.Channels, s.Channels + 8 * column, beta);
+        AttentionPanels.Store(dqkv, sums.Second0, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column, beta);
         if (THead.Panels == 1) return;
-        AttentionPanels.Store(dqkv, dk1, each, row, end, 3 * s.Channels, s.Channels + 8 * column + 64, beta);
-        AttentionPanels.Store(dqkv, dv1, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column + 64, beta);
+        AttentionPanels.Store(dqkv, sums.First1, each, row, end, 3 * s.Channels, s.Channels + 8 * column + 64, beta);
+        AttentionPanels.Store(dqkv, sums.Second1, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column + 64, beta);
     }
 
-    // A slot: rows first … + 31 of two operands, half a slot each.
+    // A slot: 32 rows of two operands, all panels of the first before those of the second.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Copy<THead>(
-        ArrayView<Word4> ring, int at, int half, ArrayView<Word4> a, int pitchA, int columnA, ArrayView<Word4> b, int pitchB, int columnB, int first, int end)
+        ArrayView<Word4> ring, int at, ArrayView<Word4> a, int pitchA, int columnA, ArrayView<Word4> b, int pitchB, int columnB, int first, int end)
         where THead : struct, IHead
     {
         AttentionPanels.Copy<THead>(ring, at, Stream, a, first, end, pitchA, columnA);
-        AttentionPanels.Copy<THead>(ring, at + half, Stream, b, first, end, pitchB, columnB);
+        AttentionPanels.Copy<THead>(ring, at + THead.Panels * Stream * 8, Stream, b, first, end, pitchB, columnB);
     }
 
-    // 16 rows of a warp's operand times the 16 rows from row on of one that streams by.
+    // Waits for what was copied so far and takes the 16 rows of a warp from two slots, which are free then.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x2 Dots<THead>(Word4x4 a0, Word4x4 a1, ArrayView<Word4> ring, int at, int row)
+    private static Operands Own<THead>(ArrayView<Word4> ring, int first, int second, int row)
         where THead : struct, IHead
     {
-        Float4x2 sums = Dots(default, a0, ring, at, row);
-        if (THead.Panels == 2) sums = Dots(sums, a1, ring, at + Stream * 8, row);
+        GpuIntrinsics.CommitCopies();
+        GpuIntrinsics.CommitCopies();
+        GpuIntrinsics.WaitForCopies();
+        Group.Barrier();
+        Operands own = default;
+        own.First0 = AttentionPanels.Left(ring, first + 8 * row);
+        own.Second0 = AttentionPanels.Left(ring, second + 8 * row);
+        if (THead.Panels == 2)
+        {
+            own.First1 = AttentionPanels.Left(ring, first + AttentionPanels.Panel + 8 * row);
+            own.Second1 = AttentionPanels.Left(ring, second + AttentionPanels.Panel + 8 * row);
+        }
+        Group.Barrier();
+        return own;
+    }
+
+    // dq + dS · k for 16 keys; own: q and dy; in the ring: k and v.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Sums QueryStep<THead>(Sums dq, Operands own, ArrayView<Word4> ring, int here, bool masked, float scale, Float2 upper, Float2 lower)
+        where THead : struct, IHead
+    {
+        int lane = Group.IdxX & 31;
+        Places along = AttentionPanels.PlacesAlong(here), across = AttentionPanels.PlacesAcross(here);
+        Float4x2 score = Dots<THead>(own.First0, own.First1, ring, along, 0), dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
+        if (masked)
+        {
+            int ahead = 2 * (lane & 3) - lane / 4;
+            score.A = AttentionPanels.Masked(score.A, ahead);
+            score.B = AttentionPanels.Masked(score.B, ahead + 8);
+        }
+        Float4 near = AttentionPanels.Exponentials(score.A, scale, upper.X, upper.X, lower.X, lower.X);
+        Float4 far = AttentionPanels.Exponentials(score.B, scale, upper.X, upper.X, lower.X, lower.X);
+        Float4 dot = Float4.Of(-upper.Y, -upper.Y, -lower.Y, -lower.Y);
+        Word4 ds = AttentionPanels.Pack(near * (dp.A + dot), far * (dp.B + dot));
+        dq.First0 = AttentionPanels.AddProduct(dq.First0, ds, ring, across, 0);
+        if (THead.Panels == 2) dq.First1 = AttentionPanels.AddProduct(dq.First1, ds, ring, across, Stream);
+        return dq;
+    }
+
+    // dk + dSᵀ · q and dv + Pᵀ · dy for 16 queries; own: k and v; in the ring: q and dy. Rows are keys and columns queries.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Sums KeyStep<THead>(Sums sums, Operands own, ArrayView<Word4> ring, int here, bool masked, float scale, ArrayView<Float4> numbers, int pair)
+        where THead : struct, IHead
+    {
+        int lane = Group.IdxX & 31;
+        Places along = AttentionPanels.PlacesAlong(here), across = AttentionPanels.PlacesAcross(here);
+        Float4 a = numbers[pair], b = numbers[pair + 4];
+        Float4x2 score = Dots<THead>(own.First0, own.First1, ring, along, 0);
+        if (masked)
+        {
+            int ahead = lane / 4 - 2 * (lane & 3);
+            score.A = MaskedAcross(score.A, ahead);
+            score.B = MaskedAcross(score.B, ahead - 8);
+        }
+        Float4 near = AttentionPanels.Exponentials(score.A, scale, a.X, a.Z, a.X, a.Z), far = AttentionPanels.Exponentials(score.B, scale, b.X, b.Z, b.X, b.Z);
+        Word4 p = AttentionPanels.Pack(near, far);
+        sums.Second0 = AttentionPanels.AddProduct(sums.Second0, p, ring, across, THead.Panels * Stream);
+        if (THead.Panels == 2) sums.Second1 = AttentionPanels.AddProduct(sums.Second1, p, ring, across, 3 * Stream);
+        Float4x2 dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
+        Word4 ds = AttentionPanels.Pack(near * (dp.A + Float4.Of(-a.Y, -a.W, -a.Y, -a.W)), far * (dp.B + Float4.Of(-b.Y, -b.W, -b.Y, -b.W)));
+        sums.First0 = AttentionPanels.AddProduct(sums.First0, ds, ring, across, 0);
+        if (THead.Panels == 2) sums.First1 = AttentionPanels.AddProduct(sums.First1, ds, ring, across, Stream);
         return sums;
     }
 
+    // A warp's 16 rows times 16 of those that stream by.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x2 Dots(Float4x2 sums, Word4x4 a, ArrayView<Word4> ring, int at, int row)
+    private static Float4x2 Dots<THead>(Word4x4 a0, Word4x4 a1, ArrayView<Word4> ring, Places b, int row)
+        where THead : struct, IHead
     {
-        sums = AttentionPanels.AddDots(sums, a.A, ring, at, row, 0);
-        sums = AttentionPanels.AddDots(sums, a.B, ring, at, row, 1);
-        sums = AttentionPanels.AddDots(sums, a.C, ring, at, row, 2);
-        return AttentionPanels.AddDots(sums, a.D, ring, at, row, 3);
+        Float4x2 sums = AttentionPanels.AddDots(default(Float4x2), a0, ring, b, row);
+        return THead.Panels == 2 ? AttentionPanels.AddDots(sums, a1, ring, b, row + Stream) : sums;
     }
 
-    // log₂ of a query's sum of exponentials and its ⟨dy, y⟩; beyond the end of its sequence what makes P zero.
+    // AttentionPanels.Masked with rows and columns exchanged.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float2 Row(ArrayView<Float2> rows, int head, int query, int end)
-    {
-        Float2 none = Float2.Of(float.PositiveInfinity, 0);
-        return query < end ? rows[head + query] : none;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x2 Masked(Float4x2 score, int ahead)
-    {
-        score.A = AttentionPanels.Masked(score.A, ahead);
-        score.B = AttentionPanels.Masked(score.B, ahead + 8);
-        return score;
-    }
-
-    // The same where rows are keys: behind is how far the lane's first key lies after its first query.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x2 MaskedBelow(Float4x2 score, int ahead)
-    {
-        score.A = MaskedBelow(score.A, ahead);
-        score.B = MaskedBelow(score.B, ahead - 8);
-        return score;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4 MaskedBelow(Float4 score, int ahead)
+    private static Float4 MaskedAcross(Float4 score, int ahead)
     {
         if (ahead > 0) score.X = float.NegativeInfinity;
         if (ahead > 1) score.Y = float.NegativeInfinity;
         if (ahead > -8) score.Z = float.NegativeInfinity;
         if (ahead > -7) score.W = float.NegativeInfinity;
         return score;
+    }
+
+    /// <summary>A warp's own rows, in one or two panels: of q and dy, or of k and v.</summary>
+    private struct Operands
+    {
+        public Word4x4 First0, First1, Second0, Second1;
+    }
+
+    /// <summary>What a warp sums: dq, or dk and dv.</summary>
+    private struct Sums
+    {
+        public Float4x8 First0, First1, Second0, Second1;
     }
 }

@@ -41,6 +41,35 @@ internal struct Word4x4
 }
 
 /// <summary>
+/// Where a lane reads a panel, for each of its four pairs of chunks: pair p lies at the first's place xor 2p, whatever
+/// multiple of eight is added for rows.
+/// </summary>
+internal struct Places
+{
+    public int A, B, C, D;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Places Of(int first)
+    {
+        Places places = default;
+        places.A = first;
+        places.B = first ^ 2;
+        places.C = first ^ 4;
+        places.D = first ^ 6;
+        return places;
+    }
+}
+
+/// <summary>
+/// What a block does: rows First … + 63, as far as End, of the sequence from Begin on, in one head. Number: its place among
+/// all tiles when those of a head follow each other.
+/// </summary>
+internal struct AttentionTile
+{
+    public int Head, Number, Begin, End, First;
+}
+
+/// <summary>
 /// What attention's kernels on tensor cores share. A tile in shared memory is rows of one head in panels of 64 columns, one
 /// panel after the other, each row eight chunks of 16 bytes; chunk c lies at place c xor (row mod 8), so that the eight
 /// rows of an 8 × 8 matrix lie in all banks. A block is four warps, each with 16 of its 64 rows.
@@ -59,53 +88,89 @@ internal static class AttentionPanels
     // Chunks of a panel's row.
     private const int Chunks = 8;
 
+    /// <summary>The tile of a block, heads after each other in each slot; one without rows has a First that is not before End.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static AttentionTile TileOf(int block, ArrayView<int> starts, AttentionShape s)
+    {
+        int slot = block / s.Heads, sequence = GpuMath.SequenceOfSlot(starts, slot, Rows);
+        AttentionTile tile = default;
+        tile.Head = block - slot * s.Heads;
+        tile.Number = tile.Head * s.Slots + slot;
+        tile.Begin = starts[sequence];
+        tile.End = starts[sequence + 1];
+        tile.First = tile.Begin + (slot - tile.Begin / Rows - sequence) * Rows;
+        return tile;
+    }
+
     /// <summary>
-    /// Starts the copy of rows first … first + count − 1 of one head; beyond end the last row again, whose products the
-    /// causal mask hides. Pitch: chunks from row to row of memory.
+    /// Starts the copy of rows first … first + count − 1 (32 or 64) of one head; beyond end the last row again, whose products
+    /// the causal mask hides. Pitch: chunks from row to row of memory.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Copy<THead>(ArrayView<Word4> tile, int at, int count, ArrayView<Word4> x, int first, int end, int pitch, int column)
         where THead : struct, IHead
     {
         int across = Chunks * THead.Panels, place = Group.IdxX & (across - 1), row = Group.IdxX / across;
-        int to = at + place / Chunks * count * Chunks + row * Chunks + ((place & 7) ^ (row & 7));
-        for (; row < count; row += Threads / across, to += Threads / across * Chunks)
-            GpuIntrinsics.CopyAsync(ref tile[to], ref x[IntrinsicMath.Min(first + row, end - 1) * pitch + column + place]);
+        int to = at + (place / Chunks * count + row) * Chunks + ((place ^ row) & 7);
+        Copy32<THead>(tile, to, x, first + row, end - 1, pitch, column + place);
+        if (count == 64) Copy32<THead>(tile, to + 32 * Chunks, x, first + row + 32, end - 1, pitch, column + place);
     }
 
-    /// <summary>Rows row … + 15 of a panel as left operands.</summary>
+    /// <summary>Where a lane reads left operands, and right operands whose rows lie across the inner dimension, in a tile at (a multiple of 8).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4x4 Left(ArrayView<Word4> tile, int at, int row)
+    public static Places PlacesAcross(int at)
     {
+        int lane = Group.IdxX & 31;
+        return Places.Of(at + (lane & 15) * Chunks + ((lane >> 4) ^ (lane & 7)));
+    }
+
+    /// <summary>Where a lane reads right operands whose rows lie along the inner dimension.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Places PlacesAlong(int at)
+    {
+        int lane = Group.IdxX & 31;
+        return Places.Of(at + ((lane & 7) + (lane >> 4) * 8) * Chunks + (((lane >> 3) & 1) ^ (lane & 7)));
+    }
+
+    /// <summary>16 rows of a panel as left operands.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Word4x4 Left(ArrayView<Word4> tile, int at)
+    {
+        Places places = PlacesAcross(at);
         Word4x4 a = default;
-        a.A = Left(tile, at, row, 0);
-        a.B = Left(tile, at, row, 1);
-        a.C = Left(tile, at, row, 2);
-        a.D = Left(tile, at, row, 3);
+        a.A = GpuIntrinsics.LoadMatrices(ref tile[places.A]);
+        a.B = GpuIntrinsics.LoadMatrices(ref tile[places.B]);
+        a.C = GpuIntrinsics.LoadMatrices(ref tile[places.C]);
+        a.D = GpuIntrinsics.LoadMatrices(ref tile[places.D]);
         return a;
     }
 
-    /// <summary>Sums + a · bᵀ over step · 16 … + 15 of the panel; b is 32 rows from row on.</summary>
+    /// <summary>Sums + a · bᵀ over a panel's 64 columns; b is 32 rows from row (a constant) on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4x4 AddDots(Float4x4 sums, Word4 a, ArrayView<Word4> tile, int at, int row, int step) =>
-        Multiply(sums, a, Along(tile, at, row, step), Along(tile, at, row + 16, step));
+    public static Float4x4 AddDots(Float4x4 sums, Word4x4 a, ArrayView<Word4> tile, Places b, int row)
+    {
+        sums = Multiply(sums, a.A, Along(tile, b.A, row), Along(tile, b.A, row + 16));
+        sums = Multiply(sums, a.B, Along(tile, b.B, row), Along(tile, b.B, row + 16));
+        sums = Multiply(sums, a.C, Along(tile, b.C, row), Along(tile, b.C, row + 16));
+        return Multiply(sums, a.D, Along(tile, b.D, row), Along(tile, b.D, row + 16));
+    }
 
     /// <summary>The same with 16 rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4x2 AddDots(Float4x2 sums, Word4 a, ArrayView<Word4> tile, int at, int row, int step)
+    public static Float4x2 AddDots(Float4x2 sums, Word4x4 a, ArrayView<Word4> tile, Places b, int row)
     {
-        Word4 b = Along(tile, at, row, step);
-        sums.A = GpuIntrinsics.MultiplyTiles(sums.A, a, b.X, b.Y);
-        sums.B = GpuIntrinsics.MultiplyTiles(sums.B, a, b.Z, b.W);
-        return sums;
+        sums = Multiply(sums, a.A, Along(tile, b.A, row));
+        sums = Multiply(sums, a.B, Along(tile, b.B, row));
+        sums = Multiply(sums, a.C, Along(tile, b.C, row));
+        return Multiply(sums, a.D, Along(tile, b.D, row));
     }
 
-    /// <summary>Sums + a · b for 16 rows of a panel from row on, in all its columns.</summary>
+    /// <summary>Sums + a · b for 16 rows of a panel from row (a constant) on, in all its columns.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4x8 AddProduct(Float4x8 sums, Word4 a, ArrayView<Word4> tile, int at, int row)
+    public static Float4x8 AddProduct(Float4x8 sums, Word4 a, ArrayView<Word4> tile, Places b, int row)
     {
-        sums.Low = Multiply(sums.Low, a, Across(tile, at, row, 0), Across(tile, at, row, 1));
-        sums.High = Multiply(sums.High, a, Across(tile, at, row, 2), Across(tile, at, row, 3));
+        sums.Low = Multiply(sums.Low, a, Across(tile, b.A, row), Across(tile, b.B, row));
+        sums.High = Multiply(sums.High, a, Across(tile, b.C, row), Across(tile, b.D, row));
         return sums;
     }
 
@@ -205,25 +270,31 @@ internal static class AttentionPanels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Word4 Left(ArrayView<Word4> tile, int at, int row, int step)
+    private static Float4x2 Multiply(Float4x2 sums, Word4 a, Word4 b)
     {
-        int lane = Group.IdxX & 31;
-        return GpuIntrinsics.LoadMatrices(ref tile[at + (row + (lane & 15)) * Chunks + ((2 * step + (lane >> 4)) ^ (lane & 7))]);
+        sums.A = GpuIntrinsics.MultiplyTiles(sums.A, a, b.X, b.Y);
+        sums.B = GpuIntrinsics.MultiplyTiles(sums.B, a, b.Z, b.W);
+        return sums;
     }
 
-    // Right operands whose rows lie along the inner dimension: 16 columns, 16 steps.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Word4 Along(ArrayView<Word4> tile, int at, int row, int step)
+    private static Word4 Along(ArrayView<Word4> tile, int at, int row) => GpuIntrinsics.LoadMatricesBeyond(ref tile[at], row * Chunks);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Word4 Across(ArrayView<Word4> tile, int at, int row) => GpuIntrinsics.LoadMatricesTransposedBeyond(ref tile[at], row * Chunks);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Copy32<THead>(ArrayView<Word4> tile, int to, ArrayView<Word4> x, int row, int last, int pitch, int from)
+        where THead : struct, IHead
     {
-        int lane = Group.IdxX & 31;
-        return GpuIntrinsics.LoadMatrices(ref tile[at + (row + (lane & 7) + (lane >> 4) * 8) * Chunks + ((2 * step + ((lane >> 3) & 1)) ^ (lane & 7))]);
+        const int Half = 16 * Chunks;
+        CopyOne(tile, to, x, row, last, pitch, from);
+        if (THead.Panels == 2) CopyOne(tile, to + Half / 2, x, row + 8, last, pitch, from);
+        CopyOne(tile, to + Half, x, row + 16, last, pitch, from);
+        if (THead.Panels == 2) CopyOne(tile, to + Half + Half / 2, x, row + 24, last, pitch, from);
     }
 
-    // Right operands whose rows lie across the inner dimension: 16 steps from row on, 16 columns.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Word4 Across(ArrayView<Word4> tile, int at, int row, int columns)
-    {
-        int lane = Group.IdxX & 31;
-        return GpuIntrinsics.LoadMatricesTransposed(ref tile[at + (row + (lane & 15)) * Chunks + ((2 * columns + (lane >> 4)) ^ (lane & 7))]);
-    }
+    private static void CopyOne(ArrayView<Word4> tile, int to, ArrayView<Word4> x, int row, int last, int pitch, int from) =>
+        GpuIntrinsics.CopyAsync(ref tile[to], ref x[IntrinsicMath.Min(row, last) * pitch + from]);
 }
