@@ -52,6 +52,26 @@ public sealed class TensorAttentionTests : IDisposable
     }
 
     [Fact]
+    public void A_sequence_of_one_token_has_a_gradient_for_its_value_alone()
+    {
+        // Rows of dS sum to zero, so here dS is zero, though dy and v are rounded: 64 terms of float32 remain.
+        Random r = new(5);
+        float[] grads = OpCheck.Values(r, 3 * 64, 1);
+        using Tensor qkv = device.From(OpCheck.Values(r, 3 * 3 * 64, 1), [3, 3 * 64]), starts = device.From([0, 1, 2, 3]), dy = device.From(grads, [3, 64]);
+        using Tensor y = device.Empty(dy.Shape), lse = device.Empty([1, 3]), dqkv = device.Empty(qkv.Shape);
+        device.Attention(qkv, starts, 1, y, lse);
+        device.AttentionGrad(qkv, starts, 1, y, lse, dy, dqkv);
+        float[] got = dqkv.ToArray();
+        for (int row = 0; row < 3; row++)
+            for (int d = 0; d < 64; d++)
+            {
+                Assert.Equal(0, got[3 * row * 64 + d], Single);
+                Assert.Equal(0, got[(3 * row + 1) * 64 + d], Single);
+                Assert.Equal(DTypes.FromBFloat16(DTypes.ToBFloat16(grads[row * 64 + d])), got[(3 * row + 2) * 64 + d], Single);
+            }
+    }
+
+    [Fact]
     public void Other_sequences_are_never_read_into_a_result()
     {
         // What a sequence's last tiles reach into must not matter, however bad it is.

@@ -17,7 +17,7 @@ internal static class TensorAttentionGradKernels
     private const float Log2E = 1.44269504f;
 
     /// <summary>
-    /// Rounds dy, and notes log₂ of the sum of exponentials and ⟨dy, y⟩ of each row's head, by tiles: for the rows that a tile
+    /// Rounds dy, and notes log₂ of the sum of exponentials and ⟨rounded dy, y⟩ of each row's head, by tiles: for the rows that a tile
     /// has beyond the end of its sequence, what makes P zero.
     /// </summary>
     [Kernel(256)]
@@ -58,15 +58,14 @@ internal static class TensorAttentionGradKernels
         for (int r = Group.IdxX / across; r < AttentionPanels.Rows; r += 256 / across)
         {
             int row = tile.First + r, at = row * (s.Channels / 8) + tile.Head * across + place;
-            Float4 low = default, high = default;
             float dot = 0;
             if (row < tile.End)
             {
                 ArrayView<Float4> dy4 = dy.Cast<Float4>(), y4 = y.Cast<Float4>();
-                low = dy4[2L * at];
-                high = dy4[2L * at + 1];
-                dot = Float4.Dot(low, y4[2L * at]) + Float4.Dot(high, y4[2L * at + 1]);
-                dys[at] = AttentionPanels.Round(low, high);
+                Word4 halves = AttentionPanels.Round(dy4[2L * at], dy4[2L * at + 1]);
+                dys[at] = halves;
+                // Of the rounded dy, as in dP: a row of dS must sum to zero.
+                dot = Float4.Dot(Wide(halves.X, halves.Y), y4[2L * at]) + Float4.Dot(Wide(halves.Z, halves.W), y4[2L * at + 1]);
             }
             dot = THead.Panels == 1 ? GpuIntrinsics.SumOfEight(dot) : GpuIntrinsics.SumOfSixteen(dot);
             if (place == 0) numbers[to + r] = Float2.Of(row < tile.End ? lse[tile.Head * s.Rows + row] * Log2E : float.PositiveInfinity, dot);
@@ -153,6 +152,10 @@ internal static class TensorAttentionGradKernels
         AttentionPanels.Store(dqkv, sums.First1, each, row, end, 3 * s.Channels, s.Channels + 8 * column + 64, beta);
         AttentionPanels.Store(dqkv, sums.Second1, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column + 64, beta);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Wide(uint low, uint high) =>
+        Float4.Of(Interop.IntAsFloat(low << 16), Interop.IntAsFloat(low & 0xFFFF0000), Interop.IntAsFloat(high << 16), Interop.IntAsFloat(high & 0xFFFF0000));
 
     // A slot: 32 rows of two operands, all panels of the first before those of the second.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
