@@ -25,8 +25,8 @@ public abstract partial class Device : IDisposable
     public MemoryPool Pool => borrowed ?? (pool ??= new MemoryPool(Name, Allocate, Free));
 
     /// <summary>
-    /// Opens a device by name: <c>cpu</c>; <c>cuda</c> or <c>cuda:1</c> for a GPU (with <c>,float32</c> added, without
-    /// tensor cores); or <c>auto</c> for the first GPU whose self-test passes, else the CPU.
+    /// Opens a device by name: <c>cpu</c>; <c>cuda</c> or <c>cuda:1</c> for a GPU (large products round to bfloat16; with
+    /// <c>,tf32</c> added, to TF32; with <c>,float32</c>, without tensor cores); or <c>auto</c> for the first GPU whose self-test passes, else the CPU.
     /// </summary>
     /// <param name="name">Name of the device.</param>
     /// <param name="threads">Threads of the CPU device; 0 takes one for each core that the process may use.</param>

@@ -59,7 +59,9 @@ public sealed class GpuMemoryTests
     [Theory]
     [InlineData("cuda:x", "is not known")]
     [InlineData("cuda:-1", "is not known")]
+    [InlineData("cuda,tf16", "float32 or ,tf32")]
     [InlineData("cuda:99", "cuda:99")]
+    [InlineData("cuda:99,tf32", "cuda:99")]
     public void A_device_that_cannot_be_opened_says_why(string name, string part)
     {
         string message = Assert.Throws<NolaException>(() => Device.Open(name)).Message;

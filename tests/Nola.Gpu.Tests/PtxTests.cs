@@ -39,7 +39,11 @@ public sealed class PtxTests(ITestOutputHelper output)
             Assert.DoesNotMatch(@"\.local\b|ld\.local|st\.local", ptx);
             Assert.DoesNotMatch(@"tanh\.approx", ptx);
             Assert.DoesNotMatch(@"\b(atom|red)\.\S*\.f(32|64)", ptx);
-            Assert.Equal(MultipliesTiles(name), ptx.Contains("mma.sync") && ptx.Contains("ldmatrix") && ptx.Contains("cp.async"));
+            Assert.Equal(MultipliesTiles(name), ptx.Contains("mma.sync") && ptx.Contains("cp.async"));
+            // Words of 32 bits cannot be transposed by ldmatrix.
+            Assert.Equal(MultipliesTiles(name) && name != "Tf32Kernels.AcrossAcross", ptx.Contains("ldmatrix"));
+            // Each 16 × 8 tile of a warp once.
+            if (IsProduct(name)) Assert.Equal(name.EndsWith("64x64") ? 8 : name.EndsWith("256x128") ? 32 : 16, Regex.Count(ptx, @"mma\.sync"));
             Assert.Equal(!narrowByNature.Contains(name), Regex.IsMatch(ptx, @"(ld|st)\.(global|shared)\.v4\.|cp\.async\.cg"));
         }
     }
@@ -92,7 +96,9 @@ public sealed class PtxTests(ITestOutputHelper output)
 
     // Products, and attention but for what rounds its operands.
     private static bool MultipliesTiles(string name) =>
-        name.StartsWith("TensorKernels.A") || (name.StartsWith("TensorAttention") && !name.Contains(".Round") && !name.Contains(".Prepare"));
+        IsProduct(name) || (name.StartsWith("TensorAttention") && !name.Contains(".Round") && !name.Contains(".Prepare"));
+
+    private static bool IsProduct(string name) => name.StartsWith("TensorKernels.") || name.StartsWith("Tf32Kernels.");
 
     private static string NameOf(MethodInfo kernel) => $"{kernel.DeclaringType!.Name}.{kernel.Name}";
 

@@ -72,9 +72,47 @@ public sealed class TensorCoreTests : IDisposable
         static double Rounded(float v) => DTypes.FromBFloat16(DTypes.ToBFloat16(v));
     }
 
-    private static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
+    [Theory]
+    [MemberData(nameof(TileNames))]
+    public void Every_tile_is_exact_in_every_order(string name)
+    {
+        // More strips than shared memory holds, and edges inside warps.
+        const int M = 150, K = 150, N = 101;
+        Random r = new(5);
+        float[] a = Whole(r, M * K), b = Whole(r, K * N);
+        float[] expected = [.. Reference.MatMul(Wide(a), Wide(b), M, K, N).Select(v => (float)v)];
+        device.TileTable = TileTable.Always(TensorTile.All.Single(t => t.Name == name));
+        foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false)])
+        {
+            using Tensor x = device.From(transposeA ? Transposed(a, M, K) : a, transposeA ? [K, M] : [M, K]);
+            using Tensor w = device.From(transposeB ? Transposed(b, K, N) : b, transposeB ? [N, K] : [K, N]), y = device.Empty([M, N]);
+            device.MatMul(x, transposeA, w, transposeB, y);
+            Assert.Equal(expected, y.ToArray());
+        }
+    }
 
-    private static double[] Wide(float[] values) => GpuKernelTests.Wide(values);
+    [Fact]
+    public void Tiles_differ_in_speed_and_not_in_bits()
+    {
+        const int M = 70, K = 100, N = 40;
+        Random r = new(6);
+        using Tensor x = device.From(OpCheck.Values(r, M * K, 1), [M, K]), w = device.From(OpCheck.Values(r, K * N, 1), [K, N]), y = device.Empty([M, N]);
+        float[][] results = [.. TensorTile.All.Select(With)];
+        Assert.All(results, result => Assert.Equal(results[0], result));
 
-    private static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(Wide(a), rows, columns).Select(v => (float)v)];
+        float[] With(TensorTile tile)
+        {
+            device.TileTable = TileTable.Always(tile);
+            device.MatMul(x, false, w, false, y);
+            return y.ToArray();
+        }
+    }
+
+    public static TheoryData<string> TileNames() => [.. TensorTile.All.Select(t => t.Name).Except(["128x128"])];
+
+    internal static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
+
+    internal static double[] Wide(float[] values) => GpuKernelTests.Wide(values);
+
+    internal static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(Wide(a), rows, columns).Select(v => (float)v)];
 }

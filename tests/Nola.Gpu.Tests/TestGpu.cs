@@ -21,14 +21,17 @@ internal static class TestGpu
     public static GpuDevice Device => device.Value;
 
     /// <summary>A warp of 32 and blocks of up to 256 threads, as the kernels want them.</summary>
-    public static GpuDevice Simulated(bool tensorCores = false)
+    public static GpuDevice Simulated(Products products = Products.Float32)
     {
         Context context = GpuDevice.NewContext(builder => builder.CPU(new CPUDevice(32, 8, 1)));
-        return new GpuDevice(context, context.CreateCPUAccelerator(0), "simulated", "ILGPU's CPU accelerator", tensorCores);
+        return new GpuDevice(context, context.CreateCPUAccelerator(0), "simulated", "ILGPU's CPU accelerator", products);
     }
 
     /// <summary>One of its own with products on tensor cores, simulated or real.</summary>
-    public static GpuDevice WithTensorCores() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(tensorCores: true);
+    public static GpuDevice WithTensorCores() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(Products.BFloat16);
+
+    /// <summary>The same with TF32.</summary>
+    public static GpuDevice WithTf32() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",tf32") : Simulated(Products.Tf32);
 
     /// <summary>One of its own, in float32.</summary>
     public static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",float32") : Simulated();

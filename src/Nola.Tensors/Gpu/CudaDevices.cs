@@ -9,33 +9,36 @@ namespace Nola.Tensors;
 /// <summary>Opens CUDA devices, and says why one cannot be opened.</summary>
 internal static class CudaDevices
 {
-    /// <summary>What, added to a device's name, keeps products in float32.</summary>
-    private const string Float32 = ",float32";
-
-    /// <summary>Device <c>cuda</c> or <c>cuda:n</c>, after its self-test; with <c>,float32</c> without tensor cores.</summary>
+    /// <summary>Device <c>cuda</c> or <c>cuda:n</c>, after its self-test; with <c>,float32</c> without tensor cores, with <c>,tf32</c> with less rounding.</summary>
     /// <exception cref="NolaException">There is none, or it does not work; the message says why.</exception>
     public static GpuDevice Open(string name)
     {
-        string place = name.EndsWith(Float32, StringComparison.Ordinal) ? name[..^Float32.Length] : name;
-        int index = 0;
-        if (place != "cuda" && (!place.StartsWith("cuda:", StringComparison.Ordinal) || !int.TryParse(place.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
-            throw new NolaException($"Device '{name}' is not known; use auto, cpu, cuda or cuda:1, the last two also with {Float32}.");
+        int comma = name.IndexOf(','), index = 0;
+        string place = comma < 0 ? name : name[..comma];
+        Products? products = comma < 0 ? Products.BFloat16 : name[comma..] switch { ",float32" => Products.Float32, ",tf32" => Products.Tf32, _ => null };
+        if (products is null || place != "cuda" && (!place.StartsWith("cuda:", StringComparison.Ordinal) || !int.TryParse(place.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
+            throw new NolaException($"Device '{name}' is not known; use auto, cpu, cuda or cuda:1, the last two also with ,float32 or ,tf32.");
         CudaFindings found = CudaDriver.Look();
         if (found.Problem is { } problem) throw Refused(name, problem);
         if (index >= found.Cards.Count)
             throw Refused(name, found.Cards.Count == 1 ? "there is only cuda:0" : $"there are only cuda:0 … cuda:{found.Cards.Count - 1}");
-        return Open(found.Cards[index], found.Version, place == name);
+        return Open(found.Cards[index], found.Version, products.Value);
     }
 
     /// <summary>Opens and tests a card that the driver lists.</summary>
     /// <exception cref="NolaException">It does not work; the message says why.</exception>
-    public static GpuDevice Open(CudaCard card, string? version, bool tensorCores = true)
+    public static GpuDevice Open(CudaCard card, string? version, Products products = Products.BFloat16)
     {
         string name = $"cuda:{card.Index}";
+        if (card.Major < 8)
+        {
+            if (products == Products.Tf32) throw Refused(name, $"tf32 needs compute capability 8.0, and {card.Name} has {card.Major}.{card.Minor}");
+            products = Products.Float32;
+        }
         GpuDevice device;
         try
         {
-            device = Create(card, version, name, tensorCores && card.Major >= 8);
+            device = Create(card, version, name, products);
         }
         catch (Exception error) when (error is not NolaException)
         {
@@ -53,7 +56,7 @@ internal static class CudaDevices
         }
     }
 
-    private static GpuDevice Create(CudaCard card, string? version, string name, bool tensorCores)
+    private static GpuDevice Create(CudaCard card, string? version, string name, Products products)
     {
         Context context = GpuDevice.NewContext(builder => builder.Cuda(d => d.DeviceId == card.Index));
         try
@@ -62,8 +65,8 @@ internal static class CudaDevices
                 ? context.GetCudaDevice(0)
                 : throw Refused(name, $"ILGPU does not list {card.Name}: {WhyNotListed(card.Index)}");
             Accelerator accelerator = device.CreateAccelerator(context);
-            string products = tensorCores ? "bfloat16 products on tensor cores" : "float32 products";
-            return new GpuDevice(context, accelerator, name, $"{name}, {card.Description}, {products}, driver for CUDA {version ?? "unknown"}", tensorCores);
+            string how = products switch { Products.BFloat16 => "bfloat16 products on tensor cores", Products.Tf32 => "TF32 products on tensor cores", _ => "float32 products" };
+            return new GpuDevice(context, accelerator, name, $"{name}, {card.Description}, {how}, driver for CUDA {version ?? "unknown"}", products);
         }
         catch
         {

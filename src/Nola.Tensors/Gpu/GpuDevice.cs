@@ -19,21 +19,21 @@ public sealed partial class GpuDevice : Device
     private readonly Staging staging;
     private readonly Faults faults;
     private readonly int logitFloats;
-    private readonly bool tensorCores;
+    private readonly Products products;
 
     /// <summary>Takes over a context and one accelerator of it.</summary>
     /// <param name="context">Made by <see cref="NewContext"/>.</param>
     /// <param name="accelerator">CUDA, or ILGPU's CPU accelerator, on which the same kernels can be tested.</param>
     /// <param name="name">For example <c>cuda:0</c>.</param>
     /// <param name="description">One line for people.</param>
-    /// <param name="tensorCores">Whether large products, and attention with heads of 64 and 128, round their operands to bfloat16 and sum in float32.</param>
-    internal GpuDevice(Context context, Accelerator accelerator, string name, string description, bool tensorCores)
+    /// <param name="products">What large products round their operands to; with bfloat16, attention with heads of 64 and 128 too.</param>
+    internal GpuDevice(Context context, Accelerator accelerator, string name, string description, Products products)
     {
         this.context = context;
         this.accelerator = accelerator;
         Name = name;
         Description = description;
-        this.tensorCores = tensorCores;
+        this.products = products;
         stream = accelerator.CreateStream();
         kernels = new KernelCache(accelerator);
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;

@@ -24,24 +24,18 @@ internal static partial class GpuIntrinsics
     /// columns 2 · (lane mod 4) and + 1 of c.
     /// </summary>
     [IntrinsicImplementation]
-    public static Float4 MultiplyTiles(Float4 c, Word4 a, uint b0, uint b1)
-    {
-        int lane = Group.IdxX % Lanes, first = Group.IdxX - lane, row = lane / 4, column = lane % 4 * 2;
-        rows[Group.IdxX] = a;
-        columns[Group.IdxX] = new Word2 { X = b0, Y = b1 };
-        Warp.Barrier();
-        for (int q = 0; q < 4; q++)
-        {
-            Word4 left = rows[first + 4 * row + q];
-            Word2 near = columns[first + 4 * column + q], far = columns[first + 4 * column + 4 + q];
-            c.X += Dot(left.X, near.X) + Dot(left.Z, near.Y);
-            c.Y += Dot(left.X, far.X) + Dot(left.Z, far.Y);
-            c.Z += Dot(left.Y, near.X) + Dot(left.W, near.Y);
-            c.W += Dot(left.Y, far.X) + Dot(left.W, far.Y);
-        }
-        Warp.Barrier();
-        return c;
-    }
+    public static Float4 MultiplyTiles(Float4 c, Word4 a, uint b0, uint b1) => Multiply(c, a, b0, b1, Dot);
+
+    /// <summary>
+    /// c (16, 8) + a (16, 8) · b (8, 8) of a warp, operands of 32 bits whose last 13 are not read, float32 sums. Lanes hold
+    /// words where <see cref="MultiplyTiles"/> has pairs.
+    /// </summary>
+    [IntrinsicImplementation]
+    public static Float4 MultiplyTf32Tiles(Float4 c, Word4 a, uint b0, uint b1) => Multiply(c, a, b0, b1, static (x, y) => Tf32(x) * Tf32(y));
+
+    /// <summary>Four floats rounded to TF32, to nearest and ties away from zero.</summary>
+    [IntrinsicImplementation]
+    public static Word4 RoundToTf32(Word4 x) => new() { X = Rounded(x.X), Y = Rounded(x.Y), Z = Rounded(x.Z), W = Rounded(x.W) };
 
     /// <summary>
     /// Four 8 × 8 matrices of bfloat16 from shared memory. Lane i gives the address of row i mod 8 of matrix i / 8, and
@@ -74,6 +68,17 @@ internal static partial class GpuIntrinsics
     [IntrinsicImplementation]
     public static void CopyAsync(ref Word4 shared, ref Word4 global) => shared = global;
 
+    /// <summary>The same of the first bytes only (0, 4, … 16), with zeros for the rest.</summary>
+    [IntrinsicImplementation]
+    public static void CopyPartAsync(ref Word4 shared, ref Word4 global, int bytes)
+    {
+        shared = default;
+        if (bytes > 0) shared.X = global.X;
+        if (bytes > 4) shared.Y = global.Y;
+        if (bytes > 8) shared.Z = global.Z;
+        if (bytes > 12) shared.W = global.W;
+    }
+
     /// <summary>Closes a group of copies.</summary>
     [IntrinsicImplementation]
     public static void CommitCopies()
@@ -85,6 +90,35 @@ internal static partial class GpuIntrinsics
     public static void WaitForCopies()
     {
     }
+
+    /// <summary>Waits for all copies.</summary>
+    [IntrinsicImplementation]
+    public static void WaitForAllCopies()
+    {
+    }
+
+    private static Float4 Multiply(Float4 c, Word4 a, uint b0, uint b1, Func<uint, uint, float> dot)
+    {
+        int lane = Group.IdxX % Lanes, first = Group.IdxX - lane, row = lane / 4, column = lane % 4 * 2;
+        rows[Group.IdxX] = a;
+        columns[Group.IdxX] = new Word2 { X = b0, Y = b1 };
+        Warp.Barrier();
+        for (int q = 0; q < 4; q++)
+        {
+            Word4 left = rows[first + 4 * row + q];
+            Word2 near = columns[first + 4 * column + q], far = columns[first + 4 * column + 4 + q];
+            c.X += dot(left.X, near.X) + dot(left.Z, near.Y);
+            c.Y += dot(left.X, far.X) + dot(left.Z, far.Y);
+            c.Z += dot(left.Y, near.X) + dot(left.W, near.Y);
+            c.W += dot(left.Y, far.X) + dot(left.W, far.Y);
+        }
+        Warp.Barrier();
+        return c;
+    }
+
+    private static float Tf32(uint bits) => BitConverter.UInt32BitsToSingle(bits & 0xFFFFE000);
+
+    private static uint Rounded(uint bits) => (bits + 0x1000) & 0xFFFFE000;
 
     private static uint Word(Word4 row, int word) => word switch { 0 => row.X, 1 => row.Y, 2 => row.Z, _ => row.W };
 
@@ -102,11 +136,20 @@ internal static partial class GpuIntrinsics
         Emit(code, $"cvt.rn.bf16x2.f32 {Result(code, value)[0]}, {high}, {low};");
     }
 
-    private static void GenerateMultiplyTiles(PTXBackend backend, PTXCodeGenerator code, Value value)
+    private static void GenerateMultiplyTiles(PTXBackend backend, PTXCodeGenerator code, Value value) => Multiply(code, value, "m16n8k16.row.col.f32.bf16.bf16.f32");
+
+    private static void GenerateMultiplyTf32Tiles(PTXBackend backend, PTXCodeGenerator code, Value value) => Multiply(code, value, "m16n8k8.row.col.f32.tf32.tf32.f32");
+
+    private static void Multiply(PTXCodeGenerator code, Value value, string shape)
     {
         List<string> c = Registers(code, value, 0), a = Registers(code, value, 1);
         string b0 = Registers(code, value, 2)[0], b1 = Registers(code, value, 3)[0];
-        Emit(code, $"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {Braced(Result(code, value))}, {Braced(a)}, {{{b0}, {b1}}}, {Braced(c)};");
+        Emit(code, $"mma.sync.aligned.{shape} {Braced(Result(code, value))}, {Braced(a)}, {{{b0}, {b1}}}, {Braced(c)};");
+    }
+
+    private static void GenerateRoundToTf32(PTXBackend backend, PTXCodeGenerator code, Value value)
+    {
+        foreach ((string from, string to) in Registers(code, value, 0).Zip(Result(code, value))) Emit(code, $"cvt.rna.tf32.f32 {to}, {from};");
     }
 
     private static void GenerateLoadMatrices(PTXBackend backend, PTXCodeGenerator code, Value value) => LoadFragments(code, value, "");
@@ -123,7 +166,11 @@ internal static partial class GpuIntrinsics
         Emit(code, "}");
     }
 
-    private static void GenerateCopyAsync(PTXBackend backend, PTXCodeGenerator code, Value value)
+    private static void GenerateCopyAsync(PTXBackend backend, PTXCodeGenerator code, Value value) => Copy(code, value, "16");
+
+    private static void GenerateCopyPartAsync(PTXBackend backend, PTXCodeGenerator code, Value value) => Copy(code, value, "16, " + Registers(code, value, 2)[0]);
+
+    private static void Copy(PTXCodeGenerator code, Value value, string bytes)
     {
         string to = Registers(code, value, 0)[0], from = Registers(code, value, 1)[0];
         Emit(code, "{");
@@ -134,13 +181,15 @@ internal static partial class GpuIntrinsics
             Emit(code, $"cvta.to.global.u64 global, {from};");
             from = "global";
         }
-        Emit(code, $"cp.async.cg.shared.global [shared], [{from}], 16;");
+        Emit(code, $"cp.async.cg.shared.global [shared], [{from}], {bytes};");
         Emit(code, "}");
     }
 
     private static void GenerateCommitCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.commit_group;");
 
     private static void GenerateWaitForCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.wait_group 1;");
+
+    private static void GenerateWaitForAllCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.wait_group 0;");
 
     // Declares register "shared" in the current scope: the 32-bit address of argument 0.
     private static void SharedAddress(PTXCodeGenerator code, Value value, string address)

@@ -55,6 +55,12 @@ internal struct Float2
         v.Y = y;
         return v;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float2 operator +(Float2 a, Float2 b) => Of(a.X + b.X, a.Y + b.Y);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float2 operator *(Float2 a, float b) => Of(a.X * b, a.Y * b);
 }
 
 /// <summary>Four rows of four sums: what a thread of a product holds.</summary>

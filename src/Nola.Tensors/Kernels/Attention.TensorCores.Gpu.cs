@@ -5,7 +5,7 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private bool HeadsOnTensorCores(AttentionShape shape) => tensorCores && shape.Size is 64 or 128;
+    private bool HeadsOnTensorCores(AttentionShape shape) => products == Products.BFloat16 && shape.Size is 64 or 128;
 
     private void TensorAttention(Tensor qkv, Tensor starts, Tensor y, Tensor lse, AttentionShape shape)
     {

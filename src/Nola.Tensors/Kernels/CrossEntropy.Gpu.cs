@@ -17,11 +17,11 @@ public sealed partial class GpuDevice
         {
             int count = Math.Min(block, rows - p);
             Matrix z = new(buffer, count, v, 0, v), part = new(x, count, c, p * c, c);
-            Product(part, w, false, z, 0, null);
+            Product(part, w, false, z, 0);
             Loss(buffer, targets, losses, dx is null ? null : buffer, null, new() { First = p, Columns = v, Smoothing = labelSmoothing, Scale = scale }, count);
             if (dx is null) continue;
-            Product(z, w, true, part with { Tensor = dx }, 0, null);
-            if (dhead is not null) Product(z, true, part, false, dhead, 1, p > 0 ? 1 : betaHead, null);
+            Product(z, w, true, part with { Tensor = dx }, 0);
+            if (dhead is not null) Product(z, true, part, false, dhead, 1, p > 0 ? 1 : betaHead);
         }
         if (rows == 0 && dhead is not null && betaHead == 0) Fill(dhead, 0);
     }

@@ -106,7 +106,7 @@ internal static class ElementwiseKernels
     }
 
     /// <summary>gelu(x) = x/2 · (1 + t), t = tanh u, u = √(2/π) · (x + 0.044715 x³).</summary>
-    private readonly struct GeluFormula : IFormula
+    internal readonly struct GeluFormula : IFormula
     {
         public const float Slope = 0.7978845608f, Cubic = 0.044715f;
 
@@ -118,7 +118,7 @@ internal static class ElementwiseKernels
     }
 
     /// <summary>dy · gelu′(x), gelu′ = (1 + t)/2 + x/2 · (1 − t²) · √(2/π) · (1 + 3 · 0.044715 x²).</summary>
-    private readonly struct GeluGradFormula : IFormula
+    internal readonly struct GeluGradFormula : IFormula
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static float Apply(float x, float dy)

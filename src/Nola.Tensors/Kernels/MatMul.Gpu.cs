@@ -31,38 +31,25 @@ public sealed partial class GpuDevice
     }
 
     private protected override void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias) =>
-        Product(a, transposeA, b, transposeB, c, alpha, beta, bias);
+        Product(a, transposeA, b, transposeB, c, alpha, beta, new(bias));
 
-    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated)
-    {
-        Product(x, (GpuFrozenMatrix)w, false, y, beta, bias);
-        if (residual is not null) AddCore(y, residual, y);
-        if (activated is not null) GeluCore(y, activated);
-    }
+    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated) =>
+        Product(x, (GpuFrozenMatrix)w, false, y, beta, new(bias, residual, activated));
 
     private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta) =>
-        Product(dy, (GpuFrozenMatrix)w, true, dx, beta, null);
+        Product(dy, (GpuFrozenMatrix)w, true, dx, beta);
 
     // y = x · W, or x · Wᵀ, from the one form in which W is stored.
-    private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, Tensor? bias)
-    {
-        if (!OnTensorCores(y.Rows, y.Columns, x.Columns))
-        {
-            Product(x, false, w.Weight, transposed != w.Transposed, y, 1, beta, bias);
-            return;
-        }
-        using Tensor left = Padded(x);
-        TensorProduct(left, false, w.Tiles, transposed != w.Transposed, x.Columns, y, 1, beta, bias);
-    }
+    private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, After after = default) =>
+        Product(x, false, w.Weight, transposed != w.Transposed, y, 1, beta, after, w);
 
-    private void Product(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
+    private void Product(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, After after = default, GpuFrozenMatrix? frozen = null)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         if (m == 0 || n == 0) return;
         if (OnTensorCores(m, n, k))
         {
-            using Tensor left = Padded(a), right = Padded(b);
-            TensorProduct(left, transposeA, right, transposeB, k, c, alpha, beta, bias);
+            TensorProduct(a, transposeA, b, transposeB, c, alpha, beta, after, frozen);
             return;
         }
         // Adapters' products have a side of r: a tile of 16 there wastes little.
@@ -70,44 +57,39 @@ public sealed partial class GpuDevice
         int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = Parts(down * across, k);
         ProductShape shape = new()
         {
-            M = m,
-            N = n,
             K = k,
             A = Place.Of(a),
             B = Place.Of(b),
-            C = Place.Of(c),
             TransposeA = transposeA ? 1 : 0,
             TransposeB = transposeB ? 1 : 0,
             Depth = (Blocks.For(k, parts) + ProductKernels.Step - 1) / ProductKernels.Step * ProductKernels.Step,
-            HasBias = bias is null ? 0 : 1,
-            Alpha = alpha,
-            Beta = beta,
+            End = after.On(c, alpha, beta),
         };
         Blocks blocks = new(across, down, parts);
         if (parts == 1)
         {
-            Multiply(tileRows, blocks, a.Tensor, b.Tensor, c.Tensor, bias ?? c.Tensor, shape);
+            Multiply(tileRows, blocks, a.Tensor, b.Tensor, c.Tensor, after, shape);
             return;
         }
         using Tensor partial = Empty([parts, m, n]);
-        shape.C = new() { Rows = m, Columns = n, Offset = 0, Stride = n };
-        (shape.Alpha, shape.Beta, shape.HasBias) = (1, 0, 0);
-        Multiply(tileRows, blocks, a.Tensor, b.Tensor, partial, partial, shape);
-        SumParts(partial, c, alpha, beta, bias);
+        shape.End = Parts(partial, c);
+        Multiply(tileRows, blocks, a.Tensor, b.Tensor, partial, default, shape);
+        SumParts(partial, c, alpha, beta, after);
     }
 
-    private void Multiply(int tileRows, Blocks blocks, Tensor a, Tensor b, Tensor c, Tensor bias, ProductShape shape)
+    private void Multiply(int tileRows, Blocks blocks, Tensor a, Tensor b, Tensor c, After after, ProductShape shape)
     {
+        ArrayView<float> y = Floats(c), bias = Floats(after.Bias ?? c), residual = Floats(after.Residual ?? c), activated = Floats(after.Activated ?? c);
         if (b.DType == DType.BFloat16)
         {
-            Action<ArrayView<float>, ArrayView<ushort>, ArrayView<float>, ArrayView<float>, ProductShape> narrow =
+            Action<ArrayView<float>, ArrayView<ushort>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ProductShape> narrow =
                 tileRows == 256 ? ProductKernels.TallNarrow : tileRows == 16 ? ProductKernels.FlatNarrow : ProductKernels.SquareNarrow;
-            Launch(narrow, blocks, Floats(a), Halves(b), Floats(c), Floats(bias), shape);
+            Launch(narrow, blocks, Floats(a), Halves(b), y, bias, residual, activated, shape);
             return;
         }
-        Action<ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ProductShape> wide =
+        Action<ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ProductShape> wide =
             tileRows == 256 ? ProductKernels.Tall : tileRows == 16 ? ProductKernels.Flat : ProductKernels.Square;
-        Launch(wide, blocks, Floats(a), Floats(b), Floats(c), Floats(bias), shape);
+        Launch(wide, blocks, Floats(a), Floats(b), y, bias, residual, activated, shape);
     }
 
     // Parts of the inner dimension when the tiles of the result alone would not fill a card. Never more than one for each
@@ -118,25 +100,22 @@ public sealed partial class GpuDevice
     internal sealed class GpuFrozenMatrix(GpuDevice device, Tensor weight, bool transposed)
         : FrozenMatrix(weight.Shape[transposed ? 1 : 0], weight.Shape[transposed ? 0 : 1], weight.DType)
     {
-        private Tensor? tiles;
+        private TensorOperand? operand;
 
         public Tensor Weight => weight;
 
         /// <summary>Whether <see cref="Weight"/> holds Wᵀ.</summary>
         public bool Transposed => transposed;
 
-        /// <summary>The weight for tensor cores: itself when it is bfloat16 in whole tiles, else a copy, made when first asked for.</summary>
-        public Tensor Tiles => tiles ??= IsWholeTiles ? weight : device.Padded(weight);
+        /// <summary>The weight for tensor cores: itself when it lies as they read it, else a copy, made when first asked for.</summary>
+        public TensorOperand OnTensorCores => operand ??= device.Operand(weight, TensorTile.Widest, TensorTile.Widest);
 
-        public override long Bytes => weight.Bytes + (tiles is null || IsWholeTiles ? 0 : tiles.Bytes);
-
-        private bool IsWholeTiles =>
-            weight.DType == DType.BFloat16 && weight.Shape[0] % TensorKernels.Side == 0 && weight.Shape[1] % TensorKernels.Side == 0;
+        public override long Bytes => weight.Bytes + (operand?.Copy?.Bytes ?? 0);
 
         public override void Dispose()
         {
             weight.Dispose();
-            tiles?.Dispose();
+            operand?.Dispose();
         }
     }
 }

@@ -6,13 +6,13 @@ namespace Nola.Tensors;
 /// <summary>Everything about one product but its memory. Depth: steps of the inner dimension that a block does.</summary>
 internal struct ProductShape
 {
-    public int M, N, K, TransposeA, TransposeB, Depth, HasBias;
-    public Place A, B, C;
-    public float Alpha, Beta;
+    public int K, TransposeA, TransposeB, Depth;
+    public Place A, B;
+    public Epilogue End;
 }
 
 /// <summary>
-/// c = alpha · op(a) · op(b) (+ bias) + beta · c in float32. A block makes one tile of c from strips of a and b in shared
+/// op(a) · op(b) and its <see cref="Epilogue"/> in float32. A block makes one tile of c from strips of a and b in shared
 /// memory, both laid out so that a thread reads its four rows and its four columns at once; each thread has 4 × 4 sums.
 /// Blocks along z take parts of the inner dimension and write tiles of their own.
 /// </summary>
@@ -22,30 +22,37 @@ internal static class ProductKernels
     public const int Step = 16;
 
     [Kernel(256, 4)]
-    public static void Square(ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<SquareTile, float, WideElement>(a, b, c, bias, s);
+    public static void Square(
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<SquareTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
-    public static void Tall(ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<TallTile, float, WideElement>(a, b, c, bias, s);
+    public static void Tall(
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<TallTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
-    public static void Flat(ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<FlatTile, float, WideElement>(a, b, c, bias, s);
+    public static void Flat(
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<FlatTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
-    public static void SquareNarrow(ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<SquareTile, ushort, NarrowElement>(a, b, c, bias, s);
+    public static void SquareNarrow(
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<SquareTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
-    public static void TallNarrow(ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<TallTile, ushort, NarrowElement>(a, b, c, bias, s);
+    public static void TallNarrow(
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<TallTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
-    public static void FlatNarrow(ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s) =>
-        Tile<FlatTile, ushort, NarrowElement>(a, b, c, bias, s);
+    public static void FlatNarrow(
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        Tile<FlatTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
-    private static void Tile<TTile, T, TElement>(ArrayView<float> a, ArrayView<T> b, ArrayView<float> c, ArrayView<float> bias, ProductShape s)
+    private static void Tile<TTile, T, TElement>(
+        ArrayView<float> a, ArrayView<T> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s)
         where TTile : struct, ITile
         where T : unmanaged
         where TElement : struct, IElement<T>
@@ -59,10 +66,10 @@ internal static class ProductKernels
         Float4x4 sums = default;
         for (int k = start; k < end; k += Step)
         {
-            if (s.TransposeA != 0) Rows<float, WideElement>(left, TTile.Rows, a, s.A, k, end, row0, s.M);
-            else Columns<float, WideElement>(left, TTile.Rows, a, s.A, k, end, row0, s.M);
-            if (s.TransposeB != 0) Columns<T, TElement>(right, TTile.Columns, b, s.B, k, end, column0, s.N);
-            else Rows<T, TElement>(right, TTile.Columns, b, s.B, k, end, column0, s.N);
+            if (s.TransposeA != 0) Rows<float, WideElement>(left, TTile.Rows, a, s.A, k, end, row0, s.End.C.Rows);
+            else Columns<float, WideElement>(left, TTile.Rows, a, s.A, k, end, row0, s.End.C.Rows);
+            if (s.TransposeB != 0) Columns<T, TElement>(right, TTile.Columns, b, s.B, k, end, column0, s.End.C.Columns);
+            else Rows<T, TElement>(right, TTile.Columns, b, s.B, k, end, column0, s.End.C.Columns);
             Group.Barrier();
             for (int p = 0; p < Step; p += 4)
             {
@@ -74,11 +81,11 @@ internal static class ProductKernels
             }
             Group.Barrier();
         }
-        int row = row0 + 4 * down, column = column0 + 4 * across, part = s.C.Offset + Grid.IdxZ * s.M * s.N;
-        Store(sums.A, c, bias, s, part, row, column);
-        Store(sums.B, c, bias, s, part, row + 1, column);
-        Store(sums.C, c, bias, s, part, row + 2, column);
-        Store(sums.D, c, bias, s, part, row + 3, column);
+        int row = row0 + 4 * down, column = column0 + 4 * across;
+        Store(sums.A, c, bias, residual, activated, s.End, row, column);
+        Store(sums.B, c, bias, residual, activated, s.End, row + 1, column);
+        Store(sums.C, c, bias, residual, activated, s.End, row + 2, column);
+        Store(sums.D, c, bias, residual, activated, s.End, row + 3, column);
     }
 
     // A strip whose rows are rows of the matrix: neighbours in the strip are neighbours in memory.
@@ -112,8 +119,8 @@ internal static class ProductKernels
         }
     }
 
-    // Elements (row, column … column + 3), zero outside rows and columns.
-    private static Float4 Four<T, TElement>(ArrayView<T> x, Place place, int row, int rows, int column, int columns)
+    /// <summary>Elements (row, column … column + 3), zero outside rows and columns.</summary>
+    public static Float4 Four<T, TElement>(ArrayView<T> x, Place place, int row, int rows, int column, int columns)
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
@@ -128,29 +135,21 @@ internal static class ProductKernels
         return v;
     }
 
-    private static void Store(Float4 sums, ArrayView<float> c, ArrayView<float> bias, ProductShape s, int offset, int row, int column)
+    private static void Store(
+        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
     {
-        if (row >= s.M) return;
-        int at = offset + row * s.C.Stride + column;
-        Float4 v = sums * s.Alpha;
-        if (((offset | s.C.Stride) & 3) == 0 && column + 4 <= s.N)
+        Place place = e.C;
+        if (row >= place.Rows) return;
+        int part = Grid.IdxZ * place.Rows * place.Columns, at = place.Offset + part + row * place.Stride + column;
+        if (((place.Offset | part | place.Stride) & 3) == 0 && column + 4 <= place.Columns)
         {
-            if (s.HasBias != 0) v += bias.Cast<Float4>()[column / 4];
-            if (s.Beta != 0) v += c.Cast<Float4>()[at / 4];
-            c.Cast<Float4>()[at / 4] = v;
+            Epilogue.Four(sums, c, bias, residual, activated, e, at, column);
             return;
         }
-        if (column < s.N) StoreOne(v.X, c, bias, s, at, column);
-        if (column + 1 < s.N) StoreOne(v.Y, c, bias, s, at + 1, column + 1);
-        if (column + 2 < s.N) StoreOne(v.Z, c, bias, s, at + 2, column + 2);
-        if (column + 3 < s.N) StoreOne(v.W, c, bias, s, at + 3, column + 3);
-    }
-
-    private static void StoreOne(float value, ArrayView<float> c, ArrayView<float> bias, ProductShape s, int at, int column)
-    {
-        if (s.HasBias != 0) value += bias[column];
-        if (s.Beta != 0) value += c[at];
-        c[at] = value;
+        if (column < place.Columns) Epilogue.One(sums.X, c, bias, residual, activated, e, at, column);
+        if (column + 1 < place.Columns) Epilogue.One(sums.Y, c, bias, residual, activated, e, at + 1, column + 1);
+        if (column + 2 < place.Columns) Epilogue.One(sums.Z, c, bias, residual, activated, e, at + 2, column + 2);
+        if (column + 3 < place.Columns) Epilogue.One(sums.W, c, bias, residual, activated, e, at + 3, column + 3);
     }
 
     /// <summary>Size of the tile of a block of 256 threads with 4 × 4 sums each.</summary>

@@ -48,10 +48,10 @@ public sealed partial class GpuDevice
         SumParts(partial, y, 1, beta);
     }
 
-    // y = scale · Σ of the parts, in order, + beta · y. parts: (S, |y|).
-    private void SumParts(Tensor parts, Matrix y, float scale, float beta, Tensor? bias = null) =>
-        Launch(ReduceKernels.SumParts, new(Blocks.For(y.Rows * y.Columns, 256)), Floats(parts), Floats(y.Tensor), Floats(bias ?? y.Tensor),
-            parts.Shape[0], Place.Of(y), scale, beta, bias is null ? 0 : 1);
+    // y = scale · Σ of the parts, in order, (+ what comes after) + beta · y. parts: (S, |y|).
+    private void SumParts(Tensor parts, Matrix y, float scale, float beta, After after = default) =>
+        Launch(ReduceKernels.SumParts, new(Blocks.For(y.Rows * y.Columns, 256)), Floats(parts), Floats(y.Tensor), Floats(after.Bias ?? y.Tensor),
+            Floats(after.Residual ?? y.Tensor), Floats(after.Activated ?? y.Tensor), parts.Shape[0], after.On(y, scale, beta));
 }
 
 /// <summary>A rectangle of a tensor as a kernel sees it; element (i, j) is at Offset + i · Stride + j.</summary>
@@ -115,17 +115,15 @@ internal static class ReduceKernels
     }
 
     [Kernel(256)]
-    public static void SumParts(ArrayView<float> parts, ArrayView<float> y, ArrayView<float> bias, int count, Place place, float scale, float beta, int hasBias)
+    public static void SumParts(
+        ArrayView<float> parts, ArrayView<float> y, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, int count, Epilogue e)
     {
-        int size = place.Rows * place.Columns, i = Grid.IdxX * Group.DimX + Group.IdxX;
+        int size = e.C.Rows * e.C.Columns, i = Grid.IdxX * Group.DimX + Group.IdxX;
         if (i >= size) return;
         float sum = 0;
         for (int p = 0; p < count; p++) sum += parts[(long)p * size + i];
-        int row = i / place.Columns, column = i % place.Columns, at = place.Offset + row * place.Stride + column;
-        sum *= scale;
-        if (hasBias != 0) sum += bias[column];
-        if (beta != 0) sum += y[at];
-        y[at] = sum;
+        int row = i / e.C.Columns, column = i % e.C.Columns;
+        Epilogue.One(sum, y, bias, residual, activated, e, e.C.Offset + row * e.C.Stride + column, column);
     }
 
     /// <summary>Column <paramref name="lane"/> of eight rows of 32, added as a tree.</summary>
