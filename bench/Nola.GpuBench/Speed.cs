@@ -9,14 +9,16 @@ namespace Nola.GpuBench;
 /// <summary>Times of kernels at GPT-2's sizes, and of whole training steps and decoding, on 8,192 tokens.</summary>
 internal static class Speed
 {
-    private const int Sequences = 16, Length = 512, Tokens = Sequences * Length;
+    private const int Sequences = 16, Length = 512;
+
+    internal const int Tokens = Sequences * Length;
 
     /// <summary>Runs everything on one device.</summary>
     public static void Run(Device device, string size, Report report)
     {
-        Gpt2Config config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size {size} is not known; use gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
+        Gpt2Config config = ProductSpeed.Config(size);
         report.Table($"Kernels at the sizes of {size}, {Tokens:N0} tokens", "kernel", "time", "rate");
-        Products(device, config, report);
+        ProductSpeed.Run(device, config, report);
         Rows(device, config, report);
         Attention(device, config, report, "");
         if (device.Name != "cpu")
@@ -34,19 +36,6 @@ internal static class Speed
         Step(model, report);
         Decode(model, report);
         report.Line("");
-    }
-
-    private static void Products(Device d, Gpt2Config config, Report report)
-    {
-        int c = config.Channels;
-        foreach ((int inputs, int outputs) in (ReadOnlySpan<(int, int)>)[(c, 3 * c), (c, c), (c, config.Inner), (config.Inner, c)])
-        {
-            using Tensor w = d.Zeros([inputs, outputs]), x = d.Zeros([Tokens, inputs]), y = d.Zeros([Tokens, outputs]);
-            using FrozenMatrix frozen = d.Freeze(w, storage: DType.BFloat16);
-            double flop = 2.0 * Tokens * inputs * outputs;
-            Time(d, report, $"x · W ({inputs}, {outputs})", () => d.MatMul(x, frozen, null, y), flop, 1e12, "TFLOP/s");
-            Time(d, report, $"dy · Wᵀ ({inputs}, {outputs})", () => d.MatMulTransposed(y, frozen, x), flop, 1e12, "TFLOP/s");
-        }
     }
 
     private static void Rows(Device d, Gpt2Config config, Report report)
@@ -132,10 +121,10 @@ internal static class Speed
             name, $"{1e3 * seconds:F1} ms", $"{tokens / seconds:F0}", gpu is null ? "" : $"{queued:F1} kernels, {waited:F1} waits a {unit}");
     }
 
-    private static void Time(Device device, Report report, string name, Action run, double work, double unit, string rate)
+    internal static void Time(Device device, Report report, string name, Action run, double work, double unit, string rate)
     {
         double seconds = Seconds(device, run);
-        report.Row(new { kind = "kernel", name, seconds, rate = work / seconds / unit, unit = rate }, name, $"{1e6 * seconds:F0} µs", $"{work / seconds / unit:F1} {rate}");
+        report.Row(new { kind = "kernel", name, device = device.Description, seconds, rate = work / seconds / unit, unit = rate }, name, $"{1e6 * seconds:F0} µs", $"{work / seconds / unit:F1} {rate}");
     }
 
     // Median of five timings of enough repetitions for a tenth of a second; a download of one number waits for the device.

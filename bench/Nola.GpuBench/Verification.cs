@@ -8,6 +8,9 @@ internal enum Precision
     /// <summary>Everything in float32.</summary>
     Float32,
 
+    /// <summary>Operands of large products in TF32.</summary>
+    Tf32,
+
     /// <summary>Operands of large products, and of attention with heads of 64 and 128, in bfloat16.</summary>
     BFloat16,
 }
@@ -31,6 +34,7 @@ internal static class Verification
         ("adapter's x · A", false, d => Product(d, 1000, 768, 8, false, false)),
         ("adapter's xᵀ · du", false, d => Product(d, 768, 1000, 8, true, false)),
         ("frozen weight both ways", true, Frozen),
+        ("bias, residual and GELU after x · W", true, Fused),
         ("head and cross-entropy", true, Head),
         ("attention, heads of 64", true, d => Attention(d, 2, 64)),
         ("attention, heads of 128", true, d => Attention(d, 1, 128)),
@@ -50,8 +54,8 @@ internal static class Verification
         {
             float[] expected = run(cpu), got = run(device);
             double scale = expected.Max(Math.Abs), worst = expected.Zip(got, (a, b) => Math.Abs((double)a - b)).Max() / scale;
-            // bfloat16 has 8 bits, so operands err by 2⁻⁹ each; float32 sums of up to a thousand terms by some 1e-6.
-            double bound = product && precision == Precision.BFloat16 ? 1e-2 : 1e-5;
+            // bfloat16 has 8 bits, so operands err by 2⁻⁹ each, TF32's by 2⁻¹²; float32 sums of up to a thousand terms by some 1e-6.
+            double bound = !product || precision == Precision.Float32 ? 1e-5 : precision == Precision.Tf32 ? 1.5e-3 : 1e-2;
             bool ok = worst <= bound;
             all &= ok;
             report.Row(new { kind = "verify", name, precision = precision.ToString(), worst, bound, ok }, name, $"{worst:E1}", $"{bound:E0}", ok ? "ok" : "DIFFERS");
@@ -122,6 +126,14 @@ internal static class Verification
         d.MatMul(x, frozen, null, y);
         d.MatMulTransposed(y, frozen, dx);
         return [.. y.ToArray().Select(v => v * 10), .. dx.ToArray()];
+    }
+
+    private static float[] Fused(Device d)
+    {
+        using Tensor w = Random(d, 1, [384, 1000]), x = Random(d, 2, [200, 384]), bias = Random(d, 3, [1000]), residual = Random(d, 4, [200, 1000]), y = d.Empty([200, 1000]), activated = d.Empty([200, 1000]);
+        using FrozenMatrix frozen = d.Freeze(w);
+        d.MatMul(x, frozen, bias, y, 0, residual, activated);
+        return [.. y.ToArray(), .. activated.ToArray()];
     }
 
     private static float[] Head(Device d)
