@@ -36,7 +36,7 @@ internal static class Program
         }
         catch (NolaException error)
         {
-            Console.Error.WriteLine($"nola-gpu-bench: {error.Message}");
+            Console.Error.WriteLine($"nola-gpu-bench: nothing was measured. {error.Message}");
             return 2;
         }
     }

@@ -30,6 +30,23 @@ public sealed class EpilogueTests
         }
     }
 
+    [Fact]
+    public void The_gradient_of_gelu_is_multiplied_on_the_way_to_tensor_cores()
+    {
+        const int M = 20, In = 18, Out = 37;
+        Random r = new(7);
+        using GpuDevice device = TestGpu.WithTensorCores();
+        using Tensor weight = device.From(OpCheck.Values(r, In * Out, 1), [In, Out]), u = device.From(OpCheck.Values(r, M * Out, 2), [M, Out]);
+        using Tensor dy = device.From(OpCheck.Values(r, M * Out, 1), [M, Out]), dx = device.Empty([M, In]), du = device.Empty([M, Out]), apart = device.Empty([M, In]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        device.GeluGrad(u, dy, du);
+        device.MatMulTransposed(du, frozen, apart);
+        device.MatMulTransposed(dy, frozen, dx, 0, u);
+        // The same formula in two kernels: where a compiler joins products and sums differently, a last bit may round to
+        // another bfloat16, which is 2⁻⁸ of one term.
+        GpuKernelTests.Close(TensorCoreTests.Wide(apart.ToArray()), dx.ToArray(), 4e-3);
+    }
+
     private static void Check(Device device, int k, int n)
     {
         const int M = 21;

@@ -60,9 +60,10 @@ public sealed unsafe partial class CpuDevice
         };
     }
 
-    private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta)
+    private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta, Tensor? preactivation)
     {
-        Operand left = new(Floats(dy), w.Columns, 1);
+        if (preactivation is not null) GeluGradCore(preactivation, dy, preactivation, 0);
+        Operand left = new(Floats(preactivation ?? dy), w.Columns, 1);
         Gemm.Multiply(team, dy.Shape.Rows, w.Rows, w.Columns, left, ((PackedMatrix)w).Backward, Floats(dx), w.Rows, 1, null, beta != 0);
     }
 

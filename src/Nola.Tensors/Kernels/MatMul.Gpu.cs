@@ -36,8 +36,18 @@ public sealed partial class GpuDevice
     private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated) =>
         Product(x, (GpuFrozenMatrix)w, false, y, beta, new(bias, residual, activated));
 
-    private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta) =>
-        Product(dy, (GpuFrozenMatrix)w, true, dx, beta);
+    private protected override void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta, Tensor? preactivation)
+    {
+        GpuFrozenMatrix frozen = (GpuFrozenMatrix)w;
+        if (preactivation is not null && products == Products.BFloat16 && OnTensorCores(dx.Shape.Rows, w.Rows, w.Columns))
+        {
+            // dy is copied anyway, and multiplied on the way.
+            TensorProduct(dy, false, frozen.Weight, !frozen.Transposed, dx, 1, beta, default, frozen, preactivation);
+            return;
+        }
+        if (preactivation is not null) GeluGradCore(preactivation, dy, preactivation, 0);
+        Product(preactivation ?? dy, frozen, true, dx, beta);
+    }
 
     // y = x · W, or x · Wᵀ, from the one form in which W is stored.
     private void Product(Matrix x, GpuFrozenMatrix w, bool transposed, Matrix y, float beta, After after = default) =>

@@ -23,12 +23,13 @@ public sealed partial class GpuDevice
     // Adapters' products, with a side of r, gain nothing from tensor cores: they read more than they multiply.
     private bool OnTensorCores(int m, int n, int k) => products != Products.Float32 && Math.Min(m, Math.Min(n, k)) > 16;
 
-    // As Product. A frozen b keeps what tensor cores read of it.
-    private void TensorProduct(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, After after, GpuFrozenMatrix? frozen = null)
+    // As Product. A frozen b keeps what tensor cores read of it; with a preactivation u, a is multiplied by gelu′(u).
+    private void TensorProduct(
+        Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, After after, GpuFrozenMatrix? frozen = null, Tensor? preactivation = null)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         TensorTile tile = products == Products.Tf32 ? TensorTile.Tf32 : transposeA && transposeB ? TensorTile.Square : TileTable.For(m, n, k);
-        using TensorOperand left = transposeA ? Operand(a, tile.Step, tile.Rows) : Operand(a, tile.Rows, tile.Step);
+        using TensorOperand left = transposeA ? Operand(a, tile.Step, tile.Rows, preactivation) : Operand(a, tile.Rows, tile.Step, preactivation);
         using TensorOperand own = frozen is not null ? default : transposeB ? Operand(b, tile.Columns, tile.Step) : Operand(b, tile.Step, tile.Columns);
         TensorOperand right = frozen?.OnTensorCores ?? own;
         int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns), parts = Parts(down * across, k);
@@ -50,7 +51,7 @@ public sealed partial class GpuDevice
 
     // The rectangle as tensor cores read it: itself, when it lies so already; else a copy. For bfloat16, sides are whole
     // numbers of rows and columns, padded with zeros; for TF32, rows begin at multiples of 16 bytes.
-    private TensorOperand Operand(Matrix x, int rows, int columns)
+    private TensorOperand Operand(Matrix x, int rows, int columns, Tensor? preactivation = null)
     {
         bool narrow = x.Tensor.DType == DType.BFloat16, tf32 = products == Products.Tf32;
         bool fits = tf32
@@ -72,7 +73,8 @@ public sealed partial class GpuDevice
         else
         {
             ArrayView<Word4> to = Halves(copy).Cast<Word4>();
-            if (narrow) Launch(PadKernels.RoundNarrow, blocks, Halves(x.Tensor), to, place, chunks);
+            if (preactivation is not null) Launch(PadKernels.RoundGeluGrad, blocks, Floats(x.Tensor), Floats(preactivation), to, place, chunks);
+            else if (narrow) Launch(PadKernels.RoundNarrow, blocks, Halves(x.Tensor), to, place, chunks);
             else Launch(PadKernels.Round, blocks, Floats(x.Tensor), to, place, chunks);
         }
         return new(new Matrix(copy, x.Rows, x.Columns, 0, width), copy);
@@ -115,6 +117,24 @@ internal static class PadKernels
     [Kernel(256)]
     public static void RoundNarrow(ArrayView<ushort> from, ArrayView<Word4> to, Place place, int chunks) =>
         Rounded<ushort, NarrowElement>(from, to, place, chunks);
+
+    /// <summary>The same of dy · gelu′(u).</summary>
+    [Kernel(256)]
+    public static void RoundGeluGrad(ArrayView<float> dy, ArrayView<float> u, ArrayView<Word4> to, Place place, int chunks)
+    {
+        int chunk = Grid.IdxY * Group.DimX + Group.IdxX, row = Grid.IdxX;
+        if (chunk < chunks) to[(long)row * chunks + chunk] = Halves(GeluGrad(dy, u, place, row, 8 * chunk), GeluGrad(dy, u, place, row, 8 * chunk + 4));
+    }
+
+    // Zero where dy is: outside the matrix.
+    private static Float4 GeluGrad(ArrayView<float> dy, ArrayView<float> u, Place place, int row, int column)
+    {
+        Float4 d = ProductKernels.Four<float, WideElement>(dy, place, row, place.Rows, column, place.Columns);
+        Float4 x = ProductKernels.Four<float, WideElement>(u, place, row, place.Rows, column, place.Columns);
+        return Float4.Of(
+            ElementwiseKernels.GeluGradFormula.Apply(x.X, d.X), ElementwiseKernels.GeluGradFormula.Apply(x.Y, d.Y),
+            ElementwiseKernels.GeluGradFormula.Apply(x.Z, d.Z), ElementwiseKernels.GeluGradFormula.Apply(x.W, d.W));
+    }
 
     private static void Rounded<T, TElement>(ArrayView<T> from, ArrayView<Word4> to, Place place, int chunks)
         where T : unmanaged

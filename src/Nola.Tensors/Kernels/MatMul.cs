@@ -44,14 +44,18 @@ public abstract partial class Device
         MatMulCore(x, w, bias, y, beta, residual, activated);
     }
 
-    /// <summary>dx = dy · Wᵀ + beta · dx. dy: (N, out), dx: (N, in).</summary>
+    /// <summary>
+    /// dx = dy · Wᵀ + beta · dx; with <paramref name="preactivation"/> u, (dy · gelu′(u)) · Wᵀ + beta · dx, where u is used up.
+    /// dy and u: (N, out), dx: (N, in).
+    /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void MatMulTransposed(Tensor dy, FrozenMatrix w, Tensor dx, float beta = 0)
+    public void MatMulTransposed(Tensor dy, FrozenMatrix w, Tensor dx, float beta = 0, Tensor? preactivation = null)
     {
         if (dy.Shape.Columns != w.Columns || dx.Shape.Columns != w.Rows || dy.Shape.Rows != dx.Shape.Rows)
             throw new ShapeException($"MatMulTransposed: dy is {dy.Shape}, the frozen matrix ({w.Rows}, {w.Columns}) and dx {dx.Shape}; expected (N, out), (in, out) and (N, in).");
+        if (preactivation is not null) CheckSame(nameof(MatMulTransposed), dy, preactivation);
         CheckBeta(nameof(MatMulTransposed), beta);
-        MatMulTransposedCore(dy, w, dx, beta);
+        MatMulTransposedCore(dy, w, dx, beta, preactivation);
     }
 
     /// <summary>Writes W (in, out), or Wᵀ (out, in) with <paramref name="transposed"/>, back into row-major form; exact.</summary>
@@ -61,7 +65,7 @@ public abstract partial class Device
 
     private protected abstract void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated);
 
-    private protected abstract void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta);
+    private protected abstract void MatMulTransposedCore(Tensor dy, FrozenMatrix w, Tensor dx, float beta, Tensor? preactivation);
 
     private protected static void CheckBeta(string call, float beta)
     {
