@@ -168,7 +168,7 @@ public sealed class ExperimentRunner : IDisposable
         if (!resume) directory.WriteConfig(run.Config.ToJson());
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
-        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer);
+        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer) { ReadEvery = run.Config.ReadEvery };
         try
         {
             TrainResult result = trainer.Run(data.Training, data.Validation, resume, cancel);
