@@ -75,7 +75,7 @@ internal static class PretrainCommand
             TrainView view = new();
             TrainResult result = view.Show(() => new Trainer(model, null, options, run, view).Run([.. training], held, r.GetValue(resume), cancel));
             run.DrawLossCurve();
-            Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}; validation loss {result.LastLoss:F4}; model in {run.BestModel}");
+            Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}{(held.Length > 0 ? $"; validation loss {result.LastLoss:F4}" : "")}; model in {run.BestModel}");
             if (result.Outcome != TrainOutcome.Interrupted) return 0;
             Terminal.Say("Interrupted; go on with the same command and --resume.");
             return Terminal.Interrupted;
