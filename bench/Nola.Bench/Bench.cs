@@ -11,11 +11,19 @@ namespace Nola.Bench;
 /// <summary>Seconds of each repetition.</summary>
 internal sealed class Timing(double[] seconds)
 {
+    private readonly double[] seconds = seconds;
+
     public double Median => MedianOf(seconds);
 
     public double Fastest => seconds.Min();
 
     public double Slowest => seconds.Max();
+
+    /// <summary>The repetitions of both.</summary>
+    public Timing And(Timing more) => new([.. seconds, .. more.seconds]);
+
+    /// <summary>Each divided by a number.</summary>
+    public Timing Per(double count) => new([.. seconds.Select(s => s / count)]);
 
     /// <summary>
     /// How much longer this took than the other, repetition by repetition, the median: both were timed in turn, so what the
@@ -37,17 +45,17 @@ internal sealed class Timing(double[] seconds)
     private static double MedianOf(double[] values) => values.Order().ElementAt(values.Length / 2);
 }
 
-/// <summary>The multiply-add loop that was timed between other work: how long it took, and its floating-point operations.</summary>
-internal sealed record Peak(Timing Loop, double Flop)
+/// <summary>The multiply-add loop that was timed between other work: the seconds that it took for one floating-point operation.</summary>
+internal sealed record Peak(Timing Operation)
 {
     /// <summary>FLOP/s.</summary>
-    public double Rate => Flop / Loop.Median;
+    public double Rate => 1 / Operation.Median;
 
     /// <summary>Work of this many operations as a share of what the loop does in its time.</summary>
-    public double Share(Timing time, double flop) => flop / Flop / time.Over(Loop);
+    public double Share(Timing time, double flop) => flop / time.Over(Operation);
 
     /// <summary>How far the share goes up and down from repetition to repetition: half the distance between its quartiles.</summary>
-    public double Spread(Timing time, double flop) => Share(time, flop) * time.SpreadOver(Loop) / time.Over(Loop);
+    public double Spread(Timing time, double flop) => Share(time, flop) * time.SpreadOver(Operation) / time.Over(Operation);
 }
 
 /// <summary>A figure with the least (or most) that it should be.</summary>
@@ -62,9 +70,8 @@ internal sealed class Bench : IDisposable
     private readonly StringBuilder report = new();
     private readonly List<Bar> bars = [];
     private readonly List<object> records = [];
-    private readonly List<double> peaks = [];
+    private readonly List<double> peaks = [], bandwidths = [];
     private readonly int repeats;
-    private double bandwidth;
 
     public Bench(int threads, string size, int tokens, int repeats, bool quiet = false)
     {
@@ -87,25 +94,35 @@ internal sealed class Bench : IDisposable
 
     public int Tokens { get; }
 
-    public bool AllPassed => bars.TrueForAll(b => b.Passed);
+    public int Repeats => repeats;
 
-    /// <summary>Reading bandwidth of all threads in bytes/s.</summary>
-    public double Bandwidth => bandwidth != 0 ? bandwidth : bandwidth = Limits.ReadBandwidth(Device.Team);
+    public bool AllPassed => bars.TrueForAll(b => b.Passed);
 
     /// <summary>
     /// Times actions in turn with the multiply-add loop among them: a shared machine gives now more, now less, and a
     /// share of the peak means something only if both were measured together.
     /// </summary>
     /// <returns>The timings, and the loop's.</returns>
-    public (Timing[] Times, Peak Peak) TimeWithPeak(Action[] actions, int warmup = 2)
+    public (Timing[] Times, Peak Peak) TimeWithPeak(Action[] actions, int warmup = 2, int? repeats = null)
     {
         // The loop runs for about as long as the actions do on average, so that it meets the same machine.
         double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(Device.Team);
         int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(Device.Team)], 0, 1)[0].Median), 1, 100);
-        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats);
-        Peak peak = new(times[^1], loops * flop);
+        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats ?? this.repeats);
+        Peak peak = new(times[^1].Per(loops * flop));
         peaks.Add(peak.Rate);
         return (times[..^1], peak);
+    }
+
+    /// <summary>Times actions in turn with a loop that reads memory among them.</summary>
+    /// <returns>The timings, and the seconds that the loop took for a byte.</returns>
+    public (Timing[] Times, Timing Byte) TimeWithReading(Action[] actions, int warmup = 2, int? repeats = null)
+    {
+        using ReadLoop loop = new(Device.Team);
+        Timing[] times = Time([.. actions, loop.Run], warmup, repeats ?? this.repeats);
+        Timing read = times[^1].Per(ReadLoop.Bytes);
+        bandwidths.Add(1 / read.Median);
+        return (times[..^1], read);
     }
 
     public void Line(string text = "")
@@ -191,7 +208,7 @@ internal sealed class Bench : IDisposable
                 runtime = Environment.Version.ToString(),
                 commit = Commit(),
                 peak_gflops = peaks.Select(p => Math.Round(p / 1e9, 1)),
-                bandwidth_gbs = Bandwidth / 1e9,
+                bandwidth_gbs = bandwidths.Select(b => Math.Round(b / 1e9, 1)),
                 bars = bars.Select(b => new { work = b.Work, value = b.Value, unit = b.Unit, limit = b.Limit, at_least = b.AtLeast, passed = b.Passed, note = b.Note }),
                 tables = records,
             },

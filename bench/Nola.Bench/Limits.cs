@@ -1,13 +1,11 @@
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Nola.Tensors;
 
 namespace Nola.Bench;
 
 /// <summary>What the machine can do at most, measured.</summary>
-internal static unsafe class Limits
+internal static class Limits
 {
     /// <summary>Multiply-adds in registers, on every thread of the team, and how many floating-point operations they are.</summary>
     public static double MultiplyAdds(ThreadTeam team)
@@ -18,21 +16,6 @@ internal static unsafe class Limits
             ? Burn<Simd512, Vector512<float>>(Loops)
             : Vector256.IsHardwareAccelerated ? Burn<Simd256, Vector256<float>>(Loops) : Burn<Simd128, Vector128<float>>(Loops));
         return 2.0 * 12 * width * Loops * team.Threads;
-    }
-
-    /// <summary>Reading memory in order, on every thread: bytes/s.</summary>
-    public static double ReadBandwidth(ThreadTeam team)
-    {
-        const long Floats = 64L << 20;
-        float* data = (float*)NativeMemory.AlignedAlloc((nuint)(Floats * sizeof(float)), 64);
-        new Span<float>(data, (int)Floats).Fill(1);
-        const int Piece = 1 << 20;
-        double best = Best(() => team.For((int)(Floats / Piece), 1, (start, end) =>
-        {
-            for (int i = start; i < end; i++) Read(data + (long)i * Piece, Piece);
-        }));
-        NativeMemory.AlignedFree(data);
-        return Floats * sizeof(float) / best;
     }
 
     // Twelve chains hide the latency of two units.
@@ -58,32 +41,5 @@ internal static unsafe class Limits
         }
         V sum = S.Add(S.Add(S.Add(a, b), S.Add(c, d)), S.Add(S.Add(e, f), S.Add(g, S.Add(h, S.Add(i, S.Add(j, S.Add(k, l)))))));
         return S.Sum(sum) == 0 ? -S.Width : S.Width;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Read(float* data, int count)
-    {
-        int width = System.Numerics.Vector<float>.Count;
-        System.Numerics.Vector<float> a = default, b = default, c = default, d = default;
-        for (int i = 0; i < count; i += 4 * width)
-        {
-            a += System.Numerics.Vector.Load(data + i);
-            b += System.Numerics.Vector.Load(data + i + width);
-            c += System.Numerics.Vector.Load(data + i + 2 * width);
-            d += System.Numerics.Vector.Load(data + i + 3 * width);
-        }
-        if (System.Numerics.Vector.Sum(a + b + c + d) != count) throw new InvalidOperationException("The bandwidth loop read something else than it should.");
-    }
-
-    private static double Best(Action action)
-    {
-        double best = double.MaxValue;
-        for (int r = 0; r < 9; r++)
-        {
-            long start = Stopwatch.GetTimestamp();
-            action();
-            best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
-        }
-        return best;
     }
 }
