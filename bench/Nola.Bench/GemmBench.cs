@@ -6,15 +6,13 @@ namespace Nola.Bench;
 /// <summary>All products that training needs, on the shapes of a GPT-2's maps.</summary>
 internal static class GemmBench
 {
-    // What else a machine does comes and goes in seconds; a shape's repetitions are spread over the whole measurement.
-    private const int Rounds = 3;
-
     public static void Run(Bench bench)
     {
         (int Rows, int Outputs, int Inputs)[] gpt2 = [.. ((string[])["gpt2", "gpt2-medium"]).Select(size => Gpt2Config.ByName(size)!.Channels).SelectMany(Maps)];
         (int Rows, int Outputs, int Inputs)[] shapes = [.. gpt2, (512, 50257, 768), (2048, 512, 128), (2048, 128, 512)];
+        // What else a machine does comes and goes in seconds: a shape's repetitions are spread over the whole measurement.
         (Timing[] Times, Peak Peak)[] measured = [.. shapes.Select(shape => Measure(bench, shape, verify: true))];
-        for (int round = 1; round < Rounds; round++)
+        for (int round = 1; round < bench.Repeats; round++)
         {
             for (int i = 0; i < shapes.Length; i++)
             {
@@ -23,7 +21,7 @@ internal static class GemmBench
             }
         }
 
-        bench.Section($"Matrix products, share of the multiply-add peak: median of {Rounds * RoundRepeats(bench)} in {Rounds} rounds ± half the distance between the quartiles",
+        bench.Section($"Matrix products, share of the multiply-add peak: median of {bench.Repeats} rounds ± half the distance between the quartiles",
             "rows × out × in", "peak, GFLOP/s", "x·W frozen", "dy·Wᵀ frozen", "x·W", "dy·Wᵀ", "xᵀ·dy");
         List<double> frozen = [], unpacked = [];
         foreach (((int m, int n, int k), (Timing[] times, Peak peak)) in shapes.Zip(measured))
@@ -46,8 +44,6 @@ internal static class GemmBench
     private static IEnumerable<(int Rows, int Outputs, int Inputs)> Maps(int c) =>
         ((int[])[512, 1024, 2048]).SelectMany(rows => ((int, int, int)[])[(rows, 3 * c, c), (rows, c, c), (rows, 4 * c, c), (rows, c, 4 * c)]);
 
-    private static int RoundRepeats(Bench bench) => (bench.Repeats + Rounds - 1) / Rounds;
-
     private static (Timing[] Times, Peak Peak) Measure(Bench bench, (int Rows, int Outputs, int Inputs) shape, bool verify)
     {
         CpuDevice device = bench.Device;
@@ -65,7 +61,7 @@ internal static class GemmBench
             foreach (Action product in products) product();
             Verify(x.ToArray(), w.ToArray(), dy.ToArray(), [y.ToArray(), z.ToArray()], [dx.ToArray(), dx2.ToArray()], dw.ToArray(), m, n, k);
         }
-        return bench.TimeWithPeak(products, 1, RoundRepeats(bench));
+        return bench.TimeWithPeak(products, 0, 1);
     }
 
     // Random elements against sums in double; a float32 sum of k products errs by about √k · 6e-8 of its size.
