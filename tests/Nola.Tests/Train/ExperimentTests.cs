@@ -255,7 +255,7 @@ public sealed class ExperimentTests : IDisposable
     public void The_experiments_of_the_repository_can_be_planned()
     {
         string[] files = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "experiments"), "*.json");
-        Assert.Equal(["e2e-gpt2-large", "e2e-gpt2-medium", "e2e-gpt2-small", "e2e-tiny"], files.Select(f => Path.GetFileNameWithoutExtension(f)).Order());
+        Assert.Equal(["dart-gpt2-large", "dart-gpt2-medium", "e2e-gpt2-large", "e2e-gpt2-medium", "e2e-gpt2-small", "e2e-tiny", "webnlg-gpt2-large", "webnlg-gpt2-medium", "webnlg-tiny"], files.Select(f => Path.GetFileNameWithoutExtension(f)).Order());
         foreach (string path in files)
         {
             ExperimentFile file = ExperimentFile.Read(path);
