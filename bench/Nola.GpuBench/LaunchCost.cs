@@ -15,12 +15,12 @@ internal static class LaunchCost
         report.Table($"Small kernels, {Count} in a row{(device is GpuDevice gpu ? $"; {gpu.Graphs}" : "")}", "kernels", "time of each");
         using Tensor nothing = device.Empty([0]), x = device.Zeros([1]), y = device.Zeros([1]);
         Row(report, "empty, until it is queued", Queueing(device, () => device.Fill(nothing, 0)));
-        Row(report, "empty, until it has run", Speed.Seconds(device, Empty) / Count);
-        Row(report, "dependent, one by one", Speed.Seconds(device, Chain) / Count);
+        Row(report, "empty, until it has run", Timing.Seconds(device, Empty) / Count);
+        Row(report, "dependent, one by one", Timing.Seconds(device, Chain) / Count);
         using Replay replay = device.NewReplay();
         // Once as they are, once recorded; then replayed.
         for (int i = 0; i < 2; i++) replay.Run(Chain);
-        Row(report, "dependent, repeated as one", Speed.Seconds(device, () => replay.Run(Chain)) / Count);
+        Row(report, "dependent, repeated as one", Timing.Seconds(device, () => replay.Run(Chain)) / Count);
 
         void Empty()
         {
@@ -49,8 +49,7 @@ internal static class LaunchCost
             for (int i = 0; i < Count; i++) kernel();
             times[t] = Stopwatch.GetElapsedTime(start).TotalSeconds / Count;
         }
-        Array.Sort(times);
-        return times[4];
+        return Timing.Median(times);
     }
 
     private static void Row(Report report, string name, double seconds) =>

@@ -3,51 +3,51 @@ using Nola.Tensors;
 
 namespace Nola.GpuBench;
 
-/// <summary>Times of the products of a block: forward, backward, for the gradient of a weight, and with GELU at the end.</summary>
+/// <summary>
+/// Times of matrix products: two squares, and the maps of a block forward, backward and for the gradient of a weight. Weights
+/// are stored in bfloat16; rounding the other operand, which is float32, is part of the time, as it is in training.
+/// </summary>
 internal static class ProductSpeed
 {
-    /// <summary>A table of them, on a device of another precision than the rest is timed with.</summary>
-    public static void Run(Device device, string size, Report report)
+    /// <summary>A table of the maps alone, for a device of another precision than the rest is timed with.</summary>
+    public static void Table(Bench bench)
     {
-        report.Table($"Products at the sizes of {size}, {Speed.Tokens:N0} tokens: {device.Description}", "kernel", "time", "rate");
-        Run(device, Config(size), report);
-        report.Line("");
+        bench.Report.Table($"Products at the sizes of {bench.Work.Size}, {bench.Work.Tokens:N0} tokens: {bench.Device.Description}", "kernel", "time", "rate");
+        Maps(bench);
+        bench.Report.Line("");
     }
 
-    /// <summary>The rows of the table.</summary>
-    public static void Run(Device d, Gpt2Config config, Report report)
+    /// <summary>Rows of the square and of the maps.</summary>
+    public static void Rows(Bench bench)
     {
-        int c = config.Channels;
+        Device d = bench.Device;
+        int edge = bench.Work.Tokens;
+        using (Tensor w = Bench.Noise(d, [edge, edge]), x = Bench.Noise(d, [edge, edge], 2), y = d.Empty([edge, edge]))
+        using (FrozenMatrix frozen = d.Freeze(w, storage: DType.BFloat16))
+            Time(bench, $"x · W ({edge}, {edge})", edge, edge, () => d.MatMul(x, frozen, null, y));
+        Maps(bench);
+    }
+
+    private static void Maps(Bench bench)
+    {
+        Device d = bench.Device;
+        Gpt2Config config = bench.Work.Config;
+        int c = config.Channels, n = bench.Work.Tokens;
         foreach ((int inputs, int outputs) in (ReadOnlySpan<(int, int)>)[(c, 3 * c), (c, c), (c, config.Inner), (config.Inner, c)])
         {
-            using Tensor w = Noise(d, [inputs, outputs]), x = Noise(d, [Speed.Tokens, inputs]), dy = Noise(d, [Speed.Tokens, outputs]);
-            using Tensor y = d.Empty([Speed.Tokens, outputs]), dx = d.Empty([Speed.Tokens, inputs]), dw = d.Empty([inputs, outputs]);
+            using Tensor w = Bench.Noise(d, [inputs, outputs]), x = Bench.Noise(d, [n, inputs], 2), dy = Bench.Noise(d, [n, outputs], 3);
+            using Tensor y = d.Empty([n, outputs]), dx = d.Empty([n, inputs]), dw = d.Empty([inputs, outputs]);
             using FrozenMatrix frozen = d.Freeze(w, storage: DType.BFloat16);
             string shape = $"({inputs}, {outputs})";
-            double flop = 2.0 * Speed.Tokens * inputs * outputs;
-            Time($"x · W {shape}", () => d.MatMul(x, frozen, null, y));
-            Time($"dy · Wᵀ {shape}", () => d.MatMulTransposed(dy, frozen, dx));
-            Time($"xᵀ · dy {shape}", () => d.MatMul(x, true, dy, false, dw));
+            Time(bench, $"x · W {shape}", inputs, outputs, () => d.MatMul(x, frozen, null, y));
+            Time(bench, $"dy · Wᵀ {shape}", inputs, outputs, () => d.MatMulTransposed(dy, frozen, dx));
+            Time(bench, $"xᵀ · dy {shape}", inputs, outputs, () => d.MatMul(x, true, dy, false, dw));
             if (outputs != config.Inner) continue;
-            using Tensor bias = d.Zeros([outputs]), activated = d.Empty([Speed.Tokens, outputs]);
-            Time($"gelu(x · W + bias) {shape}", () => d.MatMul(x, frozen, bias, y, activated: activated));
-
-            void Time(string name, Action run) => Speed.Time(d, report, name, run, flop, 1e12, "TFLOP/s");
+            using Tensor bias = d.Zeros([outputs]), activated = d.Empty([n, outputs]);
+            Time(bench, $"gelu(x · W + bias) {shape}", inputs, outputs, () => d.MatMul(x, frozen, bias, y, activated: activated));
         }
     }
 
-    /// <summary>The size of that name.</summary>
-    /// <exception cref="NolaException">There is none.</exception>
-    public static Gpt2Config Config(string size) =>
-        Gpt2Config.ByName(size) ?? throw new NolaException($"--size {size} is not known; use gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
-
-    /// <summary>Numbers that are not zero: a card's clock depends on what its multipliers do.</summary>
-    internal static Tensor Noise(Device device, Shape shape)
-    {
-        RandomBasis basis = new(1, 0, 0, 1, shape.Rows, shape.Columns, BasisEntries.Uniform);
-        Tensor tensor = device.Empty([1, shape.Rows, shape.Columns]);
-        using Tensor one = device.From([1f], [1, 1]);
-        device.BasisMix(basis, one, tensor);
-        return tensor;
-    }
+    private static void Time(Bench bench, string name, int inputs, int outputs, Action run) =>
+        bench.Time(name, run, 2.0 * bench.Work.Tokens * inputs * outputs, 1e12, "TFLOP/s");
 }

@@ -1,38 +1,53 @@
+using System.CommandLine;
 using System.Globalization;
+using Nola.Models;
 using Nola.Tensors;
 
 namespace Nola.GpuBench;
 
 /// <summary>
-/// Verifies every kernel of a GPU against the CPU, then times. <c>bench/gpu.sh</c> runs it; with <c>--device cpu</c> it
-/// runs anywhere and compares the CPU with itself. <c>--tiles</c> measures the table of tiles instead. It ends with 0 when
-/// all kernels agree, with 1 when some do not, and with 2 when nothing could be measured.
+/// Verifies every kernel of a GPU against the CPU, then times, and sets what it measured beside the bars. <c>bench/gpu.sh</c>
+/// runs it, and the peer after it; with <c>--device cpu</c> it runs anywhere and compares the CPU with itself.
 /// </summary>
 internal static class Program
 {
+    private const string About = """
+        Verifies every kernel of a GPU against the CPU, times kernels, training steps, decoding and the start, and prints a table of
+        bars with what was measured. Writes NAME.md, NAME.json, and NAME-e2e.json with the examples that the peer trains on too.
+        Ends with 0 when all kernels agree with the CPU, with 1 when one does not or a part could not run, and with 2 when nothing could be
+        measured. A bar that is not met changes nothing about that.
+        """;
+
     private static int Main(string[] args)
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+        Option<string> device = new("--device") { Description = "cuda, cuda:1, or cpu, which shows that the program runs and compares the CPU with itself", DefaultValueFactory = _ => "cuda", Recursive = true };
+        Option<string> size = new("--size") { Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights; the bars are for gpt2-medium", DefaultValueFactory = _ => Workload.StandardSize, Recursive = true };
+        Option<int> tokens = new("--tokens") { Description = "Rows of products, edge of the product of two squares, and most tokens of a step; the bars are for 8192", DefaultValueFactory = _ => Workload.StandardTokens, Recursive = true };
+        Option<string> output = new("--out") { Description = "NAME of the files", DefaultValueFactory = _ => "gpu-bench" };
+        Option<int> steps = new("--train-steps") { Description = "Steps of the embedded model's default training job, run on the device and on the CPU (minutes there); 0 leaves that bar out", DefaultValueFactory = _ => Agreement.Steps };
+        Option<bool> tiles = new("--tiles") { Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json" };
+        RootCommand root = new(About) { device, size, tokens, output, steps, tiles };
+        root.SetAction(r => Guarded(() => r.GetValue(tiles)
+            ? Tiles(r.GetValue(device)!, r.GetValue(output)!)
+            : All(r.GetValue(device)!, Workload.Of(r.GetValue(size)!, r.GetValue(tokens)), r.GetValue(output)!, r.GetValue(steps))));
+        Command first = new(StartUp.Command, "One training step, for the time from the start of the process") { Hidden = true };
+        first.SetAction(r => Guarded(() =>
+        {
+            StartUp.FirstStep(r.GetValue(device)!, Workload.Of(r.GetValue(size)!, r.GetValue(tokens)));
+            return 0;
+        }));
+        root.Add(first);
+        ParseResult parsed = root.Parse(args);
+        int code = parsed.Invoke();
+        return parsed.Errors.Count > 0 ? 2 : code;
+    }
+
+    private static int Guarded(Func<int> run)
+    {
         try
         {
-            string name = Option(args, "--device", "cuda"), output = Option(args, "--out", "gpu-bench"), size = Option(args, "--size", "gpt2");
-            Report report = new();
-            foreach (DeviceInfo found in DeviceInfo.List()) report.Line($"{found.Name}: {found.Description}; {found.Detail}");
-            if (args.Contains("--tiles")) return Tiles(name, output, report);
-            bool agree = true;
-            // The last is the one that trains.
-            (string Suffix, Precision Precision)[] ways = name == "cpu" ? [("", Precision.Float32)] : [(",float32", Precision.Float32), (",tf32", Precision.Tf32), ("", Precision.BFloat16)];
-            foreach ((string suffix, Precision precision) in ways)
-            {
-                using Device? device = Opened(name + suffix, precision, report);
-                if (device is null) continue;
-                agree &= Verification.Run(device, precision, report);
-                if (precision == ways[^1].Precision) Speed.Run(device, size, report);
-                else ProductSpeed.Run(device, size, report);
-            }
-            report.Write(output);
-            Console.WriteLine($"Wrote {output}.md and {output}.json; {(agree ? "all kernels agree with the CPU" : "SOME KERNELS DISAGREE WITH THE CPU")}.");
-            return agree ? 0 : 1;
+            return run();
         }
         catch (NolaException error)
         {
@@ -40,6 +55,102 @@ internal static class Program
             return 2;
         }
     }
+
+    private static int All(string name, Workload work, string output, int trainSteps)
+    {
+        if (trainSteps < 0) throw new NolaException($"--train-steps is {trainSteps}; expected 0 or more.");
+        // The last is the one that trains.
+        (string Suffix, Precision Precision)[] ways = name == "cpu" ? [("", Precision.Float32)] : [(",float32", Precision.Float32), (",tf32", Precision.Tf32), ("", Precision.BFloat16)];
+        Bars bars = new(work, trainSteps);
+        Report report = new() { Bars = bars };
+        foreach (DeviceInfo found in DeviceInfo.List()) report.Line($"{found.Name}: {found.Description}; {found.Detail}");
+        E2EExamples e2e = E2EExamples.Of(work.Tokens);
+        bool complete = true;
+        foreach ((string suffix, Precision precision) in ways)
+        {
+            using Device? device = Opened(name + suffix, precision, report);
+            if (device is null) continue;
+            bool trains = precision == ways[^1].Precision;
+            if (trains) report.Setting = Setting(device, precision, work, output);
+            Bench bench = new(device, precision, work, report, bars);
+            complete &= Part(report, $"Verification in {precision}", () => Verification.Run(device, precision, report));
+            if (trains) complete &= Times(bench, e2e);
+            else complete &= Part(report, $"Products in {precision}", () => ProductSpeed.Table(bench));
+        }
+        complete &= Part(report, "The first step", () => StartUp.Run(name, work, report, bars));
+        if (trainSteps == 0) bars.Skip("training", "left out by --train-steps 0");
+        else complete &= Part(report, "Training", () => Agreement.Run(name, trainSteps, report, bars));
+        if (work.Size != Workload.StandardSize || work.Tokens != Workload.StandardTokens || name == "cpu")
+            report.Line($"The bars are for a card of the H100's class, {Workload.StandardSize} and {Workload.StandardTokens} tokens; this is {name}, {work.Size} and {work.Tokens}.");
+        bars.Table(report);
+        File.WriteAllText(output + "-e2e.json", e2e.ToJson());
+        report.Write(output);
+        Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-e2e.json; {(complete ? "all kernels agree with the CPU" : "SOME KERNELS DISAGREE WITH THE CPU, OR A PART COULD NOT RUN: see above")}.");
+        return complete ? 0 : 1;
+    }
+
+    private static bool Times(Bench bench, E2EExamples e2e)
+    {
+        Report report = bench.Report;
+        bool complete = Part(report, "Kernels", () =>
+        {
+            report.Table($"Kernels at the sizes of {bench.Work.Size}, {bench.Work.Tokens:N0} tokens", "kernel", "time", "rate");
+            ProductSpeed.Rows(bench);
+            KernelSpeed.Rows(bench);
+            KernelSpeed.Attention(bench, e2e.Stream);
+            report.Line("");
+        });
+        complete &= Part(report, "Small kernels", () =>
+        {
+            LaunchCost.Run(bench.Device, report);
+            report.Line("");
+        });
+        return complete & Part(report, "The model", () =>
+        {
+            using Gpt2 model = Gpt2.Create(bench.Work.Config, bench.Device, 1, trainable: false, DType.BFloat16);
+            return Part(report, "Training steps", () => StepSpeed.Run(bench, model, e2e)) & Part(report, "Decoding", () => DecodeSpeed.Run(bench, model));
+        });
+    }
+
+    // A part that fails costs its own figures alone, whatever failed: on a card that is lent for an hour, all others count.
+    private static bool Part(Report report, string name, Func<bool> run)
+    {
+        try
+        {
+            return run();
+        }
+        catch (Exception error)
+        {
+            report.Line("");
+            report.Line($"{name}: could not run to the end. {error.GetType().Name}: {error.Message}");
+            return false;
+        }
+    }
+
+    private static bool Part(Report report, string name, Action run) => Part(report, name, () =>
+    {
+        run();
+        return true;
+    });
+
+    private static object Setting(Device device, Precision precision, Workload work, string output) => new
+    {
+        date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
+        device = device.Description,
+        precision = Bench.Name(precision),
+        size = work.Size,
+        layers = work.Config.Layers,
+        heads = work.Config.Heads,
+        channels = work.Config.Channels,
+        vocabulary = work.Config.Vocabulary,
+        positions = work.Config.Positions,
+        tokens = work.Tokens,
+        sequences = Workload.Sequences,
+        length = work.Length,
+        rank = Workload.Rank,
+        bases = Workload.Bases,
+        examples = Path.GetFileName(output) + "-e2e.json",
+    };
 
     // Cards before compute capability 8.0 have no TF32, and all else.
     private static Device? Opened(string name, Precision precision, Report report)
@@ -55,18 +166,13 @@ internal static class Program
         }
     }
 
-    private static int Tiles(string name, string output, Report report)
+    private static int Tiles(string name, string output)
     {
+        Report report = new();
         using Device device = Device.Open(name);
         TileBench.Run(device, output, report);
         report.Write(output);
         Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-tiles.json.");
         return 0;
-    }
-
-    private static string Option(string[] args, string name, string fallback)
-    {
-        int at = Array.IndexOf(args, name);
-        return at < 0 ? fallback : at + 1 < args.Length ? args[at + 1] : throw new NolaException($"{name} needs a value.");
     }
 }

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Nola.GpuBench;
@@ -6,8 +7,16 @@ namespace Nola.GpuBench;
 /// <summary>What was found, for people (Markdown) and for programs (JSON), and on the console as it comes.</summary>
 internal sealed class Report
 {
+    private static readonly JsonSerializerOptions json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private readonly StringBuilder text = new("# GPU bench\n\n");
     private readonly List<object> rows = [];
+
+    /// <summary>What was measured, on what; the peer does the same work.</summary>
+    public object? Setting { get; set; }
+
+    /// <summary>The bars, when they are measured.</summary>
+    public Bars? Bars { get; set; }
 
     /// <summary>A sentence.</summary>
     public void Line(string line)
@@ -26,15 +35,31 @@ internal sealed class Report
     /// <summary>A row of the table: its cells, and the same as an object.</summary>
     public void Row(object facts, params string[] cells)
     {
-        Console.WriteLine("  " + string.Join("  ", cells));
-        text.Append($"| {string.Join(" | ", cells)} |\n");
+        Cells(cells);
         rows.Add(facts);
     }
+
+    /// <summary>A row of the table for people alone.</summary>
+    public void Cells(params string[] cells)
+    {
+        Console.WriteLine("  " + string.Join("  ", cells));
+        text.Append($"| {string.Join(" | ", cells)} |\n");
+    }
+
+    /// <summary>An object with the setting, the rows in order, and the bars.</summary>
+    public string ToJson() => JsonSerializer.Serialize(
+        new
+        {
+            setting = Setting,
+            rows,
+            bars = Bars?.All.Select(b => new { number = b.Number, key = b.Key, work = b.Work, value = b.Value, limit = b.Limit, at_least = b.AtLeast, unit = b.Unit, passed = b.Passed, missing = b.Value is null ? b.Missing : null, note = b.Note }),
+        },
+        json) + "\n";
 
     /// <summary>Writes NAME.md and NAME.json.</summary>
     public void Write(string name)
     {
         File.WriteAllText(name + ".md", text.ToString());
-        File.WriteAllText(name + ".json", JsonSerializer.Serialize(rows, new JsonSerializerOptions { WriteIndented = true }) + "\n");
+        File.WriteAllText(name + ".json", ToJson());
     }
 }

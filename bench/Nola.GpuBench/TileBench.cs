@@ -47,13 +47,13 @@ internal static class TileBench
     private static void Measure(GpuDevice gpu, int m, int n, int k, bool transposeA, bool transposeB, List<TileTime> times, Report report)
     {
         string order = transposeA ? "aᵀ · b" : transposeB ? "a · bᵀ" : "a · b";
-        using Tensor a = ProductSpeed.Noise(gpu, transposeA ? [k, m] : [m, k]), b = ProductSpeed.Noise(gpu, transposeB ? [n, k] : [k, n]), c = gpu.Empty([m, n]);
+        using Tensor a = Bench.Noise(gpu, transposeA ? [k, m] : [m, k]), b = Bench.Noise(gpu, transposeB ? [n, k] : [k, n]), c = gpu.Empty([m, n]);
         List<TileTime> here = [];
         TileTable before = gpu.TileTable;
         foreach (TensorTile tile in TensorTile.All)
         {
             gpu.TileTable = TileTable.Always(tile);
-            here.Add(new(m, n, k, order, tile.Name, Speed.Seconds(gpu, () => gpu.MatMul(a, transposeA, b, transposeB, c))));
+            here.Add(new(m, n, k, order, tile.Name, Timing.Seconds(gpu, () => gpu.MatMul(a, transposeA, b, transposeB, c))));
         }
         gpu.TileTable = before;
         times.AddRange(here);

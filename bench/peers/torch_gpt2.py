@@ -1,20 +1,25 @@
-"""The work of Nola.GpuBench in PyTorch, on the same card: GPT-2 with random weights, 16 sequences of 512 tokens, the loss on
-the second half of each, frozen weights in bfloat16, trained ones in float32, bfloat16 autocast, scaled_dot_product_attention,
-fused AdamW, each step also through torch.compile. Timed are the products of a block, attention, and training steps with
+"""The work of nola-gpu-bench in PyTorch, on the same card and the same E2E examples, and the table of all bars.
 
-  LoRA          rank 8 on q and v, written as LoRA's own code has it: added to the fused map's columns
-  LoRA, PEFT    rank 8 on the fused map of q, k and v, through PEFT and transformers' GPT-2, where both are installed
-  NOLA          rank 8, 512 bases, the way the published code does it: every layer draws its bases from the process-wide
-                generator in the forward pass and once more in the backward pass, and forms them all in memory
+GPT-2 with random weights, frozen ones in bfloat16, trained ones in float32, bfloat16 autocast, scaled_dot_product_attention,
+fused AdamW; batches are on the card before the clock starts. Timed are the products of a block, attention, and training:
 
-Needs torch with CUDA. Usage: torch_gpt2.py [--size gpt2-medium] [--device cuda:1] [--out NAME] [--against NAME.json]
-Writes NAME.json, and with --against the report of nola-gpu-bench also NAME.md, where every ratio is of one run on one card.
+  LoRA          on q and v, batches of several sizes, each padded to its longest example; the loss on rows gathered before the
+                head, or on all rows with the others masked; as it is, and through torch.compile. The fastest counts.
+  NOLA          as the published code does it: batches of 8 padded to 512, logits everywhere; every layer draws its bases from
+                the process-wide generator in the forward pass and once more in the backward pass, and forms them all in memory.
+
+Usage: torch_gpt2.py --against NAME.json [--device cuda:1] [--out NAME-torch]
+NAME.json is nola-gpu-bench's report; sizes and examples (NAME-e2e.json beside it) are read from there.
+Writes NAME-torch.json and NAME-torch.md. Needs PyTorch 2 or newer.
 """
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
+
+import bars
 
 try:
     import torch
@@ -22,239 +27,234 @@ try:
 except ImportError as error:
     sys.exit(f"torch_gpt2.py: PyTorch cannot be imported ({error}); the peer was not run. Install torch with CUDA and run bench/gpu.sh again.")
 
-SIZES = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600)}
-VOCABULARY, SEQUENCES, LENGTH, RANK, BASES = 50257, 16, 512, 8, 512
-TOKENS = SEQUENCES * LENGTH
+from model import GPT2, IGNORED, Lora, Nola
+
+PUBLISHED_BATCH, PUBLISHED_LENGTH = 8, 512
 
 
-class Frozen(torch.nn.Module):
-    """y = x · W + b with a frozen W (in, out)."""
-
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.w = torch.nn.Parameter((0.02 * torch.randn(inputs, outputs)).bfloat16(), requires_grad=False)
-        self.b = torch.nn.Parameter(torch.zeros(outputs).bfloat16(), requires_grad=False)
-
-    def forward(self, x):
-        return torch.addmm(self.b, x.flatten(0, -2), self.w).view(*x.shape[:-1], -1)
-
-
-class Lora(torch.nn.Module):
-    """(…, in) to (…, out): s · (x · A) · B."""
-
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.a = torch.nn.Parameter(torch.randn(inputs, RANK) / inputs**0.5)
-        self.b = torch.nn.Parameter(torch.zeros(RANK, outputs))
-
-    def forward(self, x):
-        return x @ self.a @ self.b
+def batches(examples, size, gathered, device, length=None):
+    """Arguments of GPT2.loss for each batch, padded to a length, or to its longest example and a multiple of 8."""
+    for start in range(0, len(examples), size):
+        some = examples[start : start + size]
+        # The last token is only predicted.
+        width = length or -(-max(len(e["ids"]) - 1 for e in some) // 8) * 8
+        ids, targets = torch.zeros(len(some), width, dtype=torch.long), torch.full((len(some), width), IGNORED)
+        for row, example in enumerate(some):
+            tokens, first = torch.tensor(example["ids"]), example["first"]
+            ids[row, : len(tokens) - 1] = tokens[:-1]
+            targets[row, first : len(tokens) - 1] = tokens[first + 1 :]
+        targets = targets.flatten()
+        rows = (targets != IGNORED).nonzero().flatten()
+        yield ids.to(device), rows.to(device) if gathered else None, (targets[rows] if gathered else targets).to(device)
 
 
-class Mixed(torch.autograd.Function):
-    """Σᵢ αᵢ Aᵢ with the Aᵢ drawn from a seed, again in the backward pass: nothing random is kept."""
-
-    @staticmethod
-    def draw(alpha, rows, columns, seed):
-        after = torch.randint(2**31, (1,)).item()
-        torch.manual_seed(seed)
-        bases = torch.empty(alpha.shape[0], rows, columns, device=alpha.device, dtype=alpha.dtype).uniform_(-1, 1)
-        torch.manual_seed(after)
-        return bases
-
-    @staticmethod
-    def forward(context, alpha, rows, columns, seed):
-        context.drawn = rows, columns, seed
-        context.save_for_backward(alpha)
-        return (alpha[:, None, None] * Mixed.draw(alpha, rows, columns, seed)).sum(0)
-
-    @staticmethod
-    def backward(context, gradient):
-        (alpha,) = context.saved_tensors
-        return Mixed.draw(alpha, *context.drawn).flatten(1) @ gradient.float().flatten(), None, None, None
-
-
-class Nola(torch.nn.Module):
-    """As Lora, with factors that are offsets plus mixtures of random bases."""
-
-    def __init__(self, inputs, outputs, seed):
-        super().__init__()
-        self.seed = seed
-        self.alpha, self.beta = (torch.nn.Parameter(torch.zeros(BASES)) for _ in range(2))
-        self.register_buffer("a0", torch.rand(inputs, RANK) / inputs**0.5)
-        self.register_buffer("b0", torch.zeros(RANK, outputs))
-
-    def forward(self, x):
-        a = self.a0 + BASES**-0.5 * Mixed.apply(self.alpha, *self.a0.shape, self.seed)
-        b = self.b0 + BASES**-0.5 * Mixed.apply(self.beta, *self.b0.shape, self.seed + 1)
-        return x @ a @ b
-
-
-class Block(torch.nn.Module):
-    def __init__(self, c, heads, adapter):
-        super().__init__()
-        self.heads = heads
-        self.ln_1, self.ln_2 = torch.nn.LayerNorm(c), torch.nn.LayerNorm(c)
-        self.c_attn, self.c_proj, self.c_fc, self.c_out = Frozen(c, 3 * c), Frozen(c, c), Frozen(c, 4 * c), Frozen(4 * c, c)
-        self.adapters = torch.nn.ModuleList(adapter(c, 10 * i) for i in range(2))
-
-    def forward(self, x):
-        b, t, c = x.shape
-        h = self.ln_1(x)
-        q, k, v = self.c_attn(h).chunk(3, -1)
-        q, v = q + self.adapters[0](h), v + self.adapters[1](h)
-        q, k, v = (z.view(b, t, self.heads, -1).transpose(1, 2) for z in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.c_proj(y.transpose(1, 2).reshape(b, t, c))
-        return x + self.c_out(F.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))
-
-
-class GPT2(torch.nn.Module):
-    def __init__(self, layers, heads, c, adapter):
-        super().__init__()
-        self.wte, self.wpe = torch.nn.Embedding(VOCABULARY, c, dtype=torch.bfloat16), torch.nn.Embedding(1024, c, dtype=torch.bfloat16)
-        self.blocks = torch.nn.ModuleList(Block(c, heads, adapter) for _ in range(layers))
-        self.ln_f = torch.nn.LayerNorm(c)
-        for name, p in self.named_parameters():
-            p.requires_grad_("adapters" in name)
-
-    def loss(self, ids):
-        """Mean loss of the second half of each sequence, the head on those rows alone."""
-        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
-        for block in self.blocks:
-            x = block(x)
-        rows = self.ln_f(x[:, LENGTH // 2 :]).flatten(0, 1)
-        return F.cross_entropy(F.linear(rows, self.wte.weight).float(), ids[:, LENGTH // 2 :].flatten())
-
-
-class Peft(torch.nn.Module):
-    """transformers' GPT-2 with PEFT's LoRA; the head is on every row, as there."""
-
-    def __init__(self, layers, heads, c):
-        super().__init__()
-        from peft import LoraConfig, get_peft_model
-        from transformers import GPT2Config, GPT2LMHeadModel
-
-        config = GPT2Config(n_layer=layers, n_head=heads, n_embd=c, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="sdpa")
-        self.model = get_peft_model(GPT2LMHeadModel(config), LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["c_attn"], fan_in_fan_out=True))
-
-    def loss(self, ids):
-        labels = ids.clone()
-        labels[:, : LENGTH // 2] = -100
-        return self.model(input_ids=ids, labels=labels, use_cache=False).loss
-
-
-def seconds(run):
-    for _ in range(3):
-        run()
-    torch.cuda.synchronize()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(10):
-            run()
+def wait(device):
+    if device.type == "cuda":
         torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) / 10)
-    return statistics.median(times)
 
 
-def kernels(c, heads, device):
-    def row(name, work, run):
-        t = seconds(run)
-        return {"kind": "kernel", "name": name, "seconds": t, "rate": 1e-12 * work / t, "unit": "TFLOP/s"}
+def seconds(run, device, least=0.1):
+    """Seconds of one call: median of five timings of as many calls as take so many seconds."""
 
-    for inputs, outputs in ((c, 3 * c), (c, c), (c, 4 * c), (4 * c, c)):
-        x, w, dy = (torch.randn(*s, device=device, dtype=torch.bfloat16) for s in ((TOKENS, inputs), (inputs, outputs), (TOKENS, outputs)))
-        shape, work = f"({inputs}, {outputs})", 2 * TOKENS * inputs * outputs
-        yield row(f"x · W {shape}", work, lambda: x @ w)
-        yield row(f"dy · Wᵀ {shape}", work, lambda: dy @ w.T)
-        yield row(f"xᵀ · dy {shape}", work, lambda: x.T @ dy)
-    q, k, v = (torch.randn(SEQUENCES, heads, LENGTH, c // heads, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-    dy = torch.randn_like(q)
-    work = 2 * SEQUENCES * LENGTH * (LENGTH + 1) * c
-    with torch.no_grad():
-        yield row("attention", work, lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True))
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    yield row("its gradient", 2.5 * work, lambda: torch.autograd.grad(y, (q, k, v), dy, retain_graph=True))
+    def timed(count):
+        wait(device)
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        wait(device)
+        return (time.perf_counter() - start) / count
+
+    run()
+    run()
+    count = min(max(int(least / timed(1)), 1), 1000)
+    return statistics.median(timed(count) for _ in range(5))
 
 
-def steps(size, device):
-    layers, heads, c = SIZES[size]
-    ids = torch.randint(VOCABULARY, (SEQUENCES, LENGTH), device=device)
-    models = [
-        ("LoRA step", lambda: GPT2(layers, heads, c, lambda c, seed: Lora(c, c))),
-        ("LoRA step, PEFT", lambda: Peft(layers, heads, c)),
-        ("NOLA step, as published", lambda: GPT2(layers, heads, c, lambda c, seed: Nola(c, c, seed))),
-    ]
-    for name, make in models:
-        # Drawing from the process-wide generator is not something that compiles.
-        for compiled in (False, True) if "NOLA" not in name else (False,):
-            way = name + ", compiled" * compiled
-            try:
-                yield {"kind": "step", "name": way} | timed(make().to(device), ids, compiled)
-            except Exception as error:  # A package, a compiler or memory that is not there costs this row alone.
-                print(f"  {way}: not run, {type(error).__name__}: {error}", file=sys.stderr)
+def attempt(name, make):
+    """A list with the row, or an empty one: a compiler or memory that is not there costs this row alone."""
+    try:
+        row = make()
+    except Exception as error:
+        print(f"  {name}: not run, {type(error).__name__}: {error}", file=sys.stderr)
+        return []
+    finally:
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
+    print(f"  {name}  {1e3 * row['seconds']:.3f} ms" + (f"  {row['examples_per_second']:.1f} examples/s" if "examples_per_second" in row else ""))
+    return [{"name": name} | row]
 
 
-def timed(model, ids, compiled):
+def kernels(setting, examples, device):
+    tokens, c, heads = setting["tokens"], setting["channels"], setting["heads"]
+    a, b = (torch.randn(tokens, tokens, device=device, dtype=torch.bfloat16) for _ in range(2))
+    yield from kernel(f"x · W ({tokens}, {tokens})", 2 * tokens**3, lambda: a @ b, device)
+    for inputs, outputs in ((c, 3 * c), (c, c), (c, 4 * c), (4 * c, c)):
+        x, w, dy = (torch.randn(*s, device=device, dtype=torch.bfloat16) for s in ((tokens, inputs), (inputs, outputs), (tokens, outputs)))
+        shape, work = f"({inputs}, {outputs})", 2 * tokens * inputs * outputs
+        yield from kernel(f"x · W {shape}", work, lambda: x @ w, device)
+        yield from kernel(f"dy · Wᵀ {shape}", work, lambda: dy @ w.T, device)
+        yield from kernel(f"xᵀ · dy {shape}", work, lambda: x.T @ dy, device)
+    lengths = [len(e["ids"]) - 1 for e in examples]
+    yield from attention(setting["sequences"], setting["length"], c, heads, setting["sequences"] * setting["length"] * (setting["length"] + 1), "", device)
+    yield from attention(len(lengths), max(lengths), c, heads, sum(t * (t + 1) for t in lengths), ", E2E's lengths", device)
+
+
+def kernel(name, work, run, device):
+    def row():
+        t = seconds(run, device)
+        return {"kind": "kernel", "seconds": t, "rate": 1e-12 * work / t, "unit": "TFLOP/s"}
+
+    return attempt(name, row)
+
+
+def attention(sequences, length, c, heads, pairs, how, device):
+    """Padded where lengths differ; pairs: twice the queries with their keys that count, of all sequences."""
+    q, k, v = (torch.randn(sequences, heads, length, c // heads, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    dy = torch.randn_like(q)
+
+    def forward():
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def both():
+        torch.autograd.grad(forward(), (q, k, v), dy)
+
+    with torch.no_grad():
+        yield from kernel("attention" + how, 2 * pairs * c, forward, device)
+    y = forward()
+    yield from kernel("its gradient" + how, 5 * pairs * c, lambda: torch.autograd.grad(y, (q, k, v), dy, retain_graph=True), device)
+    yield from kernel("attention, both ways" + how, 7 * pairs * c, both, device)
+    if device.type == "cuda":
+        try:
+            replay = graph(both)
+        except RuntimeError as error:
+            print(f"  attention as a graph: not run, {error}", file=sys.stderr)
+        else:
+            yield from kernel("attention, both ways" + how + bars.GRAPH, 7 * pairs * c, replay, device)
+
+
+def graph(run):
+    """What queues everything that run queues at once."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        run()
+    return recorded.replay
+
+
+def steps(setting, examples, device):
+    rank, tokens = setting["rank"], sum(len(e["ids"]) - 1 for e in examples)
+
+    def row(name, method, model, loss, work, clip):
+        def make():
+            t, peak = timed(model, loss, work, clip, device)
+            count = sum(ids.shape[0] for ids, _, _ in work)
+            return {"kind": "step", "method": method, "seconds": t, "examples": count, "examples_per_second": count / t, "padded_tokens": sum(ids.numel() for ids, _, _ in work), "peak_bytes": peak}
+
+        return attempt(name, make)
+
+    model = GPT2(setting, lambda c, seed: Lora(c, c, rank)).to(device)
+    sizes = sorted({min(size, len(examples)) for size in (8, 16, 32, 64, len(examples))})
+    work = {(size, form): list(batches(examples, size, form == "gathered", device)) for size in sizes for form in ("gathered", "masked")}
+    check(model, work[sizes[0], "gathered"][0], work[sizes[0], "masked"][0], device)
+    print(f"  LoRA: a pass over {len(examples)} examples, {tokens} tokens")
+    best, most = (sizes[-1], "gathered"), 0
+    for size, form in work:
+        for found in row(f"LoRA, batches of {size}, {form}", "LoRA", model, model.loss, work[size, form], True):
+            if found["examples_per_second"] > most:
+                best, most = (size, form), found["examples_per_second"]
+            yield found
+    dynamic = torch.compile(model.loss, dynamic=True)
+    for size in sizes:
+        for found in row(f"LoRA, batches of {size}, {best[1]}, compiled for any shape", "LoRA", model, dynamic, work[size, best[1]], True):
+            if found["examples_per_second"] > most:
+                best, most = (size, best[1]), found["examples_per_second"]
+            yield found
+    # A compilation for each batch's shape: where there are few.
+    if len(work[best]) <= 8:
+        static = torch.compile(model.loss, dynamic=False)
+        yield from row(f"LoRA, batches of {best[0]}, {best[1]}, compiled for each shape", "LoRA", model, static, work[best], True)
+    del model, dynamic, work
+    # Drawing from the process-wide generator is not something that compiles. The published recipe does not clip.
+    model = GPT2(setting, lambda c, seed: Nola(c, c, rank, setting["bases"], seed)).to(device)
+    padded = list(batches(examples[:PUBLISHED_BATCH], PUBLISHED_BATCH, False, device, PUBLISHED_LENGTH))
+    yield from row(f"NOLA as published, batches of {PUBLISHED_BATCH} padded to {PUBLISHED_LENGTH}", "NOLA", model, model.loss, padded, False)
+
+
+def check(model, gathered, masked, device):
+    """Both forms of the loss are the same number."""
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+        one, other = model.loss(*gathered).item(), model.loss(*masked).item()
+    if not abs(one - other) <= 1e-3 * abs(one):
+        sys.exit(f"torch_gpt2.py: the loss of gathered rows is {one} and that of masked ones {other}; nothing is timed that is wrong.")
+
+
+def timed(model, loss, work, clip, device):
+    """Seconds of a training step on each batch in turn, and the most memory."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
-    loss = torch.compile(model.loss) if compiled else model.loss
+    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=device.type == "cuda")
 
-    def step():
+    def step(batch):
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            y = loss(ids)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            y = loss(*batch)
         y.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        if clip:
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
 
-    torch.cuda.reset_peak_memory_stats()
-    t = seconds(step)
-    return {"seconds": t, "tokens_per_second": TOKENS / t, "peak_bytes": torch.cuda.max_memory_allocated()}
+    def run():
+        for batch in work:
+            step(batch)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    t = seconds(run, device, 0.3)
+    return t, torch.cuda.max_memory_allocated() if device.type == "cuda" else None
 
 
-def compare(ours, theirs, setting):
-    """Markdown: each of theirs beside ours of the same work; for a training step, ours with NOLA."""
-    lines = [f"# Against PyTorch {setting['torch']} on {setting['device']}, {setting['size']}", "", "| work | nola | PyTorch | nola's speed / PyTorch's |", "|---|---|---|---|"]
-    for row in theirs:
-        if row["kind"] == "kernel":
-            same = [o for o in ours if o["kind"] == "kernel" and o["name"] == row["name"] and "bfloat16" in o.get("device", "")]
-        else:
-            same = [o for o in ours if o["kind"] == "step" and o["name"].startswith("NOLA step")]
-        for our in same:
-            name = row["name"] if row["kind"] == "kernel" else f"NOLA step against PyTorch's {row['name']}"
-            lines.append(f"| {name} | {1e3 * our['seconds']:.3f} ms | {1e3 * row['seconds']:.3f} ms | {row['seconds'] / our['seconds']:.2f} |")
+def compare(report, rows, setting):
+    """Markdown: the bars, each kernel beside ours, and all of PyTorch's steps."""
+    head = f"{setting['size']}, {setting['tokens']} tokens: nola on {setting['device']}; PyTorch {setting['torch']} on {setting['torch_device']}"
+    lines = [f"# Bars: {head}", "", *bars.table(report["bars"]), "", "## Kernels", "", "| kernel | nola | PyTorch | nola's speed / PyTorch's |", "|---|---|---|---|"]
+    ours, theirs = bars.kernels(row for row in report["rows"] if row.get("precision") == setting["precision"]), bars.kernels(rows)
+    lines += [f"| {name} | {1e3 * ours[name]:.3f} ms | {1e3 * t:.3f} ms | {t / ours[name]:.2f} |" for name, t in theirs.items() if name in ours]
+    lines += ["", "## Training", "", "| step | examples/s | memory |", "|---|---|---|"]
+    for side, found in (("nola", report["rows"]), ("PyTorch", rows)):
+        lines += [f"| {side}: {row['name']} | {row['examples_per_second']:.1f} | {(row['peak_bytes'] or 0) / 1e9:.2f} GB |" for row in found if row["kind"] == "step"]
     return "\n".join(lines) + "\n"
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", default="gpt2", choices=SIZES)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--out", default="gpu-bench-torch")
-    parser.add_argument("--against")
+    parser = argparse.ArgumentParser(description="The work of nola-gpu-bench in PyTorch, and the table of all bars.")
+    parser.add_argument("--against", required=True, metavar="NAME.json", help="nola-gpu-bench's report; NAME-e2e.json is beside it")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu, which shows that the peer runs")
+    parser.add_argument("--out", default="gpu-bench-torch", metavar="NAME", help="writes NAME.json and NAME.md")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit(f"torch_gpt2.py: PyTorch {torch.__version__} is here and sees no CUDA device; the peer was not run.")
-    torch.cuda.set_device(torch.device(options.device))
-    layers, heads, c = SIZES[options.size]
-    setting = {"kind": "setting", "size": options.size, "torch": torch.__version__, "device": torch.cuda.get_device_name(), "tokens": TOKENS}
-    rows = []
-    for row in (*kernels(c, heads, options.device), *steps(options.size, options.device)):
-        print(f"  {row['name']}  {1e3 * row['seconds']:.3f} ms")
-        rows.append(row)
+    if not hasattr(F, "scaled_dot_product_attention"):
+        sys.exit(f"torch_gpt2.py: PyTorch {torch.__version__} is here and has no scaled_dot_product_attention; the peer needs 2.0 or newer and was not run.")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with open(options.against, encoding="utf-8") as file:
+        report = json.load(file)
+    with open(os.path.join(os.path.dirname(options.against), report["setting"]["examples"]), encoding="utf-8") as file:
+        examples = json.load(file)["examples"]
+    setting = report["setting"] | {"torch": torch.__version__, "torch_device": torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"}
+    rows = [*kernels(setting, examples, device), *steps(setting, examples, device)]
+    bars.fill(report, rows)
     with open(options.out + ".json", "w", encoding="utf-8") as file:
-        json.dump([setting, *rows], file, indent=2, ensure_ascii=False)
-    print(f"Wrote {options.out}.json.")
-    if options.against:
-        with open(options.against, encoding="utf-8") as file:
-            ours = json.load(file)
-        text = compare(ours, rows, setting)
-        with open(options.out + ".md", "w", encoding="utf-8") as file:
-            file.write(text)
-        print(text + f"Wrote {options.out}.md.")
+        json.dump({"setting": setting, "rows": rows, "bars": report["bars"]}, file, indent=2, ensure_ascii=False)
+    text = compare(report, rows, setting)
+    with open(options.out + ".md", "w", encoding="utf-8") as file:
+        file.write(text)
+    print(text)
 
 
 if __name__ == "__main__":
