@@ -6,7 +6,7 @@ namespace Nola.GpuBench;
 /// <summary>Times of decoding one prompt, beside what the memory's bandwidth allows.</summary>
 internal static class DecodeSpeed
 {
-    private const int Prompt = 64, New = 128;
+    private const int Prompt = 64;
 
     /// <summary>Rows, and the bar against the bandwidth.</summary>
     public static void Run(Bench bench, Gpt2 model)
@@ -36,11 +36,12 @@ internal static class DecodeSpeed
     // The first token comes with the prompt, so the difference is that of further tokens.
     private static double Row(Bench bench, Gpt2 model, string name, int beams)
     {
-        double[][] times = Timing.InTurn(bench.Device, 5, 0.1, () => Generate(1), () => Generate(1 + New));
-        double token = Timing.Median([.. times[1].Zip(times[0], (all, first) => (all - first) / New)]);
+        int further = Math.Clamp(bench.Work.Tokens / 64, 16, 128);
+        double[][] times = Timing.InTurn(bench.Device, 5, 0.1, () => Generate(1), () => Generate(1 + further));
+        double token = Timing.Median([.. times[1].Zip(times[0], (all, first) => (all - first) / further)]);
         (long firstLaunches, long firstWaits) = bench.Count(() => Generate(1));
-        (long launches, long waits) = bench.Count(() => Generate(1 + New));
-        double queued = (launches - firstLaunches) / (double)New, waited = (waits - firstWaits) / (double)New;
+        (long launches, long waits) = bench.Count(() => Generate(1 + further));
+        double queued = (launches - firstLaunches) / (double)further, waited = (waits - firstWaits) / (double)further;
         bench.Report.Row(
             new { kind = "decode", name, seconds = token, tokens_per_second = 1 / token, launches = queued, waits = waited },
             name, $"{1e3 * token:F3} ms", $"{1 / token:F1}", $"{queued:F1} kernels, {waited:F1} waits");

@@ -52,11 +52,11 @@ internal static class KernelSpeed
         using Replay replay = d.NewReplay();
         // Two products forward, five backward.
         double flop = 4 * pairs * c;
-        Time("attention", 1, Forward);
-        Time("its gradient", 2.5, Backward);
-        Time("attention, both ways", 3.5, Both);
+        Time("attention" + how, 1, Forward);
+        Time("its gradient" + how, 2.5, Backward);
+        Time("attention, both ways" + how, 3.5, Both);
         // Short kernels may run faster than a host queues them.
-        Time("attention, both ways, as a graph", 3.5, () => replay.Run(Both));
+        Time("attention, both ways" + how + ", as a graph", 3.5, () => replay.Run(Both));
 
         void Forward() => d.Attention(qkv, starts, heads, y, lse);
 
@@ -68,7 +68,7 @@ internal static class KernelSpeed
             Backward();
         }
 
-        void Time(string name, double times, Action run) => bench.Time(name + how, run, times * flop, 1e12, "TFLOP/s");
+        void Time(string name, double times, Action run) => bench.Time(name, run, times * flop, 1e12, "TFLOP/s");
     }
 
     private static void Rowwise(Bench bench)

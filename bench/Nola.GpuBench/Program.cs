@@ -23,7 +23,7 @@ internal static class Program
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         Option<string> device = new("--device") { Description = "cuda, cuda:1, or cpu, which shows that the program runs and compares the CPU with itself", DefaultValueFactory = _ => "cuda", Recursive = true };
         Option<string> size = new("--size") { Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights; the bars are for gpt2-medium", DefaultValueFactory = _ => Workload.StandardSize, Recursive = true };
-        Option<int> tokens = new("--tokens") { Description = "Rows of products, edge of the product of two squares, and most tokens of a step; the bars are for 8192", DefaultValueFactory = _ => Workload.StandardTokens, Recursive = true };
+        Option<int> tokens = new("--tokens") { Description = "Rows of products, edge of the product of two squares, most tokens of a step, and 64 times the tokens that are decoded (16 to 128); the bars are for 8192", DefaultValueFactory = _ => Workload.StandardTokens, Recursive = true };
         Option<string> output = new("--out") { Description = "NAME of the files", DefaultValueFactory = _ => "gpu-bench" };
         Option<int> steps = new("--train-steps") { Description = "Steps of the embedded model's default training job, run on the device and on the CPU (minutes there); 0 leaves that bar out", DefaultValueFactory = _ => Agreement.Steps };
         Option<bool> tiles = new("--tiles") { Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json" };

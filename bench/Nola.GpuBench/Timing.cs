@@ -11,7 +11,7 @@ internal static class Timing
 
     /// <summary>
     /// Seconds of one call of each action, repetition by repetition. The actions take turns, so that what the machine does
-    /// meanwhile meets all of them alike. A call of more than two seconds is timed three times.
+    /// meanwhile meets all of them alike. When a call takes more than a second there are three repetitions.
     /// </summary>
     /// <param name="device">What they queue their work on.</param>
     /// <param name="repeats">Repetitions.</param>
@@ -26,7 +26,7 @@ internal static class Timing
             actions[a]();
             double once = Timed(actions[a], 1);
             counts[a] = (int)Math.Clamp(least / once, 1, 1000);
-            if (once > 2) repeats = Math.Min(repeats, 3);
+            if (once > 1) repeats = Math.Min(repeats, 3);
         }
         double[][] seconds = [.. actions.Select(_ => new double[repeats])];
         for (int r = 0; r < repeats; r++)

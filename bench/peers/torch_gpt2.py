@@ -176,6 +176,7 @@ def steps(setting, examples, device):
             yield found
     # A compilation for each batch's shape: where there are few.
     if len(work[best]) <= 8:
+        torch._dynamo.reset()  # What was compiled for any shape would be taken for these too.
         static = torch.compile(model.loss, dynamic=False)
         yield from row(f"LoRA, batches of {best[0]}, {best[1]}, compiled for each shape", "LoRA", model, static, work[best], True)
     del model, dynamic, work
@@ -225,8 +226,12 @@ def compare(report, rows, setting):
     lines += [f"| {name} | {1e3 * ours[name]:.3f} ms | {1e3 * t:.3f} ms | {t / ours[name]:.2f} |" for name, t in theirs.items() if name in ours]
     lines += ["", "## Training", "", "| step | examples/s | memory |", "|---|---|---|"]
     for side, found in (("nola", report["rows"]), ("PyTorch", rows)):
-        lines += [f"| {side}: {row['name']} | {row['examples_per_second']:.1f} | {(row['peak_bytes'] or 0) / 1e9:.2f} GB |" for row in found if row["kind"] == "step"]
+        lines += [f"| {side}: {row['name']} | {row['examples_per_second']:.1f} | {memory(row)} |" for row in found if row["kind"] == "step"]
     return "\n".join(lines) + "\n"
+
+
+def memory(row):
+    return f"{row['peak_bytes'] / 1e9:.2f} GB" if row["peak_bytes"] else ""
 
 
 def main():
@@ -247,7 +252,13 @@ def main():
     with open(os.path.join(os.path.dirname(options.against), report["setting"]["examples"]), encoding="utf-8") as file:
         examples = json.load(file)["examples"]
     setting = report["setting"] | {"torch": torch.__version__, "torch_device": torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"}
-    rows = [*kernels(setting, examples, device), *steps(setting, examples, device)]
+    rows = []
+    for part in (kernels, steps):
+        try:
+            for row in part(setting, examples, device):
+                rows.append(row)
+        except Exception as error:  # Costs what would have come after it in its part.
+            print(f"torch_gpt2.py: {part.__name__} could not run to the end, {type(error).__name__}: {error}", file=sys.stderr)
     bars.fill(report, rows)
     with open(options.out + ".json", "w", encoding="utf-8") as file:
         json.dump({"setting": setting, "rows": rows, "bars": report["bars"]}, file, indent=2, ensure_ascii=False)
