@@ -100,7 +100,7 @@ internal static class KernelSpeed
         Mix(bench, c, layers, $"mix 512 matrices ({c}, 8) for all layers");
         double one = Mix(bench, Large * c, 1, $"mix 512 matrices ({Large * c}, 8) for one layer");
         double all = Mix(bench, Large * c, layers, $"mix 512 matrices ({Large * c}, 8) for all layers");
-        bench.Bars.Measure("basis", 1e-12 * one, $"512 matrices ({Large * c}, 8), each mixed into one; into {layers} at once: {1e-12 * all:0.###}");
+        bench.Bars.Measure("basis", 1e-12 * one, $"512 matrices ({Large * c}, 8), each mixed into one; into {layers} at once: {1e-12 * all:G3}");
     }
 
     private static double Mix(Bench bench, int rows, int layers, string name)

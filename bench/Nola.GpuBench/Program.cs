@@ -62,31 +62,32 @@ internal static class Program
         // The last is the one that trains.
         (string Suffix, Precision Precision)[] ways = name == "cpu" ? [("", Precision.Float32)] : [(",float32", Precision.Float32), (",tf32", Precision.Tf32), ("", Precision.BFloat16)];
         Bars bars = new(work, trainSteps);
-        Report report = new() { Bars = bars };
+        Report report = new(output) { Bars = bars };
         foreach (DeviceInfo found in DeviceInfo.List()) report.Line($"{found.Name}: {found.Description}; {found.Detail}");
+        using (Device device = Device.Open(name)) report.Setting = Setting(device, ways[^1].Precision, work, output);
         E2EExamples e2e = E2EExamples.Of(work.Tokens);
+        File.WriteAllText(output + "-e2e.json", e2e.ToJson());
         bool complete = true;
         foreach ((string suffix, Precision precision) in ways)
-        {
-            using Device? device = Opened(name + suffix, precision, report);
-            if (device is null) continue;
-            bool trains = precision == ways[^1].Precision;
-            if (trains) report.Setting = Setting(device, precision, work, output);
-            Bench bench = new(device, precision, work, report, bars);
-            complete &= Part(report, $"Verification in {precision}", () => Verification.Run(device, precision, report));
-            if (trains) complete &= Times(bench, e2e);
-            else complete &= Part(report, $"Products in {precision}", () => ProductSpeed.Table(bench));
-        }
+            complete &= Part(report, $"{name}{suffix}", () => Way(name + suffix, precision, precision == ways[^1].Precision));
         complete &= Part(report, "The first step", () => StartUp.Run(name, work, report, bars));
         if (trainSteps == 0) bars.Skip("training", "left out by --train-steps 0");
         else complete &= Part(report, "Training", () => Agreement.Run(name, trainSteps, report, bars));
         if (work.Size != Workload.StandardSize || work.Tokens != Workload.StandardTokens || name == "cpu")
             report.Line($"The bars are for a card of the H100's class, {Workload.StandardSize} and {Workload.StandardTokens} tokens; this is {name}, {work.Size} and {work.Tokens}.");
         bars.Table(report);
-        File.WriteAllText(output + "-e2e.json", e2e.ToJson());
-        report.Write(output);
+        report.Write();
         Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-e2e.json; {(complete ? "all kernels agree with the CPU" : "SOME KERNELS DISAGREE WITH THE CPU, OR A PART COULD NOT RUN: see above")}.");
         return complete ? 0 : 1;
+
+        bool Way(string place, Precision precision, bool trains)
+        {
+            using Device? device = Opened(place, precision, report);
+            if (device is null) return true;
+            Bench bench = new(device, precision, work, report, bars);
+            bool agrees = Part(report, $"Verification in {precision}", () => Verification.Run(device, precision, report));
+            return (trains ? Times(bench, e2e) : Part(report, $"Products in {precision}", () => ProductSpeed.Table(bench))) & agrees;
+        }
     }
 
     private static bool Times(Bench bench, E2EExamples e2e)
@@ -112,7 +113,8 @@ internal static class Program
         });
     }
 
-    // A part that fails costs its own figures alone, whatever failed: on a card that is lent for an hour, all others count.
+    // A part that fails costs its own figures alone, whatever failed, and what is there is on the disk when the next one begins:
+    // time on a card is dear.
     private static bool Part(Report report, string name, Func<bool> run)
     {
         try
@@ -124,6 +126,10 @@ internal static class Program
             report.Line("");
             report.Line($"{name}: could not run to the end. {error.GetType().Name}: {error.Message}");
             return false;
+        }
+        finally
+        {
+            report.Write();
         }
     }
 
@@ -168,10 +174,10 @@ internal static class Program
 
     private static int Tiles(string name, string output)
     {
-        Report report = new();
+        Report report = new(output);
         using Device device = Device.Open(name);
         TileBench.Run(device, output, report);
-        report.Write(output);
+        report.Write();
         Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-tiles.json.");
         return 0;
     }

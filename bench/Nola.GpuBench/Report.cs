@@ -5,7 +5,8 @@ using System.Text.Json;
 namespace Nola.GpuBench;
 
 /// <summary>What was found, for people (Markdown) and for programs (JSON), and on the console as it comes.</summary>
-internal sealed class Report
+/// <param name="name">Of the files, without their ends.</param>
+internal sealed class Report(string name)
 {
     private static readonly JsonSerializerOptions json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -56,8 +57,8 @@ internal sealed class Report
         },
         json) + "\n";
 
-    /// <summary>Writes NAME.md and NAME.json.</summary>
-    public void Write(string name)
+    /// <summary>Writes NAME.md and NAME.json, or writes them anew.</summary>
+    public void Write()
     {
         File.WriteAllText(name + ".md", text.ToString());
         File.WriteAllText(name + ".json", ToJson());

@@ -50,7 +50,7 @@ public sealed class GpuBenchTests
     {
         Bars bars = new(standard, 400);
         bars.Measure("decode", 61.5, "0.4 ms a token");
-        Report report = new() { Bars = bars, Setting = new { size = "gpt2-medium" } };
+        Report report = new("not written") { Bars = bars, Setting = new { size = "gpt2-medium" } };
         report.Row(new { kind = "kernel", name = "x · W (1024, 3072)", seconds = 0.5 }, "cell");
         using JsonDocument document = JsonDocument.Parse(report.ToJson());
         JsonElement root = document.RootElement, row = root.GetProperty("rows")[0], listed = root.GetProperty("bars");
