@@ -112,3 +112,19 @@ class GPT2(torch.nn.Module):
         if rows is not None:
             x = x[rows]
         return F.cross_entropy(F.linear(x, self.wte.weight).float(), targets, ignore_index=IGNORED)
+
+
+def with_peft(setting, device):
+    """transformers' GPT-2 with PEFT's LoRA on its fused map of q, k and v, and its loss with the arguments of GPT2.loss."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = {"n_layer": setting["layers"], "n_head": setting["heads"], "n_embd": setting["channels"], "vocab_size": setting["vocabulary"], "n_positions": setting["positions"]}
+    base = GPT2LMHeadModel(GPT2Config(**sizes, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="sdpa")).bfloat16()
+    model = get_peft_model(base, LoraConfig(r=setting["rank"], lora_alpha=setting["rank"], target_modules=["c_attn"], fan_in_fan_out=True)).to(device)
+
+    def loss(ids, _, targets):
+        logits = model(input_ids=ids, use_cache=False).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED)
+
+    return model, loss

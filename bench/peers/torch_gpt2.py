@@ -5,6 +5,8 @@ fused AdamW; batches are on the card before the clock starts. Timed are the prod
 
   LoRA          on q and v, batches of several sizes, each padded to its longest example; the loss on rows gathered before the
                 head, or on all rows with the others masked; as it is, and through torch.compile. The fastest counts.
+  LoRA, PEFT    where peft and transformers are installed: PEFT's LoRA on the fused map of q, k and v of transformers' GPT-2,
+                logits everywhere, as its users have it. Another map, so it does not count for the bars.
   NOLA          as the published code does it: batches of 8 padded to 512, logits everywhere; every layer draws its bases from
                 the process-wide generator in the forward pass and once more in the backward pass, and forms them all in memory.
 
@@ -27,7 +29,7 @@ try:
 except ImportError as error:
     sys.exit(f"torch_gpt2.py: PyTorch cannot be imported ({error}); the peer was not run. Install torch with CUDA and run bench/gpu.sh again.")
 
-from model import GPT2, IGNORED, Lora, Nola
+from model import GPT2, IGNORED, Lora, Nola, with_peft
 
 PUBLISHED_BATCH, PUBLISHED_LENGTH = 8, 512
 
@@ -149,13 +151,13 @@ def graph(run):
 def steps(setting, examples, device):
     rank, tokens = setting["rank"], sum(len(e["ids"]) - 1 for e in examples)
 
-    def row(name, method, model, loss, work, clip):
-        def make():
-            t, peak = timed(model, loss, work, clip, device)
-            count = sum(ids.shape[0] for ids, _, _ in work)
-            return {"kind": "step", "method": method, "seconds": t, "examples": count, "examples_per_second": count / t, "padded_tokens": sum(ids.numel() for ids, _, _ in work), "peak_bytes": peak}
+    def measured(method, model, loss, work, clip):
+        t, peak = timed(model, loss, work, clip, device)
+        count = sum(ids.shape[0] for ids, _, _ in work)
+        return {"kind": "step", "method": method, "seconds": t, "examples": count, "examples_per_second": count / t, "padded_tokens": sum(ids.numel() for ids, _, _ in work), "peak_bytes": peak}
 
-        return attempt(name, make)
+    def row(name, *work):
+        return attempt(name, lambda: measured(*work))
 
     model = GPT2(setting, lambda c, seed: Lora(c, c, rank)).to(device)
     sizes = sorted({min(size, len(examples)) for size in (8, 16, 32, 64, len(examples))})
@@ -179,6 +181,7 @@ def steps(setting, examples, device):
         torch._dynamo.reset()  # What was compiled for any shape would be taken for these too.
         static = torch.compile(model.loss, dynamic=False)
         yield from row(f"LoRA, batches of {best[0]}, {best[1]}, compiled for each shape", "LoRA", model, static, work[best], True)
+    yield from attempt(f"LoRA through PEFT on q, k and v, batches of {best[0]}, logits everywhere", lambda: measured("PEFT", *with_peft(setting, device), work[best[0], "masked"], True))
     del model, dynamic, work
     # Drawing from the process-wide generator is not something that compiles. The published recipe does not clip.
     model = GPT2(setting, lambda c, seed: Nola(c, c, rank, setting["bases"], seed)).to(device)
