@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Backends.PTX;
 using ILGPU.IR;
@@ -18,6 +19,18 @@ internal static partial class GpuIntrinsics
     /// <summary>Two floats rounded to bfloat16, to nearest and ties to even, the first in the lower half.</summary>
     [IntrinsicImplementation]
     public static uint PackHalves(float low, float high) => DTypes.ToBFloat16(low) | ((uint)DTypes.ToBFloat16(high) << 16);
+
+    /// <summary>Eight floats rounded to bfloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Word4 PackHalves(Float4 low, Float4 high)
+    {
+        Word4 halves = default;
+        halves.X = PackHalves(low.X, low.Y);
+        halves.Y = PackHalves(low.Z, low.W);
+        halves.Z = PackHalves(high.X, high.Y);
+        halves.W = PackHalves(high.Z, high.W);
+        return halves;
+    }
 
     /// <summary>
     /// c (16, 8) + a (16, 16) · b (16, 8) of a warp, bfloat16 operands, float32 sums. A lane holds rows lane / 4 and + 8,

@@ -71,7 +71,7 @@ internal static class TensorAttentionKernels
         int chunk = Grid.IdxX * Group.DimX + Group.IdxX;
         if (chunk >= halves.Length) return;
         ArrayView<Float4> fours = x.Cast<Float4>();
-        halves[chunk] = AttentionPanels.Round(fours[2L * chunk], fours[2L * chunk + 1]);
+        halves[chunk] = GpuIntrinsics.PackHalves(fours[2L * chunk], fours[2L * chunk + 1]);
     }
 
     private static void Forward<THead>(

@@ -62,7 +62,7 @@ internal static class TensorAttentionGradKernels
             if (row < tile.End)
             {
                 ArrayView<Float4> dy4 = dy.Cast<Float4>(), y4 = y.Cast<Float4>();
-                Word4 halves = AttentionPanels.Round(dy4[2L * at], dy4[2L * at + 1]);
+                Word4 halves = GpuIntrinsics.PackHalves(dy4[2L * at], dy4[2L * at + 1]);
                 dys[at] = halves;
                 // Of the rounded dy, as in dP: a row of dS must sum to zero.
                 dot = Float4.Dot(Wide(halves.X, halves.Y), y4[2L * at]) + Float4.Dot(Wide(halves.Z, halves.W), y4[2L * at + 1]);

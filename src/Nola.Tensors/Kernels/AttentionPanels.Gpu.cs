@@ -179,27 +179,7 @@ internal static class AttentionPanels
     /// 16 steps.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4 Pack(Float4 near, Float4 far)
-    {
-        Word4 a = default;
-        a.X = GpuIntrinsics.PackHalves(near.X, near.Y);
-        a.Y = GpuIntrinsics.PackHalves(near.Z, near.W);
-        a.Z = GpuIntrinsics.PackHalves(far.X, far.Y);
-        a.W = GpuIntrinsics.PackHalves(far.Z, far.W);
-        return a;
-    }
-
-    /// <summary>Eight neighbouring floats rounded.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4 Round(Float4 low, Float4 high)
-    {
-        Word4 halves = default;
-        halves.X = GpuIntrinsics.PackHalves(low.X, low.Y);
-        halves.Y = GpuIntrinsics.PackHalves(low.Z, low.W);
-        halves.Z = GpuIntrinsics.PackHalves(high.X, high.Y);
-        halves.W = GpuIntrinsics.PackHalves(high.Z, high.W);
-        return halves;
-    }
+    public static Word4 Pack(Float4 near, Float4 far) => GpuIntrinsics.PackHalves(near, far);
 
     /// <summary>
     /// −∞ for the keys of a tile that come after their queries; ahead: how far the lane's first key lies after its first query.

@@ -123,7 +123,7 @@ internal static class PadKernels
     public static void RoundGeluGrad(ArrayView<float> dy, ArrayView<float> u, ArrayView<Word4> to, Place place, int chunks)
     {
         int chunk = Grid.IdxY * Group.DimX + Group.IdxX, row = Grid.IdxX;
-        if (chunk < chunks) to[(long)row * chunks + chunk] = Halves(GeluGrad(dy, u, place, row, 8 * chunk), GeluGrad(dy, u, place, row, 8 * chunk + 4));
+        if (chunk < chunks) to[(long)row * chunks + chunk] = GpuIntrinsics.PackHalves(GeluGrad(dy, u, place, row, 8 * chunk), GeluGrad(dy, u, place, row, 8 * chunk + 4));
     }
 
     // Zero where dy is: outside the matrix.
@@ -144,17 +144,7 @@ internal static class PadKernels
         if (chunk >= chunks) return;
         Float4 low = ProductKernels.Four<T, TElement>(from, place, row, place.Rows, 8 * chunk, place.Columns);
         Float4 high = ProductKernels.Four<T, TElement>(from, place, row, place.Rows, 8 * chunk + 4, place.Columns);
-        to[(long)row * chunks + chunk] = Halves(low, high);
-    }
-
-    private static Word4 Halves(Float4 low, Float4 high)
-    {
-        Word4 halves = default;
-        halves.X = GpuIntrinsics.PackHalves(low.X, low.Y);
-        halves.Y = GpuIntrinsics.PackHalves(low.Z, low.W);
-        halves.Z = GpuIntrinsics.PackHalves(high.X, high.Y);
-        halves.W = GpuIntrinsics.PackHalves(high.Z, high.W);
-        return halves;
+        to[(long)row * chunks + chunk] = GpuIntrinsics.PackHalves(low, high);
     }
 
     /// <summary>A float32 rectangle in rows that begin at multiples of 16 bytes.</summary>
