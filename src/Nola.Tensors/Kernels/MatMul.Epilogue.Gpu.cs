@@ -22,7 +22,7 @@ public sealed partial class GpuDevice
     }
 
     // Only the sums, one matrix (M, N) after another: a part of the inner dimension each.
-    private static Epilogue Parts(Tensor partial, in Matrix c) => default(After).On(new Matrix(partial, c.Rows, c.Columns, 0, c.Columns), 1, 0);
+    private static Epilogue SumsAlone(Tensor partial, in Matrix c) => default(After).On(new Matrix(partial, c.Rows, c.Columns, 0, c.Columns), 1, 0);
 }
 
 /// <summary>

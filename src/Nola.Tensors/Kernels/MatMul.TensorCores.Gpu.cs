@@ -32,7 +32,7 @@ public sealed partial class GpuDevice
         using TensorOperand left = transposeA ? Operand(a, tile.Step, tile.Rows, preactivation) : Operand(a, tile.Rows, tile.Step, preactivation);
         using TensorOperand own = frozen is not null ? default : transposeB ? Operand(b, tile.Columns, tile.Step) : Operand(b, tile.Step, tile.Columns);
         TensorOperand right = frozen?.OnTensorCores ?? own;
-        int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns), parts = Parts(down * across, k);
+        int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns), parts = PartsOf(down * across, k);
         TensorShape shape = new() { A = left.Place, B = right.Place, Steps = steps, Depth = Blocks.For(steps, parts), End = after.On(c, alpha, beta) };
         TensorKernel kernel = tile.Kernel(transposeA, transposeB);
         Blocks blocks = new(across, down, parts);
@@ -43,7 +43,7 @@ public sealed partial class GpuDevice
             return;
         }
         using Tensor partial = Empty([parts, m, n]);
-        shape.End = Parts(partial, c);
+        shape.End = SumsAlone(partial, c);
         ArrayView<float> sums = Floats(partial);
         Launch(kernel, blocks, left.Chunks, right.Chunks, sums, sums, sums, sums, shape);
         SumParts(partial, c, alpha, beta, after);
