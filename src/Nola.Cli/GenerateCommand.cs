@@ -21,7 +21,7 @@ internal static class GenerateCommand
         Option<int> minNew = new("--min-new") { Description = "Least new tokens: no stop token before", DefaultValueFactory = _ => defaults.MinNewTokens };
         Option<int> beams = new("--beams") { Description = "Beam search with this many sequences; 1 for none", DefaultValueFactory = _ => defaults.Beams };
         Option<double> lengthPenalty = new("--length-penalty") { Description = "p of a beam's score, sum of log-probabilities / length^p: larger favours longer texts", DefaultValueFactory = _ => defaults.LengthPenalty };
-        Option<string> beamRules = new("--beam-rules") { Description = "published: as the LoRA and NOLA code decodes (penalties see new tokens only); huggingface: as Transformers does (they see the prompt too)", DefaultValueFactory = _ => "published" };
+        Option<string> beamRules = new("--beam-rules") { Description = "published: as the LoRA and NOLA code decodes (penalties see new tokens only); huggingface: as Transformers does (they see the prompt too)", DefaultValueFactory = _ => BeamRulesNames.Of(defaults.BeamRules) };
         Option<int> noRepeat = new("--no-repeat-ngram") { Description = "No sequence of this many tokens twice; 0 for no limit", DefaultValueFactory = _ => defaults.NoRepeatNgram };
         Option<float> repetition = new("--repetition-penalty") { Description = "Above 1 makes tokens that are there already less likely", DefaultValueFactory = _ => defaults.RepetitionPenalty };
         Option<float> temperature = new("--temperature") { Description = "0 for the likeliest token each time, 1 for the model's own distribution" };
@@ -67,12 +67,8 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static BeamRules Rules(string name) => name.ToLowerInvariant() switch
-    {
-        "published" => BeamRules.Published,
-        "huggingface" => BeamRules.HuggingFace,
-        _ => throw new NolaException($"beam-rules is '{name}'; expected published or huggingface."),
-    };
+    private static BeamRules Rules(string name) =>
+        BeamRulesNames.Find(name) ?? throw new NolaException($"beam-rules is '{name}'; expected {BeamRulesNames.Known}.");
 
     private static string Prompt(string? prompt, string? ids) => prompt ?? (ids is null ? Console.In.ReadToEnd().TrimEnd('\n', '\r') : "");
 

@@ -2,24 +2,6 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>Whose rules a beam search follows; they differ in when a beam ends, in what is counted and in what is banned.</summary>
-public enum BeamRules
-{
-    /// <summary>
-    /// Those of the LoRA and NOLA code, by which published scores were made. A beam that ends takes one of the places of its
-    /// step, and the best of all, ended or not, wins after the last step. Penalties, bans and the length see generated tokens
-    /// only, and probabilities are normalised after them.
-    /// </summary>
-    Published,
-
-    /// <summary>
-    /// Those of Hugging Face Transformers without early stopping. Beams that end make room, as many as there are beams are
-    /// collected, and the search ends when the best that goes on scores no better than the worst of these. Penalties and bans
-    /// see the prompt too and change log-probabilities; the length is that of the generated tokens.
-    /// </summary>
-    HuggingFace,
-}
-
 /// <summary>How text is continued.</summary>
 public sealed record GenerateOptions
 {
@@ -73,7 +55,7 @@ public sealed record GenerateOptions
         Check(MinNewTokens >= 0 && MinNewTokens <= MaxNewTokens, "min-new", MinNewTokens, $"0 to max-new, which is {MaxNewTokens}");
         Check(Beams is >= 1 and <= 1000, "beams", Beams, "1 (no beam search) to 1000");
         Check(LengthPenalty is >= -10 and <= 10, "length-penalty", LengthPenalty, "-10 to 10");
-        Check(Enum.IsDefined(BeamRules), "beam-rules", BeamRules, "published or huggingface");
+        Check(Enum.IsDefined(BeamRules), "beam-rules", BeamRules, BeamRulesNames.Known);
         Check(NoRepeatNgram >= 0, "no-repeat-ngram", NoRepeatNgram, "0 (no limit) or more");
         Check(RepetitionPenalty is > 0 and <= 100, "repetition-penalty", RepetitionPenalty, "above 0, at most 100; 1 is none");
         Check(Temperature is >= 0 and <= 100, "temperature", Temperature, "0 (likeliest token) to 100");

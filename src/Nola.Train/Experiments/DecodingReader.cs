@@ -44,20 +44,14 @@ internal static class DecodingReader
 
     /// <summary>Everything that decides the outputs, in one line.</summary>
     public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
-        $"{o.Beams} beams ({o.BeamRules.ToString().ToLowerInvariant()}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
+        $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
 
     private static int Whole(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetInt32(out int number) ? number : throw Bad(p, place, "a whole number");
 
     private static double Number(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetDouble(out double number) ? number : throw Bad(p, place, "a number");
 
-    private static BeamRules Rules(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.String
-        ? p.Value.GetString() switch
-        {
-            "published" => BeamRules.Published,
-            "huggingface" => BeamRules.HuggingFace,
-            _ => throw Bad(p, place, "published or huggingface"),
-        }
-        : throw Bad(p, place, "published or huggingface");
+    private static BeamRules Rules(JsonProperty p, string place) =>
+        (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null) ?? throw Bad(p, place, BeamRulesNames.Known);
 
     private static int[] Ids(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Array && p.Value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int id) && id >= 0)
         ? [.. p.Value.EnumerateArray().Select(v => v.GetInt32())]

@@ -251,6 +251,19 @@ public sealed class ExperimentTests : IDisposable
         Assert.Contains("cannot be read", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
     }
 
+    [Theory]
+    [InlineData("published", BeamRules.Published)]
+    [InlineData("huggingface", BeamRules.HuggingFace)]
+    [InlineData("HuggingFace", BeamRules.HuggingFace)]
+    public void Beam_rules_are_spelled_as_on_the_command_line(string name, BeamRules rules)
+    {
+        string path = Path.Combine(directory, "e.json");
+        File.WriteAllText(path, $$"""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam-rules":"{{name}}"} }""");
+        Assert.Equal((rules, rules), (ExperimentFile.Read(path).Decoding.BeamRules, BeamRulesNames.Find(name)));
+        Assert.Equal(name.ToLowerInvariant(), BeamRulesNames.Of(rules));
+        Assert.Null(BeamRulesNames.Find(((int)rules).ToString()));
+    }
+
     [Fact]
     public void The_experiments_of_the_repository_can_be_planned()
     {
