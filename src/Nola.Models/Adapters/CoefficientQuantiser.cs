@@ -45,14 +45,6 @@ public static class CoefficientQuantiser
         for (int i = 0; i < codes.Length; i++) vector[i] = step * codes[i];
     }
 
-    /// <summary>Each element becomes what its code stands for. A vector that is not finite becomes NaN, for the loss to show.</summary>
-    public static void Round(Span<float> vector, int bits)
-    {
-        float step = Step(vector, bits);
-        int levels = Levels(bits);
-        foreach (ref float x in vector) x = step * SymmetricRounding.Code(x, step, levels);
-    }
-
     /// <summary>Bytes of <paramref name="count"/> codes: ⌈count · bits / 8⌉.</summary>
     public static int PackedLength(int count, int bits) => (int)(((long)count * bits + 7) / 8);
 

@@ -8,13 +8,7 @@ public sealed unsafe partial class CpuDevice
         int columns = x.Shape.Columns;
         team.For(x.Shape.Rows, 1, (start, end) =>
         {
-            for (int i = start; i < end; i++)
-            {
-                ReadOnlySpan<float> row = new(from + (long)i * columns, columns);
-                float step = SymmetricRounding.Step(row, levels);
-                float* rounded = to + (long)i * columns;
-                for (int j = 0; j < columns; j++) rounded[j] = step * SymmetricRounding.Code(row[j], step, levels);
-            }
+            for (long i = start; i < end; i++) SymmetricRounding.Round(new(from + i * columns, columns), levels, new(to + i * columns, columns));
         });
     }
 }

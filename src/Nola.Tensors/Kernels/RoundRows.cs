@@ -55,6 +55,16 @@ public static class SymmetricRounding
     public static int Code(float x, float step, int levels) =>
         step > 0 ? (int)Math.Clamp(MathF.Round(x / step, MidpointRounding.ToEven), -levels, levels) : 0;
 
+    /// <summary>Each element becomes what its code stands for. All of them become NaN when one is too large or not a number, for the loss to show.</summary>
+    /// <param name="vector">What is rounded.</param>
+    /// <param name="levels">L, the largest code.</param>
+    /// <param name="rounded">Receives step · code; may be <paramref name="vector"/>.</param>
+    public static void Round(ReadOnlySpan<float> vector, int levels, Span<float> rounded)
+    {
+        float step = Step(vector, levels);
+        for (int i = 0; i < vector.Length; i++) rounded[i] = step * Code(vector[i], step, levels);
+    }
+
     /// <summary>The bits of a float32 rounded to 16 significant ones.</summary>
     internal static uint Shorten(uint word) => (word + (Dropped >> 1) + ((word >> 8) & 1)) & ~Dropped;
 

@@ -46,7 +46,7 @@ public sealed class QuantiserTests : IDisposable
     {
         (float[] vector, int bits) = Vector(new Random(seed));
         float[] rounded = [.. vector];
-        CoefficientQuantiser.Round(rounded, bits);
+        Round(rounded, bits);
         double step = CoefficientQuantiser.Step(vector, bits);
         double levels = CoefficientQuantiser.Levels(bits);
         // The quotient α / step, at most L, is rounded to float32 before it is rounded to a code.
@@ -96,14 +96,14 @@ public sealed class QuantiserTests : IDisposable
             foreach (float[] small in (float[][])[[0, -0f, 0], [float.Epsilon, 0, -1e-44f], []])
             {
                 Assert.Equal(0, CoefficientQuantiser.Step(small, bits));
-                CoefficientQuantiser.Round(small, bits);
+                Round(small, bits);
                 Assert.All(small, x => Assert.Equal(0, x));
             }
             foreach (float bad in (float[])[float.NaN, float.PositiveInfinity, -float.MaxValue])
             {
                 float[] vector = [1, bad, 2];
                 Assert.Contains("not a finite number", Assert.Throws<NolaException>(() => CoefficientQuantiser.Quantise(vector, bits, new sbyte[3])).Message);
-                CoefficientQuantiser.Round(vector, bits);
+                Round(vector, bits);
                 Assert.All(vector, x => Assert.True(float.IsNaN(x)));
             }
         }
@@ -237,13 +237,15 @@ public sealed class QuantiserTests : IDisposable
         return ([.. Enumerable.Range(0, 1 + r.Next(50)).Select(_ => scale * (float)(2 * r.NextDouble() - 1))], CoefficientQuantiser.Widths[r.Next(4)]);
     }
 
+    private static void Round(Span<float> vector, int bits) => SymmetricRounding.Round(vector, CoefficientQuantiser.Levels(bits), vector);
+
     private void RoundRows(Adapter adapter, int bits)
     {
         foreach (Parameter p in adapter.Parameters)
         {
             float[] values = p.Value.ToArray();
             int length = values.Length / p.Shape[0];
-            for (int i = 0; i < values.Length; i += length) CoefficientQuantiser.Round(values.AsSpan(i, length), bits);
+            for (int i = 0; i < values.Length; i += length) Round(values.AsSpan(i, length), bits);
             device.Upload(values, p.Value);
         }
         adapter.BeginStep();
