@@ -44,7 +44,7 @@ public sealed class EpilogueTests
         device.MatMulTransposed(dy, frozen, dx, 0, u);
         // The same formula in two kernels: where a compiler joins products and sums differently, a last bit may round to
         // another bfloat16, which is 2⁻⁸ of one term.
-        GpuKernelTests.Close(TensorCoreTests.Wide(apart.ToArray()), dx.ToArray(), 4e-3);
+        OpCheck.Close(OpCheck.Wide(apart.ToArray()), dx.ToArray(), 4e-3);
     }
 
     private static void Check(Device device, int k, int n)
@@ -57,11 +57,11 @@ public sealed class EpilogueTests
         device.Fill(activated, float.NaN);
         using FrozenMatrix frozen = device.Freeze(weight);
         device.MatMul(input, frozen, shift, y, 1, added, activated);
-        double[] expected = Reference.AddRow(Reference.MatMul(TensorCoreTests.Wide(x), TensorCoreTests.Wide(w), M, k, n), TensorCoreTests.Wide(bias));
+        double[] expected = Reference.AddRow(Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), M, k, n), OpCheck.Wide(bias));
         expected = [.. expected.Select((v, i) => v + residual[i] + start[i])];
-        Assert.Equal(expected, TensorCoreTests.Wide(y.ToArray()));
+        Assert.Equal(expected, OpCheck.Wide(y.ToArray()));
         // The kernel's tanh errs by 1e-7.
-        GpuKernelTests.Close([.. expected.Select(Reference.Gelu)], activated.ToArray(), 1e-6);
+        OpCheck.Close([.. expected.Select(Reference.Gelu)], activated.ToArray(), 1e-6);
 
         // Quarters of small whole numbers: exact, and results where GELU bends.
         float[] Small(int count) => [.. Enumerable.Range(0, count).Select(_ => (r.Next(5) - 2) / 4f)];

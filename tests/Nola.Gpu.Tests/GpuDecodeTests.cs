@@ -93,7 +93,7 @@ public sealed class GpuDecodeTests : IDisposable
         {
             TokenStream next = new([token], [0, 1], [], []);
             float[] got = pass.Run(next).ToArray(), expected = reference.Decode(next, wanted);
-            GpuKernelTests.Close(GpuKernelTests.Wide(expected), got, 1e-5);       // sums of two orders in float32
+            OpCheck.Close(OpCheck.Wide(expected), got, 1e-5);       // sums of two orders in float32
         }
         Assert.Equal((9, 3), (cache.Store, recorder.Graphs.Count - 1));
         Assert.Equal([true, true, true, false], recorder.Graphs.Select(g => g.IsDisposed));

@@ -20,11 +20,11 @@ public sealed class GpuKernelTests : IDisposable
     {
         Random r = new(m);
         float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
-        double[] expected = Reference.AddRow(Reference.MatMul(Wide(a), Wide(b), m, k, n), Wide(bias));
+        double[] expected = Reference.AddRow(Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), m, k, n), OpCheck.Wide(bias));
         using Tensor x = gpu.From(a, [m, k]), w = gpu.From(b, [k, n]), shift = gpu.From(bias, [n]), y = gpu.Empty([m, n]);
         gpu.Fill(y, float.NaN);
         gpu.MatMul(x, false, w, false, y, 1, 0, shift);
-        Close(expected, y.ToArray(), 2e-6 * Math.Sqrt(k));          // sums of k products of magnitude up to 1
+        OpCheck.Close(expected, y.ToArray(), 2e-6 * Math.Sqrt(k));          // sums of k products of magnitude up to 1
     }
 
     [Theory]
@@ -47,7 +47,7 @@ public sealed class GpuKernelTests : IDisposable
     {
         // More keys than the four warps take in one round, and a sequence without new tokens.
         DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), heads, size, 150, [2, 0, 3]);
-        Close(Wide(x.Run(cpu)), x.Run(gpu), 2e-6);
+        OpCheck.Close(OpCheck.Wide(x.Run(cpu)), x.Run(gpu), 2e-6);
     }
 
     [Fact]
@@ -55,7 +55,7 @@ public sealed class GpuKernelTests : IDisposable
     {
         Random r = new(1);
         float[] p = OpCheck.Values(r, 1003, 1), g = OpCheck.Values(r, 1003, 1);
-        Close(Wide(Steps(cpu)), Steps(gpu), 1e-6);
+        OpCheck.Close(OpCheck.Wide(Steps(cpu)), Steps(gpu), 1e-6);
 
         float[] Steps(Device device)
         {
@@ -71,7 +71,7 @@ public sealed class GpuKernelTests : IDisposable
         Random r = new(2);
         float[] a = OpCheck.Values(r, 20_001, 1), b = OpCheck.Values(r, 7, 1);
         using Tensor x = gpu.From(a, [20_001]), y = gpu.From(b, [7]), none = gpu.Empty([0]);
-        Assert.Equal(Wide([.. a, .. b]).Sum(v => v * v), gpu.SumSquares(x, none, y), 1e-9);
+        Assert.Equal(OpCheck.Wide([.. a, .. b]).Sum(v => v * v), gpu.SumSquares(x, none, y), 1e-9);
         Assert.Equal(0, gpu.SumSquares());
     }
 
@@ -108,15 +108,5 @@ public sealed class GpuKernelTests : IDisposable
     {
         using Tensor qkv = gpu.Zeros([1, 3 * 129]), starts = gpu.From([0, 1]), y = gpu.Empty([1, 129]), lse = gpu.Empty([1, 1]);
         Assert.Contains("at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, 1, y, lse)).Message);
-    }
-
-    internal static double[] Wide(float[] values) => [.. values.Select(v => (double)v)];
-
-    internal static void Close(double[] expected, float[] got, double relative)
-    {
-        double bound = relative * (1 + expected.Max(Math.Abs));
-        Assert.Equal(expected.Length, got.Length);
-        for (int i = 0; i < got.Length; i++)
-            Assert.True(Math.Abs(got[i] - expected[i]) <= bound, $"element {i}: {got[i]} for {expected[i]}, bound {bound:E1}");
     }
 }

@@ -16,7 +16,7 @@ public sealed class GpuModelTests
         (float loss, float[][] got) = Step(TestGpu.Device);
         Assert.Equal(expected, loss, 1e-5f);
         // Two layers of float32 sums of other orders.
-        foreach ((float[] wanted, float[] gradient) in gradients.Zip(got)) GpuKernelTests.Close(GpuKernelTests.Wide(wanted), gradient, 1e-5);
+        foreach ((float[] wanted, float[] gradient) in gradients.Zip(got)) OpCheck.Close(OpCheck.Wide(wanted), gradient, 1e-5);
     }
 
     private static (float Loss, float[][] Gradients) Step(Device device)

@@ -23,7 +23,7 @@ public sealed class TensorCoreTests : IDisposable
         Random r = new(1);
         const int M = 33, K = 70, N = 129;
         float[] a = Whole(r, M * K), b = Whole(r, K * N), start = Whole(r, M * N), bias = Whole(r, N);
-        double[] product = Reference.MatMul(Wide(transposeA ? Transposed(a, K, M) : a), Wide(transposeB ? Transposed(b, N, K) : b), M, K, N);
+        double[] product = Reference.MatMul(OpCheck.Wide(transposeA ? Transposed(a, K, M) : a), OpCheck.Wide(transposeB ? Transposed(b, N, K) : b), M, K, N);
         using Tensor x = device.From(a, transposeA ? [K, M] : [M, K]), w = device.From(b, transposeB ? [N, K] : [K, N]);
         using Tensor y = device.From(start, [M, N]), shift = device.From(bias, [N]);
         device.MatMul(x, transposeA, w, transposeB, y, 2, 1, shift);
@@ -43,8 +43,8 @@ public sealed class TensorCoreTests : IDisposable
         using Tensor input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]), grad = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
         device.MatMul(input, frozen, null, y);
         device.MatMulTransposed(grad, frozen, dx);
-        Assert.Equal(Reference.MatMul(Wide(x), Wide(w), Rows, In, Out), Wide(y.ToArray()));
-        Assert.Equal(Reference.MatMul(Wide(dy), Reference.Transpose(Wide(w), In, Out), Rows, Out, In), Wide(dx.ToArray()));
+        Assert.Equal(Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), Rows, In, Out), OpCheck.Wide(y.ToArray()));
+        Assert.Equal(Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
     }
 
     [Fact]
@@ -55,7 +55,7 @@ public sealed class TensorCoreTests : IDisposable
         float[] a = Whole(r, M * K), b = Whole(r, K * N);
         using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
         device.MatMul(x, false, w, false, y);
-        Assert.Equal(Reference.MatMul(Wide(a), Wide(b), M, K, N), Wide(y.ToArray()));
+        Assert.Equal(Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), M, K, N), OpCheck.Wide(y.ToArray()));
     }
 
     [Fact]
@@ -67,7 +67,7 @@ public sealed class TensorCoreTests : IDisposable
         double[] expected = Reference.MatMul([.. a.Select(Rounded)], [.. b.Select(Rounded)], M, K, N);
         using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
         device.MatMul(x, false, w, false, y);
-        GpuKernelTests.Close(expected, y.ToArray(), 1e-6);
+        OpCheck.Close(expected, y.ToArray(), 1e-6);
 
         static double Rounded(float v) => DTypes.FromBFloat16(DTypes.ToBFloat16(v));
     }
@@ -81,7 +81,7 @@ public sealed class TensorCoreTests : IDisposable
         int m = tile.Rows - 10, k = 100, n = tile.Columns + 5;
         Random r = new(5);
         float[] a = Whole(r, m * k), b = Whole(r, k * n);
-        float[] expected = [.. Reference.MatMul(Wide(a), Wide(b), m, k, n).Select(v => (float)v)];
+        float[] expected = [.. Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), m, k, n).Select(v => (float)v)];
         device.TileTable = TileTable.Always(tile);
         foreach ((bool transposeA, bool transposeB) in (ReadOnlySpan<(bool, bool)>)[(false, false), (false, true), (true, false)])
         {
@@ -113,7 +113,5 @@ public sealed class TensorCoreTests : IDisposable
 
     internal static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
 
-    internal static double[] Wide(float[] values) => GpuKernelTests.Wide(values);
-
-    internal static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(Wide(a), rows, columns).Select(v => (float)v)];
+    internal static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(OpCheck.Wide(a), rows, columns).Select(v => (float)v)];
 }

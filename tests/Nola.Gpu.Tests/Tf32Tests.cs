@@ -22,7 +22,7 @@ public sealed class Tf32Tests : IDisposable
         // 9 bits of one and 4 of the other: products and sums stay below 2²⁴.
         float[] a = [.. Enumerable.Range(0, M * k).Select(_ => (float)(r.Next(1023) - 511))], b = TensorCoreTests.Whole(r, k * n);
         float[] start = TensorCoreTests.Whole(r, M * n), bias = TensorCoreTests.Whole(r, n);
-        double[] product = Reference.MatMul(TensorCoreTests.Wide(a), TensorCoreTests.Wide(b), M, k, n);
+        double[] product = Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), M, k, n);
         using Tensor x = device.From(transposeA ? TensorCoreTests.Transposed(a, M, k) : a, transposeA ? [k, M] : [M, k]);
         using Tensor w = device.From(transposeB ? TensorCoreTests.Transposed(b, k, n) : b, transposeB ? [n, k] : [k, n]);
         using Tensor y = device.From(start, [M, n]), shift = device.From(bias, [n]);
@@ -39,7 +39,7 @@ public sealed class Tf32Tests : IDisposable
         float[] middle = [.. Enumerable.Range(0, M * K).Select(i => a[i / K * 3 * K + K + i % K])];
         using Tensor x = device.From(a, [M, 3 * K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
         device.MatMul(((Matrix)x).SliceColumns(K, K), false, w, false, y);
-        Assert.Equal(Reference.MatMul(TensorCoreTests.Wide(middle), TensorCoreTests.Wide(b), M, K, N), TensorCoreTests.Wide(y.ToArray()));
+        Assert.Equal(Reference.MatMul(OpCheck.Wide(middle), OpCheck.Wide(b), M, K, N), OpCheck.Wide(y.ToArray()));
     }
 
     [Fact]
@@ -55,8 +55,8 @@ public sealed class Tf32Tests : IDisposable
         {
             device.MatMul(input, frozen, null, y);
             device.MatMulTransposed(gradient, frozen, dx);
-            Assert.Equal(Reference.MatMul(TensorCoreTests.Wide(x), TensorCoreTests.Wide(w), Rows, In, Out), TensorCoreTests.Wide(y.ToArray()));
-            Assert.Equal(Reference.MatMul(TensorCoreTests.Wide(dy), Reference.Transpose(TensorCoreTests.Wide(w), In, Out), Rows, Out, In), TensorCoreTests.Wide(dx.ToArray()));
+            Assert.Equal(Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), Rows, In, Out), OpCheck.Wide(y.ToArray()));
+            Assert.Equal(Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
         }
         Assert.Equal((6L * In * Out, 4L * In * Out), (narrow.Bytes, wide.Bytes));
     }
@@ -71,7 +71,7 @@ public sealed class Tf32Tests : IDisposable
         using Tensor x = device.From(a, [M, K]), w = device.From(b, [K, N]), y = device.Empty([M, N]);
         device.MatMul(x, false, w, false, y);
         // float32 sums of 40 products of magnitude up to 1.
-        GpuKernelTests.Close(expected, y.ToArray(), 1e-6);
+        OpCheck.Close(expected, y.ToArray(), 1e-6);
 
         // To nearest: 2¹⁰ steps in a power of two.
         static double Rounded(float v)

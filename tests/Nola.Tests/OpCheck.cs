@@ -19,7 +19,7 @@ internal static class OpCheck
     {
         float[][] values = [.. inputs.Select(i => Values(random, i.Shape.Length, i.Spread))];
         Parameter[] parameters = [.. inputs.Select((i, n) => new Parameter(i.Name, device.From(values[n], i.Shape)))];
-        double[][] wide = [.. values.Select(v => v.Select(x => (double)x).ToArray())];
+        double[][] wide = [.. values.Select(Wide)];
         foreach (Parameter p in parameters) device.Fill(p.Gradient, float.NaN);
 
         double[] expected = reference(wide);
@@ -74,4 +74,15 @@ internal static class OpCheck
 
     public static float[] Values(Random random, int count, double spread) =>
         [.. Enumerable.Range(0, count).Select(_ => (float)(spread * (2 * random.NextDouble() - 1)))];
+
+    public static double[] Wide(float[] values) => [.. values.Select(v => (double)v)];
+
+    /// <summary>Every element within <paramref name="relative"/> of the largest.</summary>
+    public static void Close(double[] expected, float[] got, double relative)
+    {
+        double bound = relative * (1 + expected.Max(Math.Abs));
+        Assert.Equal(expected.Length, got.Length);
+        for (int i = 0; i < got.Length; i++)
+            Assert.True(Math.Abs(got[i] - expected[i]) <= bound, $"element {i}: {got[i]} for {expected[i]}, bound {bound:E1}");
+    }
 }

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -19,6 +20,9 @@ internal static class TinyModels
         [.. Enumerable.Range(0, count).Select(_ => new EncodedPair(Ids(random, 1 + random.Next(longest / 2), vocabulary), Ids(random, 1 + random.Next(longest / 2), vocabulary)))];
 
     public static int[] Ids(Random random, int count, int vocabulary) => [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabulary))];
+
+    /// <summary>Ids as golden files and the tool write them.</summary>
+    public static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
 
     /// <summary>Fills what is trained with random values, so that nothing is hidden by a zero.</summary>
     public static void Randomize(Adapter adapter, Random random, double spread = 0.5)

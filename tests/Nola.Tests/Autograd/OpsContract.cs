@@ -71,7 +71,7 @@ public abstract class OpsContract(Device device)
             [("x", [m, k], 1), ("A1", [1, k, rank], 1), ("B1", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1)];
         OpCheck.Run(device, r, inputs,
             (_, x) => Ops.Linear(x[0], frozen, b, new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
-            x => Adapted(x[0], Wide(w), Wide(bias), x[1..], m, k, half, rank, 0));
+            x => Adapted(x[0], OpCheck.Wide(w), OpCheck.Wide(bias), x[1..], m, k, half, rank, 0));
     }
 
     [Contract(30)]
@@ -84,13 +84,13 @@ public abstract class OpsContract(Device device)
         using FrozenMatrix frozen = device.Freeze(weight, storage: (DType)r.Next(2)), exact = device.Freeze(weight);
         float[] rounded = w;
         if (frozen.Storage == DType.BFloat16) rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
-        double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, Wide(rounded), m, k, n), Wide(bias));
+        double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, OpCheck.Wide(rounded), m, k, n), OpCheck.Wide(bias));
         OpCheck.Run(device, r, [("x", [m, k], 1), ("residual", [m, n], 1)],
             (_, x) => Ops.Linear(x[0], frozen, b, x[1]), x => Reference.Add(x[1], Product(x[0])));
         OpCheck.Run(device, r, [("x", [m, k], 1)], (_, x) => Ops.LinearGelu(x[0], frozen, b), x => [.. Product(x[0]).Select(Reference.Gelu)]);
         OpCheck.Run(device, r, [("x", [m, k], 1), ("A", [1, k, rank], 1), ("B", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1), ("residual", [m, n], 1)],
             (_, x) => Ops.Linear(x[0], exact, b, x[5], new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
-            x => Reference.Add(x[5], Adapted(x[0], Wide(w), Wide(bias), x[1..5], m, k, half, rank, 0)));
+            x => Reference.Add(x[5], Adapted(x[0], OpCheck.Wide(w), OpCheck.Wide(bias), x[1..5], m, k, half, rank, 0)));
     }
 
     [Contract(30)]
@@ -151,7 +151,7 @@ public abstract class OpsContract(Device device)
         using FrozenMatrix head = device.Freeze(rows, transposed: true);
         double[] Loss(double[] x, double[] w) =>
             [0.7 * Reference.CrossEntropy(Reference.MatMul(x, Reference.Transpose(w, v, c), p, c, v), targets, v, smoothing).Sum()];
-        OpCheck.Run(device, r, [("x", [p, c], 1)], (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f), x => Loss(x[0], Wide(table)));
+        OpCheck.Run(device, r, [("x", [p, c], 1)], (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f), x => Loss(x[0], OpCheck.Wide(table)));
         OpCheck.Run(device, r, [("x", [p, c], 1), ("table", [v, c], 1)],
             (_, x) => Ops.HeadCrossEntropy(x[0], x[1], onDevice, smoothing, 0.7f), x => Loss(x[0], x[1]));
     }
@@ -165,7 +165,7 @@ public abstract class OpsContract(Device device)
         float[] start = OpCheck.Values(r, layers * basis.Size, 1);
         using Tensor offset = device.From(start, [layers, basis.Rows, basis.Cols]);
         OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
-            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, offset), x => Reference.Add(Wide(start), Reference.BasisMix(x[0], layers, basis, 0.3)));
+            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, offset), x => Reference.Add(OpCheck.Wide(start), Reference.BasisMix(x[0], layers, basis, 0.3)));
         int[] own = [.. Enumerable.Range(0, layers).Select(l => 3 * l + 1)];
         OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
             (_, x) => Ops.BasisMix(x[0], basis, 0.3f, null, own), x => Reference.BasisMix(x[0], layers, basis, 0.3, own));
@@ -184,9 +184,9 @@ public abstract class OpsContract(Device device)
             (_, v) => Ops.Gelu(Ops.Linear(v[0], frozen, null, new LowRank(Ops.BasisMix(v[1], a, 0.2f, offset), Ops.BasisMix(v[2], b, 0.2f), 0, 2))),
             v =>
             {
-                double[] left = Reference.Add(Wide(start), Reference.BasisMix(v[1], 1, a, 0.2)), right = Reference.BasisMix(v[2], 1, b, 0.2);
+                double[] left = Reference.Add(OpCheck.Wide(start), Reference.BasisMix(v[1], 1, a, 0.2)), right = Reference.BasisMix(v[2], 1, b, 0.2);
                 double[] low = Reference.MatMul(Reference.MatMul(v[0], left, n, c, rank), right, n, rank, o);
-                double[] y = Reference.MatMul(v[0], Wide(w), n, c, o);
+                double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), n, c, o);
                 return [.. y.Zip(low, (p, q) => Reference.Gelu(p + 2 * q))];
             }, 5e-5);
     }
@@ -208,8 +208,6 @@ public abstract class OpsContract(Device device)
     }
 
     private static int Size(Random r) => sizes[r.Next(ContractRuns.Sizes(sizes.Length))];
-
-    private static double[] Wide(float[] values) => [.. values.Select(v => (double)v)];
 
     // x·w + bias, then adapter 1 on the second half of the columns with scale ½ and adapter 2 on the first with scale 2.
     private static double[] Adapted(double[] x, double[] w, double[] bias, double[][] factors, int m, int k, int half, int rank, int layer)

@@ -14,8 +14,8 @@ public sealed class CommandTests : IDisposable
     public CommandTests()
     {
         using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(TinyModels.Golden, "case.json")));
-        int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetInt32()).ToArray())];
-        int[] prompts = [.. golden.RootElement.GetProperty("prompt").EnumerateArray().Select(v => v.GetInt32())];
+        int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray().Select(TinyModels.Ids)];
+        int[] prompts = TinyModels.Ids(golden.RootElement.GetProperty("prompt"));
         File.WriteAllLines(Pairs, sequences.Zip(prompts, (ids, p) => JsonSerializer.Serialize(new { context = ids[..p], completion = ids[p..] })));
     }
 
@@ -127,12 +127,12 @@ public sealed class CommandTests : IDisposable
     {
         string[] common = ["generate", "--model", TinyModels.Golden, "--beams", "4", "--no-repeat-ngram", "3", "--max-new", "14", "--stop", "3,14,15,92", "--json"];
         JsonElement published = Succeeds([.. common, "--ids", "32,94,45,88,94,83", "--length-penalty", "1"]);
-        Assert.Equal([39, 39, 39, 90, 90, 17, 17, 28, 28, 3], Ints(published.GetProperty("ids")));      // as data/golden/decoding has it
+        Assert.Equal([39, 39, 39, 90, 90, 17, 17, 28, 28, 3], TinyModels.Ids(published.GetProperty("ids")));      // as data/golden/decoding has it
         using CpuDevice device = new();
         using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
         GenerateOptions options = new() { Beams = 4, BeamRules = BeamRules.HuggingFace, NoRepeatNgram = 3, MaxNewTokens = 14, MinNewTokens = 5, RepetitionPenalty = 1.2f, StopTokens = [3, 14, 15, 92] };
         JsonElement hugging = Succeeds([.. common, "--ids", "48,69,13", "--beam-rules", "huggingface", "--min-new", "5", "--repetition-penalty", "1.2"]);
-        Assert.Equal(model.Generate([48, 69, 13], options), Ints(hugging.GetProperty("ids")));
+        Assert.Equal(model.Generate([48, 69, 13], options), TinyModels.Ids(hugging.GetProperty("ids")));
     }
 
     [Fact]
@@ -145,9 +145,9 @@ public sealed class CommandTests : IDisposable
         Assert.True(code == 0, error);
         Assert.Contains("3 distinct inputs", error);
         JsonElement[] lines = [.. output.Trim().Split('\n').Select(line => JsonDocument.Parse(line).RootElement)];
-        Assert.Equal([[3, 59], [47, 60, 1], [5]], lines.Select(line => Ints(line.GetProperty("context"))));
+        Assert.Equal([[3, 59], [47, 60, 1], [5]], lines.Select(line => TinyModels.Ids(line.GetProperty("context"))));
         foreach (JsonElement line in lines)
-            Assert.Equal(Ints(Succeeds("generate", "--model", TinyModels.Golden, "--ids", string.Join(',', Ints(line.GetProperty("context"))), "--beams", "3", "--max-new", "6", "--json").GetProperty("ids")), Ints(line.GetProperty("ids")));
+            Assert.Equal(TinyModels.Ids(Succeeds("generate", "--model", TinyModels.Golden, "--ids", string.Join(',', TinyModels.Ids(line.GetProperty("context"))), "--beams", "3", "--max-new", "6", "--json").GetProperty("ids")), TinyModels.Ids(line.GetProperty("ids")));
         Assert.Equal(3, Succeeds([.. common, "--out", answers]).GetProperty("inputs").GetInt32());
         Assert.Equal(output, File.ReadAllText(answers));
         File.AppendAllText(prompts, """{"context":[97]}""");
@@ -287,8 +287,6 @@ public sealed class CommandTests : IDisposable
         File.WriteAllLines(path, TinyModels.Pairs(new Random(4), count, 1000).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
         return path;
     }
-
-    private static int[] Ints(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
 
     private static JsonElement Succeeds(params string[] arguments)
     {

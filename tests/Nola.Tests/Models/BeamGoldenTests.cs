@@ -28,7 +28,7 @@ public sealed class BeamGoldenTests : IDisposable
                 NoRepeatNgram = run.GetProperty("no_repeat_ngram_size").GetInt32(),
                 MaxNewTokens = run.GetProperty("max_new").GetInt32(),
                 MinNewTokens = run.TryGetProperty("min_length", out JsonElement least) ? least.GetInt32() : 0,
-                StopTokens = Ids(run.GetProperty("stop")),
+                StopTokens = TinyModels.Ids(run.GetProperty("stop")),
             };
             int[][] wanted = Rows(run.GetProperty("outputs")), got = model.GenerateAll(prompts, options);
             for (int i = 0; i < prompts.Length; i++)
@@ -59,7 +59,7 @@ public sealed class BeamGoldenTests : IDisposable
                 MaxNewTokens = length - prompts[0].Length,
                 StopTokens = [golden.GetProperty("eos_and_pad").GetInt32()],
             };
-            int[] wanted = Ids(run.GetProperty("seq")), got = [.. model.GenerateAll(prompts, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
+            int[] wanted = TinyModels.Ids(run.GetProperty("seq")), got = [.. model.GenerateAll(prompts, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
             Assert.Equal(wanted, got);
         }
     }
@@ -67,7 +67,5 @@ public sealed class BeamGoldenTests : IDisposable
     private static JsonElement Read(string name) =>
         JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "decoding", name))).RootElement;
 
-    private static int[][] Rows(JsonElement array) => [.. array.EnumerateArray().Select(Ids)];
-
-    private static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
+    private static int[][] Rows(JsonElement array) => [.. array.EnumerateArray().Select(TinyModels.Ids)];
 }

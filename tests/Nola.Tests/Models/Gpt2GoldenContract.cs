@@ -84,12 +84,10 @@ public abstract class Gpt2GoldenContract(Device device) : IDisposable
         }
     }
 
-    private int[][] Sequences => [.. golden.GetProperty("sequences").EnumerateArray().Select(Ids)];
+    private int[][] Sequences => [.. golden.GetProperty("sequences").EnumerateArray().Select(TinyModels.Ids)];
 
     private EncodedPair[] Pairs =>
         [.. Sequences.Zip(golden.GetProperty("prompt").EnumerateArray(), (ids, p) => new EncodedPair(ids[..p.GetInt32()], ids[p.GetInt32()..]))];
-
-    private static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
 
     private double Backward(Gpt2 model, bool checkpointBlocks)
     {

@@ -70,11 +70,11 @@ public sealed class Gpt2Tests : IDisposable
     {
         using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(TinyModels.Golden, "case.json")));
         using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
-        int[] prompts = Ids(golden.RootElement.GetProperty("prompt"));
+        int[] prompts = TinyModels.Ids(golden.RootElement.GetProperty("prompt"));
         int i = 0;
         foreach (JsonElement row in golden.RootElement.GetProperty("greedy").EnumerateArray())
         {
-            int[] wanted = Ids(row);
+            int[] wanted = TinyModels.Ids(row);
             int prompt = prompts[i++];
             int[] got = model.Generate(wanted.AsSpan(0, prompt), new GenerateOptions { MaxNewTokens = wanted.Length - prompt, StopTokens = [] });
             Assert.Equal(wanted[prompt..], got);
@@ -320,6 +320,4 @@ public sealed class Gpt2Tests : IDisposable
         model.Loss(tape, batch, 0, 1, losses);
         return losses.ToArray();
     }
-
-    private static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];
 }

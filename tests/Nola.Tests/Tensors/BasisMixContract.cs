@@ -18,8 +18,8 @@ public abstract class BasisMixContract(Device device)
 
         double[] wide = x.Mix(c), dwide = x.Gradient(g);
         // Sums of n products of magnitude up to 4 (normal entries) in float32, in blocks: errors grow like √n, not n.
-        Close(wide, w, 4e-7 * 4 * Math.Sqrt(x.Basis.Count));
-        Close(dwide, dc, 4e-7 * 4 * Math.Sqrt(x.Basis.Size));
+        OpCheck.Close(wide, w, 4e-7 * 4 * Math.Sqrt(x.Basis.Count));
+        OpCheck.Close(dwide, dc, 4e-7 * 4 * Math.Sqrt(x.Basis.Size));
         double left = w.Zip(g, (a, b) => (double)a * b).Sum(), right = c.Zip(dc, (a, b) => (double)a * b).Sum();
         // ⟨mix(c), g⟩ = ⟨c, grad(g)⟩, relative to the norms whose angle it measures.
         double scale = Math.Sqrt(w.Sum(v => (double)v * v) * g.Sum(v => (double)v * v));
@@ -55,8 +55,8 @@ public abstract class BasisMixContract(Device device)
         device.BasisMixGrad(basis, w, dc, 0.5f, beta: 1);
         device.BasisMix(basis, c, w, 0.5f, beta: 1);
         // Twice the sum, which starts from the first: the rounding of a few blocks.
-        Close([.. w1.Select(v => 2.0 * v)], w.ToArray(), 1e-5);
-        Close([.. dc1.Select(v => 2.0 * v)], dc.ToArray(), 1e-5);
+        OpCheck.Close([.. w1.Select(v => 2.0 * v)], w.ToArray(), 1e-5);
+        OpCheck.Close([.. dc1.Select(v => 2.0 * v)], dc.ToArray(), 1e-5);
     }
 
     [Fact]
@@ -73,14 +73,6 @@ public abstract class BasisMixContract(Device device)
             Assert.Contains($"BasisMixPerLayer: {layers.Length} layers", Assert.Throws<ShapeException>(() => device.BasisMixPerLayer(basis, layers, c, w)).Message);
             Assert.Contains("one for each of the 2 rows", Assert.Throws<ShapeException>(() => device.BasisMixPerLayerGrad(basis, layers, w, c)).Message);
         }
-    }
-
-    private static void Close(double[] expected, float[] got, double relative)
-    {
-        double bound = relative * (1 + expected.Max(Math.Abs));
-        Assert.Equal(expected.Length, got.Length);
-        for (int i = 0; i < got.Length; i++)
-            Assert.True(Math.Abs(got[i] - expected[i]) <= bound, $"element {i}: {got[i]} for {expected[i]}, bound {bound:E1}");
     }
 
     internal sealed record Case(RandomBasis Basis, int Layers, bool OwnBases)

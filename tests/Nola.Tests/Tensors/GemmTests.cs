@@ -48,7 +48,7 @@ public sealed unsafe class GemmTests
                 packed[(j / width * k + p) * width + j % width] = b[p * n + j];
         fixed (float* pa = a, pb = packed, pc = c, pd = bias)
             Gemm.Block<S, V>(m, n, k, new Operand(pa, k, 1), pb, width * k, pc, n, 0.5f, pd, accumulate: true);
-        double[] expected = Reference.MatMul([.. a.Select(v => (double)v)], [.. b.Select(v => (double)v)], m, k, n);
+        double[] expected = Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), m, k, n);
         for (int i = 0; i < c.Length; i++)
             Assert.Equal(0.5 * expected[i] + bias[i % n] + start[i], c[i], 2e-5);       // 50 products of magnitude 1 in float32
     }
