@@ -85,8 +85,10 @@ public sealed class ExperimentRunner : IDisposable
             else
             {
                 if (cancel.IsCancellationRequested) return Summary(true);
+                // What cannot be scored on is said before anything is trained.
+                TextPairs pairs = test ??= TextPairs.Open(file.Test, file.TestSubset);
                 observer.OnRun(run, i + 1, Runs.Count);
-                record = Complete(run, record, cancel);
+                record = Complete(run, record, pairs, cancel);
                 if (record is null) return Summary(true);
                 done++;
                 observer.OnResult(run, record);
@@ -130,7 +132,7 @@ public sealed class ExperimentRunner : IDisposable
     private string SettingsOf(IExperimentScore score) => $"{score.Settings}; on {TestName}";
 
     // Trains unless that is done, then measures what is missing. Null when it was interrupted.
-    private RunRecord? Complete(ExperimentRun run, RunRecord? record, CancellationToken cancel)
+    private RunRecord? Complete(ExperimentRun run, RunRecord? record, TextPairs pairs, CancellationToken cancel)
     {
         try
         {
@@ -145,7 +147,7 @@ public sealed class ExperimentRunner : IDisposable
                 if (record is null) return null;
                 record.Write(run.ResultFile);
             }
-            return record.TrainInfo.Status == TrainInfo.Failed ? record : Measure(run, record, cancel);
+            return record.TrainInfo.Status == TrainInfo.Failed ? record : Measure(run, record, pairs, cancel);
         }
         catch (OperationCanceledException)
         {
@@ -201,19 +203,18 @@ public sealed class ExperimentRunner : IDisposable
         return Record(run, source.TrainInfo with { FileSize = report.BytesAfter }) with { MetaInfo = source.MetaInfo };
     }
 
-    private RunRecord Measure(ExperimentRun run, RunRecord record, CancellationToken cancel)
+    private RunRecord Measure(ExperimentRun run, RunRecord record, TextPairs pairs, CancellationToken cancel)
     {
         Gpt2 model = run.Config.Method == TrainMethod.Full && run.Method.Kind == ExperimentKind.Train
             ? models.Open(Path.Combine(run.Folder, "model"), run.Config)
             : models.For(run.Config, trainable: false);
         string saved = Path.Combine(run.Folder, "adapter.safetensors");
         using Adapter? adapter = File.Exists(saved) ? AdapterFile.Load(saved, model) : null;
-        test ??= TextPairs.Open(file.Test, file.TestSubset);
         foreach (IExperimentScore score in scores)
         {
             if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
             Stopwatch clock = Stopwatch.StartNew();
-            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, run.Config.Model, test, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
+            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
             ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
             record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
             record = record with { RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) } };

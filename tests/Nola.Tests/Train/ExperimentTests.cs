@@ -251,6 +251,18 @@ public sealed class ExperimentTests : IDisposable
         Assert.Contains("cannot be read", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
     }
 
+    [Fact]
+    public void Test_pairs_that_cannot_be_read_are_named_before_anything_is_trained()
+    {
+        string root = Path.Combine(directory, "a"), path = Path.Combine(directory, "e.json");
+        File.WriteAllText(path, $$"""{"settings":{"model":{{JsonSerializer.Serialize(TinyModels.Golden)}},"data":{{JsonSerializer.Serialize(Pairs)}}},"test":"nowhere.jsonl","methods":[{"name":"a"}],"seeds":[1]}""");
+        StopAfter watch = new(0, new());
+        using ExperimentRunner runner = new(ExperimentFile.Read(path), root, "cpu", 1, [new LossScore()], watch);
+        Assert.StartsWith("nowhere.jsonl: there is no such file", Assert.Throws<NolaException>(() => runner.Run()).Message);
+        Assert.Equal(0, watch.Steps);
+        Assert.Empty(Directory.GetDirectories(root));
+    }
+
     [Theory]
     [InlineData("published", BeamRules.Published)]
     [InlineData("huggingface", BeamRules.HuggingFace)]
