@@ -44,6 +44,13 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         return corpus;
     }
 
+    /// <summary>Makes a run decode anew.</summary>
+    internal static void Forget(string folder)
+    {
+        string about = Path.Combine(folder, AboutFile);
+        if (File.Exists(about)) File.Delete(about);
+    }
+
     private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)
     {
         int done = 0;

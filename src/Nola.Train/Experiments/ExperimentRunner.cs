@@ -138,6 +138,8 @@ public sealed class ExperimentRunner : IDisposable
         {
             if (record is null)
             {
+                // Whatever stands there was said by a model that is made anew.
+                DecodedOutputs.Forget(run.Folder);
                 record = run.Method.Kind switch
                 {
                     ExperimentKind.Train => Train(run, cancel),

@@ -142,6 +142,9 @@ public sealed class ExperimentTests : IDisposable
         Scored("\"BLEU\", \"METEOR\", \"NIST\"", """{ "beams": 2, "max-new": 9 }""", 0);
         File.AppendAllText(Directory.GetFiles(root, "outputs.txt", SearchOption.AllDirectories).Single(), "more\n");
         Scored("\"BLEU\", \"METEOR\", \"TER\"", """{ "beams": 2, "max-new": 9 }""", 4);
+        // A run that is made anew, because its result was removed, has new outputs too.
+        File.Delete(Directory.GetFiles(root, "result.json", SearchOption.AllDirectories).Single());
+        Scored("\"BLEU\", \"METEOR\", \"TER\"", """{ "beams": 2, "max-new": 9 }""", 4);
         Assert.Contains("huggingface", Scored("\"multi-bleu\", \"METEOR\"", """{ "beams": 2, "max-new": 9, "beam-rules": "huggingface" }""", 4).Scores["METEOR"].Settings);
 
         RunRecord Scored(string scores, string decoding, int decoded)
