@@ -20,12 +20,12 @@ internal static class ExperimentCommand
             ExperimentFile file = ExperimentFile.Read(r.GetValue(path)!);
             string root = r.GetValue(output) ?? Path.Combine("runs", file.Name);
             using ExperimentRunner runner = new(file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View());
-            return Report(runner.Run(cancel), file, runner, root, r.GetValue(common.Json));
+            return Report(runner.Run(cancel), runner, root, r.GetValue(common.Json));
         });
         return command;
     }
 
-    private static int Report(ExperimentSummary summary, ExperimentFile file, ExperimentRunner runner, string root, bool json)
+    private static int Report(ExperimentSummary summary, ExperimentRunner runner, string root, bool json)
     {
         string table = Path.Combine(root, "table.md"), plot = Path.Combine(root, "plot.svg");
         if (json)
@@ -39,7 +39,7 @@ internal static class ExperimentCommand
                 interrupted = summary.Interrupted,
                 table,
                 plot = File.Exists(plot) ? plot : null,
-                methods = ExperimentReport.Summarise(file, runner.Runs).Select(m => new
+                methods = runner.Summarise().Select(m => new
                 {
                     name = m.Method.Name,
                     trained = m.Trained,

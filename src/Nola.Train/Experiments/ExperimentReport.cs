@@ -43,21 +43,27 @@ public sealed record MethodSummary(ExperimentMethod Method, IReadOnlyList<RunRec
 /// <summary>The results of an experiment: <c>table.md</c> and <c>plot.svg</c>, mean ± standard deviation over seeds.</summary>
 public static class ExperimentReport
 {
-    /// <summary>Reads what is done and writes both files.</summary>
-    /// <exception cref="NolaException">A result cannot be read, or a file not written.</exception>
-    public static void Write(ExperimentFile file, IReadOnlyList<ExperimentRun> runs, string root)
+    /// <summary>Writes both files.</summary>
+    /// <exception cref="NolaException">A file cannot be written.</exception>
+    public static void Write(ExperimentFile file, IReadOnlyList<MethodSummary> methods, string root)
     {
-        IReadOnlyList<MethodSummary> methods = Summarise(file, runs);
         AtomicFile.WriteText(Path.Combine(root, "table.md"), Table(file, methods));
         if (ScorePlot.Draw(file.Plot, methods) is { } plot) AtomicFile.WriteText(Path.Combine(root, "plot.svg"), plot);
     }
 
-    /// <summary>The results of each method, in the order of the file.</summary>
-    public static IReadOnlyList<MethodSummary> Summarise(ExperimentFile file, IReadOnlyList<ExperimentRun> runs) => [.. file.Methods.Select(method =>
+    /// <summary>
+    /// The results of each method, in the order of the file. What was measured in another way than the others is left out, until it
+    /// is measured anew.
+    /// </summary>
+    /// <param name="file">The experiment.</param>
+    /// <param name="runs">All its runs.</param>
+    /// <param name="settings">How each score is measured, by its name.</param>
+    /// <exception cref="NolaException">A result cannot be read.</exception>
+    public static IReadOnlyList<MethodSummary> Summarise(ExperimentFile file, IReadOnlyList<ExperimentRun> runs, IReadOnlyDictionary<string, string> settings) => [.. file.Methods.Select(method =>
     {
         RunRecord[] records = [.. runs.Where(run => run.Method == method).Select(run => RunRecord.Read(run.ResultFile)).OfType<RunRecord>()];
         Dictionary<string, Spread> scores = records
-            .SelectMany(record => file.Scores.Where(record.Scores.ContainsKey).SelectMany(name => record.Scores[name].Values))
+            .SelectMany(record => file.Scores.Where(name => record.Scores.TryGetValue(name, out ScoreRecord? has) && has.Settings == settings[name]).SelectMany(name => record.Scores[name].Values))
             .GroupBy(value => value.Key, value => value.Value)
             .ToDictionary(group => group.Key, group => Spread.Of([.. group]));
         return new MethodSummary(method, records, scores);

@@ -92,15 +92,19 @@ public sealed class ExperimentRunner : IDisposable
                 if (record is null) return Summary(true);
                 done++;
                 observer.OnResult(run, record);
-                ExperimentReport.Write(file, Runs, root);
+                ExperimentReport.Write(file, Summarise(), root);
             }
             if (record.TrainInfo.Status == TrainInfo.Failed) failed++;
         }
-        ExperimentReport.Write(file, Runs, root);
+        ExperimentReport.Write(file, Summarise(), root);
         return Summary(false);
 
         ExperimentSummary Summary(bool interrupted) => new(Runs.Count, done, skipped, failed, interrupted);
     }
+
+    /// <summary>The results of each method so far, in the order of the file.</summary>
+    /// <exception cref="NolaException">A result cannot be read.</exception>
+    public IReadOnlyList<MethodSummary> Summarise() => ExperimentReport.Summarise(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
 
     /// <inheritdoc/>
     public void Dispose()

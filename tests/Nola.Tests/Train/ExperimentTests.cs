@@ -255,6 +255,24 @@ public sealed class ExperimentTests : IDisposable
     }
 
     [Fact]
+    public void Scores_of_two_ways_of_measuring_are_never_averaged()
+    {
+        const string Base = """{ "name": "base", "method": "base" }, { "name": "lora", "method": "lora", "rank": 1 }""";
+        string root = Path.Combine(directory, "a");
+        using CancellationTokenSource stop = new();
+        Run(root, Base, [new Constant("first", 1, _ => { })]);
+        Assert.Contains("| 1.000 ± 0.000 |", Row("lora"));
+        // Interrupted when the base and one of the two seeds have been measured in the new way.
+        Assert.True(Run(root, Base, [new Constant("second", 3, calls => { if (calls == 3) stop.Cancel(); })], cancel: stop.Token).Interrupted);
+        Assert.Contains("| 3.000 |", Row("base"));
+        Assert.Contains("| 3.000 |", Row("lora"));
+        Run(root, Base, [new Constant("second", 3, _ => { })]);
+        Assert.Contains("| 3.000 ± 0.000 |", Row("lora"));
+
+        string Row(string method) => File.ReadLines(Path.Combine(root, "table.md")).Single(line => line.StartsWith($"| {method} |"));
+    }
+
+    [Fact]
     public void Test_pairs_that_cannot_be_read_are_named_before_anything_is_trained()
     {
         string root = Path.Combine(directory, "a"), path = Path.Combine(directory, "e.json");
@@ -351,6 +369,25 @@ public sealed class ExperimentTests : IDisposable
         {
             Calls++;
             return loss.Measure(input, cancel);
+        }
+    }
+
+    /// <summary>The same value for every model.</summary>
+    private sealed class Constant(string settings, double value, Action<int> before) : IExperimentScore
+    {
+        private int calls;
+
+        public string Name => "loss";
+
+        public string Settings => settings;
+
+        public IReadOnlyList<string> Columns => ["loss"];
+
+        public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
+        {
+            before(++calls);
+            cancel.ThrowIfCancellationRequested();
+            return new Dictionary<string, double> { ["loss"] = value };
         }
     }
 
