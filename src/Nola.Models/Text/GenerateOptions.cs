@@ -61,6 +61,7 @@ public sealed record GenerateOptions
         Check(Temperature is >= 0 and <= 100, "temperature", Temperature, "0 (likeliest token) to 100");
         Check(TopK >= 0, "top-k", TopK, "0 (all tokens) or more");
         Check(TopP is > 0 and <= 1, "top-p", TopP, "above 0, at most 1");
+        Check(StopTokens.All(token => token >= 0), "stop", string.Join(", ", StopTokens), "token ids from 0");
         Check(BatchTokens >= 1, "batch-tokens", BatchTokens, "1 or more");
         if (Beams > 1 && Temperature > 0)
             throw new NolaException(FormattableString.Invariant($"beams is {Beams} and temperature {Temperature}; a beam search does not sample, so give one of them."));

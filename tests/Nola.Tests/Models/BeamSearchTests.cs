@@ -207,6 +207,7 @@ public sealed class BeamSearchTests : IDisposable
         GenerateOptions options = new() { Beams = beams, LengthPenalty = length, NoRepeatNgram = ngram, RepetitionPenalty = repetition, MinNewTokens = least, Temperature = temperature };
         Assert.StartsWith(complaint, Assert.Throws<NolaException>(options.Validate).Message);
         Assert.StartsWith("batch-tokens is 0", Assert.Throws<NolaException>(new GenerateOptions { BatchTokens = 0 }.Validate).Message);
+        Assert.StartsWith("stop is 3, -1; expected token ids from 0", Assert.Throws<NolaException>(new GenerateOptions { StopTokens = [3, -1] }.Validate).Message);
         Assert.StartsWith("beam-rules is 7", Assert.Throws<NolaException>(new GenerateOptions { BeamRules = (BeamRules)7 }.Validate).Message);
     }
 
