@@ -18,6 +18,7 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     private const string TextFile = "outputs.txt", AboutFile = "outputs.json";
 
     private (string Folder, Corpus Corpus)? last;
+    private (TextPairs Test, string BaseModel, ReferenceSet Set)? references;
 
     /// <summary>The decoding in one line.</summary>
     public string Settings { get; } = DecodingReader.Describe(decoding);
@@ -30,16 +31,12 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     public Corpus Of(ScoreInput input, CancellationToken cancel)
     {
         if (last is { } kept && kept.Folder == input.Folder) return kept.Corpus;
-        IGrouping<string, TextPair>[] groups = [.. input.Test.GroupBy(pair => pair.ContextIds is { } ids ? string.Join(' ', ids) : pair.Context)];
+        // Ids are not the text that they look like.
+        TextPair[][] groups = [.. input.Test.GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context)).Select(group => group.ToArray())];
         Gpt2Tokenizer tokenizer = ModelTokenizer.For(input.BaseModel, input.Model.Config);
-        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group.First())], tokenizer, cancel);
-        string[][] references = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, decoding.StopTokens) : pair.Completion).ToArray())];
-        if (form == ReferenceForm.Columns)
-        {
-            int most = references.Max(r => r.Length);
-            references = [.. references.Select(r => (string[])[.. r, .. Enumerable.Repeat("", most - r.Length)])];
-        }
-        Corpus corpus = new(outputs, references, form, allowEmpty: true);
+        ReferenceSet set = References(input, groups, tokenizer);
+        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, cancel);
+        Corpus corpus = new(outputs, set, form, allowEmpty: true);
         last = (input.Folder, corpus);
         return corpus;
     }
@@ -49,6 +46,22 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     {
         string about = Path.Combine(folder, AboutFile);
         if (File.Exists(about)) File.Delete(about);
+    }
+
+    // The same for every run of a base model, and so tokenised once.
+    private ReferenceSet References(ScoreInput input, TextPair[][] groups, Gpt2Tokenizer tokenizer)
+    {
+        if (references is { } kept && kept.Test == input.Test && kept.BaseModel == input.BaseModel) return kept.Set;
+        string[][] texts = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, decoding.StopTokens) : pair.Completion).ToArray())];
+        int blank = Array.FindIndex(texts, group => group.All(string.IsNullOrWhiteSpace));
+        if (blank >= 0) throw new NolaException($"{groups[blank][0].Place}: no completion of this context has text, so that there is nothing to compare an output with; give one, or leave the context out.");
+        if (form == ReferenceForm.Columns)
+        {
+            int most = texts.Max(group => group.Length);
+            texts = [.. texts.Select(group => (string[])[.. group, .. Enumerable.Repeat("", most - group.Length)])];
+        }
+        references = (input.Test, input.BaseModel, new ReferenceSet(texts));
+        return references.Value.Set;
     }
 
     private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)

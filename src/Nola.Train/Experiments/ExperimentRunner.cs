@@ -85,8 +85,7 @@ public sealed class ExperimentRunner : IDisposable
             else
             {
                 if (cancel.IsCancellationRequested) return Summary(true);
-                // What cannot be scored on is said before anything is trained.
-                TextPairs pairs = test ??= TextPairs.Open(file.Test, file.TestSubset);
+                TextPairs pairs = test ??= Prepare();
                 observer.OnRun(run, i + 1, Runs.Count);
                 record = Complete(run, record, pairs, cancel);
                 if (record is null) return Summary(true);
@@ -134,6 +133,13 @@ public sealed class ExperimentRunner : IDisposable
     private string TestName => $"{file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
 
     private string SettingsOf(IExperimentScore score) => $"{score.Settings}; on {TestName}";
+
+    // What is missing for scoring is said before anything is trained.
+    private TextPairs Prepare()
+    {
+        foreach (IExperimentScore score in scores) score.Prepare();
+        return TextPairs.Open(file.Test, file.TestSubset);
+    }
 
     // Trains unless that is done, then measures what is missing. Null when it was interrupted.
     private RunRecord? Complete(ExperimentRun run, RunRecord? record, TextPairs pairs, CancellationToken cancel)

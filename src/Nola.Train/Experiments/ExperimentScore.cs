@@ -1,4 +1,5 @@
 using Nola.Models;
+using Nola.Tensors;
 
 namespace Nola.Train;
 
@@ -23,6 +24,10 @@ public interface IExperimentScore
 
     /// <summary>The values that it gives: columns of the table, and what a plot can show.</summary>
     IReadOnlyList<string> Columns { get; }
+
+    /// <summary>Before the first run: reads what measuring needs.</summary>
+    /// <exception cref="NolaException">It is missing or malformed.</exception>
+    void Prepare() { }
 
     /// <summary>Measures every column.</summary>
     IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel);

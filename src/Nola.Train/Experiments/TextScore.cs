@@ -8,6 +8,9 @@ namespace Nola.Train;
 /// <param name="options">What METEOR needs.</param>
 public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOptions options) : IExperimentScore
 {
+    // Kept for all runs: METEOR has read WordNet and a table of paraphrases.
+    private readonly Lazy<IMetric> measure = new(() => Scorer.Create(metric, options));
+
     /// <inheritdoc/>
     public string Name => metric;
 
@@ -18,8 +21,11 @@ public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOption
     public IReadOnlyList<string> Columns => [metric];
 
     /// <inheritdoc/>
+    public void Prepare() => _ = measure.Value;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel) =>
-        Scorer.Score(outputs.Of(input, cancel), options with { Metrics = [metric] }).ToDictionary(score => score.Metric, score => score.Value);
+        new Dictionary<string, double> { [metric] = measure.Value.Score(outputs.Of(input, cancel)).Value };
 
     /// <summary>
     /// Every score that an experiment file can name. When it names multi-bleu, which WebNLG and DART are scored with, references

@@ -24,7 +24,7 @@ public sealed class Bleu : IMetric
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.Pymteval(corpus.Hypotheses[i]));
-            int[][] references = [.. corpus.References[i].Select(r => table.Words(MtevalTokenizer.Pymteval(r)))];
+            int[][] references = [.. corpus.PymtevalReferences[i].Select(table.Words)];
             new HypothesisGrams(output, Order).AddHits(references, hits);
             for (int n = 0; n < Order; n++) lengths[n] += output.Length - n;
             nearest += references.Select(r => r.Length).MinBy(length => (Math.Abs(length - output.Length), length));

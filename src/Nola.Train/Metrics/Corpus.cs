@@ -15,33 +15,38 @@ public enum ReferenceForm
 /// <summary>System outputs beside their references: what every metric scores.</summary>
 public sealed class Corpus
 {
+    private readonly ReferenceSet references;
     private readonly Lazy<TreebankCorpus> treebank;
 
     /// <summary>Outputs and, for each, its references.</summary>
     /// <exception cref="NolaException">Different lengths, an output without a reference, or an empty output without <paramref name="allowEmpty"/>.</exception>
     public Corpus(IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references, ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false)
+        : this(hypotheses, new ReferenceSet(references), form, allowEmpty)
+    {
+    }
+
+    /// <summary>Outputs of one of several systems beside references that they share.</summary>
+    internal Corpus(IReadOnlyList<string> hypotheses, ReferenceSet references, ReferenceForm form, bool allowEmpty)
     {
         if (hypotheses.Count == 0) throw new NolaException("There is no hypothesis to score.");
-        if (hypotheses.Count != references.Count) throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.Count:N0}; one hypothesis per line belongs to one group or line of references.");
+        if (hypotheses.Count != references.All.Count) throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.All.Count:N0}; one hypothesis per line belongs to one group or line of references.");
         for (int i = 0; i < hypotheses.Count; i++)
         {
             if (!allowEmpty && IsBlank(hypotheses[i])) throw new NolaException($"Hypothesis {i + 1:N0} is empty; give a text there, or allow empty hypotheses (--allow-empty) to score them as the original tools do.");
-            if (references[i].All(IsBlank)) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
+            if (references.NotBlank[i].Count == 0) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
         }
-        (Hypotheses, Form) = (hypotheses, form);
-        AllReferences = references;
-        References = [.. references.Select(group => (IReadOnlyList<string>)[.. group.Where(r => !IsBlank(r))])];
-        treebank = new(() => TreebankCorpus.Of(this));
+        (Hypotheses, Form, this.references) = (hypotheses, form, references);
+        treebank = new(() => new(TreebankCorpus.Clean(hypotheses), references.Treebank));
     }
 
     /// <summary>System outputs.</summary>
     public IReadOnlyList<string> Hypotheses { get; }
 
     /// <summary>The references of each output that are not blank.</summary>
-    public IReadOnlyList<IReadOnlyList<string>> References { get; }
+    public IReadOnlyList<IReadOnlyList<string>> References => references.NotBlank;
 
     /// <summary>The references of each output with the blank ones that files have where there are fewer; some tools count them.</summary>
-    public IReadOnlyList<IReadOnlyList<string>> AllReferences { get; }
+    public IReadOnlyList<IReadOnlyList<string>> AllReferences => references.All;
 
     /// <summary>How the references were written down.</summary>
     public ReferenceForm Form { get; }
@@ -54,6 +59,9 @@ public sealed class Corpus
 
     /// <summary>Both sides as coco-caption sees them; made once, when first asked for.</summary>
     internal TreebankCorpus Treebank => treebank.Value;
+
+    /// <summary>Tokens of the references that are not blank, by pymteval: for each output, for each reference.</summary>
+    internal string[][][] PymtevalReferences => references.Pymteval;
 
     /// <summary>References of an output, as signatures say it: <c>6</c>, or <c>1-16</c> where it varies.</summary>
     internal string ReferenceRange
@@ -129,5 +137,5 @@ public sealed class Corpus
         return text.Length == 0 ? [] : [.. text.Split('\n').Select(line => line.TrimEnd('\r'))];
     }
 
-    private static bool IsBlank(string text) => text.All(UnicodeText.IsSpace);
+    internal static bool IsBlank(string text) => text.All(UnicodeText.IsSpace);
 }

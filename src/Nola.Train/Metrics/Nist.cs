@@ -27,7 +27,7 @@ public sealed class Nist : IMetric
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.Pymteval(corpus.Hypotheses[i]));
-            int[][] references = [.. corpus.References[i].Select(r => table.Words(MtevalTokenizer.Pymteval(r)))];
+            int[][] references = [.. corpus.PymtevalReferences[i].Select(table.Words)];
             grams.Add(output, references);
             for (int n = 0; n < Order; n++) lengths[n] += output.Length - n;
             int words = references.Sum(r => r.Length);

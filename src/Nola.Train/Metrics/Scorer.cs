@@ -39,7 +39,9 @@ public static class Scorer
         return scores;
     }
 
-    private static IMetric Create(string name, ScoreOptions options) => name.ToUpperInvariant() switch
+    /// <summary>One metric, with what it needs.</summary>
+    /// <exception cref="NolaException">There is no such metric, or what METEOR needs is missing.</exception>
+    internal static IMetric Create(string name, ScoreOptions options) => name.ToUpperInvariant() switch
     {
         "BLEU" => options.V13a ? new MtevalBleu() : new Bleu(),
         "NIST" => options.V13a ? new MtevalNist() : new Nist(),

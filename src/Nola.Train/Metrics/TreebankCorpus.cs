@@ -8,14 +8,15 @@ internal sealed record TreebankCorpus(string[] Hypotheses, string[][] References
 {
     private static readonly HashSet<string> punctuation = ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
 
-    public static TreebankCorpus Of(Corpus corpus)
+    /// <summary>Groups of lines, tokenised as one text.</summary>
+    public static string[][] Clean(IReadOnlyList<IReadOnlyList<string>> groups)
     {
-        string[] hypotheses = Clean(corpus.Hypotheses), references = Clean([.. corpus.References.SelectMany(r => r)]);
+        string[] lines = Clean([.. groups.SelectMany(group => group)]);
         int at = 0;
-        string[][] groups = [.. corpus.References.Select(group => references[at..(at += group.Count)])];
-        return new(hypotheses, groups);
+        return [.. groups.Select(group => lines[at..(at += group.Count)])];
     }
 
-    private static string[] Clean(IReadOnlyList<string> lines) =>
+    /// <summary>Lines, tokenised as one text.</summary>
+    public static string[] Clean(IReadOnlyList<string> lines) =>
         [.. PtbTokenizer.Tokenize(lines).Select(tokens => string.Join(' ', tokens.Where(t => !punctuation.Contains(t))))];
 }

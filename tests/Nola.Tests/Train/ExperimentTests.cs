@@ -273,15 +273,22 @@ public sealed class ExperimentTests : IDisposable
     }
 
     [Fact]
-    public void Test_pairs_that_cannot_be_read_are_named_before_anything_is_trained()
+    public void What_scoring_cannot_read_is_named_before_anything_is_trained()
     {
         string root = Path.Combine(directory, "a"), path = Path.Combine(directory, "e.json");
-        File.WriteAllText(path, $$"""{"settings":{"model":{{JsonSerializer.Serialize(TinyModels.Golden)}},"data":{{JsonSerializer.Serialize(Pairs)}}},"test":"nowhere.jsonl","methods":[{"name":"a"}],"seeds":[1]}""");
+        File.WriteAllText(path, $$"""{"settings":{"model":{{JsonSerializer.Serialize(TinyModels.Golden)}},"data":{{JsonSerializer.Serialize(Pairs)}}},"test":"nowhere.jsonl","scores":["METEOR"],"methods":[{"name":"a"}],"seeds":[1]}""");
+        ExperimentFile file = ExperimentFile.Read(path);
         StopAfter watch = new(0, new());
-        using ExperimentRunner runner = new(ExperimentFile.Read(path), root, "cpu", 1, [new LossScore()], watch);
-        Assert.StartsWith("nowhere.jsonl: there is no such file", Assert.Throws<NolaException>(() => runner.Run()).Message);
+        Assert.StartsWith("nowhere.jsonl: there is no such file", Refused(new()));
+        Assert.StartsWith("nothing: there is no such WordNet directory", Refused(new() { WordNet = "nothing" }));
         Assert.Equal(0, watch.Steps);
         Assert.Empty(Directory.GetDirectories(root));
+
+        string Refused(ScoreOptions options)
+        {
+            using ExperimentRunner runner = new(file, root, "cpu", 1, TextScore.All(file, options), watch);
+            return Assert.Throws<NolaException>(() => runner.Run()).Message;
+        }
     }
 
     [Theory]

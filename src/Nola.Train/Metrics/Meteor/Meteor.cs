@@ -17,7 +17,9 @@ namespace Nola.Train.Metrics;
 public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases = null) : IMetric
 {
     private readonly MeteorLexicon lexicon = new(wordNet);
-    private readonly ConcurrentDictionary<string, MeteorWord[]> normalised = new();
+
+    // References come again, beside the outputs of other systems; outputs do not.
+    private readonly ConcurrentDictionary<string, MeteorWord[]> references = new();
 
     /// <inheritdoc/>
     public string Name => "METEOR";
@@ -45,11 +47,11 @@ public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases
         MeteorStatistics? best = null;
         foreach (string reference in references)
         {
-            MeteorStatistics here = MeteorStatistics.Of(new MeteorAligner(output, Words(reference), paraphrases));
+            MeteorStatistics here = MeteorStatistics.Of(new MeteorAligner(output, this.references.GetOrAdd(reference, Words), paraphrases));
             if (best is null || here.Score() > best.Score()) best = here;
         }
         return best!;
     }
 
-    private MeteorWord[] Words(string text) => normalised.GetOrAdd(text, t => [.. MeteorNormalizer.Words(t).Select(lexicon.Get)]);
+    private MeteorWord[] Words(string text) => [.. MeteorNormalizer.Words(text).Select(lexicon.Get)];
 }

@@ -1,0 +1,32 @@
+namespace Nola.Train.Metrics;
+
+/// <summary>
+/// References, and what tokenisers make of them: made when first asked for, and once for all the systems whose outputs are scored
+/// beside them.
+/// </summary>
+internal sealed class ReferenceSet
+{
+    private readonly Lazy<string[][]> treebank;
+    private readonly Lazy<string[][][]> pymteval;
+
+    /// <summary>References of each output, with or without blank ones.</summary>
+    public ReferenceSet(IReadOnlyList<IReadOnlyList<string>> all)
+    {
+        All = all;
+        NotBlank = [.. all.Select(group => (IReadOnlyList<string>)[.. group.Where(r => !Corpus.IsBlank(r))])];
+        treebank = new(() => TreebankCorpus.Clean(NotBlank));
+        pymteval = new(() => [.. NotBlank.Select(group => group.Select(MtevalTokenizer.Pymteval).ToArray())]);
+    }
+
+    /// <summary>The references of each output with the blank ones that files have where there are fewer.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> All { get; }
+
+    /// <summary>Those that are not blank.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> NotBlank { get; }
+
+    /// <summary>Those that are not blank as coco-caption sees them.</summary>
+    public string[][] Treebank => treebank.Value;
+
+    /// <summary>Their tokens by pymteval: for each output, for each reference.</summary>
+    public string[][][] Pymteval => pymteval.Value;
+}

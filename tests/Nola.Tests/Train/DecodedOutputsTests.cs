@@ -1,0 +1,73 @@
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+using Nola.Train.Metrics;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>Outputs beside the references of an experiment, which all its runs share.</summary>
+public sealed class DecodedOutputsTests : IDisposable
+{
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+    private readonly CpuDevice device = new(2);
+
+    public void Dispose()
+    {
+        device.Dispose();
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Fact]
+    public void Systems_beside_shared_references_have_the_bits_of_each_alone()
+    {
+        // Two systems, so that each is scored first once and once after another.
+        (string[] Outputs, string[][] References)[] systems = [.. ((string[])["template", "scrambled"]).Select(Part)];
+        ScoreOptions options = new() { WordNet = MetricFiles.WordNet };
+        foreach (ReferenceForm form in (ReferenceForm[])[ReferenceForm.Groups, ReferenceForm.Columns])
+            foreach ((string[] Outputs, string[][] References)[] order in new[] { systems, [systems[1], systems[0]] })
+            {
+                ReferenceSet shared = new(order[0].References);
+                IMetric[] metrics = [.. Scorer.Names.Select(name => Scorer.Create(name, options))];
+                foreach ((string[] outputs, string[][] references) in order)
+                {
+                    Corpus together = new(outputs, shared, form, allowEmpty: true), alone = new(outputs, references, form, allowEmpty: true);
+                    foreach (IMetric metric in metrics)
+                    {
+                        Score score = metric.Score(together), expected = Scorer.Score(alone, options with { Metrics = [metric.Name] })[0];
+                        Assert.Equal((expected.Value, expected.Signature.ToString()), (score.Value, score.Signature.ToString()));
+                        Assert.Equal(expected.Segments, score.Segments);
+                    }
+                }
+            }
+
+        static (string[] Outputs, string[][] References) Part(string system)
+        {
+            Corpus whole = MetricFiles.E2E(system);
+            return ([.. whole.Hypotheses.Take(30)], [.. whole.References.Take(30).Select(group => group.ToArray())]);
+        }
+    }
+
+    [Fact]
+    public void Ids_are_not_the_text_that_they_look_like()
+    {
+        TextPairs pairs = new([new("15496 995", "one"), new("", "two") { ContextIds = [15496, 995] }, new("15496 995", "three")], "pairs");
+        Corpus corpus = Of(pairs);
+        Assert.Equal([["one", "three"], ["two"]], corpus.References);
+        Assert.Equal(2, corpus.Hypotheses.Count);
+    }
+
+    [Fact]
+    public void A_context_without_any_reference_is_named()
+    {
+        TextPairs pairs = new([new("a", "one", "x.jsonl, line 1"), new("b", " ", "x.jsonl, line 2"), new("b", "", "x.jsonl, line 3")], "x.jsonl");
+        Assert.StartsWith("x.jsonl, line 2: no completion of this context has text", Assert.Throws<NolaException>(() => Of(pairs)).Message);
+        Assert.Empty(Directory.GetFiles(directory));
+    }
+
+    private Corpus Of(TextPairs pairs)
+    {
+        using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
+        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }).Of(new ScoreInput(model, Gpt2.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
+    }
+}
