@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Nola.Tensors;
 
 namespace Nola.Cli;
@@ -11,8 +12,12 @@ internal static class Terminal
     /// <summary>Exit code of a run that was interrupted and can be resumed; the shell's for Ctrl-C.</summary>
     public const int Interrupted = 130;
 
-    /// <summary>JSON with text as it reads, not escaped beyond need.</summary>
-    public static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    /// <summary>JSON with text as it reads, not escaped beyond need; what is beyond every number is "Infinity", as in an experiment's results.</summary>
+    public static readonly JsonSerializerOptions Readable = new()
+    {
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
 
     /// <summary>Prints a line for people.</summary>
     public static void Say(string line) => Console.Error.WriteLine(line);

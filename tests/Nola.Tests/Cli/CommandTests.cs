@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using Nola.Autograd;
 using Nola.Models;
 using Nola.Tensors;
 using Xunit;
@@ -48,6 +49,22 @@ public sealed class CommandTests : IDisposable
         expected.ReadFloats(expected.Get("loss_smooth_0.1"), wanted);
         Assert.Equal(wanted[0], result.GetProperty("loss").GetDouble(), 2e-6);
         Assert.Equal(46, result.GetProperty("tokens").GetInt32());
+    }
+
+    [Fact]
+    public void A_perplexity_beyond_every_number_is_printed_as_JSON_too()
+    {
+        string wild = Path.Combine(directory, "wild");
+        using (CpuDevice device = new(1))
+        using (Gpt2 model = Gpt2.Load(TinyModels.Golden, device, trainable: true))
+        {
+            Parameter table = model.Parameters.First(p => p.Name == "wte.weight");
+            device.Upload([.. table.Value.ToArray().Select(x => 1e6f * x)], table.Value);
+            model.Save(wild);
+        }
+        JsonElement result = Succeeds("loss", "--model", wild, "--pairs", Pairs, "--json");
+        Assert.True(result.GetProperty("loss").GetDouble() > 710);
+        Assert.Equal("Infinity", result.GetProperty("perplexity").GetString());
     }
 
     [Theory]
