@@ -48,7 +48,9 @@ public static class ExperimentReport
     public static void Write(ExperimentFile file, IReadOnlyList<MethodSummary> methods, string root)
     {
         AtomicFile.WriteText(Path.Combine(root, "table.md"), Table(file, methods));
-        if (ScorePlot.Draw(file.Plot, methods) is { } plot) AtomicFile.WriteText(Path.Combine(root, "plot.svg"), plot);
+        string picture = Path.Combine(root, "plot.svg");
+        if (ScorePlot.Draw(file.Plot, methods) is { } plot) AtomicFile.WriteText(picture, plot);
+        else File.Delete(picture);
     }
 
     /// <summary>
