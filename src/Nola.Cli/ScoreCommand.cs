@@ -16,11 +16,13 @@ internal static class ScoreCommand
         Option<string> mteval = new("--mteval") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl", DefaultValueFactory = _ => "pymteval" };
         mteval.AcceptOnlyFromAmong("pymteval", "v13a");
         Option<string> wordNet = WordNetOption(), paraphrases = ParaphrasesOption();
+        Option<bool> lower = new("--lower") { Description = "Put both sides into lower case first; with --tokenize, as LoRA and NOLA score WebNLG and DART" };
+        Option<bool> tokenize = new("--tokenize") { Description = "Make every character but letters, digits and _ a word of its own first" };
         Option<bool> allowEmpty = new("--allow-empty") { Description = "Score empty hypotheses as the original tools do instead of refusing them" };
-        Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, allowEmpty, common.Json };
+        Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, lower, tokenize, allowEmpty, common.Json };
         command.Does((r, _) =>
         {
-            Corpus corpus = Corpus.Read(r.GetValue(references)!, r.GetValue(hypotheses)!, r.GetValue(allowEmpty));
+            Corpus corpus = Corpus.Read(r.GetValue(references)!, r.GetValue(hypotheses)!, r.GetValue(allowEmpty), new(r.GetValue(lower), r.GetValue(tokenize)));
             IReadOnlyList<Score> scores = Scorer.Score(corpus, Meteor(r.GetValue(wordNet), r.GetValue(paraphrases)) with
             {
                 Metrics = [.. (r.GetValue(metrics) ?? []).SelectMany(m => m.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],

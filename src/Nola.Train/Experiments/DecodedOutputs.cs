@@ -12,9 +12,13 @@ namespace Nola.Train;
 /// directory as <c>outputs.txt</c>, one line for each context in the order of the pairs, which <c>nola score</c> reads.
 /// </summary>
 /// <param name="decoding">How.</param>
-/// <param name="form">How references are laid out (<see cref="Corpus"/>).</param>
+/// <param name="form">Groups: all completions as they are, as E2E is scored. Columns: as LoRA and NOLA score WebNLG and DART, six
+/// references for each output, both sides in lower case and tokenised.</param>
 public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)
 {
+    // As published for WebNLG and DART.
+    private const int PublishedReferences = 6;
+
     private const string TextFile = "outputs.txt", AboutFile = "outputs.json";
 
     private (string Folder, Corpus Corpus)? last;
@@ -23,8 +27,8 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     /// <summary>The decoding in one line.</summary>
     public string Settings { get; } = DecodingReader.Describe(decoding);
 
-    /// <summary>How references are laid out.</summary>
-    public ReferenceForm Form => form;
+    /// <summary>How outputs are compared with the completions, in a few words.</summary>
+    public string Comparison => form == ReferenceForm.Groups ? "references in groups" : $"{PublishedReferences} references, lower-cased and tokenised";
 
     /// <summary>The outputs of a run beside their references; decoded unless that was done before.</summary>
     /// <exception cref="NolaException">A context does not fit the model, or the outputs cannot be written.</exception>
@@ -55,14 +59,12 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         string[][] texts = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, decoding.StopTokens) : pair.Completion).ToArray())];
         int blank = Array.FindIndex(texts, group => group.All(string.IsNullOrWhiteSpace));
         if (blank >= 0) throw new NolaException($"{groups[blank][0].Place}: no completion of this context has text, so that there is nothing to compare an output with; give one, or leave the context out.");
-        if (form == ReferenceForm.Columns)
-        {
-            int most = texts.Max(group => group.Length);
-            texts = [.. texts.Select(group => (string[])[.. group, .. Enumerable.Repeat("", most - group.Length)])];
-        }
-        references = (input.Test, input.BaseModel, new ReferenceSet(texts));
+        references = (input.Test, input.BaseModel, form == ReferenceForm.Columns ? new ReferenceSet(Published(texts), TextForm.Published) : new ReferenceSet(texts));
         return references.Value.Set;
     }
+
+    // gpt2_decode.py of LoRA and NOLA repeats the first where there are fewer, and leaves out what is over.
+    private static string[][] Published(string[][] texts) => [.. texts.Select(group => (string[])[.. Enumerable.Range(0, PublishedReferences).Select(i => group[i < group.Length ? i : 0])])];
 
     private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)
     {

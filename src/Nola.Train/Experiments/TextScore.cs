@@ -15,7 +15,7 @@ public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOption
     public string Name => metric;
 
     /// <inheritdoc/>
-    public string Settings => $"{outputs.Settings}; references in {outputs.Form.ToString().ToLowerInvariant()}{(metric == "METEOR" ? $"; stages exact, stem{(options.WordNet is null ? "" : ", synonym")}{(options.Paraphrases is null ? "" : ", paraphrase")}" : "")}";
+    public string Settings => $"{outputs.Settings}; {outputs.Comparison}{(metric == "METEOR" ? $"; stages exact, stem{(options.WordNet is null ? "" : ", synonym")}{(options.Paraphrases is null ? "" : ", paraphrase")}" : "")}";
 
     /// <inheritdoc/>
     public IReadOnlyList<string> Columns => [metric];
@@ -28,8 +28,8 @@ public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOption
         new Dictionary<string, double> { [metric] = measure.Value.Score(outputs.Of(input, cancel)).Value };
 
     /// <summary>
-    /// Every score that an experiment file can name. When it names multi-bleu, which WebNLG and DART are scored with, references
-    /// are laid out in columns as GenerationEval reads them, else in groups as e2e-metrics does.
+    /// Every score that an experiment file can name. When it names multi-bleu, which WebNLG and DART are scored with, outputs
+    /// are compared as LoRA's and NOLA's code has GenerationEval compare them, else as e2e-metrics does.
     /// </summary>
     public static IReadOnlyList<IExperimentScore> All(ExperimentFile file, ScoreOptions options)
     {

@@ -20,8 +20,8 @@ public sealed class Corpus
 
     /// <summary>Outputs and, for each, its references.</summary>
     /// <exception cref="NolaException">Different lengths, an output without a reference, or an empty output without <paramref name="allowEmpty"/>.</exception>
-    public Corpus(IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references, ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false)
-        : this(hypotheses, new ReferenceSet(references), form, allowEmpty)
+    public Corpus(IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references, ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false, TextForm text = default)
+        : this(hypotheses, new ReferenceSet(references, text), form, allowEmpty)
     {
     }
 
@@ -35,8 +35,9 @@ public sealed class Corpus
             if (!allowEmpty && IsBlank(hypotheses[i])) throw new NolaException($"Hypothesis {i + 1:N0} is empty; give a text there, or allow empty hypotheses (--allow-empty) to score them as the original tools do.");
             if (references.NotBlank[i].Count == 0) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
         }
-        (Hypotheses, Form, this.references) = (hypotheses, form, references);
-        treebank = new(() => new(TreebankCorpus.Clean(hypotheses), references.Treebank));
+        (Form, this.references) = (form, references);
+        Hypotheses = Text == default ? hypotheses : [.. hypotheses.Select(Text.Of)];
+        treebank = new(() => new(TreebankCorpus.Clean(Hypotheses), references.Treebank));
     }
 
     /// <summary>System outputs.</summary>
@@ -47,6 +48,9 @@ public sealed class Corpus
 
     /// <summary>The references of each output with the blank ones that files have where there are fewer; some tools count them.</summary>
     public IReadOnlyList<IReadOnlyList<string>> AllReferences => references.All;
+
+    /// <summary>What was done to both sides before they are scored.</summary>
+    public TextForm Text => references.Text;
 
     /// <summary>How the references were written down.</summary>
     public ReferenceForm Form { get; }
@@ -78,17 +82,17 @@ public sealed class Corpus
     /// line where there is no blank line) or from several, each with one reference per line. Files may be <c>.gz</c>.
     /// </summary>
     /// <exception cref="NolaException">A file is missing, or lengths differ, or a hypothesis is empty.</exception>
-    public static Corpus Read(IReadOnlyList<string> referenceFiles, string hypothesisFile, bool allowEmpty = false)
+    public static Corpus Read(IReadOnlyList<string> referenceFiles, string hypothesisFile, bool allowEmpty = false, TextForm text = default)
     {
         if (referenceFiles.Count == 0) throw new NolaException("There is no file of references.");
         string[] hypotheses = Lines(hypothesisFile);
         if (hypotheses.Length == 0) throw new NolaException($"{hypothesisFile}: there is no hypothesis; one per line is expected.");
         if (!allowEmpty && Array.FindIndex(hypotheses, IsBlank) is >= 0 and int at)
             throw new NolaException($"{hypothesisFile}: line {at + 1:N0} is empty, but every line is a hypothesis; give a text there, or --allow-empty to score it as the original tools do.");
-        return referenceFiles.Count == 1 ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses) : ReadColumns(referenceFiles, hypothesisFile, hypotheses);
+        return referenceFiles.Count == 1 ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses, text) : ReadColumns(referenceFiles, hypothesisFile, hypotheses, text);
     }
 
-    private static Corpus ReadGroups(string path, string hypothesisFile, string[] hypotheses)
+    private static Corpus ReadGroups(string path, string hypothesisFile, string[] hypotheses, TextForm text)
     {
         List<List<string>> groups = [[]];
         foreach (string line in Lines(path))
@@ -101,10 +105,10 @@ public sealed class Corpus
         string[][] references = single ? [.. groups[0].Select(r => new[] { r })] : [.. groups.Select(g => g.ToArray())];
         if (references.Length != hypotheses.Length)
             throw new NolaException($"{path} has {references.Length:N0} {(single ? "references" : "groups of references")} but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
-        return new([.. hypotheses.Select(UnicodeText.Strip)], references, ReferenceForm.Groups, allowEmpty: true);
+        return new([.. hypotheses.Select(UnicodeText.Strip)], references, ReferenceForm.Groups, allowEmpty: true, text);
     }
 
-    private static Corpus ReadColumns(IReadOnlyList<string> paths, string hypothesisFile, string[] hypotheses)
+    private static Corpus ReadColumns(IReadOnlyList<string> paths, string hypothesisFile, string[] hypotheses, TextForm text)
     {
         string[][] columns = [.. paths.Select(Lines)];
         bool complete = columns.Any(c => c.Length == hypotheses.Length);
@@ -118,7 +122,7 @@ public sealed class Corpus
         string[][] references = [.. hypotheses.Select((_, i) => columns.Select(c => c[i]).ToArray())];
         if (Array.FindIndex(references, group => group.All(IsBlank)) is >= 0 and int at)
             throw new NolaException($"{string.Join(", ", paths)}: line {at + 1:N0} is blank in all of them; every hypothesis needs at least one reference.");
-        return new(hypotheses, references, ReferenceForm.Columns, allowEmpty: true);
+        return new(hypotheses, references, ReferenceForm.Columns, allowEmpty: true, text);
     }
 
     private static string[] Lines(string path)

@@ -13,11 +13,11 @@ public sealed class Signature
     private readonly string text;
 
     /// <summary>A signature for scores on a corpus.</summary>
-    /// <param name="corpus">Gives the number of references.</param>
+    /// <param name="corpus">Gives the number of references, and what was done to the texts.</param>
     /// <param name="original">The tool whose values these are.</param>
     /// <param name="options">Further settings.</param>
     internal Signature(Corpus corpus, string original, params IReadOnlyList<(string Key, string Value)> options) =>
-        text = string.Join('|', [$"nrefs:{corpus.ReferenceRange}", .. options.Select(o => $"{o.Key}:{o.Value}"), $"as:{original}", $"version:nola-{version}"]);
+        text = string.Join('|', [$"nrefs:{corpus.ReferenceRange}", .. corpus.Text == default ? [] : (string[])[$"text:{corpus.Text}"], .. options.Select(o => $"{o.Key}:{o.Value}"), $"as:{original}", $"version:nola-{version}"]);
 
     /// <inheritdoc/>
     public override string ToString() => text;

@@ -41,6 +41,14 @@ public sealed class ScoreCommandTests
         Assert.Matches(@"^NIST +0\.023324 +nrefs:1-45\|case:lc-ascii\|tok:13a\|order:5\|as:mteval-v13a-e2e\|version:nola-\S+\s*$", output);
     }
 
+    [Fact]
+    public void Texts_are_scored_in_the_form_that_is_asked_for()
+    {
+        (int code, string output, _) = Run("--refs", MetricFiles.At("e2e-refs.txt.gz"), "--hyp", MetricFiles.At("e2e-sys-template.txt.gz"), "--metrics", "multi-bleu", "--lower", "--tokenize");
+        Assert.Equal(0, code);
+        Assert.Contains("nrefs:1-45|text:lower+tokenize|case:mixed|", output);
+    }
+
     [Theory]
     [InlineData(1, "has 891 hypotheses", "--refs", "e2e-refs.txt.gz", "--hyp", "webnlg-unseen-sys-triples.txt.gz")]
     [InlineData(1, "no such file", "--refs", "absent.txt", "--hyp", "e2e-sys-short8.txt.gz")]

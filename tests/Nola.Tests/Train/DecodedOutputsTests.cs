@@ -65,9 +65,18 @@ public sealed class DecodedOutputsTests : IDisposable
         Assert.Empty(Directory.GetFiles(directory));
     }
 
-    private Corpus Of(TextPairs pairs)
+    [Fact]
+    public void Published_references_are_six_in_lower_case_and_tokenised()
+    {
+        TextPairs pairs = new([new("a", "One, two."), new("b", "A"), new("a", "Three"), .. Enumerable.Range(0, 8).Select(i => new TextPair("c", $"C{i}"))], "pairs");
+        Corpus corpus = Of(pairs, ReferenceForm.Columns);
+        Assert.Equal([["one , two .", "three", "one , two .", "one , two .", "one , two .", "one , two ."], ["a", "a", "a", "a", "a", "a"], ["c0", "c1", "c2", "c3", "c4", "c5"]], corpus.AllReferences);
+        Assert.Equal(File.ReadAllLines(Path.Combine(directory, "outputs.txt")).Select(TextForm.Published.Of), corpus.Hypotheses);
+    }
+
+    private Corpus Of(TextPairs pairs, ReferenceForm form = ReferenceForm.Groups)
     {
         using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
-        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }).Of(new ScoreInput(model, Gpt2.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
+        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }, form).Of(new ScoreInput(model, Gpt2.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
     }
 }

@@ -28,6 +28,25 @@ public sealed class CorpusTests : IDisposable
         Assert.Equal([["x", "y", "z"]], Corpus.Read([single], Write("one", "a")).References);
     }
 
+    // Expected values are Python 3.11's, of gpt2_decode.py's post_process.
+    [Theory]
+    [InlineData("The Eagle, a 3-star caf\u00e9 (near \"Burger King\") costs \u00a320\u201325.", "the eagle , a 3 - star caf\u00e9 ( near \" burger king \" ) costs \u00a3 20 \u2013 25 .")]
+    [InlineData("under_score isn't split", "under_score isn ' t split")]
+    [InlineData("\u00bd of x\u00b2 is 5.5m\u00b2\u00a0tall", "\u00bd of x\u00b2 is 5 . 5m\u00b2 tall")]
+    [InlineData("\u039f\u0394\u03a5\u03a3\u03a3\u0395\u03a5\u03a3 and \u0130stanbul, \ud835\udcb3 \ud801\udc00", "\u03bf\u03b4\u03c5\u03c3\u03c3\u03b5\u03c5\u03c2 and i \u0307 stanbul , \ud835\udcb3 \ud801\udc28")]
+    [InlineData("e\u0301cole\ttab\u3000wide 12:30", "e \u0301 cole tab wide 12 : 30")]
+    [InlineData("\u65e5\u672c \u2167 \u0663", "\u65e5\u672c \u2177 \u0663")]
+    [InlineData("  ", "")]
+    public void Texts_are_put_into_the_published_form_on_both_sides(string text, string expected)
+    {
+        Assert.Equal(expected, TextForm.Published.Of(text));
+        Assert.Equal(text, default(TextForm).Of(text));
+        Corpus corpus = new([text], [["X."]], allowEmpty: true, text: TextForm.Published);
+        Assert.Equal((expected, "x ."), (corpus.Hypotheses[0], corpus.References[0][0]));
+        Assert.Contains("nrefs:1|text:lower+tokenize|", Scorer.Score(corpus, new() { Metrics = ["BLEU"] })[0].Signature.ToString());
+        Assert.DoesNotContain("text:", Scorer.Score(new(["a"], [["x"]]), new() { Metrics = ["BLEU"] })[0].Signature.ToString());
+    }
+
     [Fact]
     public void What_cannot_be_scored_is_refused_with_a_sentence()
     {
