@@ -32,7 +32,7 @@ public sealed class ExperimentTests : IDisposable
     [Fact]
     public void Every_method_runs_once_with_every_seed_and_what_is_complete_is_skipped()
     {
-        Counting score = new("first");
+        CountingScore score = new("first");
         string root = Path.Combine(directory, "a");
         Assert.Equal(new ExperimentSummary(13, 13, 0, 0, false), Run(root, Methods, [score]));
         Assert.Equal(13, score.Calls);
@@ -46,7 +46,7 @@ public sealed class ExperimentTests : IDisposable
         File.Delete(Path.Combine(Directory.GetDirectories(root, "k8--s2--*").Single(), "result.json"));
         Assert.Equal((13, 1), Counts(Run(root, Methods, [score])));
         // Another way of measuring measures again and trains nothing.
-        Counting second = new("second");
+        CountingScore second = new("second");
         Assert.Equal((13, 13), Counts(Run(root, Methods, [second])));
         Assert.Equal(13, second.Calls);
         Assert.All(before.Keys.Where(f => f.EndsWith("adapter.safetensors") && !f.Contains("k8--s2")), file => Assert.Equal(before[file], File.GetLastWriteTimeUtc(file)));
@@ -257,17 +257,27 @@ public sealed class ExperimentTests : IDisposable
     [Fact]
     public void Scores_of_two_ways_of_measuring_are_never_averaged()
     {
-        const string Base = """{ "name": "base", "method": "base" }, { "name": "lora", "method": "lora", "rank": 1 }""";
-        string root = Path.Combine(directory, "a");
-        using CancellationTokenSource stop = new();
-        Run(root, Base, [new Constant("first", 1, _ => { })]);
+        const string Base = """{ "name": "base", "method": "base" }, { "name": "lora", "series": "LoRA", "method": "lora", "rank": 1 }""";
+        string root = Path.Combine(directory, "a"), plot = Path.Combine(root, "plot.svg");
+        Run(root, Base, [new ConstantScore("first", 1, _ => { })]);
         Assert.Contains("| 1.000 ± 0.000 |", Row("lora"));
-        // Interrupted when the base and one of the two seeds have been measured in the new way.
-        Assert.True(Run(root, Base, [new Constant("second", 3, calls => { if (calls == 3) stop.Cancel(); })], cancel: stop.Token).Interrupted);
+        Assert.True(File.Exists(plot));
+        // Interrupted when only the base has been measured in the new way, which alone is no plot; then after one of two seeds.
+        Interrupted();
         Assert.Contains("| 3.000 |", Row("base"));
+        Assert.DoesNotContain("1.000", Row("lora"));
+        Assert.False(File.Exists(plot));
+        Interrupted();
         Assert.Contains("| 3.000 |", Row("lora"));
-        Run(root, Base, [new Constant("second", 3, _ => { })]);
+        Assert.True(File.Exists(plot));
+        Run(root, Base, [new ConstantScore("second", 3, _ => { })]);
         Assert.Contains("| 3.000 ± 0.000 |", Row("lora"));
+
+        void Interrupted()
+        {
+            using CancellationTokenSource stop = new();
+            Assert.True(Run(root, Base, [new ConstantScore("second", 3, calls => { if (calls == 2) stop.Cancel(); })], cancel: stop.Token).Interrupted);
+        }
 
         string Row(string method) => File.ReadLines(Path.Combine(root, "table.md")).Single(line => line.StartsWith($"| {method} |"));
     }
@@ -357,58 +367,5 @@ public sealed class ExperimentTests : IDisposable
     {
         using ExperimentRunner runner = new(Read(methods, seeds), root, "cpu", 1, scores, observer ?? new StopAfter(int.MaxValue, new()));
         return runner.Run(cancel);
-    }
-
-    /// <summary>The loss, with a count of its measurements.</summary>
-    private sealed class Counting(string settings) : IExperimentScore
-    {
-        private readonly LossScore loss = new();
-
-        public int Calls { get; private set; }
-
-        public string Name => "loss";
-
-        public string Settings => settings;
-
-        public IReadOnlyList<string> Columns => loss.Columns;
-
-        public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
-        {
-            Calls++;
-            return loss.Measure(input, cancel);
-        }
-    }
-
-    /// <summary>The same value for every model.</summary>
-    private sealed class Constant(string settings, double value, Action<int> before) : IExperimentScore
-    {
-        private int calls;
-
-        public string Name => "loss";
-
-        public string Settings => settings;
-
-        public IReadOnlyList<string> Columns => ["loss"];
-
-        public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
-        {
-            before(++calls);
-            cancel.ThrowIfCancellationRequested();
-            return new Dictionary<string, double> { ["loss"] = value };
-        }
-    }
-
-    private sealed class StopAfter(int steps, CancellationTokenSource stop) : IExperimentObserver
-    {
-        public int Steps { get; private set; }
-
-        public int Decoded { get; private set; }
-
-        public void OnDecoded(int done, int count) => Decoded = done;
-
-        public void OnStep(StepReport report)
-        {
-            if (++Steps == steps) stop.Cancel();
-        }
     }
 }
