@@ -74,29 +74,38 @@ internal static unsafe partial class Gemm
                 int i = Share(tiles, row, rowBlocks) * TileRows, height = Math.Min(m, Share(tiles, row + 1, rowBlocks) * TileRows) - i;
                 int panel = Share(panels, column, columnBlocks), j = panel * width;
                 int across = Math.Min(n, Share(panels, column + 1, columnBlocks) * width) - j;
-                float* scratch = pack || b.Narrow ? Scratch.Floats((pack ? PackedTilesSize(height, steps) : 0) + (b.Narrow ? steps * width : 0)) : null;
-                for (int p = 0; p < k || p == 0; p += steps)
-                {
-                    int deep = Math.Min(steps, k - p);
-                    Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : a.At(i, p);
-                    float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
-                    long from = panel * panelStride + (long)p * width;
-                    if (!b.Narrow)
-                    {
-                        Block(height, across, deep, left, b.Floats + from, panelStride, to, cStride, alpha, first, accumulate || p > 0);
-                        continue;
-                    }
-                    // A panel at a time as float32, in the cache; it serves all rows of the piece.
-                    float* wide = scratch + (pack ? PackedTilesSize(height, steps) : 0);
-                    for (int q = 0; q < across; q += width, from += panelStride)
-                    {
-                        b.Expand(from, deep * width, wide);
-                        Block(height, Math.Min(width, across - q), deep, left, wide, 0, to + q, cStride, alpha, first == null ? null : first + q, accumulate || p > 0);
-                    }
-                }
+                // One tile of rows stays in the cache beside B, which is then read as it lies, panel by panel.
+                int group = height <= TileRows && !pack ? width : across;
+                for (int g = 0; g < across; g += group) Stripe(i, height, panel + g / width, Math.Min(group, across - g));
                 after?.Invoke(i, j, height, across);
             }
         });
+
+        // Some rows by some panels, block after block of steps.
+        void Stripe(int i, int height, int panel, int columns)
+        {
+            int j = panel * width;
+            float* scratch = pack || b.Narrow ? Scratch.Floats((pack ? PackedTilesSize(height, steps) : 0) + (b.Narrow ? steps * width : 0)) : null;
+            for (int p = 0; p < k || p == 0; p += steps)
+            {
+                int deep = Math.Min(steps, k - p);
+                Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : a.At(i, p);
+                float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
+                long from = panel * panelStride + (long)p * width;
+                if (!b.Narrow)
+                {
+                    Block(height, columns, deep, left, b.Floats + from, panelStride, to, cStride, alpha, first, accumulate || p > 0);
+                    continue;
+                }
+                // A panel at a time as float32, in the cache; it serves all these rows.
+                float* wide = scratch + (pack ? PackedTilesSize(height, steps) : 0);
+                for (int q = 0; q < columns; q += width, from += panelStride)
+                {
+                    b.Expand(from, deep * width, wide);
+                    Block(height, Math.Min(width, columns - q), deep, left, wide, 0, to + q, cStride, alpha, first == null ? null : first + q, accumulate || p > 0);
+                }
+            }
+        }
     }
 
     internal static int Share(int items, int part, int parts) => (int)((long)items * part / parts);
