@@ -14,10 +14,13 @@ public static class GeneratedText
     /// <param name="tokenizer">Of the model; null when every context is given in ids.</param>
     /// <param name="config">Of the model, which limits length and ids.</param>
     /// <param name="raw">Without token 50256, to continue the text itself.</param>
+    /// <param name="room">New tokens for which a context that is too long is cut from the left; null to refuse it.</param>
     /// <exception cref="NolaException">The context is empty, too long, or has a token that the model does not.</exception>
-    public static int[] Context(TextPair pair, Gpt2Tokenizer? tokenizer, Gpt2Config config, bool raw = false)
+    public static int[] Context(TextPair pair, Gpt2Tokenizer? tokenizer, Gpt2Config config, bool raw = false, int? room = null)
     {
         int[] ids = pair.ContextIds ?? (raw ? tokenizer!.Encode(pair.Context) : [.. tokenizer!.Encode(pair.Context), Gpt2Tokenizer.EndOfText]);
+        // The last of the new tokens is not read.
+        if (room is { } tokens) ids = ids[Math.Max(0, ids.Length - Math.Max(1, config.Positions + 1 - tokens))..];
         if (ids.Length == 0) throw new NolaException($"{pair.Place}: the context is empty; give at least one token.");
         if (ids.Length > config.Positions) throw new NolaException($"{pair.Place}: the context has {ids.Length} tokens; this model reads at most {config.Positions}.");
         int wrong = Array.FindIndex(ids, id => id >= config.Vocabulary);

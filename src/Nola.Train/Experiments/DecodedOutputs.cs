@@ -69,7 +69,8 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)
     {
         int done = 0;
-        int[][] tokens = input.Model.GenerateAll([.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Config))], decoding, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
+        int? room = input.Truncate ? decoding.MaxNewTokens : null;
+        int[][] tokens = input.Model.GenerateAll([.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Config, room: room))], decoding, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
         string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, decoding.StopTokens)))];
         string text = string.Concat(outputs.Select(line => line + "\n"));
         AtomicFile.EnsureDirectory(input.Folder);

@@ -7,6 +7,7 @@ namespace Nola.Train;
 internal sealed class ExperimentModels(Device device) : IDisposable
 {
     private readonly Dictionary<string, string> identities = [];
+    private readonly HashSet<string> fitting = [];
     private Gpt2? model;
     private string loaded = "";
     private (string Key, TrainData Data)? data;
@@ -35,6 +36,13 @@ internal sealed class ExperimentModels(Device device) : IDisposable
         TrainData read = TrainData.Read(config, model!);
         data = (key, read);
         return read;
+    }
+
+    /// <summary>Refuses test pairs that do not fit the model that is loaded, before anything is trained.</summary>
+    /// <exception cref="NolaException">A pair is too long, empty, or has a token that the model does not.</exception>
+    public void Check(TextPairs test, TrainConfig config)
+    {
+        if (fitting.Add($"{config.Model} {config.Truncate}")) PairEncoder.EncodeFor(model!, test, config.Truncate);
     }
 
     public void Dispose()

@@ -152,7 +152,7 @@ public sealed class ExperimentRunner : IDisposable
                 DecodedOutputs.Forget(run.Folder);
                 record = run.Method.Kind switch
                 {
-                    ExperimentKind.Train => Train(run, cancel),
+                    ExperimentKind.Train => Train(run, pairs, cancel),
                     ExperimentKind.Quantise => Quantise(run),
                     _ => Record(run, new TrainInfo(TrainInfo.Success, 0, 0, 0, 0, models.For(run.Config, trainable: false).Config.ParameterCount, [])),
                 };
@@ -171,12 +171,13 @@ public sealed class ExperimentRunner : IDisposable
         }
     }
 
-    private RunRecord? Train(ExperimentRun run, CancellationToken cancel)
+    private RunRecord? Train(ExperimentRun run, TextPairs pairs, CancellationToken cancel)
     {
         bool full = run.Config.Method == TrainMethod.Full;
         Gpt2 model = models.For(run.Config, trainable: full);
         using Adapter? adapter = run.Config.Attach(model);
         TrainData data = models.DataOf(run.Config);
+        models.Check(pairs, run.Config);
         bool resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
         using RunDirectory directory = new(run.Folder, resume);
         if (!resume) directory.WriteConfig(run.Config.ToJson());

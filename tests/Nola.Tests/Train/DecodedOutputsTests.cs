@@ -74,6 +74,17 @@ public sealed class DecodedOutputsTests : IDisposable
         Assert.Equal(File.ReadAllLines(Path.Combine(directory, "outputs.txt")).Select(TextForm.Published.Of), corpus.Hypotheses);
     }
 
+    [Fact]
+    public void A_context_that_is_too_long_is_cut_where_that_is_asked_for()
+    {
+        Gpt2Config config = new(1, 1, 8, 100, 10);
+        TextPair pair = new("", "x", "line 1") { ContextIds = [.. Enumerable.Range(0, 14)] };
+        Assert.Contains("the context has 14 tokens; this model reads at most 10", Assert.Throws<NolaException>(() => GeneratedText.Context(pair, null, config)).Message);
+        Assert.Equal([6, 7, 8, 9, 10, 11, 12, 13], GeneratedText.Context(pair, null, config, room: 3));
+        Assert.Equal([13], GeneratedText.Context(pair, null, config, room: 64));
+        Assert.Equal([1, 2], GeneratedText.Context(pair with { ContextIds = [1, 2] }, null, config, room: 3));
+    }
+
     private Corpus Of(TextPairs pairs, ReferenceForm form = ReferenceForm.Groups)
     {
         using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);

@@ -291,6 +291,11 @@ public sealed class ExperimentTests : IDisposable
         StopAfter watch = new(0, new());
         Assert.StartsWith("nowhere.jsonl: there is no such file", Refused(new()));
         Assert.StartsWith("nothing: there is no such WordNet directory", Refused(new() { WordNet = "nothing" }));
+        string pairs = Path.Combine(directory, "long.jsonl");
+        File.WriteAllText(pairs, $$"""{"context":{{JsonSerializer.Serialize(Enumerable.Repeat(1, 5000))}},"completion":[1]}""");
+        File.WriteAllText(path, File.ReadAllText(path).Replace("\"nowhere.jsonl\"", JsonSerializer.Serialize(pairs)));
+        file = ExperimentFile.Read(path);
+        Assert.Contains("long.jsonl, line 1: the pair has 5001 tokens", Refused(new()));
         Assert.Equal(0, watch.Steps);
         Assert.Empty(Directory.GetDirectories(root));
 
