@@ -38,9 +38,7 @@ internal sealed class Timing(double[] seconds)
         return (sorted[3 * (sorted.Length - 1) / 4] - sorted[(sorted.Length - 1) / 4]) / 2;
     }
 
-    private double[] Ratios(Timing other) => [.. seconds.Select((s, r) => s / other.Of(r))];
-
-    private double Of(int repetition) => seconds[repetition];
+    private double[] Ratios(Timing other) => [.. seconds.Zip(other.seconds, (s, o) => s / o)];
 
     private static double MedianOf(double[] values) => values.Order().ElementAt(values.Length / 2);
 }
@@ -71,14 +69,13 @@ internal sealed class Bench : IDisposable
     private readonly List<Bar> bars = [];
     private readonly List<object> records = [];
     private readonly List<double> peaks = [], bandwidths = [];
-    private readonly int repeats;
 
     public Bench(int threads, string size, int tokens, int repeats, bool quiet = false)
     {
         Device = new CpuDevice(threads);
         Size = size;
         Config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
-        (Tokens, this.repeats) = (tokens, repeats);
+        (Tokens, Repeats) = (tokens, repeats);
         if (quiet) return;
         Line($"# Nola on {Processor()}");
         Line();
@@ -94,7 +91,8 @@ internal sealed class Bench : IDisposable
 
     public int Tokens { get; }
 
-    public int Repeats => repeats;
+    /// <summary>Timed repetitions of whatever asks for no other number.</summary>
+    public int Repeats { get; }
 
     public bool AllPassed => bars.TrueForAll(b => b.Passed);
 
@@ -108,7 +106,7 @@ internal sealed class Bench : IDisposable
         // The loop runs for about as long as the actions do on average, so that it meets the same machine.
         double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(Device.Team);
         int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(Device.Team)], 0, 1)[0].Median), 1, 100);
-        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats ?? this.repeats);
+        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats ?? Repeats);
         Peak peak = new(times[^1].Per(loops * flop));
         peaks.Add(peak.Rate);
         return (times[..^1], peak);
@@ -119,7 +117,7 @@ internal sealed class Bench : IDisposable
     public (Timing[] Times, Timing Byte) TimeWithReading(Action[] actions, int warmup = 2, int? repeats = null)
     {
         using ReadLoop loop = new(Device.Team);
-        Timing[] times = Time([.. actions, loop.Run], warmup, repeats ?? this.repeats);
+        Timing[] times = Time([.. actions, loop.Run], warmup, repeats ?? Repeats);
         Timing read = times[^1].Per(ReadLoop.Bytes);
         bandwidths.Add(1 / read.Median);
         return (times[..^1], read);
@@ -154,7 +152,7 @@ internal sealed class Bench : IDisposable
     public Timing Time(Action action, int warmup = 2) => Time([action], warmup)[0];
 
     /// <summary>Times actions in turn, so that what the machine does meanwhile meets all of them alike.</summary>
-    public Timing[] Time(Action[] actions, int warmup = 2) => Time(actions, warmup, repeats);
+    public Timing[] Time(Action[] actions, int warmup = 2) => Time(actions, warmup, Repeats);
 
     private static Timing[] Time(Action[] actions, int warmup, int repeats)
     {
