@@ -39,7 +39,6 @@ public sealed class ExperimentRunner : IDisposable
     private readonly Device device;
     private readonly FileStream mine;
     private readonly ExperimentModels models;
-    private TextPairs? test;
 
     /// <summary>Plans the runs and takes the directory for this process.</summary>
     /// <param name="file">The experiment.</param>
@@ -77,6 +76,7 @@ public sealed class ExperimentRunner : IDisposable
     public ExperimentSummary Run(CancellationToken cancel = default)
     {
         int done = 0, skipped = 0, failed = 0;
+        TextPairs? pairs = null;
         for (int i = 0; i < Runs.Count; i++)
         {
             ExperimentRun run = Runs[i];
@@ -85,7 +85,7 @@ public sealed class ExperimentRunner : IDisposable
             else
             {
                 if (cancel.IsCancellationRequested) return Summary(true);
-                TextPairs pairs = test ??= Prepare();
+                pairs ??= Prepare();
                 observer.OnRun(run, i + 1, Runs.Count);
                 record = Complete(run, record, pairs, cancel);
                 if (record is null) return Summary(true);
