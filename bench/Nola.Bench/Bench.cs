@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
@@ -222,11 +221,5 @@ internal sealed class Bench : IDisposable
         return name is null ? RuntimeInformation.ProcessArchitecture.ToString() : name[(name.IndexOf(':') + 1)..].Trim();
     }
 
-    // The build writes "version+commit".
-    private static string Commit()
-    {
-        string version = typeof(Gpt2).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "";
-        int plus = version.IndexOf('+');
-        return plus < 0 ? version : version[(plus + 1)..][..Math.Min(8, version.Length - plus - 1)];
-    }
+    private static string Commit() => BuildVersion.Commit[..Math.Min(8, BuildVersion.Commit.Length)];
 }

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Reflection;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -143,7 +142,7 @@ internal static class Program
     private static object Setting(Device device, Precision precision, Workload work, string output) => new
     {
         date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
-        commit = Commit(),
+        commit = BuildVersion.Commit,
         device = device.Description,
         precision = Bench.Name(precision),
         size = work.Size,
@@ -159,10 +158,6 @@ internal static class Program
         bases = Workload.Bases,
         examples = Path.GetFileName(output) + "-e2e.json",
     };
-
-    // The build writes "version+commit".
-    private static string Commit() =>
-        typeof(Gpt2).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion.Split('+')[^1] ?? "";
 
     // Cards before compute capability 8.0 have no TF32, and all else.
     private static Device? Opened(string name, Precision precision, Report report)

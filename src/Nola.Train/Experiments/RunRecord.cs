@@ -1,4 +1,3 @@
-using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
@@ -105,7 +104,7 @@ public sealed record MetaInfo(string Model, string ModelIdentity, string NolaVer
     public static MetaInfo Of(string model, string identity, Device device) => new(
         model,
         identity,
-        typeof(MetaInfo).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "",
+        BuildVersion.Whole,
         RuntimeInformation.FrameworkDescription,
         $"{RuntimeInformation.OSDescription} {RuntimeInformation.ProcessArchitecture}",
         device.Description);

@@ -1,4 +1,4 @@
-using System.Reflection;
+using Nola.Tensors;
 
 namespace Nola.Train.Metrics;
 
@@ -8,8 +8,6 @@ namespace Nola.Train.Metrics;
 /// </summary>
 public sealed class Signature
 {
-    private static readonly string version = typeof(Signature).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
-
     private readonly string text;
 
     /// <summary>A signature for scores on a corpus.</summary>
@@ -17,7 +15,7 @@ public sealed class Signature
     /// <param name="original">The tool whose values these are.</param>
     /// <param name="options">Further settings.</param>
     internal Signature(Corpus corpus, string original, params IReadOnlyList<(string Key, string Value)> options) =>
-        text = string.Join('|', [$"nrefs:{corpus.ReferenceRange}", .. corpus.Text == default ? [] : (string[])[$"text:{corpus.Text}"], .. options.Select(o => $"{o.Key}:{o.Value}"), $"as:{original}", $"version:nola-{version}"]);
+        text = string.Join('|', [$"nrefs:{corpus.ReferenceRange}", .. corpus.Text == default ? [] : (string[])[$"text:{corpus.Text}"], .. options.Select(o => $"{o.Key}:{o.Value}"), $"as:{original}", $"version:nola-{BuildVersion.Number}"]);
 
     /// <inheritdoc/>
     public override string ToString() => text;
