@@ -10,6 +10,9 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
 {
+    // A cache does not begin larger than this.
+    private const long MostBytes = 1L << 30;
+
     private readonly TokenRules rules = new(options, model.Config.Vocabulary);
     private readonly List<Search> open = [];
 
@@ -23,8 +26,7 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
     public void Run(IReadOnlyList<Search> searches, Action<Search> onEnd, CancellationToken cancel)
     {
         int waiting = 0;
-        long needed = searches.Sum(s => s.Prompt.Length + (long)options.Beams * options.MaxNewTokens);
-        using KvCache cache = new(model, 0, model.Config.Positions, (int)Math.Min(needed, Math.Max(searches[0].Prompt.Length, options.BatchTokens)));
+        using KvCache cache = new(model, 0, model.Config.Positions, Room(searches));
         using DecodePass pass = new(model, cache);
         while (waiting < searches.Count || open.Count > 0)
         {
@@ -33,6 +35,16 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
             Step(cache, pass);
             Close(onEnd);
         }
+    }
+
+    // Rows of the cache: those of the prompts that are open at once, and of what is said after each. Beams have most of it in
+    // common, all but about the last four tokens. It is a guess: a cache that is too small grows, which copies it.
+    private int Room(IReadOnlyList<Search> searches)
+    {
+        int together = Math.Clamp(options.BatchTokens / options.Beams, 1, searches.Count), most = Math.Min(options.MaxNewTokens, model.Config.Positions);
+        long said = Math.Min((long)options.Beams * most, most + (options.Beams > 1 ? 4L * options.Beams : 0));
+        long rows = together * (searches.Max(s => s.Prompt.Length) + said);
+        return (int)Math.Clamp(MostBytes / KvCache.BytesOfRow(model.Config), Math.Min(rows, options.BatchTokens), rows);
     }
 
     // As many prompts as fit, at least one: what is open keeps its sequences, and each prompt may come to have all of its own.

@@ -38,6 +38,9 @@ public sealed class KvCache : IDisposable
         Release();
     }
 
+    /// <summary>Bytes of a token's keys and values.</summary>
+    internal static long BytesOfRow(Gpt2Config config) => 2L * config.Layers * config.Channels * sizeof(float);
+
     /// <summary>Tokens that a slot can hold.</summary>
     public int Capacity { get; }
 
