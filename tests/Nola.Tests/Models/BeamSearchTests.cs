@@ -142,6 +142,21 @@ public sealed class BeamSearchTests : IDisposable
     }
 
     [Fact]
+    public void Decoding_a_batch_again_takes_no_fresh_memory()
+    {
+        using Gpt2 model = TinyModels.Create(device);
+        int[][] prompts = [.. Enumerable.Range(1, 12).Select(n => TinyModels.Ids(new Random(n), n, 61))];
+        GenerateOptions options = GenerateOptions.Published with { StopTokens = [], MaxNewTokens = 20, BatchTokens = 60 };
+        int[] fresh = [.. Enumerable.Range(0, 4).Select(_ =>
+        {
+            model.GenerateAll(prompts, options);
+            return device.Pool.FreshAllocations;
+        })];
+        // A cache that grew would have given back what the next batch needs.
+        Assert.Equal(fresh[2], fresh[3]);
+    }
+
+    [Fact]
     public void One_thread_says_what_three_say()
     {
         int[][][] said = [.. ((int[])[1, 3]).Select(threads =>
