@@ -38,11 +38,11 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
     }
 
     // Rows of the cache: those of the prompts that are open at once, and of what is said after each. Beams have most of it in
-    // common, all but about the last four tokens. It is a guess: a cache that is too small grows, which copies it.
+    // common, all but about the last eight tokens. It is a guess: a cache that is too small grows, which copies it.
     private int Room(IReadOnlyList<Search> searches)
     {
         int together = Math.Clamp(options.BatchTokens / options.Beams, 1, searches.Count), most = Math.Min(options.MaxNewTokens, model.Config.Positions);
-        long said = Math.Min((long)options.Beams * most, most + (options.Beams > 1 ? 4L * options.Beams : 0));
+        long said = Math.Min((long)options.Beams * most, most + (options.Beams > 1 ? 8L * options.Beams : 0));
         long rows = together * (searches.Max(s => s.Prompt.Length) + said);
         return (int)Math.Clamp(MostBytes / KvCache.BytesOfRow(model.Config), Math.Min(rows, options.BatchTokens), rows);
     }

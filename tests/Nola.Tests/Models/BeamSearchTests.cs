@@ -150,6 +150,7 @@ public sealed class BeamSearchTests : IDisposable
         int[] fresh = [.. Enumerable.Range(0, 4).Select(_ =>
         {
             model.GenerateAll(prompts, options);
+            foreach (int[] prompt in prompts) model.Generate(prompt, options);
             return device.Pool.FreshAllocations;
         })];
         // A cache that grew would have given back what the next batch needs.
