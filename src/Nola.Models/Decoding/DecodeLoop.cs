@@ -41,9 +41,8 @@ internal sealed class DecodeLoop(Gpt2 model, GenerateOptions options)
     // common, all but about the last eight tokens. It is a guess: a cache that is too small grows, which copies it.
     private int Room(IReadOnlyList<Search> searches)
     {
-        int together = Math.Clamp(options.BatchTokens / options.Beams, 1, searches.Count), most = Math.Min(options.MaxNewTokens, model.Config.Positions);
-        long said = Math.Min((long)options.Beams * most, most + (options.Beams > 1 ? 8L * options.Beams : 0));
-        long rows = together * (searches.Max(s => s.Prompt.Length) + said);
+        int together = Math.Clamp(options.BatchTokens / options.Beams, 1, searches.Count);
+        long rows = together * searches.Max(s => s.Prompt.Length + Math.Min((long)options.Beams * s.Limit, s.Limit + 8L * options.Beams));
         return (int)Math.Clamp(MostBytes / KvCache.BytesOfRow(model.Config), Math.Min(rows, options.BatchTokens), rows);
     }
 

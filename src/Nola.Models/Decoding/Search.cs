@@ -24,6 +24,9 @@ internal abstract class Search
     /// <summary>The sequences that go on; at first one, of no generated token. None when the search has ended.</summary>
     public List<Beam> Beams { get; protected set; }
 
+    /// <summary>Most tokens that are generated: what was asked for, or what the model can read.</summary>
+    public int Limit { get; }
+
     /// <summary>How many of the likeliest next tokens of each sequence the search looks at; 0 for all of them, unsorted.</summary>
     public abstract int Wanted { get; }
 
@@ -31,9 +34,6 @@ internal abstract class Search
     public abstract int[] Result { get; }
 
     protected GenerateOptions Options { get; }
-
-    /// <summary>Most tokens that are generated: what was asked for, or what the model can read.</summary>
-    protected int Limit { get; }
 
     protected int Vocabulary { get; }
 
