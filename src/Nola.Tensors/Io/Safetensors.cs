@@ -47,9 +47,14 @@ public sealed unsafe class Safetensors : IDisposable
         MemoryMappedViewAccessor? view = null;
         try
         {
-            long length = new FileInfo(path).Length;
-            if (length == 0) throw SafetensorsHeader.Bad(path, "it is empty");
-            file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
+            FileStream stream = InputFile.Open(path);
+            long length = stream.Length;
+            if (length == 0)
+            {
+                stream.Dispose();
+                throw SafetensorsHeader.Bad(path, "it is empty");
+            }
+            file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
             byte* start = null;
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
@@ -59,8 +64,8 @@ public sealed unsafe class Safetensors : IDisposable
         {
             view?.Dispose();
             file?.Dispose();
-            if (error is not (IOException or UnauthorizedAccessException)) throw;
-            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
+            if (error is not (IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)) throw;
+            throw InputFile.Unreadable(path, error);
         }
     }
 

@@ -89,7 +89,8 @@ public sealed class SafetensorsTests : IDisposable
     public void Files_that_are_no_files_give_a_sentence()
     {
         string path = Path.Combine(directory, "x");
-        Assert.Contains("cannot be read", Assert.Throws<NolaException>(() => Safetensors.Open(path)).Message);
+        Assert.Contains("there is no such file", Assert.Throws<NolaException>(() => Safetensors.Open(path)).Message);
+        Assert.Contains("is a directory", Assert.Throws<NolaException>(() => Safetensors.Open(directory)).Message);
         File.WriteAllBytes(path, []);
         Assert.Contains("empty", Assert.Throws<NolaException>(() => Safetensors.Open(path)).Message);
         File.WriteAllBytes(path, [1, 2, 3]);
