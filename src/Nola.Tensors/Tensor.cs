@@ -111,6 +111,14 @@ public readonly record struct Matrix(Tensor Tensor, int Rows, int Columns, int O
         return this with { Columns = count, Offset = Offset + start };
     }
 
+    /// <summary>All columns, rows <paramref name="start"/> … <paramref name="start"/> + <paramref name="count"/> − 1.</summary>
+    public Matrix SliceRows(int start, int count)
+    {
+        if (start < 0 || count < 0 || start + count > Rows)
+            throw new ShapeException($"SliceRows: rows {start} … {start + count - 1} of a matrix with {Rows} rows.");
+        return this with { Rows = count, Offset = Offset + start * Stride };
+    }
+
     /// <summary>For example <c>(2048, 768)</c>.</summary>
     public override string ToString() => $"({Rows}, {Columns})";
 }

@@ -5,69 +5,88 @@ namespace Nola.Autograd;
 public static partial class Ops
 {
     /// <summary>
-    /// y = x · W + bias + Σ adapters, with a frozen W. x: (…, in), W: (in, out), y: (…, out).
-    /// dx = dy · Wᵀ + the adapters' part; W and bias get nothing. x is kept only when an adapter needs it.
+    /// y = x · W + bias + Σ deltas, with a frozen W. x: (…, in), W: (in, out), y: (…, out).
+    /// dx = dy · Wᵀ + the deltas' part; W and bias get nothing. x is kept only when a delta needs it.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias = null, params LowRank[] adapters) =>
-        Linear(x, w, bias, null, adapters);
+    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias = null, params DeltaRows[] deltas) =>
+        Linear(x, w, bias, null, deltas);
 
-    /// <summary>The same with a residual (…, out) added: y = residual + x · W + bias + Σ adapters. dresidual = dy.</summary>
+    /// <summary>The same with a residual (…, out) added: y = residual + x · W + bias + Σ deltas. dresidual = dy.</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias, Variable? residual, params LowRank[] adapters)
+    public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias, Variable? residual, params DeltaRows[] deltas)
     {
         Tape tape = x.Tape;
         Variable y = tape.New(WithColumns(x.Shape, w.Columns));
         tape.Device.MatMul(x.Value, w, bias, y.Value, 0, residual?.Value);
-        Tensor[] u = AddAdapters(x, y, adapters);
+        Tensor?[] kept = AddDeltas(x, y, deltas);
         Variable[] inputs = residual is { } added ? [x, added] : [x];
-        return tape.Record(y, Inputs(inputs, adapters), Saved(adapters.Length > 0 ? [x] : [], adapters), u, dy =>
+        return tape.Record(y, [.. inputs, .. InputsOf(deltas)], Saved([], x, deltas), Extras(kept), dy =>
         {
             Tensor? dx = null;
             if (x.TakesGradient(out Tensor gradient, out float beta)) tape.Device.MatMulTransposed(dy, w, dx = gradient, beta);
-            for (int i = 0; i < adapters.Length; i++) adapters[i].Backward(tape.Device, x.Value, u[i], dy, dx);
+            BackwardDeltas(x, deltas, kept, dy, dx);
             if (residual is { } r) tape.PassGradient(y, r);
         });
     }
 
     /// <summary>
-    /// y = x · w + bias + Σ adapters, with a trainable w. x: (…, in), w: (in, out), bias: (out), y: (…, out).
-    /// dx = dy · wᵀ + the adapters' part, dw = xᵀ · dy, dbias = column sums of dy.
+    /// y = x · w + bias + Σ deltas, with a trainable w. x: (…, in), w: (in, out), bias: (out), y: (…, out).
+    /// dx = dy · wᵀ + the deltas' part, dw = xᵀ · dy, dbias = column sums of dy.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable Linear(Variable x, Variable w, Variable? bias = null, params LowRank[] adapters)
+    public static Variable Linear(Variable x, Variable w, Variable? bias = null, params DeltaRows[] deltas)
     {
         if (w.Shape.Rank != 2 || x.Shape[^1] != w.Shape[0] || (bias is { } b && b.Value.Length != w.Shape[1]))
-            throw new ShapeException($"Linear: x is {x.Shape}, w {w.Shape}, bias {bias?.Shape.ToString() ?? "none"}; expected (…, in), (in, out) and (out).");
+        {
+            throw new ShapeException(
+                $"Linear: x is {x.Shape}, w {w.Shape}, bias {bias?.Shape.ToString() ?? "none"}; expected (…, in), (in, out) and (out).");
+        }
         Tape tape = x.Tape;
         Device device = tape.Device;
         Variable y = tape.New(WithColumns(x.Shape, w.Shape[1]));
         device.MatMul(x.Value, false, w.Value, false, y.Value, 1, 0, bias?.Value);
-        Tensor[] u = AddAdapters(x, y, adapters);
+        Tensor?[] kept = AddDeltas(x, y, deltas);
         Variable[] inputs = bias is { } given ? [x, w, given] : [x, w];
-        return tape.Record(y, Inputs(inputs, adapters), Saved([x, w], adapters), u, dy =>
+        return tape.Record(y, [.. inputs, .. InputsOf(deltas)], Saved([x, w], x, deltas), Extras(kept), dy =>
         {
             Tensor? dx = null;
             if (x.TakesGradient(out Tensor gradient, out float beta)) device.MatMul(dy, false, w.Value, true, dx = gradient, 1, beta);
             if (w.TakesGradient(out Tensor dw, out float betaW)) device.MatMul(x.Value, true, dy, false, dw, 1, betaW);
             if (bias is { } last && last.TakesGradient(out Tensor db, out float betaB)) device.ColumnSums(dy, db, betaB);
-            for (int i = 0; i < adapters.Length; i++) adapters[i].Backward(device, x.Value, u[i], dy, dx);
+            BackwardDeltas(x, deltas, kept, dy, dx);
         });
     }
 
-    private static Tensor[] AddAdapters(Variable x, Variable y, LowRank[] adapters)
+    private static Tensor?[] AddDeltas(Variable x, Variable y, DeltaRows[] deltas)
     {
-        Tensor[] u = new Tensor[adapters.Length];
-        for (int i = 0; i < adapters.Length; i++)
+        Tensor?[] kept = new Tensor?[deltas.Length];
+        for (int i = 0; i < deltas.Length; i++)
         {
-            adapters[i].Check(x.Shape[^1], y.Shape[^1]);
-            u[i] = adapters[i].Forward(x.Tape.Device, x.Value, y.Value);
+            deltas[i].Check(x.Shape.Rows, x.Shape[^1], y.Shape[^1]);
+            kept[i] = deltas[i].Delta.Forward(x.Tape.Device, deltas[i].Of(x.Value), deltas[i].Of(y.Value));
         }
-        return u;
+        return kept;
     }
 
-    private static Variable[] Inputs(Variable[] inputs, LowRank[] adapters) =>
-        [.. inputs, .. adapters.SelectMany(a => (Variable[])[a.A, a.B])];
+    private static void BackwardDeltas(Variable x, DeltaRows[] deltas, Tensor?[] kept, Tensor dy, Tensor? dx)
+    {
+        for (int i = 0; i < deltas.Length; i++)
+        {
+            DeltaRows rows = deltas[i];
+            // Where no delta reads x it may be gone, but for its shape.
+            Matrix? gradient = dx is null ? default(Matrix?) : rows.Of(dx);
+            rows.Delta.Backward(x.Tape.Device, rows.Of(x.Value), kept[i], rows.Of(dy), gradient);
+        }
+    }
 
-    private static Variable[] Saved(Variable[] saved, LowRank[] adapters) => Inputs(saved, adapters);
+    private static IEnumerable<Variable> InputsOf(DeltaRows[] deltas) => deltas.SelectMany(rows => rows.Delta.Inputs);
+
+    private static Variable[] Saved(Variable[] saved, Variable x, DeltaRows[] deltas)
+    {
+        bool reads = saved.Length == 0 && deltas.Any(rows => rows.Delta.ReadsInput);
+        return [.. saved, .. reads ? [x] : Array.Empty<Variable>(), .. InputsOf(deltas)];
+    }
+
+    private static Tensor[] Extras(Tensor?[] kept) => [.. kept.OfType<Tensor>()];
 }

@@ -3,56 +3,63 @@ using Nola.Tensors;
 namespace Nola.Autograd;
 
 /// <summary>
-/// What an adapter adds to a linear map: y[:, Column … Column + out) += Scale · (x · A) · B, where A (in, r) and
-/// B (r, out) are layer <see cref="Layer"/> of stacked factors.
+/// A low-rank product: y[:, Column … Column + out) += Scale · (x · A) · B, where A (in, r) and B (r, out) are layer
+/// <paramref name="layer"/> of stacked factors.
 /// </summary>
-/// <param name="A">Stacked left factors. (L, in, r)</param>
-/// <param name="B">Stacked right factors. (L, r, out)</param>
-/// <param name="Layer">Which of the L.</param>
-/// <param name="Scale">alpha / r.</param>
-/// <param name="Column">First column of y that the adapter writes: q, k and v are thirds of one fused map.</param>
-public readonly record struct LowRank(Variable A, Variable B, int Layer, float Scale, int Column = 0)
+/// <param name="a">Stacked left factors. (L, in, r)</param>
+/// <param name="b">Stacked right factors. (L, r, out)</param>
+/// <param name="layer">Which of the L.</param>
+/// <param name="scale">For example alpha / r.</param>
+/// <param name="column">First column of y that it writes: queries, keys and values are parts of one fused map.</param>
+public sealed class LowRank(Variable a, Variable b, int layer, float scale, int column = 0) : Delta
 {
-    /// <summary>Inputs of the map.</summary>
-    public int In => A.Shape[1];
+    private int In => a.Shape[1];
 
-    /// <summary>r.</summary>
-    public int Rank => A.Shape[2];
+    private int Rank => a.Shape[2];
 
-    /// <summary>Outputs of the adapter.</summary>
-    public int Out => B.Shape[2];
+    private int Out => b.Shape[2];
 
-    internal Matrix FactorA(Tensor stacked) => new(stacked, In, Rank, Layer * In * Rank, Rank);
+    /// <inheritdoc/>
+    public override IReadOnlyList<Variable> Inputs => [a, b];
 
-    internal Matrix FactorB(Tensor stacked) => new(stacked, Rank, Out, Layer * Rank * Out, Out);
-
-    internal void Check(int inputs, int outputs)
+    /// <inheritdoc/>
+    public override void Check(int inputs, int outputs)
     {
-        if (A.Shape.Rank != 3 || B.Shape.Rank != 3 || A.Shape[1] != inputs || A.Shape[2] != B.Shape[1] || A.Shape[0] != B.Shape[0]
-            || Layer < 0 || Layer >= A.Shape[0] || Column < 0 || Column + Out > outputs)
-            throw new ShapeException($"Linear: adapter A is {A.Shape}, B {B.Shape}, layer {Layer}, column {Column} on a map ({inputs}, {outputs}); expected (L, in, r), (L, r, out) with out columns inside the map.");
+        if (a.Shape.Rank != 3 || b.Shape.Rank != 3 || a.Shape[1] != inputs || a.Shape[2] != b.Shape[1] || a.Shape[0] != b.Shape[0]
+            || layer < 0 || layer >= a.Shape[0] || column < 0 || column + Out > outputs)
+        {
+            throw new ShapeException(
+                $"Linear: adapter A is {a.Shape}, B {b.Shape}, layer {layer}, column {column} on a map ({inputs}, {outputs}); "
+                + "expected (L, in, r), (L, r, out) with out columns inside the map.");
+        }
     }
 
-    /// <summary>y[:, columns] += Scale · u · B with u = x · A, which is returned for the gradient. u: (N, r).</summary>
-    internal Tensor Forward(Device device, Tensor x, Tensor y)
+    /// <summary>y[:, columns] += scale · u · B with u = x · A, which is kept for the gradient. u: (n, r).</summary>
+    public override Tensor Forward(Device device, Matrix x, Matrix y)
     {
-        Tensor u = device.Empty([x.Shape.Rows, Rank]);
-        device.MatMul(x, false, FactorA(A.Value), false, u);
-        device.MatMul(u, false, FactorB(B.Value), false, ((Matrix)y).SliceColumns(Column, Out), Scale, 1);
+        Tensor u = device.Empty([x.Rows, Rank]);
+        device.MatMul(x, false, LayerOf(a.Value), false, u);
+        device.MatMul(u, false, LayerOf(b.Value), false, y.SliceColumns(column, Out), scale, 1);
         return u;
     }
 
-    /// <summary>
-    /// forward: u = x·A, y += s·u·B; so du = s·dy·Bᵀ, dB = s·uᵀ·dy, dA = xᵀ·du, and dx += du·Aᵀ when dx is given.
-    /// </summary>
-    internal void Backward(Device device, Tensor x, Tensor u, Tensor dy, Tensor? dx)
+    /// <summary>du = scale · dy · Bᵀ, dB += scale · uᵀ · dy, dA += xᵀ · du, and dx += du · Aᵀ.</summary>
+    public override void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx)
     {
-        Matrix columns = ((Matrix)dy).SliceColumns(Column, Out);                  // (N, out)
-        if (B.TakesPartialGradient(out Tensor db)) device.MatMul(u, true, columns, false, FactorB(db), Scale, 1);
-        if (dx is null && !A.NeedsGradient) return;
-        using Tensor du = device.Empty(u.Shape);                                  // (N, r)
-        device.MatMul(columns, false, FactorB(B.Value), true, du, Scale);
-        if (A.TakesPartialGradient(out Tensor da)) device.MatMul(x, true, du, false, FactorA(da), 1, 1);
-        if (dx is not null) device.MatMul(du, false, FactorA(A.Value), true, dx, 1, 1);
+        Tensor u = saved!;                                                        // (n, r)
+        Matrix columns = dy.SliceColumns(column, Out);                            // (n, out)
+        if (b.TakesPartialGradient(out Tensor db)) device.MatMul(u, true, columns, false, LayerOf(db), scale, 1);
+        if (dx is null && !a.NeedsGradient) return;
+        using Tensor du = device.Empty(u.Shape);                                  // (n, r)
+        device.MatMul(columns, false, LayerOf(b.Value), true, du, scale);
+        if (a.TakesPartialGradient(out Tensor da)) device.MatMul(x, true, du, false, LayerOf(da), 1, 1);
+        if (dx is { } gradient) device.MatMul(du, false, LayerOf(a.Value), true, gradient, 1, 1);
+    }
+
+    // One layer of stacked factors, (in, r) or (r, out).
+    private Matrix LayerOf(Tensor stacked)
+    {
+        (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
+        return new(stacked, rows, columns, layer * rows * columns, columns);
     }
 }

@@ -97,9 +97,9 @@ public abstract class Adapter : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    internal LowRank[] On(Tape tape, int layer, ReadOnlySpan<MapKind> kinds)
+    internal DeltaRows[] On(Tape tape, int layer, ReadOnlySpan<MapKind> kinds)
     {
-        List<LowRank> found = [];
+        List<DeltaRows> found = [];
         foreach (MapKind kind in kinds)
             if (factors.TryGetValue(kind, out Factors? f) && f.Row(layer) is int row and >= 0)
                 found.Add(new LowRank(tape.Read(f.A), tape.Read(f.B), row, Scale, f.Column));

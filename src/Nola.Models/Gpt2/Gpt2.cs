@@ -232,7 +232,7 @@ public sealed partial class Gpt2 : IDisposable
             Variable inner = CFc.Activated(m, On(MapKind.Fc));                                   // (N, 4C)
             return MlpProj.AddTo(x, inner, On(MapKind.MlpProj));                                 // (N, C)
 
-            LowRank[] On(params ReadOnlySpan<MapKind> kinds) => model.Adapter?.On(tape, layer, kinds) ?? [];
+            DeltaRows[] On(params ReadOnlySpan<MapKind> kinds) => model.Adapter?.On(tape, layer, kinds) ?? [];
         }
 
         public void Dispose()

@@ -42,17 +42,17 @@ public sealed class LinearMap : IDisposable
     public Parameter Bias { get; }
 
     /// <summary>y = x · W + b + adapters. x: (N, in), y: (N, out).</summary>
-    public Variable Forward(Variable x, LowRank[] adapters) => Weight is null
+    public Variable Forward(Variable x, DeltaRows[] adapters) => Weight is null
         ? Ops.Linear(x, Frozen!, Bias.Value, adapters)
         : Ops.Linear(x, x.Tape.Read(Weight), x.Tape.Read(Bias), adapters);
 
     /// <summary>residual + y. residual: (N, out).</summary>
-    public Variable AddTo(Variable residual, Variable x, LowRank[] adapters) => Weight is null
+    public Variable AddTo(Variable residual, Variable x, DeltaRows[] adapters) => Weight is null
         ? Ops.Linear(x, Frozen!, Bias.Value, residual, adapters)
         : residual + Forward(x, adapters);
 
     /// <summary>gelu(y), in one with the product unless weight or adapter need the product's own gradient.</summary>
-    public Variable Activated(Variable x, LowRank[] adapters) => Weight is null && adapters.Length == 0
+    public Variable Activated(Variable x, DeltaRows[] adapters) => Weight is null && adapters.Length == 0
         ? Ops.LinearGelu(x, Frozen!, Bias.Value)
         : Ops.Gelu(Forward(x, adapters));
 

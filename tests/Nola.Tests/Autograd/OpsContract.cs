@@ -94,6 +94,95 @@ public abstract class OpsContract(Device device)
     }
 
     [Contract(30)]
+    public void Linear_with_a_delta_of_its_own_for_each_part_of_the_rows(int seed)
+    {
+        Random r = new(seed);
+        int k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), layers = 1 + r.Next(3), layer = r.Next(layers);
+        int[] cuts = [0, Size(r), Size(r), Size(r)];
+        for (int i = 1; i < cuts.Length; i++) cuts[i] += cuts[i - 1];
+        int m = cuts[^1];
+        float[] w = OpCheck.Values(r, k * n, 1);
+        using Tensor weight = device.From(w, [k, n]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        // Rows of the first part have low rank, those of the second nothing, and those of the last a bias and low rank of their own.
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [m, k], 1), ("A1", [layers, k, rank], 1), ("B1", [layers, rank, n - column], 1),
+            ("A2", [layers, k, rank], 1), ("B2", [layers, rank, n - column], 1), ("b", [layers, n - column], 1),
+        ];
+        OpCheck.Run(device, r, inputs,
+            (_, v) => Ops.Linear(
+                v[0], frozen, null,
+                new DeltaRows(new LowRank(v[1], v[2], layer, 0.5f, column), 0, cuts[1]),
+                new DeltaRows(new LowRank(v[3], v[4], layer, 2, column), cuts[2], cuts[3] - cuts[2]),
+                new DeltaRows(new AddedBias(v[5], layer, column), cuts[2], -1)),
+            v =>
+            {
+                double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), m, k, n);
+                foreach ((int from, int to, int first, double scale) in ((int, int, int, double)[])[(0, cuts[1], 1, 0.5), (cuts[2], m, 3, 2)])
+                {
+                    double[] a = v[first][(layer * k * rank)..((layer + 1) * k * rank)];
+                    double[] b = v[first + 1][(layer * rank * (n - column))..((layer + 1) * rank * (n - column))];
+                    double[] low = Reference.MatMul(Reference.MatMul(v[0][(from * k)..(to * k)], a, to - from, k, rank), b, to - from, rank, n - column);
+                    for (int i = from; i < to; i++)
+                        for (int j = column; j < n; j++)
+                            y[i * n + j] += scale * low[(i - from) * (n - column) + j - column] + (first == 3 ? v[5][layer * (n - column) + j - column] : 0);
+                }
+                return y;
+            });
+    }
+
+    [Contract(20)]
+    public void A_row_gets_the_same_bits_alone_and_beside_rows_of_other_deltas(int seed)
+    {
+        Random r = new(seed);
+        int k = Size(r), n = Size(r), rank = 1 + r.Next(9), parts = 2 + r.Next(4);
+        float[] w = OpCheck.Values(r, k * n, 1);
+        using Tensor weight = device.From(w, [k, n]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        int[] rows = [.. Enumerable.Range(0, parts).Select(_ => Size(r))];
+        float[][] xs = [.. rows.Select(m => OpCheck.Values(r, m * k, 1))], dys = [.. rows.Select(m => OpCheck.Values(r, m * n, 1))];
+        List<Parameter> factors = [];
+        for (int i = 0; i < parts; i++)
+        {
+            factors.Add(new Parameter($"A{i}", device.From(OpCheck.Values(r, k * rank, 1), [1, k, rank])));
+            factors.Add(new Parameter($"B{i}", device.From(OpCheck.Values(r, rank * n, 1), [1, rank, n])));
+        }
+        float[][] together = Run([.. Enumerable.Range(0, parts)]);
+        int at = 0;
+        for (int i = 0; i < parts; at += rows[i], i++)
+        {
+            float[][] alone = Run([i]);
+            Assert.Equal(alone[0], together[0][(at * n)..((at + rows[i]) * n)]);
+            Assert.Equal(alone[1], together[1][(at * k)..((at + rows[i]) * k)]);
+            Assert.Equal(alone[2], together[2 + 2 * i]);
+            Assert.Equal(alone[3], together[3 + 2 * i]);
+        }
+        foreach (Parameter factor in factors) factor.Dispose();
+
+        // y, dx, and dA and dB of each part.
+        float[][] Run(int[] which)
+        {
+            int m = which.Sum(i => rows[i]);
+            using Tensor dy = device.From([.. which.SelectMany(i => dys[i])], [m, n]);
+            using Parameter x = new("x", device.From([.. which.SelectMany(i => xs[i])], [m, k]));
+            using Tape tape = new(device);
+            List<DeltaRows> deltas = [];
+            int first = 0;
+            foreach (int i in which)
+            {
+                deltas.Add(new DeltaRows(new LowRank(tape.Read(factors[2 * i]), tape.Read(factors[2 * i + 1]), 0, 0.7f), first, rows[i]));
+                first += rows[i];
+            }
+            Variable y = Ops.Linear(tape.Read(x), frozen, null, [.. deltas]);
+            float[] value = y.Value.ToArray();
+            foreach (Parameter factor in factors) factor.ClearGradient();
+            tape.Backward((y, dy));
+            return [value, x.Gradient.ToArray(), .. which.SelectMany(i => (float[][])[factors[2 * i].Gradient.ToArray(), factors[2 * i + 1].Gradient.ToArray()])];
+        }
+    }
+
+    [Contract(30)]
     public void LayerNorm(int seed)
     {
         Random r = new(seed);

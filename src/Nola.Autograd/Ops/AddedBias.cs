@@ -1,0 +1,56 @@
+using Nola.Tensors;
+
+namespace Nola.Autograd;
+
+/// <summary>
+/// A bias of the adapter's own: y[:, Column … Column + out) += b, where b (out) is row <paramref name="layer"/> of stacked ones.
+/// </summary>
+/// <param name="b">Stacked biases. (L, out)</param>
+/// <param name="layer">Which of the L.</param>
+/// <param name="column">First column of y that it writes.</param>
+public sealed class AddedBias(Variable b, int layer, int column = 0) : Delta
+{
+    private int Out => b.Shape[1];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Variable> Inputs => [b];
+
+    /// <inheritdoc/>
+    public override bool ReadsInput => false;
+
+    /// <inheritdoc/>
+    public override void Check(int inputs, int outputs)
+    {
+        if (b.Shape.Rank != 2 || layer < 0 || layer >= b.Shape[0] || column < 0 || column + Out > outputs)
+        {
+            throw new ShapeException(
+                $"Linear: an added bias is {b.Shape}, layer {layer}, column {column} on a map ({inputs}, {outputs}); "
+                + "expected (L, out) with out columns inside the map.");
+        }
+    }
+
+    /// <summary>y[:, columns] += 1 · b, a product of rank one.</summary>
+    public override Tensor? Forward(Device device, Matrix x, Matrix y)
+    {
+        using Tensor ones = Ones(device, y.Rows);                                 // (n, 1)
+        device.MatMul(ones, false, Row(b.Value), false, y.SliceColumns(column, Out), 1, 1);
+        return null;
+    }
+
+    /// <summary>db += column sums of dy.</summary>
+    public override void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx)
+    {
+        if (!b.TakesPartialGradient(out Tensor db)) return;
+        using Tensor ones = Ones(device, dy.Rows);                                // (n, 1)
+        device.MatMul(ones, true, dy.SliceColumns(column, Out), false, Row(db), 1, 1);
+    }
+
+    private static Tensor Ones(Device device, int rows)
+    {
+        Tensor ones = device.Empty([rows, 1]);
+        device.Fill(ones, 1);
+        return ones;
+    }
+
+    private Matrix Row(Tensor stacked) => new(stacked, 1, Out, layer * Out, Out);
+}

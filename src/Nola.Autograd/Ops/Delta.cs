@@ -1,0 +1,56 @@
+using Nola.Tensors;
+
+namespace Nola.Autograd;
+
+/// <summary>
+/// What an adapter adds to the output of a linear map, y = x · W + b. A delta adds to y in the forward pass, and to dx and to
+/// the gradients of its own variables in the reverse sweep. <see cref="LowRank"/> is one case, <see cref="AddedBias"/> another.
+/// </summary>
+public abstract class Delta
+{
+    /// <summary>The variables that it reads; gradients flow to them.</summary>
+    public abstract IReadOnlyList<Variable> Inputs { get; }
+
+    /// <summary>Whether the gradient reads x, which is kept for it then.</summary>
+    public virtual bool ReadsInput => true;
+
+    /// <summary>Checks that it fits a map of so many inputs and outputs.</summary>
+    /// <exception cref="ShapeException">It does not.</exception>
+    public abstract void Check(int inputs, int outputs);
+
+    /// <summary>y += the delta of x. x: (n, in), y: (n, out), both windows of a batch's rows.</summary>
+    /// <returns>What <see cref="Backward"/> needs beside x and the inputs, or null; the tape takes it over.</returns>
+    public abstract Tensor? Forward(Device device, Matrix x, Matrix y);
+
+    /// <summary>Adds to the gradients of the inputs, and to dx when it is given. x, dx: (n, in), dy: (n, out).</summary>
+    /// <param name="device">Where to compute.</param>
+    /// <param name="x">As in <see cref="Forward"/>.</param>
+    /// <param name="saved">What <see cref="Forward"/> returned.</param>
+    /// <param name="dy">Gradient of the output.</param>
+    /// <param name="dx">Gradient of the input, which holds something already; null when nobody wants it.</param>
+    public abstract void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx);
+}
+
+/// <summary>
+/// A delta and the rows of the batch that it is for: the sequences of one adapter. Rows of one adapter are neighbors, and what a
+/// row gets depends on its own adapter alone, to the bit.
+/// </summary>
+/// <param name="Delta">What is added.</param>
+/// <param name="First">The first row.</param>
+/// <param name="Count">Number of rows; −1 for all that follow.</param>
+public readonly record struct DeltaRows(Delta Delta, int First, int Count)
+{
+    /// <summary>A delta for every row of the batch.</summary>
+    public static implicit operator DeltaRows(Delta delta) => new(delta, 0, -1);
+
+    internal Matrix Of(Matrix whole) => whole.SliceRows(First, CountOf(whole.Rows));
+
+    internal void Check(int rows, int inputs, int outputs)
+    {
+        if (First < 0 || First > rows || CountOf(rows) < 0 || First + CountOf(rows) > rows)
+            throw new ShapeException($"Linear: a delta is for rows {First} … {First + Count - 1} of a batch of {rows}.");
+        Delta.Check(inputs, outputs);
+    }
+
+    private int CountOf(int rows) => Count < 0 ? rows - First : Count;
+}
