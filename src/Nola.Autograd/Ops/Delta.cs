@@ -29,6 +29,13 @@ public abstract class Delta
     /// <param name="dy">Gradient of the output.</param>
     /// <param name="dx">Gradient of the input, which holds something already; null when nobody wants it.</param>
     public abstract void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx);
+
+    /// <summary>Merging: adds itself to a copy of the map's weight, so that the map alone gives what map and delta gave.</summary>
+    /// <param name="device">Where to compute.</param>
+    /// <param name="weight">W. (in, out)</param>
+    /// <param name="bias">b (out); null where the map has none.</param>
+    /// <exception cref="NolaException">The map has no place for it.</exception>
+    public abstract void AddTo(Device device, Matrix weight, Tensor? bias);
 }
 
 /// <summary>

@@ -56,6 +56,10 @@ public sealed class LowRank(Variable a, Variable b, int layer, float scale, int 
         if (dx is { } gradient) device.MatMul(du, false, LayerOf(a.Value), true, gradient, 1, 1);
     }
 
+    /// <inheritdoc/>
+    public override void AddTo(Device device, Matrix weight, Tensor? bias) =>
+        device.MatMul(LayerOf(a.Value), false, LayerOf(b.Value), false, weight.SliceColumns(column, Out), scale, 1);
+
     // One layer of stacked factors, (in, r) or (r, out).
     private Matrix LayerOf(Tensor stacked)
     {

@@ -132,6 +132,51 @@ public abstract class OpsContract(Device device)
             });
     }
 
+    [Contract(30)]
+    public void Linear_with_a_frozen_product_between_trained_diagonals(int seed)
+    {
+        Random r = new(seed);
+        int m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column, layers = 1 + r.Next(3), layer = r.Next(layers);
+        float[] w = OpCheck.Values(r, k * n, 1), left = OpCheck.Values(r, (k + 2) * rank, 1), right = OpCheck.Values(r, rank * (width + 3), 1);
+        using Tensor weight = device.From(w, [k, n]), a = device.From(left, [k + 2, rank]), b = device.From(right, [rank, width + 3]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        double[] wideA = OpCheck.Wide(left[..(k * rank)]);
+        double[] wideB = [.. Enumerable.Range(0, rank * width).Select(i => (double)right[i / width * (width + 3) + i % width])];
+        OpCheck.Run(device, r, [("x", [m, k], 1), ("d", [layers, rank], 1), ("b", [layers, width], 1)],
+            (_, v) => Ops.Linear(v[0], frozen, null, new ScaledLowRank(((Matrix)a).SliceRows(0, k), ((Matrix)b).SliceColumns(0, width), v[1], v[2], layer, column)),
+            v =>
+            {
+                double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), m, k, n), u = Reference.MatMul(v[0], wideA, m, k, rank);
+                double[] low = Reference.MatMul([.. u.Select((value, i) => value * v[1][layer * rank + i % rank])], wideB, m, rank, width);
+                for (int i = 0; i < m; i++)
+                    for (int j = 0; j < width; j++)
+                        y[i * n + column + j] += low[i * width + j] * v[2][layer * width + j];
+                return y;
+            });
+    }
+
+    [Contract(20)]
+    public void A_delta_that_is_added_to_the_weight_gives_the_same(int seed)
+    {
+        Random r = new(seed);
+        int m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column;
+        using Tensor x = device.From(OpCheck.Values(r, m * k, 1), [m, k]), w = device.From(OpCheck.Values(r, k * n, 1), [k, n]);
+        using Tensor bias = device.From(OpCheck.Values(r, n, 1), [n]), a = device.From(OpCheck.Values(r, k * rank, 1), [1, k, rank]);
+        using Tensor b = device.From(OpCheck.Values(r, rank * width, 1), [1, rank, width]), d = device.From(OpCheck.Values(r, rank, 1), [1, rank]);
+        using Tensor v = device.From(OpCheck.Values(r, width, 1), [1, width]);
+        using Tape tape = new(device, record: false);
+        Delta[] deltas =
+        [
+            new LowRank(tape.Constant(a), tape.Constant(b), 0, 0.5f, column),
+            new AddedBias(tape.Constant(v), 0, column),
+            new ScaledLowRank(new Matrix(a, k, rank, 0, rank), new Matrix(b, rank, width, 0, width), tape.Constant(d), tape.Constant(v), 0, column),
+        ];
+        float[] apart = Ops.Linear(tape.Constant(x), tape.Constant(w), tape.Constant(bias), [.. deltas.Select(delta => (DeltaRows)delta)]).Value.ToArray();
+        foreach (Delta delta in deltas) delta.AddTo(device, w, bias);
+        float[] merged = Ops.Linear(tape.Constant(x), tape.Constant(w), tape.Constant(bias)).Value.ToArray();
+        OpCheck.Close(OpCheck.Wide(apart), merged, 2e-5);
+    }
+
     [Contract(20)]
     public void A_row_gets_the_same_bits_alone_and_beside_rows_of_other_deltas(int seed)
     {
