@@ -85,7 +85,7 @@ internal static class Program
             using Device? device = Opened(place, precision, report);
             if (device is null) return true;
             Bench bench = new(device, precision, work, report, bars);
-            bool agrees = Part(report, $"Verification in {precision}", () => Verification.Run((Device)device, precision, report));
+            bool agrees = Part(report, $"Verification in {precision}", () => Verification.Run(device, precision, report));
             return (trains ? Times(bench, e2e) : Part(report, $"Products in {precision}", () => ProductSpeed.Table(bench))) & agrees;
         }
     }
