@@ -23,6 +23,8 @@ internal sealed class PeftConfig
     // Others take something out of the base model's weights, to which the adapter then does not fit.
     private static readonly string[] plainStarts = ["gaussian", "eva", "orthogonal"];
 
+    private const int LongestPattern = 10_000;
+
     private static readonly TimeSpan longestMatch = TimeSpan.FromSeconds(1);
 
     private readonly string path;
@@ -132,6 +134,7 @@ internal sealed class PeftConfig
 
     private Regex Pattern(string pattern, string key)
     {
+        if (pattern.Length > LongestPattern) throw new NolaException($"{path}: {key} has a pattern of {pattern.Length} characters; write the modules as a list.");
         try
         {
             return new Regex(pattern, RegexOptions.CultureInvariant, longestMatch);
