@@ -43,7 +43,7 @@ public sealed class DamagedAdapterTests : IDisposable
     [InlineData("entries", "0", "its entries is '0'; expected uniform or normal or sign")]
     [InlineData("variant", "Offset", "its variant is 'Offset'; expected offset or paper")]
     [InlineData("method", "dora", "its method is 'dora'; expected nola or lora")]
-    [InlineData("method", "lora", "has 'variant', which no lora file")]
+    [InlineData("method", "lora", "which no lora file of format 'nola-adapter/1' has")]
     [InlineData("seed", "-1", "'seed' = '-1'")]
     [InlineData("format", "nola-adapter/9", "its format is 'nola-adapter/9'")]
     [InlineData("targets", "q,nothing", "targets: 'nothing' matches no linear map")]

@@ -44,9 +44,9 @@ public sealed class DamagedModelTests : IDisposable
     [InlineData("\"activation_function\": \"relu\"", "activation_function is 'relu'")]
     [InlineData("\"model_type\": [\"gpt2\"]", "model_type is")]
     [InlineData("\"n_layer\": 99999999999", "n_layer is '99999999999'")]
-    [InlineData("\"n_embd\": 9000000", "these sizes make a weight of")]
+    [InlineData("\"n_embd\": 96000", "these sizes make a weight of")]
     [InlineData("\"note\": \"\\ud83d\"", "half of a character")]
-    [InlineData("\"n_head\": 4, \"n_head\": 2", "the key 'n_head' is there twice")]
+    [InlineData("\"n_head\": 4, \"n_head\": 2", "is there twice")]
     public void A_configuration_that_GPT2_is_not_is_refused_by_name(string extra, string expected)
     {
         string name = extra[1..extra.IndexOf('"', 1)], text = config.ToJsonString();

@@ -62,7 +62,7 @@ public sealed class PeftFileTests : IDisposable
         config["layers_pattern"] = "h";
         Load().Dispose();
         config["layers_pattern"] = "blocks";
-        Assert.Contains("has factors for transformer.h.1.attn.c_attn, which target_modules", Refused());
+        Assert.Contains("has factors for transformer.h.1.attn.c_proj, which target_modules", Refused());
     }
 
     [Fact]
