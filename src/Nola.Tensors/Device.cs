@@ -149,10 +149,10 @@ public abstract partial class Device : IDisposable
     /// <summary>Gives memory back to the system.</summary>
     protected abstract void Free(Storage storage);
 
-    /// <summary>Frees the pool. Tensors must have been disposed before.</summary>
+    /// <summary>Closes the pool. Tensors should have been disposed before; the memory of one that is disposed later is freed then.</summary>
     public virtual void Dispose()
     {
-        Pool.Trim();
+        pool?.Close();
         GC.SuppressFinalize(this);
     }
 }

@@ -10,16 +10,45 @@ namespace Nola.Models;
 /// </summary>
 public abstract class Adapter : IDisposable
 {
-    private readonly Dictionary<MapKind, Factors> factors;
+    private readonly Dictionary<MapKind, Factors> factors = [];
 
     private protected Adapter(Gpt2 model, int rank, float alpha, IReadOnlyList<string> targets)
     {
         if (model.Adapter is not null) throw new NolaException("The model has an adapter already; detach or merge it first.");
-        if (rank < 1) throw new NolaException($"rank is {rank}; expected at least 1.");
-        if (!(alpha > 0)) throw new NolaException($"alpha is {alpha}; expected a positive number.");
+        SortedDictionary<MapKind, int[]> layers = Check(model.Config, rank, alpha, targets);
         (Model, Rank, Alpha, Targets) = (model, rank, alpha, targets);
-        SortedDictionary<MapKind, int[]> layers = AdapterTargets.Resolve(targets, model.Config);
-        factors = layers.ToDictionary(entry => entry.Key, entry => new Factors(model, entry.Key, entry.Value, rank));
+        try
+        {
+            foreach ((MapKind kind, int[] adapted) in layers) factors[kind] = new Factors(model, kind, adapted, rank);
+        }
+        catch
+        {
+            DisposeFactors();
+            throw;
+        }
+    }
+
+    /// <summary>Refuses what no adapter can be, before anything is allocated. Returns the layers of each adapted kind.</summary>
+    /// <exception cref="NolaException">A setting is out of range.</exception>
+    internal static SortedDictionary<MapKind, int[]> Check(Gpt2Config config, int rank, float alpha, IReadOnlyList<string> targets)
+    {
+        if (!(alpha > 0 && float.IsFinite(alpha))) throw new NolaException($"alpha is {alpha}; expected a finite number above 0.");
+        SortedDictionary<MapKind, int[]> layers = AdapterTargets.Resolve(targets, config);
+        // The product of two factors has no higher rank than its sides are long.
+        int longest = layers.Keys.Max(kind => Math.Max(kind.Sizes(config).In, kind.Sizes(config).Out));
+        if (rank < 1 || rank > longest) throw new NolaException($"rank is {rank}; expected 1 to {longest}, the longest side of the adapted maps.");
+        long bytes = 0;
+        foreach ((MapKind kind, int[] adapted) in layers)
+        {
+            (int inputs, int outputs, _) = kind.Sizes(config);
+            long stacked = (long)adapted.Length * Math.Max(inputs, outputs) * rank;
+            if (stacked > Array.MaxLength)
+                throw new NolaException($"rank is {rank}; with it, a factor of {kind.Name()} in {adapted.Length} layers has {stacked} elements, and at most {Array.MaxLength} are supported.");
+            bytes += (long)adapted.Length * (inputs + outputs) * rank * sizeof(float);
+        }
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (bytes > available) throw new NolaException($"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
+        return layers;
     }
 
     /// <summary>The model it is on.</summary>
@@ -93,8 +122,13 @@ public abstract class Adapter : IDisposable
     public virtual void Dispose()
     {
         Detach();
-        foreach (Factors set in factors.Values) set.Dispose();
+        DisposeFactors();
         GC.SuppressFinalize(this);
+    }
+
+    private void DisposeFactors()
+    {
+        foreach (Factors set in factors.Values) set.Dispose();
     }
 
     internal DeltaRows[] On(Tape tape, int layer, ReadOnlySpan<MapKind> kinds)
@@ -116,7 +150,15 @@ public abstract class Adapter : IDisposable
             (In, Out, Column) = kind.Sizes(model.Config);
             (Kind, Layers, Rank) = (kind, layers, rank);
             A = new Parameter(kind.Name() + ".A", model.Device.Zeros([layers.Length, In, rank]));
-            B = new Parameter(kind.Name() + ".B", model.Device.Zeros([layers.Length, rank, Out]));
+            try
+            {
+                B = new Parameter(kind.Name() + ".B", model.Device.Zeros([layers.Length, rank, Out]));
+            }
+            catch
+            {
+                A.Dispose();
+                throw;
+            }
             rows = new int[model.Config.Layers];
             Array.Fill(rows, -1);
             for (int i = 0; i < layers.Length; i++) rows[layers[i]] = i;

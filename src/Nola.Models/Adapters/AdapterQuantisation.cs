@@ -25,15 +25,14 @@ public static class AdapterQuantisation
         CoefficientQuantiser.Levels(bits);
         if (Directory.Exists(path)) throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter.");
-        if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another --out.");
+        if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
         using Safetensors file = Safetensors.Open(path);
         CheckFloat(file);
         List<SafetensorsTensor> tensors = [];
         Errors errors = new();
         foreach (SafetensorsEntry entry in file.Entries)
         {
-            float[] values = new float[entry.Length];
-            file.ReadFloats(entry, values);
+            float[] values = file.ReadFinite(entry);
             QuantisedTensor quantised = QuantisedTensor.Of(values, (int)entry.Shape[0], bits);
             errors.Add(values, quantised.Values());
             tensors.AddRange(quantised.Tensors(entry.Name));
@@ -44,7 +43,7 @@ public static class AdapterQuantisation
             ["bits"] = bits.ToString(CultureInfo.InvariantCulture),
             ["values"] = errors.Count.ToString(CultureInfo.InvariantCulture),
         });
-        return new(bits, errors.Count, new FileInfo(path).Length, new FileInfo(output).Length, errors.Largest, errors.Relative);
+        return new(bits, errors.Count, InputFile.Length(path), InputFile.Length(output), errors.Largest, errors.Relative);
     }
 
     private static void CheckFloat(Safetensors file)

@@ -1,4 +1,4 @@
-using System.Text.RegularExpressions;
+using System.IO.Enumeration;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -22,10 +22,9 @@ public static class AdapterTargets
         List<(MapKind Kind, int Layer)> found = [];
         foreach (string pattern in patterns)
         {
-            Regex regex = new(@"(^|\.)" + Regex.Escape(pattern).Replace(@"\*", ".*") + "$", RegexOptions.CultureInvariant);
-            List<(MapKind Kind, int Layer)> matches = [.. Candidates(config, pattern).Where(c => regex.IsMatch($"h.{c.Layer}.{c.Kind.Name()}"))];
+            List<(MapKind Kind, int Layer)> matches = [.. Candidates(config, pattern).Where(c => Matches(pattern, $"h.{c.Layer}.{c.Kind.Name()}"))];
             if (matches.Count == 0)
-                throw new NolaException($"targets: '{pattern}' matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.{config.Layers - 1}.");
+                throw new NolaException($"targets: {Quoted.Of(pattern)} matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.{config.Layers - 1}.");
             found.AddRange(matches);
         }
         SortedDictionary<MapKind, int[]> layers = [];
@@ -34,6 +33,20 @@ public static class AdapterTargets
         if (layers.ContainsKey(MapKind.CAttn) && (layers.ContainsKey(MapKind.Q) || layers.ContainsKey(MapKind.K) || layers.ContainsKey(MapKind.V)))
             throw new NolaException("targets: c_attn is q, k and v together; name it or them, not both.");
         return layers;
+    }
+
+    // The whole name, or its end after a dot. The time that a match takes is bounded by the lengths, however many stars there are.
+    private static bool Matches(string pattern, string name)
+    {
+        // No name has what else is special to the matcher.
+        if (pattern.AsSpan().ContainsAny('?', '\\')) return false;
+        for (int start = 0; start >= 0;)
+        {
+            if (FileSystemName.MatchesSimpleExpression(pattern, name.AsSpan(start), ignoreCase: false)) return true;
+            int dot = name.IndexOf('.', start);
+            start = dot < 0 ? -1 : dot + 1;
+        }
+        return false;
     }
 
     // A wildcard such as h.0.* means each map once: the fused c_attn only answers to its own name.

@@ -28,7 +28,15 @@ public sealed class LoraAdapter : Adapter
     private LoraAdapter(Gpt2 model, LoraOptions options) : base(model, options.Rank, options.Alpha, options.Targets)
     {
         Parameters = [.. FactorSets.SelectMany(f => (Parameter[])[f.A, f.B])];
-        foreach (Factors f in FactorSets) f.A.Value.Device.Upload(InitialFactors.Uniform(options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Value);
+        try
+        {
+            foreach (Factors f in FactorSets) f.A.Value.Device.Upload(InitialFactors.Uniform(options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Value);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
         model.Adapter = this;
     }
 

@@ -54,6 +54,17 @@ public sealed record NolaOptions
     /// by itself, with gradients passed straight through; and the file holds them packed. 0: float32.
     /// </summary>
     public int QuantiseBits { get; init; }
+
+    /// <summary>Refuses what does not depend on the model and is out of range.</summary>
+    /// <exception cref="NolaException">A setting is out of range.</exception>
+    internal void Check()
+    {
+        foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[("BasesA", BasesA), ("BasesB", BasesB)])
+            if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
+        if (QuantiseBits != 0) CoefficientQuantiser.Levels(QuantiseBits);
+        if (!Enum.IsDefined(Entries)) throw new NolaException($"Entries is {Entries}; expected Uniform, Normal or Sign.");
+        if (!Enum.IsDefined(Variant)) throw new NolaException($"Variant is {Variant}; expected Offset or Paper.");
+    }
 }
 
 /// <summary>
@@ -69,18 +80,17 @@ public sealed class NolaAdapter : Adapter
     private NolaAdapter(Gpt2 model, NolaOptions options) : base(model, options.Rank, options.Alpha, options.Targets)
     {
         Options = options;
-        foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[("BasesA", options.BasesA), ("BasesB", options.BasesB)])
-            if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
-        if (options.QuantiseBits != 0) CoefficientQuantiser.Levels(options.QuantiseBits);
-        bool offset = options.Variant == NolaVariant.Offset;
-        foreach (Factors f in FactorSets)
+        try
         {
-            Tensor? start = offset ? model.Device.From(InitialFactors.Uniform(options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Shape) : null;
-            mixtures.Add(new Mixture(f, f.A, Basis(f, 0, options.BasesA, f.In, f.Rank), start, options));
-            mixtures.Add(new Mixture(f, f.B, Basis(f, 1, options.BasesB, f.Rank, f.Out), null, options));
+            foreach (Factors f in FactorSets) Mix(f);
+            Parameters = [.. mixtures.Select(m => m.Coefficients)];
+            BeginStep();
         }
-        Parameters = [.. mixtures.Select(m => m.Coefficients)];
-        BeginStep();
+        catch
+        {
+            Dispose();
+            throw;
+        }
         model.Adapter = this;
     }
 
@@ -98,7 +108,12 @@ public sealed class NolaAdapter : Adapter
 
     /// <summary>Puts a new adapter on a frozen model.</summary>
     /// <exception cref="NolaException">A setting is out of range, or the model has an adapter.</exception>
-    public static NolaAdapter Attach(Gpt2 model, NolaOptions? options = null) => new(model, options ?? new());
+    public static NolaAdapter Attach(Gpt2 model, NolaOptions? options = null)
+    {
+        options ??= new();
+        options.Check();
+        return new(model, options);
+    }
 
     /// <inheritdoc/>
     public override void BeginStep()
@@ -126,6 +141,24 @@ public sealed class NolaAdapter : Adapter
         mixing = null;
         foreach (Mixture m in mixtures) m.Dispose();
         base.Dispose();
+    }
+
+    // The mixtures that become the two factors of one kind of map.
+    private void Mix(Factors f)
+    {
+        Tensor? start = Options.Variant == NolaVariant.Offset
+            ? Model.Device.From(InitialFactors.Uniform(Options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Shape)
+            : null;
+        try
+        {
+            mixtures.Add(new Mixture(f, f.A, Basis(f, 0, Options.BasesA, f.In, f.Rank), start, Options));
+        }
+        catch
+        {
+            start?.Dispose();
+            throw;
+        }
+        mixtures.Add(new Mixture(f, f.B, Basis(f, 1, Options.BasesB, f.Rank, f.Out), null, Options));
     }
 
     private RandomBasis Basis(Factors f, int factor, int k, int rows, int cols) =>

@@ -30,76 +30,93 @@ public static partial class PeftLora
         AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter));
     }
 
-    /// <summary>Puts a PEFT LoRA on a model.</summary>
-    /// <exception cref="NolaException">It is not a LoRA for GPT-2's <c>c_attn</c>, <c>c_proj</c> or <c>c_fc</c> of this size.</exception>
+    /// <summary>Puts a PEFT LoRA on a model. When it fails, the model is as it was.</summary>
+    /// <exception cref="NolaException">It is not a whole LoRA for GPT-2's <c>c_attn</c>, <c>c_proj</c> or <c>c_fc</c> of this size.</exception>
     public static Adapter Load(string directory, Gpt2 model)
     {
         string path = Path.Combine(directory, ConfigName), weights = Path.Combine(directory, WeightsName);
         if (!File.Exists(path)) throw new NolaException($"{directory}: there is no {ConfigName}; expected a PEFT LoRA directory or a Nola adapter file.");
         if (!File.Exists(weights)) throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
-        (int rank, float alpha) = ReadConfig(path);
+        PeftConfig config = PeftConfig.Read(path);
         using Safetensors file = Safetensors.Open(weights);
-        Dictionary<(int Layer, string Map), (float[] A, float[] B)> found = ReadFactors(file, rank, model.Config);
+        Dictionary<(int Layer, string Map), Module> found = ReadFactors(file, config.Rank, model.Config);
+        CheckModules(found, config, model.Config, path, weights);
         string[] targets = [.. found.Keys.Select(key => $"h.{key.Layer}.{key.Map}")];
-        LoraAdapter adapter = LoraAdapter.Attach(model, new LoraOptions { Rank = rank, Alpha = alpha, Targets = targets });
-        foreach (Adapter.Factors f in adapter.FactorSets)
+        LoraAdapter adapter = LoraAdapter.Attach(model, new LoraOptions { Rank = config.Rank, Alpha = config.Alpha, Targets = targets });
+        try
         {
-            float[] a = [.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].A)];
-            float[] b = [.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].B)];
-            model.Device.Upload(a, f.A.Value);
-            model.Device.Upload(b, f.B.Value);
+            foreach (Adapter.Factors f in adapter.FactorSets)
+            {
+                model.Device.Upload([.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].A!)], f.A.Value);
+                model.Device.Upload([.. f.Layers.SelectMany(layer => found[(layer, f.Kind.Name())].B!)], f.B.Value);
+            }
+            return adapter;
         }
-        return adapter;
+        catch
+        {
+            adapter.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>One adapted module of a file: its name in PEFT's model, and both factors as (in, r) and (r, out).</summary>
+    private sealed record Module(string Name)
+    {
+        public float[]? A { get; set; }
+
+        public float[]? B { get; set; }
     }
 
     // Our factors are (in, r) and (r, out); PEFT's are their transposes.
-    private static Dictionary<(int, string), (float[] A, float[] B)> ReadFactors(Safetensors file, int rank, Gpt2Config config)
+    private static Dictionary<(int, string), Module> ReadFactors(Safetensors file, int rank, Gpt2Config config)
     {
-        Dictionary<(int, string), (float[] A, float[] B)> found = [];
+        Dictionary<(int, string), Module> found = [];
         foreach (SafetensorsEntry entry in file.Entries)
         {
             Match match = KeyPattern().Match(entry.Name);
             if (!match.Success)
-                throw new NolaException($"{file.Path}: tensor '{entry.Name}' is not a LoRA factor of GPT-2's c_attn, c_proj or c_fc.");
-            int layer = int.Parse(match.Groups["layer"].Value, System.Globalization.CultureInfo.InvariantCulture);
-            string map = match.Groups["map"].Value;
-            MapKind kind = MapKinds.All.First(k => k.Name() == map);
-            (int inputs, int outputs, _) = kind.Sizes(config);
+                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor of GPT-2's c_attn, c_proj or c_fc.");
+            string map = match.Groups["map"].Value, name = match.Groups["module"].Value;
+            (int inputs, int outputs, _) = MapKinds.All.First(k => k.Name() == map).Sizes(config);
             bool isA = match.Groups["factor"].Value == "A";
             (int rows, int columns) = isA ? (rank, inputs) : (outputs, rank);
-            if (layer >= config.Layers || entry.Shape is not [var r, var c] || r != rows || c != columns)
-                throw new NolaException($"{file.Path}: tensor '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}] in one of {config.Layers} layers. Is it for another base model?");
-            float[] values = new float[rows * columns];
-            file.ReadFloats(entry, values);
-            (float[] A, float[] B) factors = found.GetValueOrDefault((layer, map));
-            found[(layer, map)] = isA ? (Transpose(values, rows, columns), factors.B) : (factors.A, Transpose(values, rows, columns));
+            bool known = StrictNumber.TryWhole(match.Groups["layer"].ValueSpan, out int layer) && layer < config.Layers;
+            if (!known || entry.Shape is not [var r, var c] || r != rows || c != columns)
+                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}] in one of {config.Layers} layers. Is it for another base model?");
+            if (!found.TryGetValue((layer, map), out Module? module)) found[(layer, map)] = module = new(name);
+            if (module.Name != name || (isA ? module.A : module.B) is not null)
+                throw new NolaException($"{file.Path}: there are two tensors for lora_{(isA ? "A" : "B")} of h.{layer}.{map}; the file is damaged.");
+            float[] values = Transpose(file.ReadFinite(entry), rows, columns);
+            if (isA) module.A = values;
+            else module.B = values;
         }
-        foreach (((int layer, string map), (float[] A, float[] B) pair) in found)
-            if (pair.A is null || pair.B is null) throw new NolaException($"{file.Path}: h.{layer}.{map} has only one of lora_A and lora_B.");
+        foreach (((int layer, string map), Module module) in found)
+            if (module.A is null || module.B is null) throw new NolaException($"{file.Path}: h.{layer}.{map} has only one of lora_A and lora_B.");
         if (found.Count == 0) throw new NolaException($"{file.Path}: there is no LoRA factor in it.");
         return found;
     }
 
-    private static (int Rank, float Alpha) ReadConfig(string path)
+    // The file must hold what its configuration names, and nothing else.
+    private static void CheckModules(Dictionary<(int Layer, string Map), Module> found, PeftConfig config, Gpt2Config model, string path, string weights)
     {
-        try
+        string first = found.Values.First().Name;
+        // transformer. in a model with a head.
+        string prefix = first[..(first.StartsWith("h.", StringComparison.Ordinal) ? 0 : first.LastIndexOf(".h.", StringComparison.Ordinal) + 1)];
+        foreach (MapKind kind in MapKinds.All.Where(k => k is not (MapKind.Q or MapKind.K or MapKind.V)))
         {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
-            JsonElement root = document.RootElement;
-            string? type = root.TryGetProperty("peft_type", out JsonElement t) ? t.GetString() : null;
-            if (type != "LORA") throw new NolaException($"{path}: peft_type is '{type}'; only LORA can be loaded.");
-            foreach (string key in (string[])["use_dora", "use_rslora", "lora_bias"])
-                if (root.TryGetProperty(key, out JsonElement set) && set.ValueKind == JsonValueKind.True)
-                    throw new NolaException($"{path}: {key} is set; only plain LoRA can be loaded.");
-            foreach (string key in (string[])["rank_pattern", "alpha_pattern"])
-                if (root.TryGetProperty(key, out JsonElement set) && set.ValueKind == JsonValueKind.Object && set.EnumerateObject().Any())
-                    throw new NolaException($"{path}: {key} is not empty; only one rank and alpha for all maps can be loaded.");
-            return (root.GetProperty("r").GetInt32(), root.GetProperty("lora_alpha").GetSingle());
+            for (int layer = 0; layer < model.Layers; layer++)
+            {
+                string name = prefix + kind.MapName(layer);
+                bool there = found.TryGetValue((layer, kind.Name()), out Module? module);
+                if (there && module!.Name != name) throw new NolaException($"{weights}: modules are called {Quoted.Of(first)} and {Quoted.Of(module.Name)}; expected all below '{prefix}h'.");
+                if (there == config.Targets(name)) continue;
+                throw new NolaException(there
+                    ? $"{weights}: has factors for {name}, which target_modules of {path} does not name; they are of two adapters."
+                    : $"{weights}: has no factors for {name}, which target_modules of {path} names; the file is not whole.");
+            }
         }
-        catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
-        {
-            throw new NolaException($"{path}: not a PEFT LoRA configuration; expected peft_type, r and lora_alpha.", error);
-        }
+        foreach (string other in (ReadOnlySpan<string>)[prefix + "wte", prefix + "wpe", "lm_head"])
+            if (config.Targets(other)) throw new NolaException($"{path}: target_modules names {other}; only c_attn, c_proj and c_fc can be loaded.");
     }
 
     // A' (r', in): the parts' A below each other. B' (out', r'): each part's B in its own rows and columns, zero elsewhere.
@@ -156,6 +173,6 @@ public static partial class PeftLora
         return result;
     }
 
-    [GeneratedRegex(@"(^|\.)h\.(?<layer>\d+)\.(?<map>attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.lora_(?<factor>[AB])(\.default)?\.weight$")]
+    [GeneratedRegex(@"^(base_model\.model\.)?(?<module>(.*\.)?h\.(?<layer>[0-9]+)\.(?<map>attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))\.lora_(?<factor>[AB])(\.default)?\.weight\z")]
     private static partial Regex KeyPattern();
 }

@@ -34,15 +34,16 @@ internal sealed class QuantisedTensor
     /// <exception cref="NolaException">The file holds no such stack.</exception>
     public static QuantisedTensor Read(Safetensors file, string name, Shape shape, int bits)
     {
-        QuantisedTensor tensor = new(shape[0], shape.Length / shape[0], bits);
         SafetensorsEntry packed = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
-        if (packed.Type != "U8" || !packed.Shape.SequenceEqual([tensor.layers, tensor.Bytes]) || scale.Type != "F32" || !scale.Shape.SequenceEqual([tensor.layers]))
-            throw new NolaException($"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps {scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{tensor.layers}, {tensor.Bytes}] and F32 [{tensor.layers}]. The file is damaged.");
+        int layers = shape[0], length = shape.Length / layers, bytes = CoefficientQuantiser.PackedLength(length, bits);
+        if (packed.Type != "U8" || !packed.Shape.SequenceEqual([layers, bytes]) || scale.Type != "F32" || !scale.Shape.SequenceEqual([layers]))
+            throw new NolaException($"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps {scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{layers}, {bytes}] and F32 [{layers}]. The file is damaged.");
+        QuantisedTensor tensor = new(layers, length, bits);
         file.ReadFloats(scale, tensor.steps);
-        for (int l = 0; l < tensor.layers; l++)
+        for (int l = 0; l < layers; l++)
         {
-            bool written = float.IsFinite(tensor.steps[l]) && tensor.steps[l] >= 0
-                && CoefficientQuantiser.TryUnpack(file.Bytes(packed).Slice(l * tensor.Bytes, tensor.Bytes), bits, tensor.Row(l));
+            bool written = CoefficientQuantiser.IsStep(tensor.steps[l], bits)
+                && CoefficientQuantiser.TryUnpack(file.Bytes(packed).Slice(l * bytes, bytes), bits, tensor.Row(l));
             if (!written) throw new NolaException($"{file.Path}: row {l} of '{packed.Name}' has a code or a step that is never written; the file is damaged.");
         }
         return tensor;

@@ -20,17 +20,21 @@ public sealed partial class Gpt2
     {
         if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, storage);
         string directory = ModelLocator.Current.Find(model), path = Path.Combine(directory, "config.json");
-        Gpt2Config config = Gpt2Config.Parse(ReadFile(path), path);
-        using WeightFiles weights = WeightFiles.Open(directory, device);
-        return new Gpt2(config, device, trainable, storage, model, weights.Identity(config), weights) { Origin = directory };
+        Gpt2Config config = Gpt2Config.Read(path);
+        using WeightFiles weights = WeightFiles.Open(directory, device, config);
+        return new Gpt2(config, device, trainable, storage, model, weights) { Origin = directory };
     }
 
     /// <summary>
     /// A new model with GPT-2's initial values: N(0, 0.02²), with the projections into the residual stream divided by
     /// √(2 · layers) (Radford et al. 2019, section 2.3); positions N(0, 0.01²).
     /// </summary>
-    public static Gpt2 Create(Gpt2Config config, Device device, ulong seed, bool trainable = true, DType storage = DType.Float32) =>
-        new(config, device, trainable, storage, "new", "", new RandomWeights(config, device, seed));
+    /// <exception cref="NolaException">The sizes are none of a GPT-2.</exception>
+    public static Gpt2 Create(Gpt2Config config, Device device, ulong seed, bool trainable = true, DType storage = DType.Float32)
+    {
+        config.Check("Gpt2.Create");
+        return new(config, device, trainable, storage, "new", new RandomWeights(config, device, seed)) { IsCreated = true };
+    }
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads.
@@ -51,8 +55,11 @@ public sealed partial class Gpt2
         CopyTokenizer(directory);
     }
 
-    // The directory of its files, if it was loaded from one.
-    private string? Origin { get; init; }
+    /// <summary>The directory of its files, if it was loaded from one.</summary>
+    internal string? Origin { get; private init; }
+
+    /// <summary>Whether it was made by <see cref="Create"/>, of no files.</summary>
+    internal bool IsCreated { get; private init; }
 
     private void CopyTokenizer(string directory)
     {
@@ -60,36 +67,52 @@ public sealed partial class Gpt2
         foreach (string name in (string[])["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
         {
             string from = Path.Combine(Origin, name);
-            if (File.Exists(from)) AtomicFile.Write(Path.Combine(directory, name), stream => stream.Write(File.ReadAllBytes(from)));
+            if (File.Exists(from)) AtomicFile.Write(Path.Combine(directory, name), stream => stream.Write(InputFile.ReadAll(from)));
         }
     }
 
     /// <summary>Every weight by its checkpoint name, read when asked for.</summary>
     internal IEnumerable<(string Name, Shape Shape, Func<float[]> Values)> Weights()
     {
-        if (embedding is not null) yield return Table("wte.weight", embedding);
-        if (embedding is not null && !Config.TiedHead) yield return Table("lm_head.weight", head!);
+        Shape table = [Config.Vocabulary, Config.Channels];
+        if (embedding is not null) yield return ("wte.weight", table, () => Rows(embedding));
+        if (embedding is not null && !Config.TiedHead) yield return ("lm_head.weight", table, () => Rows(head!));
         foreach (LinearMap map in Maps)
             if (map.Frozen is not null)
                 yield return (map.Name + ".weight", [map.In, map.Out], () => Take(map.CopyWeight()));
         foreach (Autograd.Parameter p in Parameters) yield return (p.Name, p.Shape, p.Value.ToArray);
 
-        (string, Shape, Func<float[]>) Table(string name, FrozenMatrix table)
-        {
-            Shape shape = [Config.Vocabulary, Config.Channels];
-            return (name, shape, () =>
-            {
-                Tensor rows = Device.Empty(shape);
-                Device.Unpack(table, rows, transposed: true);
-                return Take(rows);
-            }
-            );
-        }
-
         static float[] Take(Tensor tensor)
         {
             using (tensor) return tensor.ToArray();
         }
+    }
+
+    /// <summary>The identity that adapter files of earlier versions name this model by (docs/adapter-file.md).</summary>
+    internal string SampledIdentity => ModelIdentity.Sampled(Config, Digests());
+
+    /// <summary>Whether an adapter was merged since the model was made.</summary>
+    internal bool IsMerged => Maps.Any(map => map.IsReplaced);
+
+    // Frozen weights only change by being replaced, so that theirs are kept; the small parameters may have been written to.
+    private IEnumerable<(string Name, WeightDigest Digest)> Digests()
+    {
+        if (embedding is not null) yield return ("wte.weight", embeddingDigest ??= OfTable(embedding));
+        if (embedding is not null && !Config.TiedHead) yield return ("lm_head.weight", headDigest ??= OfTable(head!));
+        foreach (LinearMap map in Maps)
+            if (map.Frozen is not null)
+                yield return (map.Name + ".weight", map.Digest());
+        foreach (Autograd.Parameter p in Parameters) yield return (p.Name, WeightDigest.Of(p.Shape, p.Value.ToArray()));
+
+        WeightDigest OfTable(FrozenMatrix table) => WeightDigest.Of([table.Columns, table.Rows], Rows(table));
+    }
+
+    // A table of the vocabulary as the checkpoint has it. (V, C)
+    private float[] Rows(FrozenMatrix table)
+    {
+        using Tensor rows = Device.Empty([table.Columns, table.Rows]);
+        Device.Unpack(table, rows, transposed: true);
+        return rows.ToArray();
     }
 
     private static Gpt2 LoadEmbedded(Device device, bool trainable, DType storage)
@@ -102,28 +125,17 @@ public sealed partial class Gpt2
         json.ReadExactly(config);
         Gpt2Config sizes = Gpt2Config.Parse(config, Place);
         UnmanagedMemoryStream stream = (UnmanagedMemoryStream)assembly.GetManifestResourceStream("nola-tiny.model.safetensors")!;
-        using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)]);
-        return new Gpt2(sizes, device, trainable, storage, EmbeddedName, weights.Identity(sizes), weights);
-    }
-
-    private static byte[] ReadFile(string path)
-    {
-        try
-        {
-            return File.ReadAllBytes(path);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
-        }
+        using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)], sizes);
+        return new Gpt2(sizes, device, trainable, storage, EmbeddedName, weights);
     }
 }
 
 /// <summary>GPT-2's initial values; a pure function of the seed and a weight's name.</summary>
 internal sealed class RandomWeights(Gpt2Config config, Device device, ulong seed) : IWeightSource
 {
-    public Tensor Read(string name, Shape shape)
+    public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
+        digest = null;
         Tensor tensor = device.Empty(shape);
         bool norm = name.Contains("ln_", StringComparison.Ordinal);
         if (name.EndsWith(".bias", StringComparison.Ordinal)) device.Fill(tensor, 0);

@@ -66,7 +66,7 @@ public sealed partial class Gpt2
     /// <exception cref="NolaException">The prompt is longer than the model reads, or the model has another vocabulary than GPT-2.</exception>
     public string Generate(string prompt, GenerateOptions? options = null)
     {
-        Gpt2Tokenizer tokenizer = ModelTokenizer.For(Source, Config);
+        Gpt2Tokenizer tokenizer = ModelTokenizer.For(this);
         options ??= new();
         StringBuilder text = new();
         IncrementalDecoder decoder = new(tokenizer);

@@ -15,45 +15,69 @@ public sealed partial class Gpt2 : IDisposable
     private readonly Parameter wpe, lnFWeight, lnFBias;
     private readonly Parameter? wte, lmHead;                                      // (V, C), when trainable
     private readonly FrozenMatrix? embedding, head;                               // (C, V), when frozen; one matrix when tied
+    private WeightDigest? embeddingDigest, headDigest;                            // of the values that they were made of
 
     /// <summary>Builds the model from its weights, each asked for by its checkpoint name.</summary>
-    internal Gpt2(Gpt2Config config, Device device, bool trainable, DType storage, string source, string identity, IWeightSource weights)
+    internal Gpt2(Gpt2Config config, Device device, bool trainable, DType storage, string source, IWeightSource weights)
     {
-        (Config, Device, Trainable, Source, Identity) = (config, device, trainable, source, identity);
+        (Config, Device, Trainable, Source) = (config, device, trainable, source);
         int c = config.Channels;
-        if (trainable)
+        List<IDisposable> made = [];
+        try
         {
-            wte = new Parameter("wte.weight", weights.Read("wte.weight", [config.Vocabulary, c]));
-            if (!config.TiedHead) lmHead = new Parameter("lm_head.weight", weights.Read("lm_head.weight", [config.Vocabulary, c]));
+            if (trainable)
+            {
+                wte = Vector("wte.weight", [config.Vocabulary, c]);
+                if (!config.TiedHead) lmHead = Vector("lm_head.weight", [config.Vocabulary, c]);
+            }
+            else
+            {
+                embedding = FreezeTable("wte.weight", out embeddingDigest);
+                head = config.TiedHead ? embedding : FreezeTable("lm_head.weight", out headDigest);
+            }
+            wpe = Vector("wpe.weight", [config.Positions, c]);
+            blocks = new Block[config.Layers];
+            for (int l = 0; l < config.Layers; l++)
+            {
+                string h = $"h.{l}.";
+                blocks[l] = new Block(
+                    Vector(h + "ln_1.weight", [c]), Vector(h + "ln_1.bias", [c]), Map(h + "attn.c_attn", c, 3 * c), Map(h + "attn.c_proj", c, c),
+                    Vector(h + "ln_2.weight", [c]), Vector(h + "ln_2.bias", [c]), Map(h + "mlp.c_fc", c, config.Inner), Map(h + "mlp.c_proj", config.Inner, c));
+            }
+            lnFWeight = Vector("ln_f.weight", [c]);
+            lnFBias = Vector("ln_f.bias", [c]);
         }
-        else
+        catch
         {
-            embedding = FreezeTable("wte.weight");
-            head = config.TiedHead ? embedding : FreezeTable("lm_head.weight");
+            // A weight that cannot be read leaves nothing of those before it.
+            foreach (IDisposable part in made) part.Dispose();
+            throw;
         }
-        wpe = Vector("wpe.weight", [config.Positions, c]);
-        blocks = new Block[config.Layers];
-        for (int l = 0; l < config.Layers; l++)
+        finally
         {
-            string h = $"h.{l}.";
-            blocks[l] = new Block(
-                Vector(h + "ln_1.weight", [c]), Vector(h + "ln_1.bias", [c]), Map(h + "attn.c_attn", c, 3 * c), Map(h + "attn.c_proj", c, c),
-                Vector(h + "ln_2.weight", [c]), Vector(h + "ln_2.bias", [c]), Map(h + "mlp.c_fc", c, config.Inner), Map(h + "mlp.c_proj", config.Inner, c));
+            // What the weights were read into is not needed again.
+            device.Pool.Trim();
         }
-        lnFWeight = Vector("ln_f.weight", [c]);
-        lnFBias = Vector("ln_f.bias", [c]);
-        // What the weights were read into is not needed again.
-        device.Pool.Trim();
 
-        Parameter Vector(string name, Shape shape) => new(name, weights.Read(name, shape), trainable);
+        Parameter Vector(string name, Shape shape) => Made(new Parameter(name, weights.Read(name, shape, out _), trainable));
 
-        LinearMap Map(string name, int inputs, int outputs) =>
-            new(name, weights.Read(name + ".weight", [inputs, outputs]), weights.Read(name + ".bias", [outputs]), trainable, storage);
-
-        FrozenMatrix FreezeTable(string name)
+        LinearMap Map(string name, int inputs, int outputs)
         {
-            using Tensor table = weights.Read(name, [config.Vocabulary, c]);
-            return device.Freeze(table, transposed: true, storage);
+            Tensor weight = Made(weights.Read(name + ".weight", [inputs, outputs], out WeightDigest? digest));
+            Tensor bias = Made(weights.Read(name + ".bias", [outputs], out _));
+            return Made(new LinearMap(name, weight, bias, trainable, storage, digest));
+        }
+
+        FrozenMatrix FreezeTable(string name, out WeightDigest? digest)
+        {
+            using Tensor table = weights.Read(name, [config.Vocabulary, c], out digest);
+            return Made(device.Freeze(table, transposed: true, storage));
+        }
+
+        T Made<T>(T part) where T : IDisposable
+        {
+            made.Add(part);
+            return part;
         }
     }
 
@@ -69,8 +93,12 @@ public sealed partial class Gpt2 : IDisposable
     /// <summary>The name or directory it was loaded from.</summary>
     public string Source { get; }
 
-    /// <summary>A digest of configuration and weights: what an adapter file names as its base.</summary>
-    public string Identity { get; }
+    /// <summary>
+    /// A digest of the configuration and of every value of every weight as it is now: what an adapter file names as its base.
+    /// It is the same however the checkpoint is cut into files, and whatever the <c>storage</c> of the frozen weights. Asking costs little when
+    /// the model is frozen, and a pass over all weights when it is trainable.
+    /// </summary>
+    public string Identity => ModelIdentity.Of(Config, Digests());
 
     /// <summary>What is added to the linear maps, if anything.</summary>
     public Adapter? Adapter { get; internal set; }
@@ -248,5 +276,8 @@ public sealed partial class Gpt2 : IDisposable
 internal interface IWeightSource
 {
     /// <summary>The tensor of that checkpoint name and shape, on the device, owned by the caller.</summary>
-    Tensor Read(string name, Shape shape);
+    /// <param name="name">Without a prefix.</param>
+    /// <param name="shape">What the configuration makes it.</param>
+    /// <param name="digest">The digest of its values, where it costs nothing more to have it.</param>
+    Tensor Read(string name, Shape shape, out WeightDigest? digest);
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -13,7 +14,16 @@ namespace Nola.Models;
 /// <param name="Positions">Longest sequence (<c>n_positions</c>).</param>
 public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabulary = 50257, int Positions = 1024)
 {
+    // Every size is below it.
+    private const int Largest = 10_000_000;
+
     private static readonly string[] geluNames = ["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
+
+    private static readonly string[] blockParts = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"];
+
+    // Flags that change the output, and what they are in GPT-2.
+    private static readonly (string Name, bool Plain)[] plainFlags =
+        [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false), ("add_cross_attention", false), ("is_encoder_decoder", false)];
 
     /// <summary>ε of the layer norms (<c>layer_norm_epsilon</c>).</summary>
     public float LayerNormEpsilon { get; init; } = 1e-5f;
@@ -47,18 +57,42 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <summary>Reads a Hugging Face <c>config.json</c>.</summary>
     /// <param name="json">Its UTF-8 text.</param>
     /// <param name="path">Where it came from, for messages.</param>
-    /// <exception cref="NolaException">It is not JSON, lacks a size, or asks for something that GPT-2 does not have.</exception>
+    /// <exception cref="NolaException">It is not JSON, lacks a size, contradicts itself, or asks for something that GPT-2 does not have.</exception>
     public static Gpt2Config Parse(ReadOnlyMemory<byte> json, string path)
     {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(json);
-            return Parse(document.RootElement, path);
-        }
-        catch (JsonException error)
-        {
-            throw new NolaException($"{path}: not valid JSON ({error.Message})", error);
-        }
+        using JsonDocument document = JsonInput.Parse(json, path);
+        if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected a JSON object.");
+        return Parse(document.RootElement, path);
+    }
+
+    /// <summary>Reads the <c>config.json</c> at a path.</summary>
+    /// <inheritdoc cref="Parse(ReadOnlyMemory{byte}, string)"/>
+    internal static Gpt2Config Read(string path) => Parse(InputFile.ReadAll(path), path);
+
+    /// <summary>Refuses sizes that no model can have.</summary>
+    /// <param name="place">Where they came from, for messages.</param>
+    /// <exception cref="NolaException">A size is out of range.</exception>
+    internal void Check(string place)
+    {
+        foreach ((string name, int size) in (ReadOnlySpan<(string, int)>)
+            [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("vocab_size", Vocabulary), ("n_positions", Positions), ("n_inner", Inner)])
+            if (size is < 1 or >= Largest) throw new NolaException($"{place}: {name} is {size}; expected 1 to {Largest - 1}.");
+        if (Channels % Heads != 0) throw new NolaException($"{place}: n_embd is {Channels} and n_head {Heads}; n_head must divide n_embd.");
+        if (!(LayerNormEpsilon >= 0 && float.IsFinite(LayerNormEpsilon)))
+            throw new NolaException($"{place}: layer_norm_epsilon is {LayerNormEpsilon}; expected a finite number from 0.");
+        long largest = (long)Channels * Math.Max(Math.Max(Vocabulary, Positions), Math.Max(3 * Channels, Inner));
+        if (largest > int.MaxValue)
+            throw new NolaException($"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
+    }
+
+    /// <summary>Whether a checkpoint name is one of the model's weights; a head of its own is one too, tied or not.</summary>
+    internal bool HasWeight(string name)
+    {
+        if (name is "wte.weight" or "wpe.weight" or "ln_f.weight" or "ln_f.bias" or "lm_head.weight") return true;
+        return name.Split('.', 3) is ["h", var number, var part]
+            && StrictNumber.TryWhole(number, out int layer) && layer >= 0 && layer < Layers && number == layer.ToString(CultureInfo.InvariantCulture)
+            && (part.EndsWith(".weight", StringComparison.Ordinal) || part.EndsWith(".bias", StringComparison.Ordinal))
+            && blockParts.Contains(part[..part.LastIndexOf('.')]);
     }
 
     /// <summary>The configuration as Hugging Face writes it.</summary>
@@ -84,37 +118,70 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
 
     private static Gpt2Config Parse(JsonElement root, string path)
     {
-        if (root.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected a JSON object.");
-        if (Text(root, "model_type") is { } type && type != "gpt2")
-            throw new NolaException($"{path}: model_type is \"{type}\"; only \"gpt2\" is supported.");
-        if (Text(root, "activation_function") is { } activation && !geluNames.Contains(activation))
-            throw new NolaException($"{path}: activation_function is \"{activation}\"; supported are {string.Join(", ", geluNames)}.");
-        foreach (string flag in (string[])["scale_attn_by_inverse_layer_idx", "add_cross_attention"])
-            if (root.TryGetProperty(flag, out JsonElement set) && set.ValueKind == JsonValueKind.True)
-                throw new NolaException($"{path}: {flag} is set; GPT-2 checkpoints with it are not supported.");
-        Gpt2Config config = new(Size("n_layer"), Size("n_head"), Size("n_embd"), Size("vocab_size"), Size("n_positions", "n_ctx"));
-        if (config.Channels % config.Heads != 0)
-            throw new NolaException($"{path}: n_embd is {config.Channels} and n_head {config.Heads}; n_head must divide n_embd.");
-        return config with
+        CheckKind(root, path);
+        Gpt2Config config = new(
+            Size("n_layer", "num_hidden_layers"), Size("n_head", "num_attention_heads"), Size("n_embd", "hidden_size"),
+            Size("vocab_size"), Size("n_positions", "n_ctx", "max_position_embeddings"));
+        config = config with
         {
-            LayerNormEpsilon = root.TryGetProperty("layer_norm_epsilon", out JsonElement e) && e.ValueKind == JsonValueKind.Number ? e.GetSingle() : 1e-5f,
-            Inner = root.TryGetProperty("n_inner", out JsonElement n) && n.ValueKind == JsonValueKind.Number ? Positive(n, "n_inner") : 4 * config.Channels,
-            TiedHead = !(root.TryGetProperty("tie_word_embeddings", out JsonElement t) && t.ValueKind == JsonValueKind.False),
+            LayerNormEpsilon = Given(root, "layer_norm_epsilon") is { } epsilon ? Epsilon(epsilon) : config.LayerNormEpsilon,
+            Inner = Given(root, "n_inner") is { } inner ? Whole(inner, "n_inner") : config.Inner,
+            TiedHead = Flag(root, "tie_word_embeddings", path) ?? true,
         };
+        config.Check(path);
+        return config;
 
+        // Of the names that a size goes by; all that are given say the same.
         int Size(params string[] names)
         {
-            foreach (string name in names)
-                if (root.TryGetProperty(name, out JsonElement value)) return Positive(value, name);
-            throw new NolaException($"{path}: {names[0]} is missing; a GPT-2 config.json gives n_layer, n_head, n_embd, vocab_size and n_positions.");
+            (string Name, int Value)[] given = [.. names.Select(name => (name, Given(root, name))).Where(n => n.Item2 is not null).Select(n => (n.name, Whole(n.Item2!.Value, n.name)))];
+            if (given.Length == 0) throw new NolaException($"{path}: {names[0]} is missing; a GPT-2 config.json gives n_layer, n_head, n_embd, vocab_size and n_positions.");
+            foreach ((string name, int value) in given)
+                if (value != given[0].Value) throw new NolaException($"{path}: {given[0].Name} is {given[0].Value} and {name} is {value}; the two are one size.");
+            return given[0].Value;
         }
 
-        int Positive(JsonElement value, string name) =>
-            value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number is > 0 and < 10_000_000
+        int Whole(JsonElement value, string name) =>
+            value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number is > 0 and < Largest
                 ? number
-                : throw new NolaException($"{path}: {name} is {value.GetRawText()}; expected a positive whole number.");
+                : throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected a positive whole number below {Largest}.");
+
+        float Epsilon(JsonElement value) =>
+            value.ValueKind == JsonValueKind.Number && StrictNumber.TryReal(value.GetRawText(), out float number) && number >= 0
+                ? number
+                : throw new NolaException($"{path}: layer_norm_epsilon is {Quoted.Of(value.GetRawText())}; expected a finite number from 0.");
     }
 
-    private static string? Text(JsonElement root, string name) =>
-        root.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+    // What would change the output, and is another thing than GPT-2's.
+    private static void CheckKind(JsonElement root, string path)
+    {
+        if (Text(root, "model_type", path) is { } type && type != "gpt2")
+            throw new NolaException($"{path}: model_type is {Quoted.Of(type)}; only 'gpt2' is supported.");
+        if (Text(root, "activation_function", path) is { } activation && !geluNames.Contains(activation))
+            throw new NolaException($"{path}: activation_function is {Quoted.Of(activation)}; supported are {string.Join(", ", geluNames)}.");
+        foreach ((string flag, bool plain) in plainFlags)
+            if (Flag(root, flag, path) is { } set && set != plain)
+                throw new NolaException($"{path}: {flag} is {(set ? "true" : "false")}; GPT-2 checkpoints with it are not supported.");
+        foreach (string key in (ReadOnlySpan<string>)["quantization_config", "pruned_heads"])
+            if (Given(root, key) is { } value && !(value.ValueKind == JsonValueKind.Object && value.GetPropertyCount() == 0))
+                throw new NolaException($"{path}: {key} is given; only whole GPT-2 checkpoints in F32, BF16, F16 or F64 are supported.");
+    }
+
+    private static JsonElement? Given(JsonElement root, string name) =>
+        root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    private static string? Text(JsonElement root, string name, string path) => Given(root, name) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.String } value => value.GetString(),
+        { } value => throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected text."),
+    };
+
+    private static bool? Flag(JsonElement root, string name, string path) => Given(root, name) switch
+    {
+        null => null,
+        { ValueKind: JsonValueKind.True } => true,
+        { ValueKind: JsonValueKind.False } => false,
+        { } value => throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected true or false."),
+    };
 }

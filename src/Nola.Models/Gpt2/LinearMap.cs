@@ -9,7 +9,10 @@ namespace Nola.Models;
 /// </summary>
 public sealed class LinearMap : IDisposable
 {
-    internal LinearMap(string name, Tensor weight, Tensor bias, bool trainable, DType storage)
+    private WeightDigest? digest;
+
+    /// <summary>Takes over weight and bias; they are the caller's still when it throws.</summary>
+    internal LinearMap(string name, Tensor weight, Tensor bias, bool trainable, DType storage, WeightDigest? digest)
     {
         Name = name;
         Bias = new Parameter(name + ".bias", bias, trainable);
@@ -20,6 +23,7 @@ public sealed class LinearMap : IDisposable
             return;
         }
         Frozen = weight.Device.Freeze(weight, storage: storage);
+        this.digest = digest;
         weight.Dispose();
     }
 
@@ -68,6 +72,8 @@ public sealed class LinearMap : IDisposable
     /// <summary>W = <paramref name="weight"/>, for merging an adapter.</summary>
     public void Replace(Tensor weight)
     {
+        IsReplaced = true;
+        digest = null;
         if (Weight is not null)
         {
             weight.Device.Axpby(1, weight, 0, Weight.Value);
@@ -76,6 +82,17 @@ public sealed class LinearMap : IDisposable
         DType storage = Frozen!.Storage;
         Frozen.Dispose();
         Frozen = weight.Device.Freeze(weight, storage: storage);
+    }
+
+    /// <summary>Whether W is another one than the model was made with.</summary>
+    internal bool IsReplaced { get; private set; }
+
+    /// <summary>The digest of a frozen W: of the values that it was made of, before they were rounded for storage.</summary>
+    internal WeightDigest Digest()
+    {
+        if (digest is not null) return digest;
+        using Tensor copy = CopyWeight();
+        return digest = WeightDigest.Of([In, Out], copy.ToArray());
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Json;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -20,6 +22,9 @@ public sealed record FoundModel(string Name, string Directory, string Revision, 
 public sealed class ModelLocator(Func<string, string?> environment, string home)
 {
     private static readonly string[] sizes = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
+    // Bytes of a file that names a commit.
+    private const int LongestReference = 1000;
 
     /// <summary>The locator of this process.</summary>
     public static ModelLocator Current { get; } =
@@ -52,29 +57,52 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
     }
 
     /// <summary>Every GPT-2 in the cache, usable or not.</summary>
+    /// <exception cref="NolaException">The cache cannot be listed.</exception>
     public IReadOnlyList<FoundModel> List()
     {
-        List<FoundModel> found = [];
-        if (!Directory.Exists(Cache)) return found;
-        foreach (string repository in Directory.EnumerateDirectories(Cache, "models--*").Order(StringComparer.Ordinal))
+        if (!Directory.Exists(Cache)) return [];
+        try
         {
-            string name = Path.GetFileName(repository)["models--".Length..].Replace("--", "/");
-            string? snapshot = Snapshot(repository, out string revision, out string? problem);
-            if (snapshot is null)
-            {
-                found.Add(new FoundModel(name, repository, revision, 0, problem));
-                continue;
-            }
-            if (!IsGpt2(Path.Combine(snapshot, "config.json"))) continue;
-            long bytes = Directory.EnumerateFiles(snapshot, "*.safetensors").Sum(f => new FileInfo(Final(f)).Length);
-            string? weights = bytes > 0 ? null : "there is no model.safetensors (a pytorch_model.bin cannot be read safely)";
-            found.Add(new FoundModel(name, snapshot, revision, bytes, weights));
+            string[] repositories = Directory.GetDirectories(Cache, "models--*");
+            return [.. repositories.Order(StringComparer.Ordinal).Select(Look).OfType<FoundModel>()];
         }
-        return found;
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{Cache}: cannot be listed ({error.Message.TrimEnd('.')}).", error);
+        }
     }
 
-    private static bool IsGpt2(string config) =>
-        File.ReadAllText(config).Contains("\"gpt2\"", StringComparison.Ordinal);
+    // What a repository of the cache holds; null when it is something else than a GPT-2.
+    private FoundModel? Look(string repository)
+    {
+        string name = Path.GetFileName(repository)["models--".Length..].Replace("--", "/"), revision = "";
+        try
+        {
+            string? snapshot = Snapshot(repository, out revision, out string? problem);
+            if (snapshot is null) return new FoundModel(name, repository, revision, 0, problem);
+            string path = Path.Combine(snapshot, "config.json");
+            byte[] config = InputFile.ReadAll(path);
+            if (!IsGpt2(config, path)) return null;
+            Gpt2Config.Parse(config, path);
+            long bytes = WeightFiles.Names(snapshot).Sum(InputFile.Length);
+            string? weights = bytes > 0 ? null : "there is no model.safetensors (a pytorch_model.bin cannot be read safely)";
+            return new FoundModel(name, snapshot, revision, bytes, weights);
+        }
+        catch (NolaException error)
+        {
+            return new FoundModel(name, repository, revision, 0, error.Message);
+        }
+    }
+
+    // Early configurations do not say their type.
+    private static bool IsGpt2(byte[] config, string path)
+    {
+        using JsonDocument document = JsonInput.Parse(config, path);
+        if (document.RootElement.ValueKind != JsonValueKind.Object) return false;
+        return document.RootElement.TryGetProperty("model_type", out JsonElement type)
+            ? type.ValueKind == JsonValueKind.String && type.GetString() == "gpt2"
+            : document.RootElement.TryGetProperty("n_embd", out _);
+    }
 
     private IEnumerable<string> Repositories(string model)
     {
@@ -88,25 +116,39 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
     {
         (revision, problem) = ("", null);
         string snapshots = Path.Combine(repository, "snapshots"), reference = Path.Combine(repository, "refs", "main");
-        if (!Directory.Exists(snapshots)) return null;
-        if (File.Exists(reference)) revision = File.ReadAllText(reference).Trim();
+        if (!Directory.Exists(snapshots))
+        {
+            if (Directory.Exists(repository)) problem = $"there are no snapshots in {repository}; download the model again";
+            return null;
+        }
+        if (File.Exists(reference)) revision = Encoding.UTF8.GetString(InputFile.ReadAll(reference, LongestReference)).Trim();
         else if (Directory.GetDirectories(snapshots) is [string only]) revision = Path.GetFileName(only);
-        if (revision.Length == 0 || revision != Path.GetFileName(revision) || !Directory.Exists(Path.Combine(snapshots, revision)))
+        if (revision.Length == 0 || revision is "." or ".." || revision != Path.GetFileName(revision) || !Directory.Exists(Path.Combine(snapshots, revision)))
         {
             problem = $"refs/main of {repository} names no snapshot that is there; download the model again";
             return null;
         }
         string directory = Path.Combine(snapshots, revision);
-        foreach (string file in Directory.EnumerateFileSystemEntries(directory))
-        {
-            string final = Final(file);
-            if (Inside(final, Cache) || Inside(final, Final(Cache))) continue;
-            problem = $"{file} is a link that leaves the cache or leads nowhere";
-            return null;
-        }
+        problem = Directory.EnumerateFileSystemEntries(directory).Where(IsRead).Select(Leaves).FirstOrDefault(found => found is not null);
+        if (problem is not null) return null;
         if (File.Exists(Path.Combine(directory, "config.json"))) return directory;
         problem = $"there is no config.json in {directory}";
         return null;
+    }
+
+    // What is never read may be missing, or anywhere.
+    private static bool IsRead(string path) => Path.GetExtension(path) is ".json" or ".txt" or ".safetensors";
+
+    // Why a file of a snapshot is not to be read: blobs are in the cache, or in the directory that the cache is a link to.
+    private string? Leaves(string path)
+    {
+        string final = Final(path);
+        if (final.Length == 0)
+        {
+            string target = new FileInfo(path).LinkTarget ?? "";
+            return $"{path} is a link to {target}, which leads nowhere; download the model again";
+        }
+        return Inside(final, Cache) || Inside(final, Final(Cache)) ? null : $"{path} is a link that leaves the cache, to {final}";
     }
 
     private static bool Inside(string path, string root) => path.StartsWith(root + Path.DirectorySeparatorChar, StringComparison.Ordinal);

@@ -1,5 +1,4 @@
-using System.Security.Cryptography;
-using System.Text;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -12,14 +11,20 @@ namespace Nola.Models;
 internal sealed class WeightFiles : IWeightSource, IDisposable
 {
     private const string Prefix = "transformer.", Single = "model.safetensors", Index = "model.safetensors.index.json";
+    private const string Embedding = "wte.weight", Head = "lm_head.weight";
+
+    // Elements read at a time: an embedding matrix is not to exist twice, and a piece is to stay in the cache while it is looked through.
+    private const int Piece = 1 << 16;
 
     private readonly Dictionary<string, (Safetensors File, SafetensorsEntry Entry)> tensors = [];
     private readonly List<Safetensors> files;
     private readonly string place;
     private readonly Device device;
-    private readonly float[] buffer = new float[1 << 18];
+    private readonly float[] buffer = new float[Piece];
 
-    public WeightFiles(string place, Device device, List<Safetensors> files)
+    /// <summary>Checks that the tensors are those of the configuration; the files are the new object's.</summary>
+    /// <exception cref="NolaException">One is there twice or does not belong to the model; the message names it.</exception>
+    public WeightFiles(string place, Device device, List<Safetensors> files, Gpt2Config config)
     {
         (this.place, this.device, this.files) = (place, device, files);
         foreach (Safetensors file in files)
@@ -31,10 +36,13 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
                     throw new NolaException($"{file.Path}: tensor '{entry.Name}' appears twice in the checkpoint, with and without a prefix or in two shards.");
             }
         }
+        Refuse(config);
+        if (config.TiedHead) Tie();
     }
 
     /// <summary>Opens the checkpoint of a directory.</summary>
-    public static WeightFiles Open(string directory, Device device)
+    /// <exception cref="NolaException">There is none, or it is not the configuration's.</exception>
+    public static WeightFiles Open(string directory, Device device, Gpt2Config config)
     {
         List<Safetensors> files = [];
         try
@@ -43,7 +51,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             if (File.Exists(single)) files.Add(Safetensors.Open(single));
             else if (File.Exists(index)) OpenShards(index, directory, files);
             else throw new NolaException($"{directory}: there is no {Single} and no {Index}; {Advice(directory)}");
-            return new WeightFiles(directory, device, files);
+            return new WeightFiles(directory, device, files, config);
         }
         catch
         {
@@ -52,47 +60,39 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         }
     }
 
+    /// <summary>The files that a checkpoint's weights are in; none when the directory has no checkpoint.</summary>
+    /// <exception cref="NolaException">The index cannot be read.</exception>
+    public static IReadOnlyList<string> Names(string directory)
+    {
+        string single = Path.Combine(directory, Single), index = Path.Combine(directory, Index);
+        if (File.Exists(single)) return [single];
+        return File.Exists(index) ? [.. ReadIndex(index).Values.Distinct().Select(shard => Path.Combine(directory, shard))] : [];
+    }
+
     /// <inheritdoc/>
-    public Tensor Read(string name, Shape shape)
+    public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
         if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
             throw new NolaException($"{place}: tensor '{name}' is missing; this is not a GPT-2 checkpoint of the size that config.json gives.");
         if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
             throw new NolaException($"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
-        // In pieces: an embedding matrix is not to exist twice.
+        digest = new WeightDigest(shape);
         Tensor tensor = device.Empty(shape);
-        for (int i = 0; i < shape.Length; i += buffer.Length)
+        try
         {
-            Span<float> piece = buffer.AsSpan(0, Math.Min(buffer.Length, shape.Length - i));
-            found.File.ReadFloats(found.Entry, i, piece);
-            device.UploadAt(piece, tensor, i);
-        }
-        return tensor;
-    }
-
-    /// <summary>
-    /// A digest of sizes and weights that does not depend on how the checkpoint is cut into files: SHA-256 over the
-    /// configuration and 256 evenly spaced float32 elements of every weight, in order of name. 32 hex digits.
-    /// </summary>
-    public string Identity(Gpt2Config config)
-    {
-        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"gpt2 {config.Layers} {config.Heads} {config.Channels} {config.Inner} {config.Vocabulary} {config.Positions}\n"));
-        float[] one = new float[1];
-        foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors.OrderBy(t => t.Key, StringComparer.Ordinal))
-        {
-            // Causal masks and a stored copy of a tied head are not weights.
-            if (name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".masked_bias", StringComparison.Ordinal)) continue;
-            if (name == "lm_head.weight" && config.TiedHead) continue;
-            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {string.Join('x', entry.Shape)}\n"));
-            long count = Math.Min(256, entry.Length);
-            for (long i = 0; i < count; i++)
+            for (long i = 0; i < shape.Length; i += Piece)
             {
-                file.ReadFloats(entry, i * entry.Length / count, one);
-                hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(one));
+                ReadOnlySpan<float> piece = found.File.FiniteFloats(found.Entry, i, buffer.AsSpan(0, (int)Math.Min(Piece, shape.Length - i)));
+                digest.Add(piece);
+                device.UploadAt(piece, tensor, (int)i);
             }
+            return tensor;
         }
-        return Convert.ToHexStringLower(hash.GetHashAndReset())[..32];
+        catch
+        {
+            tensor.Dispose();
+            throw;
+        }
     }
 
     /// <inheritdoc/>
@@ -101,33 +101,72 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         foreach (Safetensors file in files) file.Dispose();
     }
 
+    // A weight that nothing would read is of another model than config.json says.
+    private void Refuse(Gpt2Config config)
+    {
+        foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors)
+        {
+            // Causal masks, which old checkpoints hold, are not weights.
+            if (config.HasWeight(name) || name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal)) continue;
+            throw new NolaException($"{file.Path}: tensor '{entry.Name}' is no weight of the GPT-2 with {config.Layers} layers that config.json describes; expected a language model without other heads.");
+        }
+    }
+
+    // A tied head may be stored under either name, or as an equal copy.
+    private void Tie()
+    {
+        if (!tensors.TryGetValue(Head, out (Safetensors File, SafetensorsEntry Entry) head)) return;
+        if (tensors.TryAdd(Embedding, head)) return;
+        if (!AreEqual(head, tensors[Embedding]))
+            throw new NolaException($"{head.File.Path}: tensor '{Head}' differs from '{Embedding}', and config.json makes them one; set \"tie_word_embeddings\": false there to load both.");
+    }
+
+    private bool AreEqual((Safetensors File, SafetensorsEntry Entry) a, (Safetensors File, SafetensorsEntry Entry) b)
+    {
+        if (!a.Entry.Shape.SequenceEqual(b.Entry.Shape)) return false;
+        float[] other = new float[Piece];
+        for (long i = 0; i < a.Entry.Length; i += Piece)
+        {
+            int length = (int)Math.Min(Piece, a.Entry.Length - i);
+            ReadOnlySpan<float> x = a.File.FiniteFloats(a.Entry, i, buffer.AsSpan(0, length)), y = b.File.FiniteFloats(b.Entry, i, other.AsSpan(0, length));
+            if (!MemoryMarshal.AsBytes(x).SequenceEqual(MemoryMarshal.AsBytes(y))) return false;
+        }
+        return true;
+    }
+
     private static void OpenShards(string index, string directory, List<Safetensors> files)
     {
-        HashSet<string> shards = [];
-        Dictionary<string, string> map = [];
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(index));
-            foreach (JsonProperty property in document.RootElement.GetProperty("weight_map").EnumerateObject())
-            {
-                map[property.Name] = property.Value.GetString()!;
-                shards.Add(map[property.Name]);
-            }
-        }
-        catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException)
-        {
-            throw new NolaException($"{index}: not a valid index; expected an object with weight_map from tensor names to file names.", error);
-        }
+        Dictionary<string, string> map = ReadIndex(index);
         Dictionary<string, Safetensors> opened = [];
-        foreach (string shard in shards)
+        foreach (string shard in map.Values.Distinct())
         {
-            if (shard != Path.GetFileName(shard)) throw new NolaException($"{index}: shard '{shard}' is not a plain file name in the same directory.");
             string path = Path.Combine(directory, shard);
-            if (!File.Exists(path)) throw new NolaException($"{index}: shard '{shard}' is missing from {directory}; download it again.");
+            if (!File.Exists(path)) throw new NolaException($"{index}: shard {Quoted.Of(shard)} is missing from {directory}; download it again.");
             files.Add(opened[shard] = Safetensors.Open(path));
         }
         foreach ((string name, string shard) in map)
-            if (!opened[shard].TryGet(name, out _)) throw new NolaException($"{index}: tensor '{name}' is not in its shard '{shard}'.");
+            if (!opened[shard].TryGet(name, out _)) throw new NolaException($"{index}: tensor {Quoted.Of(name)} is not in its shard {Quoted.Of(shard)}.");
+    }
+
+    // Tensor names to file names.
+    private static Dictionary<string, string> ReadIndex(string index)
+    {
+        using JsonDocument document = JsonInput.Read(index);
+        if (document.RootElement.ValueKind != JsonValueKind.Object
+            || !document.RootElement.TryGetProperty("weight_map", out JsonElement entries) || entries.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{index}: not a valid index; expected an object with weight_map from tensor names to file names.");
+        Dictionary<string, string> map = [];
+        foreach (JsonProperty property in entries.EnumerateObject())
+        {
+            if (property.Value.ValueKind != JsonValueKind.String)
+                throw new NolaException($"{index}: the shard of {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; expected a file name.");
+            string shard = property.Value.GetString()!;
+            // Backslashes separate directories on one system only, and are refused on all.
+            if (shard.Length == 0 || shard.Contains('\\') || shard != Path.GetFileName(shard) || shard is "." or "..")
+                throw new NolaException($"{index}: shard {Quoted.Of(shard)} is not a plain file name in the same directory.");
+            map[property.Name] = shard;
+        }
+        return map;
     }
 
     private static string Advice(string directory) => File.Exists(Path.Combine(directory, "pytorch_model.bin"))

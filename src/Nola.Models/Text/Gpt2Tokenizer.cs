@@ -19,17 +19,19 @@ public sealed partial class Gpt2Tokenizer
     /// <summary>Number of tokens of GPT-2's vocabulary.</summary>
     public const int GptVocabulary = 50257;
 
-    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => new(Read(Embedded("vocab.json.gz")), () => Embedded("merges.txt.gz")));
+    // Every token's id is below it; a larger one would ask for memory that no vocabulary needs.
+    private const int LargestVocabulary = 10_000_000;
+
+    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
 
     // What encoding needs takes a fifth of a second to build, and decoding does without it.
     private readonly Lazy<BpeTokenizer> bpe;
     private readonly byte[]?[] bytes;
 
-    private Gpt2Tokenizer(byte[] vocabulary, Func<Stream> merges)
+    private Gpt2Tokenizer(List<(string Token, int Id)> tokens, Func<IEnumerable<string>> merges)
     {
-        List<(string Token, int Id)> tokens = Tokens(vocabulary);
         bytes = TokenBytes(tokens);
-        bpe = new(() => Create(tokens, merges));
+        bpe = new(() => Create(tokens, merges()));
     }
 
     /// <summary>GPT-2's own vocabulary and merges, embedded in this library.</summary>
@@ -39,12 +41,14 @@ public sealed partial class Gpt2Tokenizer
     public int Vocabulary => bytes.Length;
 
     /// <summary>A model's own <c>vocab.json</c> and <c>merges.txt</c>.</summary>
-    /// <exception cref="NolaException">A file is missing or is not of that form.</exception>
+    /// <exception cref="NolaException">A file is missing or is not of that form; the message names the token or the line.</exception>
     public static Gpt2Tokenizer FromFiles(string vocabulary, string merges)
     {
+        List<(string Token, int Id)> tokens = CheckedTokens(vocabulary);
+        List<string> pairs = CheckedMerges(merges, [.. tokens.Select(t => t.Token)]);
+        Gpt2Tokenizer tokenizer = new(tokens, () => pairs);
         try
         {
-            Gpt2Tokenizer tokenizer = new(File.ReadAllBytes(vocabulary), () => File.OpenRead(merges));
             tokenizer.Prepare();
             return tokenizer;
         }
@@ -77,17 +81,49 @@ public sealed partial class Gpt2Tokenizer
         ? found
         : throw new NolaException($"Token id {id} is outside the tokenizer's vocabulary of {bytes.Length}.");
 
-    private static BpeTokenizer Create(List<(string Token, int Id)> tokens, Func<Stream> merges)
-    {
-        using StreamReader lines = new(merges());
+    private static BpeTokenizer Create(List<(string Token, int Id)> tokens, IEnumerable<string> merges) =>
         // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.
-        return BpeTokenizer.Create(new BpeOptions(tokens.Select(t => KeyValuePair.Create(t.Token, t.Id)))
+        BpeTokenizer.Create(new BpeOptions(tokens.Select(t => KeyValuePair.Create(t.Token, t.Id)))
         {
-            Merges = [.. Merges(lines)],
+            Merges = [.. merges],
             ByteLevel = true,
             PreTokenizer = new RegexPreTokenizer(Words(), null),
         });
+
+    private static List<(string Token, int Id)> CheckedTokens(string path)
+    {
+        using JsonDocument document = JsonInput.Read(path);
+        if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: not a vocabulary; expected an object from tokens to their ids.");
+        List<(string Token, int Id)> tokens = new(document.RootElement.GetPropertyCount());
+        Dictionary<int, string> byId = [];
+        foreach (JsonProperty property in document.RootElement.EnumerateObject())
+        {
+            if (property.Value.ValueKind != JsonValueKind.Number || !property.Value.TryGetInt32(out int id) || id is < 0 or >= LargestVocabulary)
+                throw new NolaException($"{path}: the id of token {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; expected a whole number from 0 and below {LargestVocabulary}.");
+            if (!byId.TryAdd(id, property.Name)) throw new NolaException($"{path}: the tokens {Quoted.Of(byId[id])} and {Quoted.Of(property.Name)} have the same id, {id}.");
+            tokens.Add((property.Name, id));
+        }
+        return tokens.Count > 0 ? tokens : throw new NolaException($"{path}: there is no token in it.");
     }
+
+    private static List<string> CheckedMerges(string path, HashSet<string> tokens)
+    {
+        using TextInput lines = TextInput.Open(path);
+        List<string> merges = [];
+        for (int line = 1; lines.ReadLine() is { } text; line++)
+        {
+            if (IsNoMerge(text)) continue;
+            string[] pair = text.Split(' ');
+            if (pair.Length != 2 || pair[0].Length == 0 || pair[1].Length == 0)
+                throw new NolaException($"{path}, line {line}: {Quoted.Of(text)} is no merge; expected two tokens with a space between them.");
+            foreach (string token in (ReadOnlySpan<string>)[pair[0], pair[1], pair[0] + pair[1]])
+                if (!tokens.Contains(token)) throw new NolaException($"{path}, line {line}: the token {Quoted.Of(token)} is not in the vocabulary; the files do not belong together.");
+            merges.Add(text);
+        }
+        return merges;
+    }
+
+    private static bool IsNoMerge(string line) => line.Length == 0 || line.StartsWith("#version", StringComparison.Ordinal);
 
     // {"token": id, …}
     private static List<(string Token, int Id)> Tokens(ReadOnlySpan<byte> json)
@@ -107,8 +143,9 @@ public sealed partial class Gpt2Tokenizer
 
     private static IEnumerable<string> Merges(StreamReader lines)
     {
-        while (lines.ReadLine() is { } line)
-            if (line.Length > 0 && !line.StartsWith("#version", StringComparison.Ordinal)) yield return line;
+        using (lines)
+            while (lines.ReadLine() is { } line)
+                if (!IsNoMerge(line)) yield return line;
     }
 
     // A token's name spells its bytes in GPT-2's alphabet: printable Latin-1 stands for itself, the rest is moved up from 256.

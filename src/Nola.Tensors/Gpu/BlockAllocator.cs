@@ -31,9 +31,8 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
     public void Give(GpuStorage storage)
     {
         storage.Block.Give(storage.Offset, storage.Size);
-        if (!storage.Block.IsEmpty) return;
-        blocks.Remove(storage.Block);
-        storage.Block.Buffer.Dispose();
+        // After Dispose no block is left, and its buffer is gone already.
+        if (storage.Block.IsEmpty && blocks.Remove(storage.Block)) storage.Block.Buffer.Dispose();
     }
 
     /// <inheritdoc/>

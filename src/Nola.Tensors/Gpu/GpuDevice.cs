@@ -151,7 +151,6 @@ public sealed partial class GpuDevice : Device
         base.Dispose();
         normalTable?.Dispose();
         normalTable = null;
-        Pool.Trim();
         faults.Dispose();
         staging.Dispose();
         memory.Dispose();

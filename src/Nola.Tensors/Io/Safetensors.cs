@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 
 namespace Nola.Tensors;
@@ -122,6 +123,36 @@ public sealed unsafe class Safetensors : IDisposable
             default:
                 throw new NolaException($"{Path}: tensor '{entry.Name}' is {entry.Type}; expected F32, BF16, F16 or F64.");
         }
+    }
+
+    /// <summary>
+    /// Elements <paramref name="first"/> … as float32, each a finite number: F32 where they are in the file, others in
+    /// <paramref name="buffer"/>, whose length says how many. Valid until the buffer is used again or this is disposed.
+    /// </summary>
+    /// <exception cref="NolaException">The type is another one, or an element is no finite number; the message names the tensor.</exception>
+    internal ReadOnlySpan<float> FiniteFloats(SafetensorsEntry entry, long first, Span<float> buffer)
+    {
+        ReadOnlySpan<float> values = buffer;
+        byte* from = data + entry.Begin + first * sizeof(float);
+        bool mapped = entry.Type == "F32" && (nuint)from % sizeof(float) == 0 && first >= 0 && first + buffer.Length <= entry.Length;
+        ObjectDisposedException.ThrowIf(disposed, this);
+        if (mapped) values = new(from, buffer.Length);
+        else ReadFloats(entry, first, buffer);
+        if (TensorPrimitives.IsFiniteAll(values)) return values;
+        int at = 0;
+        while (float.IsFinite(values[at])) at++;
+        string value = float.IsNaN(values[at]) ? "NaN" : "infinity";
+        throw new NolaException($"{Path}: element {first + at} of tensor '{entry.Name}' is {value}; expected finite numbers. The file is damaged, or its training went wrong.");
+    }
+
+    /// <summary>All elements of a tensor as float32, each a finite number.</summary>
+    /// <inheritdoc cref="FiniteFloats"/>
+    internal float[] ReadFinite(SafetensorsEntry entry)
+    {
+        if (entry.Length > Array.MaxLength) throw new NolaException($"{Path}: tensor '{entry.Name}' has {entry.Length} elements, more than this version reads.");
+        float[] values = new float[entry.Length];
+        FiniteFloats(entry, 0, values).CopyTo(values);
+        return values;
     }
 
     /// <inheritdoc/>

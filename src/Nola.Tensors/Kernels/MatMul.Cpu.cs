@@ -2,10 +2,8 @@ namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    /// <inheritdoc/>
-    public override FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
+    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage)
     {
-        if (storage == DType.Int32) throw new ArgumentException("Freeze: weights are stored as Float32 or BFloat16; Int32 was given.");
         (int rows, int columns) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
         // Element (i, o) of W; a transposed source swaps the strides.
         (nint row, nint column) = transposed ? ((nint)1, (nint)weight.Stride) : (weight.Stride, 1);

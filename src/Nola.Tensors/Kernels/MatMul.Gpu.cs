@@ -4,10 +4,8 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    /// <inheritdoc/>
-    public override FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
+    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage)
     {
-        if (storage == DType.Int32) throw new ArgumentException("Freeze: weights are stored as Float32 or BFloat16; Int32 was given.");
         Tensor copy = Empty([weight.Rows, weight.Columns], storage);
         Strided source = new() { Count = weight.Rows, Length = weight.Columns, Row = weight.Stride, Element = 1 };
         Blocks blocks = new(Blocks.For(weight.Rows, 8));

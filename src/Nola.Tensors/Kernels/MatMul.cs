@@ -25,7 +25,13 @@ public abstract partial class Device
     /// <param name="weight">W (in, out); or Wᵀ (out, in), as an embedding matrix is for the head, with <paramref name="transposed"/>.</param>
     /// <param name="transposed">Whether <paramref name="weight"/> holds Wᵀ.</param>
     /// <param name="storage">Float32, or BFloat16 for half the memory: W is rounded, products accumulate in float32 all the same.</param>
-    public abstract FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32);
+    /// <exception cref="ArgumentException">The storage is another type.</exception>
+    public FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
+    {
+        if (storage is not (DType.Float32 or DType.BFloat16))
+            throw new ArgumentException($"Freeze: weights are stored as Float32 or BFloat16; {storage} was given.");
+        return FreezeCore(weight, transposed, storage);
+    }
 
     /// <summary>
     /// y = x · W (+ bias) (+ residual) + beta · y, and activated = gelu(y) when it is given: what follows a product is done
@@ -60,6 +66,8 @@ public abstract partial class Device
 
     /// <summary>Writes W (in, out), or Wᵀ (out, in) with <paramref name="transposed"/>, back into row-major form; exact.</summary>
     public abstract void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false);
+
+    private protected abstract FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage);
 
     private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias);
 

@@ -22,7 +22,7 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     public static EncodedPair[] EncodeFor(Gpt2 model, TextPairs pairs, bool truncate = false)
     {
         bool ids = pairs.All(p => p.ContextIds is not null && p.CompletionIds is not null);
-        Gpt2Tokenizer? tokenizer = ids ? null : ModelTokenizer.For(model.Source, model.Config);
+        Gpt2Tokenizer? tokenizer = ids ? null : ModelTokenizer.For(model);
         return new PairEncoder(tokenizer, model.Config.Positions, model.Config.Vocabulary, truncate).Encode(pairs);
     }
 

@@ -51,6 +51,17 @@ public abstract class FrozenMatrixContract(Device device)
         }
     }
 
+    [Theory]
+    [InlineData(DType.Float64)]
+    [InlineData(DType.Int32)]
+    public void Only_float32_and_bfloat16_are_stored(DType storage)
+    {
+        using Tensor weight = device.Zeros([2, 2]);
+        long before = device.Pool.LiveBytes;
+        Assert.Contains($"Float32 or BFloat16; {storage} was given", Assert.Throws<ArgumentException>(() => device.Freeze(weight, storage: storage)).Message);
+        Assert.Equal(before, device.Pool.LiveBytes);
+    }
+
     [Fact]
     public void Beta_is_zero_or_one()
     {

@@ -53,6 +53,20 @@ public sealed class TensorTests
     }
 
     [Fact]
+    public void A_tensor_that_outlives_its_device_gives_its_memory_back()
+    {
+        CpuDevice device = new(1);
+        Tensor late = device.Empty([1000]);
+        device.Empty([50]).Dispose();
+        MemoryPool pool = device.Pool;
+        device.Dispose();
+        late.Dispose();
+        Assert.Equal((0L, 0L), (pool.LiveBytes, pool.PooledBytes));
+        // A device that was never used has no pool to close.
+        new CpuDevice(1).Dispose();
+    }
+
+    [Fact]
     public void A_tensor_too_large_for_the_machine_gives_a_sentence()
     {
         using CpuDevice device = new(1);

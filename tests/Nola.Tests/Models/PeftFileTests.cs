@@ -1,0 +1,175 @@
+using System.Text.Json.Nodes;
+using Nola.Models;
+using Nola.Tensors;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>PEFT directories: what the configuration names must be there, and what would change the output must be understood.</summary>
+public sealed class PeftFileTests : IDisposable
+{
+    private readonly CpuDevice device = new(1);
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+    private readonly Gpt2 model;
+    private readonly JsonObject config;
+
+    public PeftFileTests()
+    {
+        model = Gpt2.Load(TinyModels.Golden, device);
+        using (LoraAdapter adapter = LoraAdapter.Attach(model, new LoraOptions { Rank = 2, Targets = ["c_attn", "c_proj"] }))
+        {
+            TinyModels.Randomize(adapter, new Random(1));
+            PeftLora.Save(adapter, directory);
+        }
+        config = JsonNode.Parse(File.ReadAllText(Config))!.AsObject();
+        config["target_modules"] = new JsonArray("c_attn", "c_proj");
+    }
+
+    private string Config => Path.Combine(directory, "adapter_config.json");
+
+    private string Weights => Path.Combine(directory, "adapter_model.safetensors");
+
+    public void Dispose()
+    {
+        model.Dispose();
+        device.Dispose();
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Theory]
+    [InlineData("""["c_attn", "c_proj"]""")]
+    [InlineData("""["attn.c_attn", "attn.c_proj", "mlp.c_proj"]""")]
+    [InlineData("""["c_attn", "c_proj", "not_in_this_model"]""")]
+    [InlineData("""  ".*\\.c_(attn|proj)" """)]
+    [InlineData("""  "transformer\\.h\\.\\d+\\.(attn|mlp)\\.c_(attn|proj)" """)]
+    public void The_same_modules_in_PEFTs_ways_of_naming_them_load(string targets)
+    {
+        config["target_modules"] = JsonNode.Parse(targets);
+        using Adapter adapter = Load();
+        Assert.Equal("AttnProj:0,1 MlpProj:0,1 CAttn:0,1", string.Join(' ', adapter.AdaptedMaps.Select(m => $"{m.Kind}:{string.Join(',', m.Layers)}")));
+    }
+
+    [Fact]
+    public void Excluded_modules_and_chosen_layers_load_by_PEFTs_rules()
+    {
+        Keep(name => name.Contains("h.1.") && !name.Contains("mlp"));
+        config["exclude_modules"] = new JsonArray("mlp.c_proj");
+        foreach (JsonNode layers in (JsonNode[])[new JsonArray(1), JsonValue.Create(1)])
+        {
+            config["layers_to_transform"] = layers;
+            Load().Dispose();
+        }
+        config["layers_pattern"] = "h";
+        Load().Dispose();
+        config["layers_pattern"] = "blocks";
+        Assert.Contains("has factors for transformer.h.1.attn.c_proj, which target_modules", Refused());
+    }
+
+    [Fact]
+    public void A_missing_module_or_layer_is_named()
+    {
+        Keep(name => !name.Contains("mlp"));
+        Assert.Contains("has no factors for transformer.h.0.mlp.c_proj, which target_modules", Refused());
+        config["target_modules"] = new JsonArray("attn.c_attn", "attn.c_proj");
+        Load().Dispose();
+        Keep(name => !name.Contains("h.1."));
+        Assert.Contains("has no factors for transformer.h.1.attn.c_proj", Refused());
+        config["target_modules"] = new JsonArray("attn.c_attn");
+        Assert.Contains("has factors for transformer.h.0.attn.c_proj, which target_modules", Refused());
+    }
+
+    [Theory]
+    [InlineData("wte")]
+    [InlineData("lm_head")]
+    [InlineData("transformer.wpe")]
+    public void A_target_that_cannot_be_loaded_is_named(string module)
+    {
+        config["target_modules"]!.AsArray().Add(module);
+        Assert.Contains("target_modules names", Refused());
+    }
+
+    [Theory]
+    [InlineData("modules_to_save", """["lm_head"]""", "'modules_to_save' is")]
+    [InlineData("rank_pattern", """{"c_attn": 8}""", "'rank_pattern' is")]
+    [InlineData("alpha_pattern", """{"c_attn": 8}""", "'alpha_pattern' is")]
+    [InlineData("use_rslora", "true", "'use_rslora' is 'true'")]
+    [InlineData("use_dora", "true", "'use_dora' is 'true'")]
+    [InlineData("use_dora", "\"yes\"", "'use_dora' is")]
+    [InlineData("lora_bias", "true", "'lora_bias' is 'true'")]
+    [InlineData("layer_replication", "[[0, 2]]", "'layer_replication' is")]
+    [InlineData("trainable_token_indices", "[1]", "'trainable_token_indices' is")]
+    [InlineData("of_a_newer_version", "1", "'of_a_newer_version' is '1'")]
+    [InlineData("bias", "\"all\"", "bias is '\"all\"'; expected 'none'")]
+    [InlineData("init_lora_weights", "\"pissa\"", "init_lora_weights is '\"pissa\"'; expected true, false")]
+    [InlineData("peft_type", "null", "peft_type is ''; only LORA")]
+    [InlineData("peft_type", "5", "peft_type is '5'; expected text")]
+    [InlineData("r", "0", "r is '0'; expected a whole number from 1")]
+    [InlineData("r", "\"2\"", "expected a whole number from 1")]
+    [InlineData("r", "2000000000", "need [2000000000, 48]")]
+    [InlineData("lora_alpha", "1e400", "lora_alpha is '1e400'; expected a finite number above 0")]
+    [InlineData("lora_alpha", "0", "lora_alpha is '0'")]
+    [InlineData("lora_alpha", "null", "it has no lora_alpha")]
+    [InlineData("target_modules", "[3]", "target_modules is '3'; expected text")]
+    [InlineData("target_modules", "\"(\"", "target_modules is no pattern that can be read")]
+    [InlineData("target_modules", "\"(t*)*(r*)*([a-z]*)*([a-z.0-9_]*)*!\"", "takes too long to match")]
+    [InlineData("layers_to_transform", "[-1]", "layers_to_transform is '[-1]'; expected whole numbers from 0")]
+    public void What_would_change_the_output_is_refused_by_name(string key, string value, string expected)
+    {
+        config[key] = JsonNode.Parse(value);
+        Assert.Contains(expected, Refused());
+    }
+
+    [Theory]
+    [InlineData("{\"peft_type\": \"LORA\", \"peft_type\": \"LORA\"}", "there twice")]
+    [InlineData("{\"peft_type\": \"\\ud83d\"}", "half of a character")]
+    [InlineData("[]", "not a PEFT LoRA configuration")]
+    [InlineData("{", "not valid JSON")]
+    public void A_configuration_that_is_no_JSON_object_is_refused(string json, string expected)
+    {
+        File.WriteAllText(Config, json);
+        Assert.Contains(expected, Assert.Throws<NolaException>(() => AdapterFile.Load(directory, model)).Message);
+    }
+
+    [Theory]
+    [InlineData("h.99999999999.attn.c_attn", "in one of 2 layers")]
+    [InlineData("h.2.attn.c_attn", "in one of 2 layers")]
+    [InlineData("h.٠.attn.c_attn", "is not a LoRA factor")]
+    [InlineData("h.00.attn.c_attn", "there are two tensors for lora_A of h.0.attn.c_attn")]
+    [InlineData("x.h.0.attn.c_attn", "there are two tensors for lora_A of h.0.attn.c_attn")]
+    public void A_layer_that_is_none_is_refused(string module, string expected)
+    {
+        Change(all => all.Add(new SafetensorsTensor($"base_model.model.transformer.{module}.lora_A.weight", [2, 48], new float[96])));
+        Assert.Contains(expected, Refused());
+    }
+
+    [Fact]
+    public void A_factor_that_is_not_finite_is_named()
+    {
+        Change(all =>
+        {
+            float[] values = all[1].Values();
+            values[5] = float.NaN;
+            all[1] = new SafetensorsTensor(all[1].Name, all[1].Shape, values);
+        });
+        Assert.Contains("element 5 of tensor 'base_model.model.transformer.h.", Refused());
+    }
+
+    private void Keep(Func<string, bool> kept) => Change(all => all.RemoveAll(t => !kept(t.Name)));
+
+    private void Change(Action<List<SafetensorsTensor>> change) => AdapterFiles.Change(Weights, Weights, null, change);
+
+    private Adapter Load()
+    {
+        File.WriteAllText(Config, config.ToJsonString());
+        return AdapterFile.Load(directory, model);
+    }
+
+    private string Refused()
+    {
+        long before = device.Pool.LiveBytes;
+        string message = Assert.Throws<NolaException>(Load).Message;
+        Assert.Null(model.Adapter);
+        Assert.Equal(before, device.Pool.LiveBytes);
+        return message;
+    }
+}
