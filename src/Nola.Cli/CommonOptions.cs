@@ -15,7 +15,7 @@ internal sealed class CommonOptions
 
     public Option<string> DeviceName { get; } = new("--device") { Description = "auto, cpu, cuda or cuda:1", DefaultValueFactory = _ => "auto" };
 
-    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
+    public Option<int> Threads { get; } = new WholeOption<int>("--threads") { Description = "Threads of the CPU; 0 for one per core" };
 
     public Option<string> Storage { get; } = new("--storage") { Description = "Keep the base model as float32, or as bfloat16 in half the memory", DefaultValueFactory = _ => "float32" };
 

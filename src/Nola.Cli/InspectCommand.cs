@@ -24,7 +24,7 @@ internal static class InspectCommand
         if (File.Exists(peft)) return DescribePeft(path, peft);
         if (path == Gpt2.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
         string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
-        Gpt2Config config = Gpt2Config.Parse(File.ReadAllBytes(file), file);
+        Gpt2Config config = Gpt2Config.Parse(InputFile.ReadAll(file), file);
         return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
     }
 
@@ -41,7 +41,7 @@ internal static class InspectCommand
         {
             ["path"] = path,
             ["kind"] = kind,
-            ["bytes"] = new FileInfo(path).Length,
+            ["bytes"] = InputFile.Length(path),
             ["values"] = packed && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values) ? values : file.Entries.Sum(e => e.Length),
         };
         if (format.StartsWith("nola-adapter", StringComparison.Ordinal)) facts["bits"] = packed ? bits! : "32";
@@ -52,7 +52,7 @@ internal static class InspectCommand
 
     private static Dictionary<string, object> DescribePeft(string directory, string config)
     {
-        using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(config));
+        using JsonDocument document = JsonInput.Read(config);
         return new()
         {
             ["path"] = directory,
@@ -87,7 +87,7 @@ internal static class InspectCommand
     private static object DescribeTensors(string path)
     {
         using Safetensors file = Safetensors.Open(path);
-        return new { path, bytes = new FileInfo(path).Length, metadata = file.Metadata, tensors = Tensors(file) };
+        return new { path, bytes = InputFile.Length(path), metadata = file.Metadata, tensors = Tensors(file) };
     }
 
     private static object[] Tensors(Safetensors file) =>
@@ -95,13 +95,8 @@ internal static class InspectCommand
 
     private static int Show(Dictionary<string, object> facts, bool json)
     {
-        if (json)
-        {
-            Terminal.Json(facts);
-            return 0;
-        }
-        foreach ((string key, object value) in facts)
-            Console.Out.WriteLine(value is string or long or int ? $"{key}: {value}" : $"{key}: {JsonSerializer.Serialize(value)}");
+        if (json) Terminal.Json(facts);
+        else foreach (string line in FactsView.Lines(JsonSerializer.SerializeToElement(facts))) Console.Out.WriteLine(line);
         return 0;
     }
 }

@@ -48,7 +48,7 @@ public sealed partial class Gpt2
     {
         options = Ready(options);
         for (int i = 0; i < prompts.Count; i++) CheckPrompt(prompts[i], $"prompt {i}");
-        int count = SequenceCount(prompts.Count, options);
+        int count = options.SequencesOf(prompts.Count);
         if (count == 0) return [];
         int[] decoded = Decoded(prompts, options, count);
         int[][] results = new int[count][];
@@ -89,13 +89,6 @@ public sealed partial class Gpt2
         options ??= new();
         options.Validate();
         return options.Samples && options.Seed is null ? options with { Seed = GenerateOptions.NewSeed() } : options;
-    }
-
-    private static int SequenceCount(int prompts, GenerateOptions options)
-    {
-        long count = (long)prompts * options.NumSamples;
-        if (options.FirstSequence + count <= int.MaxValue) return (int)count;
-        throw new NolaException($"GenerateAll: {prompts} prompts with {options.NumSamples} samples each from sequence {options.FirstSequence} on are too many; at most {int.MaxValue}.");
     }
 
     // For each sequence, the one that is decoded in its place: itself when sampling, else the first with its prompt.

@@ -76,6 +76,15 @@ public sealed record GenerateOptions
     /// <summary>A seed from the operating system, of 32 bits, so that it is short enough to be typed again.</summary>
     internal static ulong NewSeed() => BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(sizeof(uint)));
 
+    /// <summary>How many sequences a call with some prompts gives.</summary>
+    /// <exception cref="NolaException">They cannot be counted.</exception>
+    internal int SequencesOf(int prompts)
+    {
+        long count = (long)prompts * NumSamples;
+        if (FirstSequence + count <= Array.MaxLength) return (int)count;
+        throw new NolaException($"{prompts} prompts with {NumSamples} samples each, from sequence {FirstSequence} on, are too many; there are at most {Array.MaxLength} sequences.");
+    }
+
     /// <summary>Checks every range, and that the options fit each other.</summary>
     /// <exception cref="NolaException">A value is out of its range, or two of them contradict each other; the message names them.</exception>
     public void Validate()
