@@ -44,6 +44,9 @@ internal static class Examples
 
     private sealed class HelpWithExamples(HelpAction help) : SynchronousCommandLineAction
     {
+        // Help is given whatever else the line lacks.
+        public override bool ClearsParseErrors => true;
+
         public override int Invoke(ParseResult parsed)
         {
             int code = help.Invoke(parsed);

@@ -30,7 +30,7 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
             int input = i / options.NumSamples;
             FinishReason reason = FinishReasons.Of(contexts[input].Length, ids, options, model.Config);
             if (reason == FinishReason.Context) cut++;
-            lines[i] = Line(pairs[input], ids, tokenizer, reason, i % options.NumSamples);
+            lines[i] = Line(pairs[input], ids, tokenizer, reason, i);
             if (output is null)
                 for (; shown < lines.Length && lines[shown] is { } line; shown++) Console.Out.WriteLine(line);
             view.Add();
@@ -57,10 +57,10 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
         return options.Samples && !references ? all : Prompts.Distinct(all);
     }
 
-    private string Line(TextPair pair, int[] ids, Gpt2Tokenizer? tokenizer, FinishReason reason, int sample)
+    private string Line(TextPair pair, int[] ids, Gpt2Tokenizer? tokenizer, FinishReason reason, int index)
     {
         string? text = tokenizer is null ? null : GeneratedText.Of(ids, tokenizer, options.StopTokens);
         if (!json) return GeneratedText.OneLine(text!);
-        return GeneratedLine.Json(pair.ContextIds is { } context ? context : pair.Context, text, ids, reason, options, sample);
+        return GeneratedLine.Json(pair.ContextIds is { } context ? context : pair.Context, text, ids, reason, options, index);
     }
 }

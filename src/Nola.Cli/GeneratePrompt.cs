@@ -33,7 +33,7 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
         int[] generated = model.Generate(context, options, json ? null : Printer(tokenizer), cancel);
         if (!json) Console.Out.WriteLine();
         if (cancel.IsCancellationRequested) return Terminal.Interrupted;
-        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, Reason(context, generated), options, sample: 0));
+        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, Reason(context, generated), options, index: 0));
         if (Reason(context, generated) == FinishReason.Context) SayContext(context);
         return 0;
     }

@@ -8,9 +8,15 @@ internal static class GeneratedLine
 {
     /// <summary>
     /// The JSON object of a text: the context (where there are many), text (where the model has a tokenizer), ids, finish_reason, and
-    /// when sampling the sample's index and the seed.
+    /// when sampling the sample's index, the sequence's number and the seed, by which it can be sampled again.
     /// </summary>
-    public static string Json(object? context, string? text, int[] ids, FinishReason reason, GenerateOptions options, int sample)
+    /// <param name="context">What is continued; null where there is one.</param>
+    /// <param name="text">The text; null without a tokenizer.</param>
+    /// <param name="ids">Its tokens, with the stop token.</param>
+    /// <param name="reason">Why it ended.</param>
+    /// <param name="options">By which it was generated.</param>
+    /// <param name="index">Index of the text among all of the run.</param>
+    public static string Json(object? context, string? text, int[] ids, FinishReason reason, GenerateOptions options, int index)
     {
         Dictionary<string, object> line = [];
         if (context is not null) line["context"] = context;
@@ -19,7 +25,8 @@ internal static class GeneratedLine
         line["finish_reason"] = FinishReasons.NameOf(reason);
         if (options.Samples)
         {
-            line["sample"] = sample;
+            line["sample"] = index % options.NumSamples;
+            line["sequence"] = options.FirstSequence + index;
             line["seed"] = options.Seed!;
         }
         return JsonSerializer.Serialize(line, Terminal.Readable);

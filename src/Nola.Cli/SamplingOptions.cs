@@ -35,7 +35,7 @@ internal sealed class SamplingOptions
 
     private readonly Option<int> first = new WholeOption<int>("--first-sequence")
     {
-        Description = "Number of the first text that is sampled; text i of an earlier run is sampled again alone with its seed and i",
+        Description = "Number of the first sequence that is sampled; a text of an earlier run is sampled again alone with its seed and its sequence's number",
     };
 
     private Option[] All => [temperature, topK, topP, samples, seed, first];

@@ -55,7 +55,7 @@ internal static class Terminal
     }
 
     // Everything that goes wrong is one sentence. With NOLA_DEBUG=1, a fault of the program shows where it happened besides.
-    private static int Guarded(Func<int> action)
+    internal static int Guarded(Func<int> action)
     {
         try
         {

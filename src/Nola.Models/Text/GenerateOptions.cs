@@ -117,7 +117,7 @@ public sealed record GenerateOptions
             throw new NolaException($"beams is {Beams} and {sampling}; a beam search does not sample, so give one of them.");
         }
         if (!Samples && Effective() is { Length: > 0 } drawn)
-            throw new NolaException($"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling; give a temperature above 0, or one of them.");
+            throw new NolaException($"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling; give a temperature above 0, or leave one of them out.");
     }
 
     // The first option that changes what is sampled, with its value.
