@@ -40,6 +40,10 @@ internal sealed class CommonOptions
         return run(model, adapter);
     }
 
+    /// <summary>The model's tokenizer; null where it has none.</summary>
+    public static Gpt2Tokenizer? Tokenizer(Gpt2 model) =>
+        ModelTokenizer.Has(model.Source, model.Config) ? ModelTokenizer.For(model.Source, model.Config) : null;
+
     /// <summary>Token ids from text such as <c>1,2,3</c>.</summary>
     public static int[] Ids(string text, string option)
     {

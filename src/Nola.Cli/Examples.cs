@@ -12,7 +12,11 @@ internal static class Examples
     private static readonly Dictionary<string, string[]> lines = new()
     {
         ["nola"] = ["nola train --out runs/first", $"nola generate --adapter {Adapter} --prompt \"name : The Punter | food : Indian\""],
-        ["nola train"] = ["nola train --out runs/first", "nola train --model gpt2-medium --data trainset.csv --valid devset.csv --out runs/mine"],
+        ["nola train"] =
+        [
+            "nola train --out runs/first",
+            "nola train --model gpt2-medium --data trainset.csv --valid devset.csv --out runs/mine",
+        ],
         ["nola experiment"] = ["nola experiment experiments/e2e-tiny.json --out runs/e2e-tiny"],
         ["nola generate"] =
         [

@@ -30,6 +30,7 @@ internal static class FactsView
         if (value.ValueKind == JsonValueKind.Object) return Lines(value);
         JsonElement[] items = [.. value.EnumerateArray()];
         bool isTable = items.All(item => item.ValueKind == JsonValueKind.Object && item.EnumerateObject().All(p => IsPlain(p.Value)));
+        // Without a table, an empty line is between two items.
         return isTable ? Table(items) : items.SelectMany((item, i) => Item(item).Prepend("").Skip(i == 0 ? 1 : 0));
     }
 
@@ -39,9 +40,10 @@ internal static class FactsView
     private static IEnumerable<string> Table(JsonElement[] items)
     {
         string[] names = [.. items.SelectMany(item => item.EnumerateObject().Select(p => p.Name)).Distinct()];
-        IEnumerable<string[]> rows = items.Select(item => Array.ConvertAll(names, name => item.TryGetProperty(name, out JsonElement cell) ? Text(name, cell) : ""));
-        return Aligned([[.. names.Select(Shown)], .. rows]);
+        return Aligned([[.. names.Select(Shown)], .. items.Select(item => Array.ConvertAll(names, name => Cell(item, name)))]);
     }
+
+    private static string Cell(JsonElement item, string name) => item.TryGetProperty(name, out JsonElement cell) ? Text(name, cell) : "";
 
     private static IEnumerable<string> Aligned(string[][] rows)
     {
@@ -53,7 +55,8 @@ internal static class FactsView
     private static bool IsPlain(JsonElement value) => value.ValueKind switch
     {
         JsonValueKind.Object => false,
-        JsonValueKind.Array => value.GetArrayLength() > 0 && value.EnumerateArray().All(item => item.ValueKind is not (JsonValueKind.Object or JsonValueKind.Array)),
+        JsonValueKind.Array => value.GetArrayLength() > 0
+            && value.EnumerateArray().All(item => item.ValueKind is not (JsonValueKind.Object or JsonValueKind.Array)),
         _ => true,
     };
 

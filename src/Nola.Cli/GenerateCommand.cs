@@ -13,36 +13,76 @@ internal static class GenerateCommand
     {
         CommonOptions common = new();
         SamplingOptions sampling = new();
-        Option<string> prompt = new("--prompt") { Description = "The context. Read from standard input when neither this nor --ids nor --prompts is given" };
-        Option<string> ids = new("--ids") { Description = "Token ids in place of a prompt, taken as they are, for example \"15496,995\"; printed as ids too where the model has no tokenizer" };
+        Option<string> prompt = new("--prompt")
+        {
+            Description = "The context. Read from standard input when neither this nor --ids nor --prompts is given",
+        };
+        Option<string> ids = new("--ids")
+        {
+            Description = "Token ids in place of a prompt, taken as they are, for example \"15496,995\"; "
+                + "the text is printed as ids too where the model has no tokenizer",
+        };
         Option<string> prompts = new("--prompts")
         {
-            Description = "A file of contexts (.txt, one a line; .jsonl), or a data set that train reads, or e2e:test: one line of output for each distinct input, in order. When sampling, a file of contexts without completions has one for each of its inputs, also for equal ones",
+            Description = "A file of contexts (.txt, one a line; .jsonl), or a data set that train reads, or e2e:test: "
+                + "one line of output for each distinct input, in order. When sampling, a file without completions has one for each input, for equal ones too",
         };
-        Option<string> output = new("--out") { Description = "With --prompts, write the lines to this file, whole or not at all, in place of standard output" };
-        Option<bool> raw = new("--raw") { Description = "Continue the text itself; else the prompt is a context, followed by token 50256 as in training" };
-        Option<int> maxNew = new WholeOption<int>("--max-new") { Description = "Most new tokens", DefaultValueFactory = _ => defaults.MaxNewTokens };
-        Option<int> minNew = new WholeOption<int>("--min-new") { Description = "Least new tokens: no stop token before", DefaultValueFactory = _ => defaults.MinNewTokens };
-        Option<int> beams = new WholeOption<int>("--beams") { Description = "Beam search with this many sequences; 1 for none", DefaultValueFactory = _ => defaults.Beams };
+        Option<string> output = new("--out")
+        {
+            Description = "With --prompts, write the lines to this file, whole or not at all, in place of standard output",
+        };
+        Option<bool> raw = new("--raw")
+        {
+            Description = "Continue the text itself; else the prompt is a context, followed by token 50256 as in training",
+        };
+        Option<int> maxNew = new WholeOption<int>("--max-new")
+        {
+            Description = "Most new tokens",
+            DefaultValueFactory = _ => defaults.MaxNewTokens,
+        };
+        Option<int> minNew = new WholeOption<int>("--min-new")
+        {
+            Description = "Least new tokens: no stop token before",
+            DefaultValueFactory = _ => defaults.MinNewTokens,
+        };
+        Option<int> beams = new WholeOption<int>("--beams")
+        {
+            Description = "Beam search with this many sequences; 1 for none",
+            DefaultValueFactory = _ => defaults.Beams,
+        };
         Option<double> lengthPenalty = new RealOption<double>("--length-penalty")
         {
-            Description = "p of a beam's score, sum of log-probabilities / length^p: larger favours longer texts",
+            Description = "p of a beam's score, sum of log-probabilities / length^p: larger favors longer texts",
             DefaultValueFactory = _ => defaults.LengthPenalty,
         };
         Option<string> beamRules = new("--beam-rules")
         {
-            Description = "published: as the LoRA and NOLA code decodes (penalties see new tokens only); huggingface: as Transformers does (they see the prompt too)",
+            Description = "published: as the LoRA and NOLA code decodes (penalties see new tokens only); "
+                + "huggingface: as Transformers does (they see the prompt too)",
             DefaultValueFactory = _ => BeamRulesNames.Of(defaults.BeamRules),
         };
-        Option<int> noRepeat = new WholeOption<int>("--no-repeat-ngram") { Description = "No sequence of this many tokens twice; 0 for no limit", DefaultValueFactory = _ => defaults.NoRepeatNgram };
+        Option<int> noRepeat = new WholeOption<int>("--no-repeat-ngram")
+        {
+            Description = "No sequence of this many tokens twice; 0 for no limit",
+            DefaultValueFactory = _ => defaults.NoRepeatNgram,
+        };
         Option<float> repetition = new RealOption<float>("--repetition-penalty")
         {
             Description = "Above 1 makes tokens that are there already less likely",
             DefaultValueFactory = _ => defaults.RepetitionPenalty,
         };
-        Option<string> stop = new("--stop") { Description = "Token ids that end the text; \"\" for none", DefaultValueFactory = _ => string.Join(',', defaults.StopTokens) };
-        Option<int> batchTokens = new WholeOption<int>("--batch-tokens") { Description = "With many texts, most tokens read at once: beams × open texts", DefaultValueFactory = _ => defaults.BatchTokens };
-        Command command = new("generate", "Continue a prompt, or a file of them, with a model and, if given, an adapter. The published decoding is --beams 10 --length-penalty 0.8 --no-repeat-ngram 4.")
+        Option<string> stop = new("--stop")
+        {
+            Description = "Token ids that end the text; \"\" for none",
+            DefaultValueFactory = _ => string.Join(',', defaults.StopTokens),
+        };
+        Option<int> batchTokens = new WholeOption<int>("--batch-tokens")
+        {
+            Description = "With many texts, most tokens read at once: beams × open texts",
+            DefaultValueFactory = _ => defaults.BatchTokens,
+        };
+        Command command = new("generate", "Continue a prompt, or a file of them, with a model and, if given, an adapter. "
+            + "The published decoding is --beams 10 --length-penalty 0.8 --no-repeat-ngram 4.")
         {
             prompt, ids, prompts, output, raw, maxNew, minNew, beams, lengthPenalty, beamRules, noRepeat, repetition,
         };
@@ -68,7 +108,8 @@ internal static class GenerateCommand
             bool isRaw = r.GetValue(raw), json = r.GetValue(common.Json);
             string? text = r.GetValue(prompt), given = r.GetValue(ids), file = r.GetValue(prompts), path = r.GetValue(output);
             RefuseTwo(("--prompt", text), ("--ids", given), ("--prompts", file));
-            if (file is null && path is not null) throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
+            if (file is null && path is not null)
+                throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
             // The tokenizer and the model are ready at about the same time.
             if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
@@ -86,7 +127,8 @@ internal static class GenerateCommand
     private static void RefuseTwo(params (string Name, string? Value)[] sources)
     {
         string[] given = [.. sources.Where(source => source.Value is not null).Select(source => source.Name)];
-        if (given.Length > 1) throw new NolaException($"{given[0]} is given together with {string.Join(" and ", given[1..])}; give one of them.");
+        if (given.Length > 1)
+            throw new NolaException($"{given[0]} is given together with {string.Join(" and ", given[1..])}; give one of them.");
     }
 
     private static string FromInput()

@@ -17,7 +17,7 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
         IReadOnlyList<TextPair> pairs = Inputs(source);
         // Lines of ids need no tokenizer.
         bool needsText = !json || pairs.Any(p => p.ContextIds is null);
-        Gpt2Tokenizer? tokenizer = needsText ? ModelTokenizer.For(model.Source, model.Config) : ModelTokenizer.Find(model.Source, model.Config);
+        Gpt2Tokenizer? tokenizer = needsText ? ModelTokenizer.For(model.Source, model.Config) : CommonOptions.Tokenizer(model);
         int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(pair, tokenizer, model.Config, raw))];
         if (output is not null) AtomicFile.EnsureWritable(output);
         SamplingOptions.SaySeed(options);
@@ -36,8 +36,9 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
             view.Add();
         }, cancel));
         long tokens = results.Sum(ids => (long)ids.Length);
+        string distinct = options.Samples ? "" : "distinct ";
         string texts = options.NumSamples > 1 ? $" with {options.NumSamples:N0} texts each" : "";
-        Terminal.Say($"{pairs.Count:N0} {(options.Samples ? "" : "distinct ")}inputs{texts}, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
+        Terminal.Say($"{pairs.Count:N0} {distinct}inputs{texts}, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
         if (cut > 0) Terminal.Say($"{cut:N0} of the texts end where the model reads no further, at {model.Config.Positions:N0} tokens.");
         if (output is null) return 0;
         AtomicFile.WriteText(output, string.Concat(lines.Select(line => line + "\n")));

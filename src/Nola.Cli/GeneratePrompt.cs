@@ -15,7 +15,7 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
     /// <summary>Continues a text or token ids, whichever is not null.</summary>
     public int Run(string? text, string? ids, CancellationToken cancel)
     {
-        Gpt2Tokenizer? tokenizer = ids is null ? ModelTokenizer.For(model.Source, model.Config) : ModelTokenizer.Find(model.Source, model.Config);
+        Gpt2Tokenizer? tokenizer = ids is null ? ModelTokenizer.For(model.Source, model.Config) : CommonOptions.Tokenizer(model);
         int[] context = ids is not null ? CommonOptions.Ids(ids, "--ids") : Context(text!, tokenizer!);
         if (tokenizer is null && !json) Terminal.Say("The model has no tokenizer, so that token ids are printed in place of text.");
         SamplingOptions.SaySeed(options);
@@ -33,8 +33,9 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
         int[] generated = model.Generate(context, options, json ? null : Printer(tokenizer), cancel);
         if (!json) Console.Out.WriteLine();
         if (cancel.IsCancellationRequested) return Terminal.Interrupted;
-        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, Reason(context, generated), options, index: 0));
-        if (Reason(context, generated) == FinishReason.Context) SayContext(context);
+        FinishReason reason = Reason(context, generated);
+        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, reason, options, index: 0));
+        if (reason == FinishReason.Context) SayContext(context);
         return 0;
     }
 
@@ -75,6 +76,9 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
 
     private FinishReason Reason(int[] context, int[] generated) => FinishReasons.Of(context.Length, generated, options, model.Config);
 
-    private void SayContext(int[] context) =>
-        Terminal.Say($"The text ends where the model reads no further: it reads at most {model.Config.Positions:N0} tokens, of which the prompt has {context.Length:N0}.");
+    private void SayContext(int[] context)
+    {
+        string most = $"it reads at most {model.Config.Positions:N0} tokens, of which the prompt has {context.Length:N0}";
+        Terminal.Say($"The text ends where the model reads no further: {most}.");
+    }
 }

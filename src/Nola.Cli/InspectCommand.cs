@@ -24,7 +24,7 @@ internal static class InspectCommand
         if (File.Exists(peft)) return DescribePeft(path, peft);
         if (path == Gpt2.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
         string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
-        Gpt2Config config = Gpt2Config.Parse(InputFile.ReadAll(file), file);
+        Gpt2Config config = Gpt2Config.Parse(File.ReadAllBytes(file), file);
         return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
     }
 

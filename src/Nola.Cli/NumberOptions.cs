@@ -20,7 +20,8 @@ internal sealed class WholeOption<T> : Option<T> where T : struct, IBinaryIntege
         if (result.Tokens is not [{ Value: { } text }]) return default;
         if (StrictNumber.TryWhole(text, out T value)) return value;
         bool digits = text.Length > 0 && text.TrimStart('-').All(char.IsAsciiDigit);
-        result.AddError($"{Name}: {Quoted.Of(text)} is not a whole number{(digits ? $" from {T.MinValue} to {T.MaxValue}" : ", written with digits alone")}.");
+        string expected = digits ? $" from {T.MinValue} to {T.MaxValue}" : ", written with digits alone";
+        result.AddError($"{Name}: {Quoted.Of(text)} is not a whole number{expected}.");
         return default;
     }
 }

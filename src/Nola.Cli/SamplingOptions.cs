@@ -11,10 +11,14 @@ internal sealed class SamplingOptions
 
     private readonly Option<float> temperature = new RealOption<float>("--temperature")
     {
-        Description = "Draw tokens at random: 1 from the model's own distribution, below 1 sharper, above 1 flatter; 0 for the likeliest token each time [0; 1 with any other option of sampling]",
+        Description = "Draw tokens at random: 1 from the model's own distribution, below 1 sharper, above 1 flatter; "
+            + "0 for the likeliest token each time [0; 1 with any other option of sampling]",
     };
 
-    private readonly Option<int> topK = new WholeOption<int>("--top-k") { Description = "Sample from this many likeliest tokens; 0 for all" };
+    private readonly Option<int> topK = new WholeOption<int>("--top-k")
+    {
+        Description = "Sample from this many likeliest tokens; 0 for all",
+    };
 
     private readonly Option<float> topP = new RealOption<float>("--top-p")
     {
@@ -35,7 +39,8 @@ internal sealed class SamplingOptions
 
     private readonly Option<int> first = new WholeOption<int>("--first-sequence")
     {
-        Description = "Number of the first sequence that is sampled; a text of an earlier run is sampled again alone with its seed and its sequence's number",
+        Description = "Number of the first sequence that is sampled; a text of an earlier run is sampled again alone with its seed "
+            + "and its sequence's number",
     };
 
     private Option[] All => [temperature, topK, topP, samples, seed, first];
@@ -56,7 +61,10 @@ internal sealed class SamplingOptions
         bool heated = IsGiven(result, temperature);
         Option? given = All.FirstOrDefault(option => option != temperature && IsGiven(result, option));
         if (given is not null && decoding.Beams > 1)
-            throw new NolaException($"{given.Name} is given together with --beams {decoding.Beams}; a beam search does not sample, so give one of them.");
+        {
+            string both = $"{given.Name} is given together with --beams {decoding.Beams}";
+            throw new NolaException($"{both}; a beam search does not sample, so give one of them.");
+        }
         GenerateOptions options = decoding with
         {
             Temperature = heated ? result.GetValue(temperature) : given is null ? null : 1,

@@ -25,7 +25,7 @@ internal static class Terminal
     // Far more than a line ever has, unless it repeats what somebody made to be long.
     private const int LongestLine = 2000;
 
-    /// <summary>Prints a line for people. Whatever it repeats of files, arguments and the system, it is one line of printable text.</summary>
+    /// <summary>Prints a line for people, printable whatever it repeats of files, arguments and the system.</summary>
     public static void Say(string line) => Console.Error.WriteLine(NolaException.OneLine(line, LongestLine));
 
     /// <summary>Prints one JSON object.</summary>
@@ -80,7 +80,8 @@ internal static class Terminal
         }
         catch (Exception error)
         {
-            Say($"nola: internal error ({error.GetType().Name}: {NolaException.OneLine(error.Message, 200)}); please report it. NOLA_DEBUG=1 shows where it happened.");
+            string what = $"{error.GetType().Name}: {NolaException.OneLine(error.Message, 200)}";
+            Say($"nola: internal error ({what}); please report it. NOLA_DEBUG=1 shows where it happened.");
             if (Environment.GetEnvironmentVariable("NOLA_DEBUG") == "1") Console.Error.WriteLine(error);
             return InternalError;
         }

@@ -20,7 +20,8 @@ internal static class Usage
     }
 
     /// <summary>A command with those above it, as it is typed: <c>nola data convert</c>.</summary>
-    public static string NameOf(CommandResult result) => result.Parent is CommandResult parent ? $"{NameOf(parent)} {result.Command.Name}" : "nola";
+    public static string NameOf(CommandResult result) =>
+        result.Parent is CommandResult parent ? $"{NameOf(parent)} {result.Command.Name}" : "nola";
 
     private static string Sentence(ParseResult parsed, Command command, string name)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
@@ -85,15 +86,15 @@ public sealed class Settings(IReadOnlyList<Setting> known)
 
     /// <summary>A whole number.</summary>
     public int Whole(string key, int standard) => !values.TryGetValue(key, out string? text) ? standard
-        : StrictNumber.TryWhole(text, out int value) ? value : throw Bad(key, text);
+        : int.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out int value) ? value : throw Bad(key, text);
 
     /// <summary>A seed.</summary>
     public ulong Seed(string key, ulong standard) => !values.TryGetValue(key, out string? text) ? standard
-        : StrictNumber.TryWhole(text, out ulong value) ? value : throw Bad(key, text);
+        : ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : throw Bad(key, text);
 
     /// <summary>A number.</summary>
     public double Real(string key, double standard) => !values.TryGetValue(key, out string? text) ? standard
-        : StrictNumber.TryReal(text, out double value) ? value : throw Bad(key, text);
+        : double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && double.IsFinite(value) ? value : throw Bad(key, text);
 
     /// <summary>One of some names, in kebab case.</summary>
     public T Choice<T>(string key, T standard) where T : struct, Enum => !values.TryGetValue(key, out string? text) ? standard

@@ -17,7 +17,8 @@ public sealed partial class Gpt2
     public int[] Generate(ReadOnlySpan<int> prompt, GenerateOptions? options = null, Action<int>? onToken = null, CancellationToken cancel = default)
     {
         options = Ready(options);
-        if (options.NumSamples > 1) throw new NolaException($"Generate: num-samples is {options.NumSamples} and one text is returned; call GenerateAll for several.");
+        if (options.NumSamples > 1)
+            throw new NolaException($"Generate: num-samples is {options.NumSamples}, and one text is returned; call GenerateAll.");
         int[] ids = prompt.ToArray();
         CheckPrompt(ids, "the prompt");
         if (options.MaxNewTokens == 0) return [];
@@ -32,9 +33,9 @@ public sealed partial class Gpt2
     /// <summary>
     /// Continues many prompts, batched over prompts and beams by <see cref="GenerateOptions.BatchTokens"/>. Returns the new tokens of
     /// <see cref="GenerateOptions.NumSamples"/> sequences for each prompt, those of prompt i from index i · NumSamples on, as
-    /// <see cref="Generate(ReadOnlySpan{int}, GenerateOptions?, Action{int}?, CancellationToken)"/> gives each alone: when sampling, with the
-    /// sequence's number (<see cref="GenerateOptions.FirstSequence"/> + its index) as first sequence. Without sampling, equal prompts
-    /// are decoded once.
+    /// <see cref="Generate(ReadOnlySpan{int}, GenerateOptions?, Action{int}?, CancellationToken)"/> gives each alone: when sampling, with
+    /// the sequence's number (<see cref="GenerateOptions.FirstSequence"/> + its index) as first sequence. Without sampling, equal
+    /// prompts are decoded once.
     /// </summary>
     /// <param name="prompts">Each at least one token.</param>
     /// <param name="options">How to choose, alike for all.</param>
@@ -52,11 +53,13 @@ public sealed partial class Gpt2
         if (count == 0) return [];
         int[] decoded = Decoded(prompts, options, count);
         int[][] results = new int[count][];
-        Search[] searches = [.. decoded.Distinct().Select(i => Search.Start(prompts[i / options.NumSamples], options, Config, options.FirstSequence + i))];
+        Search[] searches = [.. decoded.Distinct().Select(Start)];
         if (options.MaxNewTokens == 0) Array.ForEach(searches, Ended);
         else new DecodeLoop(this, options).Run(searches, Ended, cancel);
         cancel.ThrowIfCancellationRequested();
         return [.. decoded.Select(i => results[i])];
+
+        Search Start(int i) => Search.Start(prompts[i / options.NumSamples], options, Config, options.FirstSequence + i);
 
         void Ended(Search search)
         {

@@ -42,7 +42,8 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
         if (File.Exists(model))
         {
             string directory = Path.GetDirectoryName(Path.GetFullPath(model))!;
-            throw new NolaException($"{model}: is a file; a model is a directory with config.json and model.safetensors, so give {directory} if that is the file's.");
+            throw new NolaException(
+                $"{model}: is a file; a model is a directory with config.json and model.safetensors, so give {directory} if they are there.");
         }
         string? problem = null;
         foreach (string repository in Repositories(model))

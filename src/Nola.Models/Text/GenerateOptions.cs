@@ -82,11 +82,12 @@ public sealed record GenerateOptions
     {
         long count = (long)prompts * NumSamples;
         if (FirstSequence + count <= Array.MaxLength) return (int)count;
-        throw new NolaException($"{prompts} prompts with {NumSamples} samples each, from sequence {FirstSequence} on, are too many; there are at most {Array.MaxLength} sequences.");
+        string wanted = $"{prompts} prompts with {NumSamples} samples each, from sequence {FirstSequence} on,";
+        throw new NolaException($"{wanted} are too many; there are at most {Array.MaxLength} sequences.");
     }
 
     /// <summary>Checks every range, and that the options fit each other.</summary>
-    /// <exception cref="NolaException">A value is out of its range, or two of them contradict each other; the message names them.</exception>
+    /// <exception cref="NolaException">A value is out of its range, or two contradict each other; the message names them.</exception>
     public void Validate()
     {
         Check(MaxNewTokens >= 0, "max-new", MaxNewTokens, "0 or more");
@@ -117,7 +118,10 @@ public sealed record GenerateOptions
             throw new NolaException($"beams is {Beams} and {sampling}; a beam search does not sample, so give one of them.");
         }
         if (!Samples && Effective() is { Length: > 0 } drawn)
-            throw new NolaException($"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling; give a temperature above 0, or leave one of them out.");
+        {
+            string both = $"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling";
+            throw new NolaException($"{both}; give a temperature above 0, or leave one of them out.");
+        }
     }
 
     // The first option that changes what is sampled, with its value.

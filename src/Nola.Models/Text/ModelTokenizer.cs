@@ -10,12 +10,7 @@ public static class ModelTokenizer
     /// model with GPT-2's vocabulary.
     /// </summary>
     /// <exception cref="NolaException">The model has another vocabulary and no tokenizer files, so that text cannot be encoded for it.</exception>
-    public static Gpt2Tokenizer For(string model, Gpt2Config config) => Find(model, config) ?? throw new NolaException(
-        $"{model}: its vocabulary is {config.Vocabulary} and not GPT-2's {Gpt2Tokenizer.GptVocabulary}, and there is no vocab.json with merges.txt beside it; give token ids in place of text.");
-
-    /// <summary>The same, or null for a model of another vocabulary that has no tokenizer files.</summary>
-    /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
-    internal static Gpt2Tokenizer? Find(string model, Gpt2Config config)
+    public static Gpt2Tokenizer For(string model, Gpt2Config config)
     {
         if (model != Gpt2.EmbeddedName || Directory.Exists(model))
         {
@@ -28,6 +23,15 @@ public static class ModelTokenizer
                 throw new NolaException($"{vocabulary}: has {own.Vocabulary} tokens and the model's vocabulary is {config.Vocabulary}; the files do not belong together.");
             }
         }
-        return config.Vocabulary >= Gpt2Tokenizer.GptVocabulary ? Gpt2Tokenizer.Default : null;
+        if (config.Vocabulary >= Gpt2Tokenizer.GptVocabulary) return Gpt2Tokenizer.Default;
+        throw new NolaException($"{model}: its vocabulary is {config.Vocabulary} and not GPT-2's {Gpt2Tokenizer.GptVocabulary}, and there is no vocab.json with merges.txt beside it; give token ids in place of text.");
+    }
+
+    /// <summary>Whether a model has a tokenizer: GPT-2's vocabulary, or files of its own.</summary>
+    internal static bool Has(string model, Gpt2Config config)
+    {
+        if (config.Vocabulary >= Gpt2Tokenizer.GptVocabulary) return true;
+        string directory = ModelLocator.Current.Find(model);
+        return File.Exists(Path.Combine(directory, "vocab.json")) && File.Exists(Path.Combine(directory, "merges.txt"));
     }
 }

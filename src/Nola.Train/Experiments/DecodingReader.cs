@@ -47,23 +47,35 @@ internal static class DecodingReader
     public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
         $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
 
-    private static int Whole(JsonProperty p, string place) =>
-        p.Value.ValueKind == JsonValueKind.Number && StrictNumber.TryWhole(p.Value.GetRawText(), out int number) ? number : throw Bad(p, place, "a whole number");
+    private static int Whole(JsonProperty p, string place)
+    {
+        if (IsNumber(p.Value) && StrictNumber.TryWhole(p.Value.GetRawText(), out int number)) return number;
+        throw Bad(p, place, "a whole number");
+    }
 
-    private static T Number<T>(JsonProperty p, string place) where T : struct, IBinaryFloatingPointIeee754<T> =>
-        p.Value.ValueKind == JsonValueKind.Number && StrictNumber.TryReal(p.Value.GetRawText(), out T number) ? number : throw Bad(p, place, "a finite number, such as 0.8");
+    private static T Number<T>(JsonProperty p, string place) where T : struct, IBinaryFloatingPointIeee754<T>
+    {
+        if (IsNumber(p.Value) && StrictNumber.TryReal(p.Value.GetRawText(), out T number)) return number;
+        throw Bad(p, place, "a finite number, such as 0.8");
+    }
+
+    private static bool IsNumber(JsonElement value) => value.ValueKind == JsonValueKind.Number;
 
     private static BeamRules Rules(JsonProperty p, string place) =>
         (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null) ?? throw Bad(p, place, BeamRulesNames.Known);
 
     private static int[] Ids(JsonProperty p, string place)
     {
-        if (p.Value.ValueKind != JsonValueKind.Array) throw Bad(p, place, "a list of token ids");
-        return [.. p.Value.EnumerateArray().Select(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int id) && id >= 0 ? id : throw Bad(p, place, "a list of token ids"))];
+        const string Expected = "a list of token ids";
+        if (p.Value.ValueKind != JsonValueKind.Array) throw Bad(p, place, Expected);
+        return [.. p.Value.EnumerateArray().Select(Id)];
+
+        int Id(JsonElement value) => IsNumber(value) && value.TryGetInt32(out int id) && id >= 0 ? id : throw Bad(p, place, Expected);
     }
 
     private static NolaException Unknown(string key, string place) =>
-        new($"{place}: the key {Quoted.Of(key)} is not known; did you mean '{Spelling.Nearest(key, keys)}'? Known keys: {string.Join(", ", keys)}.");
+        new($"{place}: the key {Quoted.Of(key)} is not known; did you mean '{Spelling.Nearest(key, keys)}'? "
+            + $"Known keys: {string.Join(", ", keys)}.");
 
     private static NolaException Bad(JsonProperty p, string place, string expected) =>
         new($"{place}: \"{p.Name}\" is {NolaException.OneLine(p.Value.GetRawText(), 60)}; expected {expected}.");

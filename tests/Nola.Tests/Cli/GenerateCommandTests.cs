@@ -33,7 +33,8 @@ public sealed class GenerateCommandTests : IDisposable
         string[] common = Golden("--temperature", "1", "--max-new", "20", "--json");
         (int code, string output, string error) = Tool.Run(common);
         Assert.True(code == 0, error);
-        JsonElement first = JsonDocument.Parse(output).RootElement, second = Assert.Single(Tool.Json(Golden("--temperature", "1", "--max-new", "20")));
+        JsonElement first = JsonDocument.Parse(output).RootElement;
+        JsonElement second = Assert.Single(Tool.Json(Golden("--temperature", "1", "--max-new", "20")));
         string seed = first.GetProperty("seed").GetRawText();
         Assert.Contains($"--seed {seed} ", error);
         Assert.NotEqual(seed, second.GetProperty("seed").GetRawText());
@@ -51,7 +52,8 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(Ids(texts[2]), Ids(Assert.Single(Tool.Json([.. common, "--first-sequence", "2"]))));
         using CpuDevice device = new();
         using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
-        int[][] wanted = model.GenerateAll([[28, 26, 47]], new GenerateOptions { Temperature = 1, Seed = 4, NumSamples = 4, MaxNewTokens = 6, StopTokens = [] });
+        GenerateOptions options = new() { Temperature = 1, Seed = 4, NumSamples = 4, MaxNewTokens = 6, StopTokens = [] };
+        int[][] wanted = model.GenerateAll([[28, 26, 47]], options);
         Assert.Equal(wanted, texts.Select(Ids));
         Assert.Equal(wanted.Select(ids => string.Join(',', ids)), Tool.Lines([.. common, "--num-samples", "4"]));
     }
@@ -62,13 +64,14 @@ public sealed class GenerateCommandTests : IDisposable
         string prompts = Path.Combine(directory, "prompts.jsonl"), pairs = Path.Combine(directory, "pairs.jsonl");
         File.WriteAllLines(prompts, ["""{"context":[3,59]}""", """{"context":[47,60,1]}""", """{"context":[3,59]}"""]);
         File.WriteAllLines(pairs, ["""{"context":[3,59],"completion":[1]}""", """{"context":[3,59],"completion":[2]}"""]);
-        string[] common = ["generate", "--model", TinyModels.Golden, "--max-new", "8", "--stop", "", "--prompts"];
+        string[] model = ["generate", "--model", TinyModels.Golden, "--max-new", "8", "--stop", ""], common = [.. model, "--prompts"];
         JsonElement[] texts = Tool.Json([.. common, prompts, "--seed", "5", "--num-samples", "2"]);
         Assert.Equal([0, 1, 2, 3, 4, 5], texts.Select(t => t.GetProperty("sequence").GetInt32()));
         Assert.Equal([0, 1, 0, 1, 0, 1], texts.Select(t => t.GetProperty("sample").GetInt32()));
-        Assert.Equal([[3, 59], [3, 59], [47, 60, 1], [47, 60, 1], [3, 59], [3, 59]], texts.Select(t => TinyModels.Ids(t.GetProperty("context"))));
+        int[][] contexts = [.. texts.Select(t => TinyModels.Ids(t.GetProperty("context")))];
+        Assert.Equal([[3, 59], [3, 59], [47, 60, 1], [47, 60, 1], [3, 59], [3, 59]], contexts);
         Assert.Equal(6, texts.Select(Ids).Distinct(TokenSequences.Comparer).Count());
-        JsonElement alone = Assert.Single(Tool.Json("generate", "--model", TinyModels.Golden, "--max-new", "8", "--stop", "", "--ids", "3,59", "--seed", "5", "--first-sequence", "5"));
+        JsonElement alone = Assert.Single(Tool.Json([.. model, "--ids", "3,59", "--seed", "5", "--first-sequence", "5"]));
         Assert.Equal(Ids(texts[5]), Ids(alone));
         // What is decided is decoded once; so is an input of a data set, whatever the number of its references.
         Assert.Equal(2, Tool.Json([.. common, prompts]).Length);
@@ -83,10 +86,11 @@ public sealed class GenerateCommandTests : IDisposable
     {
         string prompts = Path.Combine(directory, "prompts.txt");
         File.WriteAllLines(prompts, ["name : Blue Spice", "name : The Punter", "name : Blue Spice"]);
-        string[] lines = Tool.Lines("generate", "--prompts", prompts, "--max-new", "8", "--top-k", "50", "--seed", "2", "--num-samples", "2");
+        string[] common = ["generate", "--max-new", "8", "--top-k", "50", "--seed", "2", "--num-samples", "2"];
+        string[] lines = Tool.Lines([.. common, "--prompts", prompts]);
         Assert.Equal(6, lines.Length);
         Assert.NotEqual(lines[0], lines[4]);
-        string[] alone = Tool.Lines("generate", "--prompt", "name : Blue Spice", "--max-new", "8", "--top-k", "50", "--seed", "2", "--first-sequence", "4", "--num-samples", "2");
+        string[] alone = Tool.Lines([.. common, "--prompt", "name : Blue Spice", "--first-sequence", "4"]);
         Assert.Equal(lines[4..].Select(line => line.Trim()), alone.Select(line => line.Trim()));
     }
 
@@ -113,8 +117,9 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Contains("reads at most 24 tokens, of which the prompt has 3", error);
         string prompts = Path.Combine(directory, "prompts.jsonl");
         File.WriteAllLines(prompts, ["""{"context":[28,26,47]}""", """{"context":[28]}"""]);
-        (_, string lines, string counts) = Tool.Run(["generate", "--model", TinyModels.Golden, "--prompts", prompts, "--max-new", "23", "--stop", "", "--json"]);
-        Assert.Equal(["context", "length"], lines.Trim().Split('\n').Select(line => JsonDocument.Parse(line).RootElement.GetProperty("finish_reason").GetString()));
+        string[] many = ["generate", "--model", TinyModels.Golden, "--prompts", prompts, "--max-new", "23", "--stop", ""];
+        Assert.Equal(["context", "length"], Tool.Json(many).Select(line => line.GetProperty("finish_reason").GetString()));
+        (_, _, string counts) = Tool.Run([.. many, "--json"]);
         Assert.Contains("1 of the texts end", counts);
 
         string? Reason(params string[] options) => Assert.Single(Tool.Json(Golden(options))).GetProperty("finish_reason").GetString();

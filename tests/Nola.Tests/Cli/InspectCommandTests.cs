@@ -19,8 +19,16 @@ public sealed class InspectCommandTests
             metadata = new { format = "nola-adapter/1", rank = "8" },
             empty = Array.Empty<object>(),
             kinds = new[] { "q", "v" },
-            tensors = new[] { new { name = "a", dtype = "F32", shape = new[] { 3L, 40 } }, new { name = "longer", dtype = "BF16", shape = new[] { 7L } } },
-            files = new[] { new { path = "x", tensors = new[] { new { name = "t", scale = 0.5 } } }, new { path = "y", tensors = new[] { new { name = "u", scale = 1.0 } } } },
+            tensors = new[]
+            {
+                new { name = "a", dtype = "F32", shape = new[] { 3L, 40 } },
+                new { name = "longer", dtype = "BF16", shape = new[] { 7L } },
+            },
+            files = new[]
+            {
+                new { path = "x", tensors = new[] { new { name = "t", scale = 0.5 } } },
+                new { path = "y", tensors = new[] { new { name = "u", scale = 1.0 } } },
+            },
         });
         string[] wanted =
         [
@@ -72,9 +80,10 @@ public sealed class InspectCommandTests
                 string[] lines = Tool.Lines("inspect", path);
                 Assert.DoesNotContain(lines, line => line.Contains('{') || line.Contains('['));
                 JsonElement json = Assert.Single(Tool.Json("inspect", path));
-                Assert.Contains(lines, line => line.StartsWith("kind ", StringComparison.Ordinal) && line.EndsWith(json.GetProperty("kind").GetString()!, StringComparison.Ordinal));
+                string kind = Assert.Single(lines, line => line.StartsWith("kind ", StringComparison.Ordinal));
+                Assert.EndsWith("  " + json.GetProperty("kind").GetString(), kind);
             }
-            Assert.Contains(Tool.Lines("inspect", file), line => line.TrimStart().StartsWith("name ", StringComparison.Ordinal) && line.EndsWith("shape", StringComparison.Ordinal));
+            Assert.Contains(Tool.Lines("inspect", file), line => string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries)) == "name dtype shape");
         }
         finally
         {

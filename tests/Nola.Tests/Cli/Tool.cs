@@ -11,7 +11,8 @@ internal static class Tool
     /// <summary>Runs a command to its end, with bytes on its standard input.</summary>
     public static (int Code, string Output, string Error) Run(string[] arguments, byte[]? input = null)
     {
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "nola.dll"), .. arguments])
+        string program = Path.Combine(AppContext.BaseDirectory, "nola.dll");
+        using Process process = Process.Start(new ProcessStartInfo("dotnet", [program, .. arguments])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -37,7 +38,8 @@ internal static class Tool
     }
 
     /// <summary>The JSON objects that a command prints, one a line.</summary>
-    public static JsonElement[] Json(params string[] arguments) => [.. Lines([.. arguments, "--json"]).Select(line => JsonDocument.Parse(line).RootElement)];
+    public static JsonElement[] Json(params string[] arguments) =>
+        [.. Lines([.. arguments, "--json"]).Select(line => JsonDocument.Parse(line).RootElement)];
 
     /// <summary>The one sentence of a command that fails.</summary>
     public static string Fails(int exit, params string[] arguments)

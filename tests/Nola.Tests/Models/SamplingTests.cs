@@ -25,7 +25,8 @@ public sealed class SamplingTests : IDisposable
         const int Count = 20_000;
         using Gpt2 model = Model(new Random(8));
         int[] prompt = [3, 1, 4];
-        GenerateOptions options = new() { Temperature = temperature, TopK = topK, TopP = topP, Seed = 5, NumSamples = Count, MaxNewTokens = 1, StopTokens = [] };
+        GenerateOptions once = new() { NumSamples = Count, MaxNewTokens = 1, StopTokens = [] };
+        GenerateOptions options = once with { Temperature = temperature, TopK = topK, TopP = topP, Seed = 5 };
         int[] counts = new int[Vocabulary];
         foreach (int[] sample in model.GenerateAll([prompt], options)) counts[Assert.Single(sample)]++;
         double[] wanted = Distribution(model.Logits(prompt)[^Vocabulary..], topK, topP, temperature);
@@ -66,13 +67,15 @@ public sealed class SamplingTests : IDisposable
         using Gpt2 model = Model(r);
         int[][] prompts = [.. Enumerable.Range(0, 5).Select(_ => TinyModels.Ids(r, 1 + r.Next(5), Vocabulary))];
         prompts[4] = [.. prompts[1]];
-        GenerateOptions options = new() { Temperature = 1, TopK = r.Next(6), TopP = 0.9f, Seed = (ulong)r.Next(), NumSamples = 3, MaxNewTokens = 8, StopTokens = [3], FirstSequence = r.Next(100) };
+        GenerateOptions each = new() { NumSamples = 3, MaxNewTokens = 8, StopTokens = [3], FirstSequence = r.Next(100) };
+        GenerateOptions options = each with { Temperature = 1, TopK = r.Next(6), TopP = 0.9f, Seed = (ulong)r.Next() };
         Dictionary<int, int[]> told = [];
         int[][] together = model.GenerateAll(prompts, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
         Assert.Equal(Enumerable.Range(0, 15), told.Keys.Order());
         for (int i = 0; i < 15; i++)
         {
-            Assert.Equal(model.Generate(prompts[i / 3], options with { NumSamples = 1, FirstSequence = options.FirstSequence + i }), together[i]);
+            GenerateOptions alone = options with { NumSamples = 1, FirstSequence = options.FirstSequence + i };
+            Assert.Equal(model.Generate(prompts[i / 3], alone), together[i]);
             Assert.Equal(together[i], told[i]);
         }
     }
@@ -108,7 +111,8 @@ public sealed class SamplingTests : IDisposable
         Assert.Equal(model.Generate([1], drawn), model.Generate([1], greedy with { Seed = 6 }));
         Assert.Equal(model.Generate([1], drawn with { TopK = 3 }), model.Generate([1], greedy with { Seed = 6, TopK = 3 }));
         Assert.NotEqual(model.Generate([1], greedy), model.Generate([1], drawn));
-        Assert.All((GenerateOptions[])[new() { TopK = 5 }, new() { TopP = 0.9f }, new() { NumSamples = 2 }, new() { Seed = 0 }], options => Assert.True(options.Samples));
+        GenerateOptions[] sampling = [new() { TopK = 5 }, new() { TopP = 0.9f }, new() { NumSamples = 2 }, new() { Seed = 0 }];
+        Assert.All(sampling, options => Assert.True(options.Samples));
         // What is drawn at 0 is the likeliest token under every seed.
         Assert.Equal(model.Generate([1], greedy), model.Generate([1], greedy with { Temperature = 0, Seed = 6 }));
     }
@@ -123,9 +127,11 @@ public sealed class SamplingTests : IDisposable
     [InlineData("beams is 4 and temperature 0.5; a beam search does not sample", 0.5f, 0, 1f, 1, 4, null)]
     [InlineData("num-samples is 0; expected 1 to 100000", null, 0, 1f, 0, 1, null)]
     [InlineData("temperature is NaN", float.NaN, 0, 1f, 1, 1, null)]
-    public void Options_that_contradict_each_other_are_refused(string complaint, float? temperature, int topK, float topP, int samples, int beams, int? seed)
+    public void Options_that_contradict_each_other_are_refused(
+        string complaint, float? temperature, int topK, float topP, int samples, int beams, int? seed)
     {
-        GenerateOptions options = new() { Temperature = temperature, TopK = topK, TopP = topP, NumSamples = samples, Beams = beams, Seed = (ulong?)seed };
+        GenerateOptions limits = new() { TopK = topK, TopP = topP };
+        GenerateOptions options = limits with { Temperature = temperature, NumSamples = samples, Beams = beams, Seed = (ulong?)seed };
         Assert.StartsWith(complaint, Assert.Throws<NolaException>(options.Validate).Message);
     }
 
@@ -133,8 +139,9 @@ public sealed class SamplingTests : IDisposable
     public void Several_samples_are_not_returned_as_one_text()
     {
         using Gpt2 model = Model(new Random(3));
-        Assert.Contains("call GenerateAll", Assert.Throws<NolaException>(() => model.Generate([1], new GenerateOptions { NumSamples = 2 })).Message);
-        Assert.Contains("too many", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2]], new GenerateOptions { Seed = 1, FirstSequence = int.MaxValue - 1 })).Message);
+        GenerateOptions two = new() { NumSamples = 2 }, last = new() { Seed = 1, FirstSequence = int.MaxValue - 1 };
+        Assert.Contains("call GenerateAll", Assert.Throws<NolaException>(() => model.Generate([1], two)).Message);
+        Assert.Contains("too many", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2]], last)).Message);
     }
 
     [Fact]
@@ -162,7 +169,8 @@ public sealed class SamplingTests : IDisposable
         Assert.Equal(FinishReason.Context, Reason(new int[38], options with { Beams = 3 }));
         Assert.Equal("context", FinishReasons.NameOf(FinishReason.Context));
 
-        FinishReason Reason(int[] prompt, GenerateOptions how) => FinishReasons.Of(prompt.Length, model.Generate(prompt, how), how, model.Config);
+        FinishReason Reason(int[] prompt, GenerateOptions how) =>
+            FinishReasons.Of(prompt.Length, model.Generate(prompt, how), how, model.Config);
     }
 
     private static double[] Distribution(float[] logits, int topK, float topP, float temperature)

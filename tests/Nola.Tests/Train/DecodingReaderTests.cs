@@ -12,9 +12,14 @@ public sealed class DecodingReaderTests
     [Fact]
     public void Values_change_the_published_decoding()
     {
-        GenerateOptions options = Read("""{"beams": 4, "beam-rules": "huggingface", "length-penalty": -1.5e-1, "repetition-penalty": 1.1, "max-new": 9, "stop": [5, 6]}""");
-        Assert.Equal((4, BeamRules.HuggingFace, -0.15, 1.1f, 9, 4), (options.Beams, options.BeamRules, options.LengthPenalty, options.RepetitionPenalty, options.MaxNewTokens, options.NoRepeatNgram));
+        GenerateOptions options = Read("""
+            { "beams": 4, "beam-rules": "huggingface", "length-penalty": -1.5e-1, "repetition-penalty": 1.1, "max-new": 9, "stop": [5, 6] }
+            """);
+        Assert.Equal((4, BeamRules.HuggingFace, 9), (options.Beams, options.BeamRules, options.MaxNewTokens));
+        Assert.Equal((-0.15, 1.1f), (options.LengthPenalty, options.RepetitionPenalty));
         Assert.Equal([5, 6], options.StopTokens);
+        // As published.
+        Assert.Equal(4, options.NoRepeatNgram);
     }
 
     [Theory]
@@ -36,7 +41,8 @@ public sealed class DecodingReaderTests
     [Fact]
     public void A_long_value_is_cut()
     {
-        NolaException error = Assert.Throws<NolaException>(() => Read($$"""{"stop": [{{string.Join(',', Enumerable.Repeat("-1", 1000))}}]}"""));
+        string list = string.Join(',', Enumerable.Repeat("-1", 1000));
+        NolaException error = Assert.Throws<NolaException>(() => Read($$"""{"stop": [{{list}}]}"""));
         Assert.EndsWith("expected a list of token ids.", error.Message);
         Assert.InRange(error.Message.Length, 40, 140);
     }
