@@ -15,7 +15,7 @@ internal sealed class CommonOptions
 
     public Option<string> DeviceName { get; } = new("--device") { Description = "auto, cpu, cuda or cuda:1", DefaultValueFactory = _ => "auto" };
 
-    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU; 0 for one per core" };
+    public Option<int> Threads { get; } = new WholeOption<int>("--threads") { Description = "Threads of the CPU; 0 for one per core" };
 
     public Option<string> Storage { get; } = new("--storage") { Description = "Keep the base model as float32, or as bfloat16 in half the memory", DefaultValueFactory = _ => "float32" };
 
@@ -39,6 +39,10 @@ internal sealed class CommonOptions
         using Adapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }
+
+    /// <summary>The model's tokenizer; null where it has none.</summary>
+    public static Gpt2Tokenizer? Tokenizer(Gpt2 model) =>
+        ModelTokenizer.Find(model.Source, model.Config);
 
     /// <summary>Token ids from text such as <c>1,2,3</c>.</summary>
     public static int[] Ids(string text, string option)

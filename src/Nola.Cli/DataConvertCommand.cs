@@ -28,12 +28,10 @@ internal static class DataConvertCommand
     }
 
     /// <summary>The option that chooses WebNLG's seen or unseen categories.</summary>
-    public static Option<string> Subset()
+    public static Option<string> Subset() => new ChoiceOption("--subset", "all", "seen", "unseen")
     {
-        Option<string> subset = new("--subset") { Description = "Of data with categories (WebNLG): all, or only the categories that its training set has (seen) or has not (unseen)", DefaultValueFactory = _ => "all" };
-        subset.AcceptOnlyFromAmong("all", "seen", "unseen");
-        return subset;
-    }
+        Description = "Of data with categories (WebNLG): all, or only the categories that its training set has (seen) or has not (unseen)",
+    };
 
     /// <summary>What the option's word means.</summary>
     public static DataSubset Read(string word) => Enum.Parse<DataSubset>(word, ignoreCase: true);

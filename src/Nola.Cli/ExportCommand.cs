@@ -10,8 +10,7 @@ internal static class ExportCommand
     {
         CommonOptions common = new();
         Option<string> output = new("--out") { Description = "Directory for adapter_config.json and adapter_model.safetensors", Required = true };
-        Option<string> format = new("--format") { Description = "peft-lora", DefaultValueFactory = _ => "peft-lora" };
-        format.AcceptOnlyFromAmong("peft-lora");
+        Option<string> format = new ChoiceOption("--format", "peft-lora") { Description = "Form of the adapter" };
         Command command = new("export", "Write an adapter as a Hugging Face PEFT LoRA directory.") { output, format, common.Json };
         common.AddTo(command);
         common.Adapter.Required = true;

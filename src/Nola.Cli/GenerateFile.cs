@@ -1,51 +1,67 @@
 using System.Diagnostics;
-using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
 
 namespace Nola.Cli;
 
-/// <summary><c>nola generate --prompts</c>: one line for each distinct input of a file, in order.</summary>
-/// <param name="model">With its adapter.</param>
-/// <param name="options">How to choose.</param>
+/// <summary><c>nola generate --prompts</c>: a line for each text of each input of a file, in order.</summary>
+/// <param name="model">The model with its adapter.</param>
+/// <param name="options">How to choose; with a seed where they sample.</param>
 /// <param name="raw">Continue the text itself, without token 50256 after it.</param>
 /// <param name="json">An object on each line in place of text.</param>
 internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw, bool json)
 {
     public int Run(string source, string? output, CancellationToken cancel)
     {
-        IReadOnlyList<TextPair> pairs = TextPairs.IsEmbedded(source) ? Prompts.Distinct(TextPairs.Open(source)) : Prompts.Read(source);
-        Gpt2Tokenizer? tokenizer = json && pairs.All(p => p.ContextIds is not null) ? null : ModelTokenizer.For(model.Source, model.Config);
+        IReadOnlyList<TextPair> pairs = Inputs(source);
+        // Lines of ids need no tokenizer.
+        bool needsText = !json || pairs.Any(p => p.ContextIds is null);
+        Gpt2Tokenizer? tokenizer = needsText ? ModelTokenizer.For(model.Source, model.Config) : CommonOptions.Tokenizer(model);
         int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(pair, tokenizer, model.Config, raw))];
         if (output is not null) AtomicFile.EnsureWritable(output);
+        SamplingOptions.SaySeed(options);
         Stopwatch clock = Stopwatch.StartNew();
-        string?[] lines = new string?[pairs.Count];
-        int shown = 0;
-        CountView view = new(pairs.Count, "inputs");
+        string?[] lines = new string?[options.SequencesOf(pairs.Count)];
+        int shown = 0, cut = 0;
+        CountView view = new(lines.Length, options.NumSamples > 1 ? "texts" : "inputs");
         int[][] results = view.Show(() => model.GenerateAll(contexts, options, (i, ids) =>
         {
-            lines[i] = Line(pairs[i], ids, tokenizer);
+            int input = i / options.NumSamples;
+            FinishReason reason = FinishReasons.Of(contexts[input].Length, ids, options, model.Config);
+            if (reason == FinishReason.Context) cut++;
+            lines[i] = Line(pairs[input], ids, tokenizer, reason, i);
             if (output is null)
                 for (; shown < lines.Length && lines[shown] is { } line; shown++) Console.Out.WriteLine(line);
             view.Add();
         }, cancel));
         long tokens = results.Sum(ids => (long)ids.Length);
-        Terminal.Say($"{pairs.Count:N0} distinct inputs, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
+        string distinct = options.Samples ? "" : "distinct ";
+        string texts = options.NumSamples > 1 ? $" with {options.NumSamples:N0} texts each" : "";
+        Terminal.Say($"{pairs.Count:N0} {distinct}inputs{texts}, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
+        if (cut > 0) Terminal.Say($"{cut:N0} of the texts end where the model reads no further, at {model.Config.Positions:N0} tokens.");
         if (output is null) return 0;
         AtomicFile.WriteText(output, string.Concat(lines.Select(line => line + "\n")));
-        if (json) Terminal.Json(new { @out = output, inputs = pairs.Count, tokens, seconds = Math.Round(clock.Elapsed.TotalSeconds, 1) });
+        double seconds = Math.Round(clock.Elapsed.TotalSeconds, 1);
+        if (json) Terminal.Json(new { @out = output, inputs = pairs.Count, tokens, seconds, seed = options.Samples ? options.Seed : null });
         else Terminal.Say($"Wrote {output}.");
         return 0;
     }
 
-    private string Line(TextPair pair, int[] ids, Gpt2Tokenizer? tokenizer)
+    // A data set has an input as often as it has references for it, and is asked once. A list of contexts is asked line by line when
+    // sampling, where equal ones have different answers.
+    private IReadOnlyList<TextPair> Inputs(string source)
+    {
+        if (TextPairs.IsEmbedded(source)) return Prompts.Distinct(TextPairs.Open(source));
+        TextPairs all = Prompts.ReadAll(source);
+        bool references = all.Any(pair => pair.Completion.Length > 0 || pair.CompletionIds is not null);
+        return options.Samples && !references ? all : Prompts.Distinct(all);
+    }
+
+    private string Line(TextPair pair, int[] ids, Gpt2Tokenizer? tokenizer, FinishReason reason, int index)
     {
         string? text = tokenizer is null ? null : GeneratedText.Of(ids, tokenizer, options.StopTokens);
         if (!json) return GeneratedText.OneLine(text!);
-        Dictionary<string, object> line = new() { ["context"] = pair.ContextIds is { } context ? context : pair.Context };
-        if (text is not null) line["text"] = text;
-        line["ids"] = ids;
-        return JsonSerializer.Serialize(line, Terminal.Readable);
+        return GeneratedLine.Json(pair.ContextIds is { } context ? context : pair.Context, text, ids, reason, options, index);
     }
 }

@@ -95,13 +95,8 @@ internal static class InspectCommand
 
     private static int Show(Dictionary<string, object> facts, bool json)
     {
-        if (json)
-        {
-            Terminal.Json(facts);
-            return 0;
-        }
-        foreach ((string key, object value) in facts)
-            Console.Out.WriteLine(value is string or long or int ? $"{key}: {value}" : $"{key}: {JsonSerializer.Serialize(value)}");
+        if (json) Terminal.Json(facts);
+        else foreach (string line in FactsView.Lines(JsonSerializer.SerializeToElement(facts))) Console.Out.WriteLine(line);
         return 0;
     }
 }

@@ -12,7 +12,7 @@ internal static class LossCommand
     {
         CommonOptions common = new();
         Option<string> pairs = new("--pairs") { Description = "Pairs in any form that train reads; a jsonl line may hold token ids in place of text. Or e2e:dev, e2e:test, e2e:train", Required = true };
-        Option<float> smoothing = new("--label-smoothing") { Description = "Over the whole vocabulary" };
+        Option<float> smoothing = new RealOption<float>("--label-smoothing") { Description = "Over the whole vocabulary" };
         Option<bool> truncate = new("--truncate") { Description = "Cut contexts that are too long from the left instead of refusing them" };
         Option<string> subset = DataConvertCommand.Subset();
         Command command = new("loss", "Score pairs: the mean loss over their completion tokens.") { pairs, subset, smoothing, truncate, common.Json };

@@ -1,25 +1,7 @@
 using System.CommandLine;
 using Nola.Cli;
 
-RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run them. Start with 'nola train': it needs no data, no model and no GPU.")
-{
-    TrainCommand.Create(),
-    ExperimentCommand.Create(),
-    GenerateCommand.Create(),
-    LossCommand.Create(),
-    ForwardCommand.Create(),
-    MergeCommand.Create(),
-    ExportCommand.Create(),
-    QuantiseCommand.Create(),
-    InspectCommand.Create(),
-    ModelsCommand.Create(),
-    DataCommand.Create(),
-    DevicesCommand.Create(),
-    DoctorCommand.Create(),
-    ScoreCommand.Create(),
-    PretrainCommand.Create(),
-};
-ParseResult parsed = root.Parse(args);
+ParseResult parsed = CommandLine.Parse(args);
 if (parsed.Errors.Count > 0) return Usage.Explain(parsed);
 
 // Ctrl-C ends a run after its step and the writing of its checkpoint, however long they take; the default is two seconds.

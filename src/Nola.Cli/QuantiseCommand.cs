@@ -10,7 +10,7 @@ internal static class QuantiseCommand
     {
         CommonOptions common = new();
         Argument<string> adapter = new("adapter") { Description = "Float32 adapter file of Nola" };
-        Option<int> bits = new("--bits") { Description = "8, 4, 3 or 2", Required = true };
+        Option<int> bits = new WholeOption<int>("--bits") { Description = "8, 4, 3 or 2", Required = true };
         Option<string> output = new("--out") { Description = "File to write", Required = true };
         Command command = new("quantise", "Round an adapter's coefficients to 8, 4, 3 or 2 bits, and pack them. No model is needed.") { adapter, bits, output, common.Json };
         command.Does((r, _) =>

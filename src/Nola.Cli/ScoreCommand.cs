@@ -13,8 +13,7 @@ internal static class ScoreCommand
         Option<string[]> references = new("--refs") { Description = "One file with groups of references separated by blank lines (or one reference a line), or several files, each with one reference a line", Required = true, AllowMultipleArgumentsPerToken = true, Arity = ArgumentArity.OneOrMore };
         Option<string> hypotheses = new("--hyp") { Description = "System outputs, one a line", Required = true };
         Option<string[]> metrics = new("--metrics") { Description = $"Some of {string.Join(", ", Scorer.Names)}, with commas or spaces between; left out, all of them (multi-bleu only for several files)", AllowMultipleArgumentsPerToken = true };
-        Option<string> mteval = new("--mteval") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl", DefaultValueFactory = _ => "pymteval" };
-        mteval.AcceptOnlyFromAmong("pymteval", "v13a");
+        Option<string> mteval = new ChoiceOption("--mteval", "pymteval", "v13a") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl" };
         Option<string> wordNet = WordNetOption(), paraphrases = ParaphrasesOption();
         Option<bool> lower = new("--lower") { Description = "Put both sides into lower case first; with --tokenize, as LoRA and NOLA score WebNLG and DART" };
         Option<bool> tokenize = new("--tokenize") { Description = "Make every character but letters, digits and _ a word of its own first" };

@@ -19,8 +19,14 @@ internal static class Terminal
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
     };
 
-    /// <summary>Prints a line for people.</summary>
-    public static void Say(string line) => Console.Error.WriteLine(line);
+    /// <summary>Exit code of a fault in this program, as sysexits.h has it.</summary>
+    private const int InternalError = 70;
+
+    // Far more than a line ever has, unless it repeats what somebody made to be long.
+    private const int LongestLine = 2000;
+
+    /// <summary>Prints a line for people, printable whatever it repeats of files, arguments and the system.</summary>
+    public static void Say(string line) => Console.Error.WriteLine(NolaException.OneLine(line, LongestLine));
 
     /// <summary>Prints one JSON object.</summary>
     public static void Json(object value) => Console.Out.WriteLine(JsonSerializer.Serialize(value, Readable));
@@ -48,7 +54,8 @@ internal static class Terminal
         return 0;
     }
 
-    private static int Guarded(Func<int> action)
+    // Everything that goes wrong is one sentence. With NOLA_DEBUG=1, a fault of the program shows where it happened besides.
+    internal static int Guarded(Func<int> action)
     {
         try
         {
@@ -69,7 +76,14 @@ internal static class Terminal
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            Say($"nola: {error.Message}");
+            Say($"nola: {NolaException.OneLine(error.Message)}");
+        }
+        catch (Exception error)
+        {
+            string what = $"{error.GetType().Name}: {NolaException.OneLine(error.Message, 200)}";
+            Say($"nola: internal error ({what}); please report it. NOLA_DEBUG=1 shows where it happened.");
+            if (Environment.GetEnvironmentVariable("NOLA_DEBUG") == "1") Console.Error.WriteLine(error);
+            return InternalError;
         }
         return 1;
     }

@@ -48,13 +48,13 @@ internal sealed class NextTokens
     }
 
     /// <summary>One token of a row by the sampler; null when all are banned.</summary>
-    public int? Choose(int row, GenerateOptions options, int step)
+    public int? Choose(int row, GenerateOptions options, int step, int sequence)
     {
         if (float.IsNegativeInfinity(normalisers[row])) return null;
         ReadOnlySpan<float> own = values.AsSpan(row * columns, columns);
-        if (ids.Length == 0) return Sampler.Choose(own, options, step);
+        if (ids.Length == 0) return Sampler.Choose(own, options, step, sequence);
         ReadOnlySpan<int> tokens = ids.AsSpan(row * columns, columns);
         int none = tokens.IndexOf(-1), count = none < 0 ? columns : none;
-        return Sampler.Choose(own[..count], tokens[..count], options, step);
+        return Sampler.Choose(own[..count], tokens[..count], options, step, sequence);
     }
 }

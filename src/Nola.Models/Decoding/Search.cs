@@ -21,6 +21,9 @@ internal abstract class Search
     /// <summary>What is continued.</summary>
     public int[] Prompt { get; }
 
+    /// <summary>Number of the sequence, whose random numbers are drawn.</summary>
+    public int Sequence { get; private init; }
+
     /// <summary>The sequences that go on; at first one, of no generated token. None when the search has ended.</summary>
     public List<Beam> Beams { get; protected set; }
 
@@ -38,14 +41,19 @@ internal abstract class Search
     protected int Vocabulary { get; }
 
     /// <summary>Starts the search that the options ask for.</summary>
-    public static Search Start(int[] prompt, GenerateOptions options, Gpt2Config config, Action<int>? onToken)
+    /// <param name="prompt">What is continued.</param>
+    /// <param name="options">How; a seed is given where they sample.</param>
+    /// <param name="config">Sizes of the model.</param>
+    /// <param name="sequence">Number of the sequence, whose random numbers are drawn.</param>
+    /// <param name="onToken">Told each new token of a single sequence.</param>
+    public static Search Start(int[] prompt, GenerateOptions options, Gpt2Config config, int sequence, Action<int>? onToken = null)
     {
         // The last token is not read any more, so one more than the model reads is generated.
         int limit = Math.Min(options.MaxNewTokens, config.Positions - prompt.Length + 1);
-        if (options.Beams == 1) return new SingleSearch(prompt, options, limit, config.Vocabulary, onToken);
+        if (options.Beams == 1) return new SingleSearch(prompt, options, limit, config.Vocabulary, onToken) { Sequence = sequence };
         return options.BeamRules == BeamRules.Published
-            ? new PublishedBeamSearch(prompt, options, limit, config.Vocabulary)
-            : new HuggingFaceBeamSearch(prompt, options, limit, config.Vocabulary);
+            ? new PublishedBeamSearch(prompt, options, limit, config.Vocabulary) { Sequence = sequence }
+            : new HuggingFaceBeamSearch(prompt, options, limit, config.Vocabulary) { Sequence = sequence };
     }
 
     /// <summary>Takes a step with the likeliest next tokens of each sequence, whose rows begin at <paramref name="row"/>.</summary>
@@ -66,13 +74,13 @@ internal sealed class SingleSearch(int[] prompt, GenerateOptions options, int li
 
     private int[] tokens = [];
 
-    public override int Wanted => Options.Temperature == 0 ? 1 : Options.TopK is > 0 and <= MostRanked ? Math.Min(Options.TopK, Vocabulary) : 0;
+    public override int Wanted => !Options.Samples ? 1 : Options.TopK is > 0 and <= MostRanked ? Math.Min(Options.TopK, Vocabulary) : 0;
 
     public override int[] Result => tokens;
 
     public override void Advance(NextTokens next, int row)
     {
-        if (next.Choose(row, Options, tokens.Length) is not { } token)
+        if (next.Choose(row, Options, tokens.Length, Sequence) is not { } token)
         {
             End();
             return;

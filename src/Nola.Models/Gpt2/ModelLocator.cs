@@ -44,6 +44,12 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
             if (File.Exists(Path.Combine(model, "config.json"))) return model;
             throw new NolaException($"{model}: there is no config.json in this directory; expected a GPT-2 checkpoint with config.json and model.safetensors.");
         }
+        if (File.Exists(model))
+        {
+            string directory = Path.GetDirectoryName(Path.GetFullPath(model))!;
+            throw new NolaException(
+                $"{model}: is a file; a model is a directory with config.json and model.safetensors, so give {directory} if they are there.");
+        }
         string? problem = null;
         foreach (string repository in Repositories(model))
         {

@@ -1,8 +1,13 @@
+using System.Security.Cryptography;
 using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>How text is continued.</summary>
+/// <summary>
+/// How text is continued: greedily (the likeliest token each time), by sampling, or by beam search. Without a
+/// <see cref="Temperature"/>, any other option of sampling (<see cref="TopK"/>, <see cref="TopP"/>, <see cref="Seed"/>,
+/// <see cref="NumSamples"/>) samples at temperature 1.
+/// </summary>
 public sealed record GenerateOptions
 {
     /// <summary>The decoding by which the LoRA and NOLA papers' E2E scores were made: 10 beams, no 4-gram twice.</summary>
@@ -29,8 +34,11 @@ public sealed record GenerateOptions
     /// <summary>Makes tokens that are there already less likely (Keskar et al. 2019); 1 for no penalty.</summary>
     public float RepetitionPenalty { get; init; } = 1;
 
-    /// <summary>0 takes the likeliest token each time; 1 samples from the model's distribution; above 1 flattens it.</summary>
-    public float Temperature { get; init; }
+    /// <summary>
+    /// 0 takes the likeliest token each time; 1 samples from the model's distribution; above 1 flattens it. Null, the default, is 1
+    /// where another option of sampling is given, else 0.
+    /// </summary>
+    public float? Temperature { get; init; }
 
     /// <summary>Sample from this many likeliest tokens only; 0 for all.</summary>
     public int TopK { get; init; }
@@ -38,8 +46,20 @@ public sealed record GenerateOptions
     /// <summary>Sample from the fewest tokens whose probabilities reach this sum (Holtzman et al. 2020); 1 for all.</summary>
     public float TopP { get; init; } = 1;
 
-    /// <summary>Of the sampling: the same seed gives the same text.</summary>
-    public ulong Seed { get; init; }
+    /// <summary>
+    /// Seed of the sampling: what is drawn is a function of the seed, the sequence's number and the step, so that the same seed gives
+    /// the same texts. Null, the default, takes another seed at each call, from the operating system.
+    /// </summary>
+    public ulong? Seed { get; init; }
+
+    /// <summary>
+    /// Texts that are sampled for each prompt. Sample s of prompt i is sequence <c>FirstSequence + i · NumSamples + s</c>, and draws
+    /// that sequence's numbers, whatever else is in the batch.
+    /// </summary>
+    public int NumSamples { get; init; } = 1;
+
+    /// <summary>Number of the first sequence of a call, so that one text of an earlier batch can be sampled again alone.</summary>
+    public int FirstSequence { get; init; }
 
     /// <summary>Tokens that end the text: 50256 and 628 (a blank line) as published.</summary>
     public IReadOnlyList<int> StopTokens { get; init; } = [Gpt2Tokenizer.EndOfText, 628];
@@ -47,8 +67,27 @@ public sealed record GenerateOptions
     /// <summary>Most tokens that the model reads at once when there are many prompts: one for each beam, and those of new prompts.</summary>
     public int BatchTokens { get; init; } = 512;
 
-    /// <summary>Checks every range.</summary>
-    /// <exception cref="NolaException">A value is out of its range; the message names it.</exception>
+    /// <summary>Whether tokens are drawn at random: the temperature is above 0, or null beside another option of sampling.</summary>
+    public bool Samples => DrawnTemperature > 0;
+
+    /// <summary>The temperature that counts: the given one, else 1 where another option of sampling is given, else 0.</summary>
+    internal float DrawnTemperature => Temperature ?? (TopK > 0 || TopP < 1 || Seed is not null || NumSamples > 1 ? 1 : 0);
+
+    /// <summary>A seed from the operating system, of 32 bits, so that it is short enough to be typed again.</summary>
+    internal static ulong NewSeed() => BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(sizeof(uint)));
+
+    /// <summary>How many sequences a call with some prompts gives.</summary>
+    /// <exception cref="NolaException">They cannot be counted.</exception>
+    internal int SequencesOf(int prompts)
+    {
+        long count = (long)prompts * NumSamples;
+        if (FirstSequence + count <= Array.MaxLength) return (int)count;
+        string wanted = $"{prompts} prompts with {NumSamples} samples each, from sequence {FirstSequence} on,";
+        throw new NolaException($"{wanted} are too many; there are at most {Array.MaxLength} sequences.");
+    }
+
+    /// <summary>Checks every range, and that the options fit each other.</summary>
+    /// <exception cref="NolaException">A value is out of its range, or two contradict each other; the message names them.</exception>
     public void Validate()
     {
         Check(MaxNewTokens >= 0, "max-new", MaxNewTokens, "0 or more");
@@ -58,14 +97,39 @@ public sealed record GenerateOptions
         Check(Enum.IsDefined(BeamRules), "beam-rules", BeamRules, BeamRulesNames.Known);
         Check(NoRepeatNgram >= 0, "no-repeat-ngram", NoRepeatNgram, "0 (no limit) or more");
         Check(RepetitionPenalty is > 0 and <= 100, "repetition-penalty", RepetitionPenalty, "above 0, at most 100; 1 is none");
-        Check(Temperature is >= 0 and <= 100, "temperature", Temperature, "0 (likeliest token) to 100");
+        Check(Temperature is null or (>= 0 and <= 100), "temperature", Temperature!, "0 (likeliest token) to 100");
         Check(TopK >= 0, "top-k", TopK, "0 (all tokens) or more");
         Check(TopP is > 0 and <= 1, "top-p", TopP, "above 0, at most 1");
         Check(StopTokens.All(token => token >= 0), "stop", string.Join(", ", StopTokens), "token ids from 0");
         Check(BatchTokens >= 1, "batch-tokens", BatchTokens, "1 or more");
-        if (Beams > 1 && Temperature > 0)
-            throw new NolaException(FormattableString.Invariant($"beams is {Beams} and temperature {Temperature}; a beam search does not sample, so give one of them."));
+        Check(NumSamples is >= 1 and <= 100_000, "num-samples", NumSamples, "1 to 100000");
+        Check(FirstSequence >= 0, "first-sequence", FirstSequence, "0 or more");
+        CheckSampling();
     }
+
+    // A search that draws nothing would leave an option of sampling without effect.
+    private void CheckSampling()
+    {
+        if (Beams > 1 && Samples)
+        {
+            string sampling = Temperature is { } t ? FormattableString.Invariant($"temperature {t}")
+                : Effective() is { Length: > 0 } option ? option
+                : FormattableString.Invariant($"seed {Seed}");
+            throw new NolaException($"beams is {Beams} and {sampling}; a beam search does not sample, so give one of them.");
+        }
+        if (!Samples && Effective() is { Length: > 0 } drawn)
+        {
+            string both = $"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling";
+            throw new NolaException($"{both}; give a temperature above 0, or leave one of them out.");
+        }
+    }
+
+    // The first option that changes what is sampled, with its value.
+    private string Effective() =>
+        TopK > 0 ? FormattableString.Invariant($"top-k {TopK}")
+        : TopP < 1 ? FormattableString.Invariant($"top-p {TopP}")
+        : NumSamples > 1 ? FormattableString.Invariant($"num-samples {NumSamples}")
+        : "";
 
     private static void Check(bool fits, string key, object value, string range)
     {

@@ -2,16 +2,24 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>Chooses tokens from logits; a pure function of the options' seed, the step and the logits.</summary>
+/// <summary>
+/// Chooses tokens from logits: a pure function of the seed, the sequence's number, the step and the logits. The random words of
+/// step t of sequence s are Philox4x32-10 with the seed as key and the counter (t, s, 0, 0x53414D50). The last word, "SAMP", is
+/// the layer in the counters of random bases, a number that no model has, so that they share no word under the same seed.
+/// </summary>
 public static class Sampler
 {
+    // "SAMP", in the place of a basis's layer.
+    private const uint Stream = 0x53414D50;
+
     /// <summary>The next token.</summary>
-    /// <param name="logits">Of every token. (V)</param>
-    /// <param name="options">Temperature, top-k, top-p and seed.</param>
+    /// <param name="logits">The logits of every token. (V)</param>
+    /// <param name="options">Temperature, top-k, top-p and seed; a seed that is null counts as 0 here.</param>
     /// <param name="step">Number of the new token, from 0.</param>
-    public static int Choose(ReadOnlySpan<float> logits, GenerateOptions options, int step)
+    /// <param name="sequence">Number of the sequence, from 0; each draws numbers of its own.</param>
+    public static int Choose(ReadOnlySpan<float> logits, GenerateOptions options, int step, int sequence = 0)
     {
-        if (options.Temperature == 0 || options.TopK == 1) return ArgMax(logits);
+        if (!options.Samples || options.TopK == 1) return ArgMax(logits);
         int[] order = new int[logits.Length];
         float[] descending = logits.ToArray();
         for (int i = 0; i < order.Length; i++) order[i] = i;
@@ -19,7 +27,7 @@ public static class Sampler
         // The index breaks ties, so that equal logits do not depend on the sort.
         Array.Sort(descending, order, Comparer<float>.Default);
         foreach (ref float value in descending.AsSpan()) value = -value;
-        return Choose(descending, order, options, step);
+        return Choose(descending, order, options, step, sequence);
     }
 
     /// <summary>The next token, from the likeliest tokens: as many as the options ask for, or all.</summary>
@@ -27,16 +35,17 @@ public static class Sampler
     /// <param name="tokens">Which tokens they are.</param>
     /// <param name="options">Temperature, top-k, top-p and seed.</param>
     /// <param name="step">Number of the new token, from 0.</param>
-    internal static int Choose(ReadOnlySpan<float> descending, ReadOnlySpan<int> tokens, GenerateOptions options, int step)
+    /// <param name="sequence">Number of the sequence, from 0.</param>
+    internal static int Choose(ReadOnlySpan<float> descending, ReadOnlySpan<int> tokens, GenerateOptions options, int step, int sequence)
     {
-        if (options.Temperature == 0) return tokens[0];
+        if (!options.Samples) return tokens[0];
+        float temperature = options.DrawnTemperature;
         int count = options.TopK > 0 ? Math.Min(options.TopK, tokens.Length) : tokens.Length;
         double[] weights = new double[count];
         double sum = 0;
-        for (int i = 0; i < count; i++) sum += weights[i] = Math.Exp((descending[i] - descending[0]) / options.Temperature);
+        for (int i = 0; i < count; i++) sum += weights[i] = Math.Exp((descending[i] - descending[0]) / temperature);
         count = Nucleus(weights, sum, options.TopP, out double kept);
-        (uint word, uint more, _, _) = Philox.Block((uint)step, 0, 0, 0x53414D50, (uint)options.Seed, (uint)(options.Seed >> 32));
-        double point = (((ulong)word << 21) | (more >> 11)) * (1.0 / (1UL << 53)) * kept;
+        double point = Uniform(options.Seed ?? 0, sequence, step) * kept;
         for (int i = 0; i < count; i++)
         {
             point -= weights[i];
@@ -52,6 +61,13 @@ public static class Sampler
         for (int i = 1; i < logits.Length; i++)
             if (logits[i] > logits[best]) best = i;
         return best;
+    }
+
+    // A number of [0, 1) with 53 random bits.
+    private static double Uniform(ulong seed, int sequence, int step)
+    {
+        (uint word, uint more, _, _) = Philox.Block((uint)step, (uint)sequence, 0, Stream, (uint)seed, (uint)(seed >> 32));
+        return (((ulong)word << 21) | (more >> 11)) * (1.0 / (1UL << 53));
     }
 
     // How many of the weights, in falling order, reach the fraction p of their sum.

@@ -12,7 +12,10 @@ public static class Prompts
 {
     /// <summary>Reads a file, or a directory of WebNLG XML files. The pairs' completions may be empty.</summary>
     /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named).</exception>
-    public static IReadOnlyList<TextPair> Read(string path) => Distinct(new TextPairs(Parse(path), path));
+    public static IReadOnlyList<TextPair> Read(string path) => Distinct(ReadAll(path));
+
+    /// <summary>All inputs of what <see cref="Read(string)"/> reads, equal ones too.</summary>
+    internal static TextPairs ReadAll(string path) => new(Parse(path), path);
 
     /// <summary>The first pair of each context.</summary>
     public static IReadOnlyList<TextPair> Distinct(IEnumerable<TextPair> pairs)
@@ -53,6 +56,10 @@ public static class Prompts
     private static IEnumerable<TextPair> ContextLines(TextReader reader, string path)
     {
         for (int line = 1; reader.ReadLine() is { } text; line++)
-            if (!string.IsNullOrWhiteSpace(text)) yield return new TextPair(text.Trim().Split("||")[0], "", $"{path}, line {line}");
+        {
+            if (string.IsNullOrWhiteSpace(text)) continue;
+            string[] sides = text.Trim().Split("||", 2);
+            yield return new TextPair(sides[0], sides.Length > 1 ? sides[1] : "", $"{path}, line {line}");
+        }
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics;
 using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
@@ -22,13 +23,13 @@ internal static class DecodingReader
             {
                 "beams" => options with { Beams = Whole(property, place) },
                 "beam-rules" => options with { BeamRules = Rules(property, place) },
-                "length-penalty" => options with { LengthPenalty = Number(property, place) },
+                "length-penalty" => options with { LengthPenalty = Number<double>(property, place) },
                 "no-repeat-ngram" => options with { NoRepeatNgram = Whole(property, place) },
-                "repetition-penalty" => options with { RepetitionPenalty = (float)Number(property, place) },
+                "repetition-penalty" => options with { RepetitionPenalty = Number<float>(property, place) },
                 "min-new" => options with { MinNewTokens = Whole(property, place) },
                 "max-new" => options with { MaxNewTokens = Whole(property, place) },
                 "stop" => options with { StopTokens = Ids(property, place) },
-                string other => throw new NolaException($"{place}: the key '{other}' is not known; did you mean '{Spelling.Nearest(other, keys)}'? Known keys: {string.Join(", ", keys)}."),
+                string other => throw Unknown(other, place),
             };
         }
         try
@@ -46,16 +47,36 @@ internal static class DecodingReader
     public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
         $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
 
-    private static int Whole(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetInt32(out int number) ? number : throw Bad(p, place, "a whole number");
+    private static int Whole(JsonProperty p, string place)
+    {
+        if (IsNumber(p.Value) && StrictNumber.TryWhole(p.Value.GetRawText(), out int number)) return number;
+        throw Bad(p, place, "a whole number");
+    }
 
-    private static double Number(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetDouble(out double number) ? number : throw Bad(p, place, "a number");
+    private static T Number<T>(JsonProperty p, string place) where T : struct, IBinaryFloatingPointIeee754<T>
+    {
+        if (IsNumber(p.Value) && StrictNumber.TryReal(p.Value.GetRawText(), out T number)) return number;
+        throw Bad(p, place, "a finite number, such as 0.8");
+    }
+
+    private static bool IsNumber(JsonElement value) => value.ValueKind == JsonValueKind.Number;
 
     private static BeamRules Rules(JsonProperty p, string place) =>
         (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null) ?? throw Bad(p, place, BeamRulesNames.Known);
 
-    private static int[] Ids(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Array && p.Value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int id) && id >= 0)
-        ? [.. p.Value.EnumerateArray().Select(v => v.GetInt32())]
-        : throw Bad(p, place, "a list of token ids");
+    private static int[] Ids(JsonProperty p, string place)
+    {
+        const string Expected = "a list of token ids";
+        if (p.Value.ValueKind != JsonValueKind.Array) throw Bad(p, place, Expected);
+        return [.. p.Value.EnumerateArray().Select(Id)];
 
-    private static NolaException Bad(JsonProperty p, string place, string expected) => new($"{place}: \"{p.Name}\" is {p.Value.GetRawText()}; expected {expected}.");
+        int Id(JsonElement value) => IsNumber(value) && value.TryGetInt32(out int id) && id >= 0 ? id : throw Bad(p, place, Expected);
+    }
+
+    private static NolaException Unknown(string key, string place) =>
+        new($"{place}: the key {Quoted.Of(key)} is not known; did you mean '{Spelling.Nearest(key, keys)}'? "
+            + $"Known keys: {string.Join(", ", keys)}.");
+
+    private static NolaException Bad(JsonProperty p, string place, string expected) =>
+        new($"{place}: \"{p.Name}\" is {NolaException.OneLine(p.Value.GetRawText(), 60)}; expected {expected}.");
 }

@@ -1,0 +1,88 @@
+using System.CommandLine;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Cli;
+
+/// <summary>The options of <c>nola generate</c> that are about drawing tokens at random.</summary>
+internal sealed class SamplingOptions
+{
+    private static readonly GenerateOptions defaults = new();
+
+    private readonly Option<float> temperature = new RealOption<float>("--temperature")
+    {
+        Description = "Draw tokens at random: 1 from the model's own distribution, below 1 sharper, above 1 flatter; "
+            + "0 for the likeliest token each time [0; 1 with any other option of sampling]",
+    };
+
+    private readonly Option<int> topK = new WholeOption<int>("--top-k")
+    {
+        Description = "Sample from this many likeliest tokens; 0 for all",
+    };
+
+    private readonly Option<float> topP = new RealOption<float>("--top-p")
+    {
+        Description = "Sample from the likeliest tokens with this sum of probabilities",
+        DefaultValueFactory = _ => defaults.TopP,
+    };
+
+    private readonly Option<int> samples = new WholeOption<int>("--num-samples")
+    {
+        Description = "Sample this many texts for each prompt, a line each",
+        DefaultValueFactory = _ => defaults.NumSamples,
+    };
+
+    private readonly Option<ulong> seed = new WholeOption<ulong>("--seed")
+    {
+        Description = "Seed of the sampling: the same seed gives the same texts [another one at each run, which is printed]",
+    };
+
+    private readonly Option<int> first = new WholeOption<int>("--first-sequence")
+    {
+        Description = "Number of the first sequence that is sampled; a text of an earlier run is sampled again alone with its seed "
+            + "and its sequence's number",
+    };
+
+    private Option[] All => [temperature, topK, topP, samples, seed, first];
+
+    /// <summary>Adds the options.</summary>
+    public void AddTo(Command command)
+    {
+        foreach (Option option in All) command.Add(option);
+    }
+
+    /// <summary>
+    /// The options of decoding with those of sampling, which are checked. Whatever is given of sampling without a temperature means
+    /// a temperature of 1; what samples has a seed.
+    /// </summary>
+    /// <exception cref="NolaException">A value is out of its range, or does not fit another one.</exception>
+    public GenerateOptions Read(ParseResult result, GenerateOptions decoding)
+    {
+        bool heated = IsGiven(result, temperature);
+        Option? given = All.FirstOrDefault(option => option != temperature && IsGiven(result, option));
+        if (given is not null && decoding.Beams > 1)
+        {
+            string both = $"{given.Name} is given together with --beams {decoding.Beams}";
+            throw new NolaException($"{both}; a beam search does not sample, so give one of them.");
+        }
+        GenerateOptions options = decoding with
+        {
+            Temperature = heated ? result.GetValue(temperature) : given is null ? null : 1,
+            TopK = result.GetValue(topK),
+            TopP = result.GetValue(topP),
+            NumSamples = result.GetValue(samples),
+            Seed = IsGiven(result, seed) ? result.GetValue(seed) : null,
+            FirstSequence = result.GetValue(first),
+        };
+        options.Validate();
+        return options.Samples && options.Seed is null ? options with { Seed = GenerateOptions.NewSeed() } : options;
+    }
+
+    /// <summary>Says by which seed texts are sampled, so that they can be sampled again.</summary>
+    public static void SaySeed(GenerateOptions options)
+    {
+        if (options.Samples) Terminal.Say($"Sampling with seed {options.Seed}; --seed {options.Seed} gives the same again.");
+    }
+
+    private static bool IsGiven(ParseResult result, Option option) => result.GetResult(option) is { Implicit: false };
+}
