@@ -32,18 +32,18 @@ internal sealed class DelimitedText(TextReader reader, string place)
     /// <summary>The line on which the record that was read last begins, counted from 1.</summary>
     public int Line { get; private set; }
 
-    /// <summary>The first line, of which nothing is taken; cut where it is longer than a header can be.</summary>
+    /// <summary>The first line that is not blank, of which nothing is taken; cut where it is longer than a header can be.</summary>
     public string FirstLine()
     {
-        while (end < buffer.Length && reader.Read(buffer, end, buffer.Length - end) is > 0 and int read)
+        while (true)
         {
-            int stop = buffer.AsSpan(end, read).IndexOfAny('\r', '\n');
+            ReadOnlySpan<char> start = buffer.AsSpan(0, end).TrimStart("\r\n");
+            int length = start.IndexOfAny('\r', '\n');
+            if (length >= 0) return new string(start[..length]);
+            int read = end == buffer.Length ? 0 : reader.Read(buffer, end, buffer.Length - end);
+            if (read == 0) return new string(start);
             end += read;
-            if (stop >= 0) break;
         }
-        ReadOnlySpan<char> start = buffer.AsSpan(0, end);
-        int length = start.IndexOfAny('\r', '\n');
-        return new string(length < 0 ? start : start[..length]);
     }
 
     /// <summary>Reads the fields of the next record; false at the end of the text.</summary>

@@ -6,6 +6,9 @@ namespace Nola.Train;
 /// <summary>The fields of JSON objects in data, each of the type that it must have.</summary>
 internal static class JsonFields
 {
+    /// <summary>Whether a value is an object with such a field.</summary>
+    public static bool Has(JsonElement from, string name) => from.ValueKind == JsonValueKind.Object && from.TryGetProperty(name, out _);
+
     /// <summary>A text that must be there.</summary>
     /// <exception cref="NolaException">It is missing, or something else.</exception>
     public static string Text(JsonElement from, string name, string place) =>

@@ -50,10 +50,11 @@ internal static class JsonPairs
     {
         using JsonDocument document = Parse(reader.ReadToEnd(), place);
         JsonElement root = document.RootElement;
-        if (root.ValueKind == JsonValueKind.Object && root.TryGetProperty("entries", out _)) return [.. WebNlg(root, place)];
-        if (root.ValueKind != JsonValueKind.Array)
-            throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's (entries with lexicalisations), nor an array of pairs.");
-        bool dart = root.GetArrayLength() > 0 && root[0].ValueKind == JsonValueKind.Object && root[0].TryGetProperty("tripleset", out _);
+        if (JsonFields.Has(root, "entries")) return [.. WebNlg(root, place)];
+        bool array = root.ValueKind == JsonValueKind.Array, empty = array && root.GetArrayLength() == 0;
+        bool dart = array && !empty && JsonFields.Has(root[0], "tripleset");
+        if (!array || !(empty || dart || JsonRow.IsOne(root[0])))
+            throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's (entries with lexicalisations), nor an array of pairs such as {{\"context\": …, \"completion\": …}}.");
         return [.. root.EnumerateArray().SelectMany((item, i) => Entry(item, dart, contextsOnly, $"{place}, entry {i + 1}"))];
     }
 

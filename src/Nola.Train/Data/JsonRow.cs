@@ -9,6 +9,10 @@ namespace Nola.Train;
 /// </summary>
 internal static class JsonRow
 {
+    /// <summary>Whether a value is an object that means to be an example: it has a field of one.</summary>
+    public static bool IsOne(JsonElement value) => value.ValueKind == JsonValueKind.Object
+        && value.EnumerateObject().Any(p => p.Name is PairNames.Text or PairNames.Messages || PairNames.IsContext([p.Name]) || PairNames.IsCompletion([p.Name]));
+
     /// <summary>Reads an object.</summary>
     /// <param name="row">The object.</param>
     /// <param name="place">File and line or entry, for messages.</param>
