@@ -10,10 +10,16 @@ internal static class DataConvertCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Argument<string> input = new("input") { Description = "Pairs in any form that train reads, - for standard input, or e2e:train, e2e:dev, e2e:test" };
+        Argument<string> input = new("input")
+        {
+            Description = "Pairs in any form that train reads, - for standard input, or e2e:train, e2e:dev, e2e:test",
+        };
         Option<string> output = new("--out") { Description = "File to write; its extension is .jsonl", Required = true };
         Option<string> subset = Subset();
-        Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} a line, or {\"text\": …} of texts without a context.") { input, output, subset, common.Json };
+        Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} a line, or {\"text\": …}.")
+        {
+            input, output, subset, common.Json,
+        };
         command.Does((r, _) =>
         {
             string path = r.GetValue(output)!;
@@ -28,9 +34,11 @@ internal static class DataConvertCommand
     }
 
     // They are allowed, since published sets have some, but are more often a mistake in the file.
-    private static string EmptyCompletions(TextPairs pairs) => pairs.Count(p => p.Completion.Length == 0 && p.CompletionIds is not { Length: > 0 }) is > 0 and int empty
-        ? $" Of these {empty:N0} {(empty == 1 ? "has" : "have")} an empty completion, which teaches to say nothing."
-        : "";
+    private static string EmptyCompletions(TextPairs pairs)
+    {
+        int empty = pairs.Count(pair => pair.Completion.Length == 0 && pair.CompletionIds is not { Length: > 0 });
+        return empty == 0 ? "" : $" Of these {empty:N0} {(empty == 1 ? "has" : "have")} an empty completion, which teaches to say nothing.";
+    }
 
     /// <summary>The option that chooses WebNLG's seen or unseen categories.</summary>
     public static Option<string> Subset()

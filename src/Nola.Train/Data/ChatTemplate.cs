@@ -21,12 +21,15 @@ internal static class ChatTemplate
     public static TextPair Pair(JsonElement messages, string place, bool contextsOnly)
     {
         if (messages.ValueKind != JsonValueKind.Array || messages.GetArrayLength() == 0)
-            throw new NolaException($"{place}: \"{PairNames.Messages}\" is {JsonFields.Kind(messages)}; expected an array of {{\"role\": …, \"content\": …}}.");
-        List<(string Role, string Content)> turns = [.. messages.EnumerateArray().Select((message, i) => Turn(message, $"{place}, message {i + 1}"))];
+            throw new NolaException($"{place}: \"{PairNames.Messages}\" is {JsonFields.Kind(messages)}; "
+                + $"expected an array of {{\"role\": …, \"content\": …}}.");
+        (string Role, string Content)[] turns =
+            [.. messages.EnumerateArray().Select((message, i) => Turn(message, $"{place}, message {i + 1}"))];
         bool answered = turns[^1].Role == Assistant;
         if (!answered && !contextsOnly)
-            throw new NolaException($"{place}: the last message is the {turns[^1].Role}'s; a conversation to learn from ends with the assistant's.");
-        IEnumerable<string> lines = turns.Take(answered ? turns.Count - 1 : turns.Count).Select(turn => $"{turn.Role}: {turn.Content}\n");
+            throw new NolaException($"{place}: the last message is the {turns[^1].Role}'s; "
+                + "a conversation to learn from ends with the assistant's.");
+        IEnumerable<string> lines = turns.Take(answered ? turns.Length - 1 : turns.Length).Select(turn => $"{turn.Role}: {turn.Content}\n");
         return new TextPair(string.Concat(lines) + Assistant + ":", answered ? turns[^1].Content : "", place);
     }
 

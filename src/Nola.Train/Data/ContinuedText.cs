@@ -14,7 +14,7 @@ internal sealed class ContinuedText(string start, TextReader rest) : TextReader
     public override int Read() => first.Read() is >= 0 and int next ? next : rest.Read();
 
     /// <inheritdoc/>
-    public override int Read(char[] buffer, int index, int count) => first.Read(buffer, index, count) is > 0 and int read ? read : rest.Read(buffer, index, count);
+    public override int Read(char[] buffer, int index, int count) => Read(buffer.AsSpan(index, count));
 
     /// <inheritdoc/>
     public override int Read(Span<char> buffer) => first.Read(buffer) is > 0 and int read ? read : rest.Read(buffer);

@@ -27,7 +27,8 @@ internal sealed class CsvColumns
     public static bool AreNamedIn(IReadOnlyList<string> header, bool contextsOnly)
     {
         List<string> names = Names(header);
-        return contextsOnly ? PairNames.IsContext(names) : (PairNames.IsContext(names) && PairNames.IsCompletion(names)) || names.Contains(PairNames.Text);
+        if (contextsOnly) return PairNames.IsContext(names);
+        return names.Contains(PairNames.Text) || (PairNames.IsContext(names) && PairNames.IsCompletion(names));
     }
 
     /// <summary>Whether there are pairs (or texts) in these columns, or contexts at least.</summary>

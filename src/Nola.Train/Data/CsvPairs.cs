@@ -3,8 +3,8 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>
-/// A table with a header: E2E's <c>mr,ref</c>, <c>context</c> or <c>prompt</c> and <c>completion</c>, Alpaca's <c>instruction,input,output</c>,
-/// or <c>text</c> alone. Names are read in any case.
+/// A table with a header: E2E's <c>mr,ref</c>, <c>context</c> or <c>prompt</c> and <c>completion</c>, Alpaca's
+/// <c>instruction,input,output</c>, or <c>text</c> alone. Names are read in any case.
 /// </summary>
 internal static class CsvPairs
 {
@@ -21,12 +21,14 @@ internal static class CsvPairs
         int width = fields.Count;
         CsvColumns columns = new(fields, place);
         if (!columns.AreEnough(contextsOnly))
-            throw new NolaException($"{place}: the header is {Quoted.Of(string.Join(rows.Delimiter, fields))}; expected the columns {PairNames.Expected}.");
+            throw new NolaException($"{place}: the header is {Quoted.Of(string.Join(rows.Delimiter, fields))}; "
+                + $"expected the columns {PairNames.Expected}.");
         while (rows.Read(fields))
         {
             string at = $"{place}, line {rows.Line}";
             if (fields.Count != width)
-                throw new NolaException($"{at}: {fields.Count} fields where the header has {width}; quote fields that hold {Name(rows.Delimiter)}.");
+                throw new NolaException($"{at}: {fields.Count} fields where the header has {width}; "
+                    + $"quote fields that hold {Name(rows.Delimiter)}.");
             yield return columns.Pair(fields, at);
         }
     }

@@ -73,7 +73,9 @@ internal sealed class DelimitedText(TextReader reader, string place)
         do
         {
             CopyQuoted(opened, number);
-            if (!Take('"')) throw new NolaException($"{place}, line {opened}: the quote that opens field {number} is never closed; write a quote inside a field twice.");
+            if (!Take('"'))
+                throw new NolaException($"{place}, line {opened}: the quote that opens field {number} is never closed; "
+                    + "write a quote inside a field twice.");
             if (Peek() == '"') pieces.Append('"');
         } while (Take('"'));
         int next = Peek();
@@ -114,7 +116,8 @@ internal sealed class DelimitedText(TextReader reader, string place)
     private void Append(ReadOnlySpan<char> part, int opened, int number)
     {
         if (pieces.Length + part.Length > TextInput.LongestLine)
-            throw new NolaException($"{place}, line {opened}: field {number} begins here and has more than {TextInput.LongestLine >> 20} Mi characters; is its quote closed?");
+            throw new NolaException($"{place}, line {opened}: field {number} begins here and has more than "
+                + $"{TextInput.LongestLine >> 20} Mi characters; is its quote closed?");
         pieces.Append(part);
         at += part.Length;
     }

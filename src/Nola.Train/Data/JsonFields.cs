@@ -26,7 +26,9 @@ internal static class JsonFields
     /// <summary>A text that may be missing or null; then empty.</summary>
     /// <exception cref="NolaException">It is something else.</exception>
     public static string TextOrNothing(JsonElement from, string name, string place) =>
-        !from.TryGetProperty(name, out JsonElement value) || value.ValueKind == JsonValueKind.Null ? "" : TextOf(value, $"\"{name}\"", place);
+        from.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null
+            ? TextOf(value, $"\"{name}\"", place)
+            : "";
 
     /// <summary>The items of an array that must be there.</summary>
     /// <exception cref="NolaException">It is missing, or something else.</exception>
@@ -49,7 +51,8 @@ internal static class JsonFields
 
     private static JsonElement Field(JsonElement from, string name, string place)
     {
-        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: is {Kind(from)}; expected an object with \"{name}\".");
+        if (from.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{place}: is {Kind(from)}; expected an object with \"{name}\".");
         return from.TryGetProperty(name, out JsonElement value) ? value : throw new NolaException($"{place}: there is no \"{name}\".");
     }
 }

@@ -42,7 +42,9 @@ internal static class JsonPairs
         }
     }
 
-    /// <summary>An array of objects (<see cref="JsonRow"/>), DART (an array of triple sets with annotations) or WebNLG (an object with entries).</summary>
+    /// <summary>
+    /// An array of objects (<see cref="JsonRow"/>), DART (an array of triple sets with annotations) or WebNLG (an object with entries).
+    /// </summary>
     /// <param name="reader">The file.</param>
     /// <param name="place">Its name, for messages.</param>
     /// <param name="contextsOnly">In an array of pairs there need be no completion.</param>
@@ -54,7 +56,8 @@ internal static class JsonPairs
         bool array = root.ValueKind == JsonValueKind.Array, empty = array && root.GetArrayLength() == 0;
         bool dart = array && !empty && JsonFields.Has(root[0], "tripleset");
         if (!array || !(empty || dart || JsonRow.IsOne(root[0])))
-            throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's (entries with lexicalisations), nor an array of pairs such as {{\"context\": …, \"completion\": …}}.");
+            throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's "
+                + $"(entries with lexicalisations), nor an array of pairs such as {{\"context\": …, \"completion\": …}}.");
         return [.. root.EnumerateArray().SelectMany((item, i) => Entry(item, dart, contextsOnly, $"{place}, entry {i + 1}"))];
     }
 
@@ -94,14 +97,19 @@ internal static class JsonPairs
     {
         string context = Linearise([.. JsonFields.Array(item, "tripleset", place).Select(triple => DartTriple(triple, place))]);
         foreach (JsonElement annotation in JsonFields.Array(item, "annotations", place))
-            yield return new TextPair(context, JsonFields.Text(annotation, "text", place), place) { Origin = JsonFields.Text(annotation, "source", place) };
+        {
+            string text = JsonFields.Text(annotation, "text", place), source = JsonFields.Text(annotation, "source", place);
+            yield return new TextPair(context, text, place) { Origin = source };
+        }
     }
 
     private static (string, string, string) DartTriple(JsonElement triple, string place)
     {
         if (triple.ValueKind != JsonValueKind.Array || triple.GetArrayLength() != 3)
         {
-            string what = triple.ValueKind == JsonValueKind.Array ? $"has {triple.GetArrayLength()} of three parts" : $"is {JsonFields.Kind(triple)}";
+            string what = triple.ValueKind == JsonValueKind.Array
+                ? $"has {triple.GetArrayLength()} of three parts"
+                : $"is {JsonFields.Kind(triple)}";
             throw new NolaException($"{place}: a triple {what}; expected an array of subject, relation and object.");
         }
         return (Part(0, "subject"), Part(1, "relation").ToLowerInvariant(), Part(2, "object"));
@@ -114,7 +122,8 @@ internal static class JsonPairs
     {
         foreach (JsonElement wrapper in JsonFields.Array(root, "entries", place))
         {
-            if (wrapper.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: an entry is {JsonFields.Kind(wrapper)}; expected an object.");
+            if (wrapper.ValueKind != JsonValueKind.Object)
+                throw new NolaException($"{place}: an entry is {JsonFields.Kind(wrapper)}; expected an object.");
             foreach (JsonProperty entry in wrapper.EnumerateObject())
                 foreach (TextPair pair in WebNlgEntry(entry.Value, $"{place}, entry {entry.Name}"))
                     yield return pair;
@@ -123,11 +132,13 @@ internal static class JsonPairs
 
     private static IEnumerable<TextPair> WebNlgEntry(JsonElement entry, string place)
     {
-        string context = Linearise([.. JsonFields.Array(entry, "modifiedtripleset", place).Select(triple =>
-            (JsonFields.Text(triple, "subject", place), JsonFields.Text(triple, "property", place), JsonFields.Text(triple, "object", place)))]);
+        string context = Linearise([.. JsonFields.Array(entry, "modifiedtripleset", place)
+            .Select(triple => (Part(triple, "subject"), Part(triple, "property"), Part(triple, "object")))]);
         string category = JsonFields.TextOrNothing(entry, "category", place);
         foreach (JsonElement text in JsonFields.Array(entry, "lexicalisations", place))
             if (JsonFields.Text(text, "comment", place) == "good")
                 yield return new TextPair(context, JsonFields.Text(text, "lex", place), place) { Category = category };
+
+        string Part(JsonElement triple, string name) => JsonFields.Text(triple, name, place);
     }
 }

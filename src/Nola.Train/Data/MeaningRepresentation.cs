@@ -17,7 +17,9 @@ internal static class MeaningRepresentation
         while (at < text.Length)
         {
             int open = text.IndexOf('[', at), close = open < 0 ? -1 : text.IndexOf(']', open);
-            if (close < 0) throw new NolaException($"{place}: {Quoted.Of(text)} is not a meaning representation; expected name[value], name[value], ….");
+            if (close < 0)
+                throw new NolaException($"{place}: {Quoted.Of(text)} is not a meaning representation; "
+                    + "expected name[value], name[value], ….");
             string key = text[at..open].Trim(' ', ',') switch
             {
                 "eatType" => "Type",

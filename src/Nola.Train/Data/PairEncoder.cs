@@ -35,7 +35,8 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     public EncodedPair Encode(TextPair pair)
     {
         int[] context = pair.ContextIds ?? Context(pair.Context);
-        int[] completion = pair.CompletionIds ?? [.. Tokens(pair.IsDocument ? pair.Completion : " " + pair.Completion), Gpt2Tokenizer.EndOfText];
+        string space = pair.IsDocument ? "" : " ";
+        int[] completion = pair.CompletionIds ?? [.. Tokens(space + pair.Completion), Gpt2Tokenizer.EndOfText];
         foreach (int id in (int[])[.. context, .. completion])
             if (id >= vocabulary)
                 throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");

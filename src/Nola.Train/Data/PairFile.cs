@@ -22,10 +22,12 @@ internal static class PairFile
         string place = DataInput.Place(name);
         if (DataForms.OfName(name) is { } known) return Parse(text, known, place, contextsOnly);
         if (FirstLine(text, name) is not (int blank, string line)) return [];
-        DataForm form = DataForms.OfContent(line, contextsOnly)
-            ?? (contextsOnly && name == DataInput.StandardInput ? DataForm.Text : throw Unknown(name, "its first line tells no form either"));
+        // What is typed or piped as contexts has one on each line.
+        DataForm? otherwise = contextsOnly && name == DataInput.StandardInput ? DataForm.Text : null;
+        DataForm? form = DataForms.OfContent(line, contextsOnly) ?? otherwise;
+        if (form is null) throw Unknown(name, "its first line tells no form either");
         using ContinuedText whole = new(new string('\n', blank) + line + "\n", text);
-        return Parse(whole, form, place, contextsOnly);
+        return Parse(whole, form.Value, place, contextsOnly);
     }
 
     private static List<TextPair> Parse(TextReader text, DataForm form, string place, bool contextsOnly) => form switch
@@ -46,9 +48,11 @@ internal static class PairFile
             string at = $"{place}, line {line}";
             string[] parts = text.Trim().Split("||");
             if (parts.Length > 2)
-                throw new NolaException($"{at}: '||' is there {parts.Length - 1} times; expected context||completion. A text that has '||' in it can be written as .jsonl or .csv.");
+                throw new NolaException($"{at}: '||' is there {parts.Length - 1} times; "
+                    + "expected context||completion. A text that has '||' in it can be written as .jsonl or .csv.");
             if (parts.Length < 2 && !contextsOnly)
-                throw new NolaException($"{at}: there is no '||' between context and completion; plain text to continue is given as text, not as pairs.");
+                throw new NolaException($"{at}: there is no '||' between context and completion; "
+                    + "plain text to continue is given as text, not as pairs.");
             yield return new TextPair(parts[0], contextsOnly ? "" : parts[1].Trim('\n'), at);
         }
     }

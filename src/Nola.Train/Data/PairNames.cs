@@ -20,7 +20,8 @@ internal static class PairNames
     /// <summary>A conversation.</summary>
     public const string Messages = "messages";
 
-    private static readonly string[] contexts = ["context", "prompt", Meaning, Instruction], completions = ["completion", "ref", "response", "output"];
+    private static readonly string[] contexts = ["context", "prompt", Meaning, Instruction];
+    private static readonly string[] completions = ["completion", "ref", "response", "output"];
 
     /// <summary>What is expected, for messages.</summary>
     public static string Expected { get; } = "context,completion or prompt,completion or mr,ref or instruction,input,output";
@@ -58,7 +59,9 @@ internal static class PairNames
         foreach (string name in names)
         {
             if (!has(name)) continue;
-            if (found is not null) throw new NolaException($"{place}: both \"{found}\" and \"{name}\" are there, and a pair has only one of them; leave one out.");
+            if (found is not null)
+                throw new NolaException($"{place}: both \"{found}\" and \"{name}\" are there, and a pair has only one of them; "
+                    + "leave one out.");
             found = name;
         }
         return found;

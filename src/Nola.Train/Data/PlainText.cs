@@ -15,7 +15,10 @@ public static class PlainText
     /// <summary>The line between documents.</summary>
     public const string Separator = "<|endoftext|>";
 
-    /// <summary>Reads files (<c>.gz</c> too, or <c>-</c> for standard input) into windows of at most <paramref name="window"/> + 1 tokens; neighbours share one token.</summary>
+    /// <summary>
+    /// Reads files (<c>.gz</c> too, or <c>-</c> for standard input) into windows of at most <paramref name="window"/> + 1 tokens;
+    /// neighbours share one token.
+    /// </summary>
     /// <exception cref="NolaException">A file is missing or not UTF-8, or there is no text.</exception>
     public static EncodedPair[] Read(IReadOnlyList<string> paths, Gpt2Tokenizer tokenizer, int window)
     {

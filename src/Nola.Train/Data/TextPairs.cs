@@ -40,9 +40,10 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named); or there is no such subset.</exception>
     public static TextPairs Read(string path, DataSubset subset = DataSubset.All)
     {
-        IEnumerable<TextPair> all = Directory.Exists(path) ? WebNlg.Files(path).SelectMany(file => PairFile.Read(file)) : PairFile.Read(path);
+        string[] files = Directory.Exists(path) ? WebNlg.Files(path) : [path];
         string source = DataInput.Place(path);
-        return new(all.Where(pair => WebNlg.Has(pair, subset)), subset == DataSubset.All ? source : $"{source} ({subset.ToString().ToLowerInvariant()} categories)");
+        if (subset != DataSubset.All) source += $" ({subset.ToString().ToLowerInvariant()} categories)";
+        return new(files.SelectMany(file => PairFile.Read(file)).Where(pair => WebNlg.Has(pair, subset)), source);
     }
 
     /// <summary>

@@ -16,13 +16,17 @@ internal static class XmlPairs
     // Lines before the root element; they have a declaration and comments.
     private const int LongestProlog = 100;
 
+    private const string DocumentType =
+        "has a document type (<!DOCTYPE>), which is not read because its entities can stand for other files; delete it.";
+
     // Every entry of DART has this category, and the source of its text in the comment; WebNLG's entries have real ones.
     private const string DartCategory = "MISC";
 
     public static IEnumerable<TextPair> Read(TextReader text, string place)
     {
         using ContinuedText whole = new(Prolog(text, place), text);
-        using XmlReader reader = XmlReader.Create(whole, new() { DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreWhitespace = true });
+        XmlReaderSettings settings = new() { DtdProcessing = DtdProcessing.Prohibit, XmlResolver = null, IgnoreWhitespace = true };
+        using XmlReader reader = XmlReader.Create(whole, settings);
         bool root = true;
         while (Next(reader, place))
         {
@@ -41,16 +45,14 @@ internal static class XmlPairs
         StringBuilder lines = new();
         for (int number = 1; number <= LongestProlog && text.ReadLine() is { } line; number++)
         {
-            int root = Enumerable.Range(0, line.Length).FirstOrDefault(i => line[i] == '<' && i + 1 < line.Length && char.IsLetter(line[i + 1]), -1);
-            if ((root < 0 ? line : line[..root]).Contains("<!DOCTYPE", StringComparison.Ordinal)) throw DocumentType($"{place}, line {number}", null);
+            int root = Enumerable.Range(1, Math.Max(0, line.Length - 1)).FirstOrDefault(i => line[i - 1] == '<' && char.IsLetter(line[i]));
+            string before = root == 0 ? line : line[..root];
+            if (before.Contains("<!DOCTYPE", StringComparison.Ordinal)) throw new NolaException($"{place}, line {number}: {DocumentType}");
             lines.Append(line).Append('\n');
-            if (root >= 0) break;
+            if (root > 0) break;
         }
         return lines.ToString();
     }
-
-    private static NolaException DocumentType(string place, XmlException? error) =>
-        new($"{place}: has a document type (<!DOCTYPE>), which is not read because its entities can stand for other files; delete it.", error!);
 
     // The next node, no deeper than is allowed.
     private static bool Next(XmlReader reader, string place)
@@ -61,14 +63,15 @@ internal static class XmlPairs
         }
         catch (XmlException error) when (error.Message.Contains("DTD", StringComparison.Ordinal))
         {
-            throw DocumentType(place, error);
+            throw new NolaException($"{place}: {DocumentType}", error);
         }
         catch (XmlException error)
         {
             throw new NolaException($"{place}, line {error.LineNumber}: not valid XML ({error.Message.TrimEnd('.')}).", error);
         }
         if (reader.Depth > Deepest)
-            throw new NolaException($"{place}, line {Line(reader)}: elements stand in each other more than {Deepest} deep, where WebNLG and DART have 4; is it the right file?");
+            throw new NolaException($"{place}, line {Line(reader)}: elements stand in each other more than {Deepest} deep, where "
+                + "WebNLG and DART have 4; is it the right file?");
         return true;
     }
 
@@ -80,7 +83,9 @@ internal static class XmlPairs
         while (Next(reader, place) && reader.Depth > depth)
         {
             if (reader.NodeType != XmlNodeType.Element) continue;
-            if (reader.Name == "entry") throw new NolaException($"{place}, line {Line(reader)}: an <entry> begins within the one of line {entry.Line}; close that one first.");
+            if (reader.Name == "entry")
+                throw new NolaException($"{place}, line {Line(reader)}: an <entry> begins within the one of line {entry.Line}; "
+                    + "close that one first.");
             if (reader.Depth > depth + 1) continue;
             if (reader.Name == "modifiedtripleset" && entry.Triples is null) entry.Triples = ReadTriples(reader, place);
             else if (reader.Name == "lex") entry.Texts.Add((reader.GetAttribute("comment"), ReadText(reader, place)));
@@ -140,7 +145,8 @@ internal static class XmlPairs
         private static (string Subject, string Property, string Object) Parts(string triple, bool dart, string place)
         {
             string[] parts = triple.Split(" | ");
-            if (parts.Length < 3) throw new NolaException($"{place}: {Quoted.Of(triple)} is not a triple; expected subject | property | object.");
+            if (parts.Length < 3)
+                throw new NolaException($"{place}: {Quoted.Of(triple)} is not a triple; expected subject | property | object.");
             string property = parts[1].Trim();
             return (parts[0].Trim(), dart ? property.ToLowerInvariant() : property, string.Join(" | ", parts[2..]).Trim());
         }

@@ -48,9 +48,11 @@ internal static class DecodingReader
 
     private static int Whole(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetInt32(out int number) ? number : throw Bad(p, place, "a whole number");
 
-    private static double Number(JsonProperty p, string place) => p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetDouble(out double number) && float.IsFinite((float)number)
-        ? number
-        : throw Bad(p, place, "a number");
+    private static double Number(JsonProperty p, string place)
+    {
+        bool read = p.Value.ValueKind == JsonValueKind.Number && p.Value.TryGetDouble(out double number) && float.IsFinite((float)number);
+        return read ? p.Value.GetDouble() : throw Bad(p, place, "a number");
+    }
 
     private static BeamRules Rules(JsonProperty p, string place) =>
         (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null) ?? throw Bad(p, place, BeamRulesNames.Known);
@@ -59,5 +61,6 @@ internal static class DecodingReader
         ? [.. p.Value.EnumerateArray().Select(v => v.GetInt32())]
         : throw Bad(p, place, "a list of token ids");
 
-    private static NolaException Bad(JsonProperty p, string place, string expected) => new($"{place}: \"{p.Name}\" is {NolaException.OneLine(p.Value.GetRawText(), 60)}; expected {expected}.");
+    private static NolaException Bad(JsonProperty p, string place, string expected) =>
+        new($"{place}: \"{p.Name}\" is {NolaException.OneLine(p.Value.GetRawText(), 60)}; expected {expected}.");
 }

@@ -113,7 +113,8 @@ public sealed class Corpus
     {
         TextLines[] files = [.. paths.Select(Read)];
         // Files whose lines are joined, so that the last is not ended: there a last line that is blank looks like none.
-        bool joined = files.Any(f => f.Lines.Length == hypotheses.Length) && !files.Any(f => f.Lines.Length == hypotheses.Length && f.Ended);
+        TextLines[] complete = [.. files.Where(f => f.Lines.Length == hypotheses.Length)];
+        bool joined = complete.Length > 0 && !complete.Any(f => f.Ended);
         string[][] columns = new string[files.Length][];
         for (int i = 0; i < files.Length; i++)
         {
@@ -121,7 +122,8 @@ public sealed class Corpus
             bool blankLast = joined && files[i].Ended && lines.Length == hypotheses.Length - 1 && lines is [.., ""];
             columns[i] = blankLast ? [.. lines, ""] : lines;
             if (columns[i].Length != hypotheses.Length)
-                throw new NolaException($"{paths[i]} has {lines.Length:N0} lines but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many, with a blank line where there is no reference.");
+                throw new NolaException($"{paths[i]} has {lines.Length:N0} lines but {hypothesisFile} has {hypotheses.Length:N0} "
+                    + "hypotheses; they must be as many, with a blank line where there is no reference.");
         }
         string[][] references = [.. hypotheses.Select((_, i) => columns.Select(c => c[i]).ToArray())];
         if (Array.FindIndex(references, group => group.All(IsBlank)) is >= 0 and int at)

@@ -26,7 +26,8 @@ public sealed class ParaphraseTable
         while (reader.ReadLine() is not null)
         {
             if (reader.ReadLine() is not { } phrase || reader.ReadLine() is not { } paraphrase)
-                throw new NolaException($"{path}: the paraphrase table ends within pair {table.Count + 1:N0}; three lines are expected for each: probability, phrase, paraphrase.");
+                throw new NolaException($"{path}: the paraphrase table ends within pair {table.Count + 1:N0}; "
+                    + "three lines are expected for each: probability, phrase, paraphrase.");
             table.Add(phrase, paraphrase);
         }
         return table;
