@@ -54,6 +54,7 @@ internal static class DataCommand
         }
         foreach (string problem in skipped) Terminal.Say($"Not read: {problem}");
         Terminal.Say("");
+        Terminal.Say($"Read are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. docs/data.md has them all.");
         foreach (PublishedSet set in DataCatalog.Published)
             Terminal.Say($"{set.Key,-7} {set.Title}; {set.Licence}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
     }

@@ -11,7 +11,11 @@ internal static class LossCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Option<string> pairs = new("--pairs") { Description = "Pairs in any form that train reads; a jsonl line may hold token ids in place of text. Or e2e:dev, e2e:test, e2e:train", Required = true };
+        Option<string> pairs = new("--pairs")
+        {
+            Description = "Pairs in any form that train reads (token ids in place of text too), - for standard input, or e2e:dev, e2e:test, e2e:train",
+            Required = true,
+        };
         Option<float> smoothing = new RealOption<float>("--label-smoothing") { Description = "Over the whole vocabulary" };
         Option<bool> truncate = new("--truncate") { Description = "Cut contexts that are too long from the left instead of refusing them" };
         Option<string> subset = DataConvertCommand.Subset();

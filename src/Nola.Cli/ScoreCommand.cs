@@ -11,7 +11,7 @@ internal static class ScoreCommand
     {
         CommonOptions common = new();
         Option<string[]> references = new("--refs") { Description = "One file with groups of references separated by blank lines (or one reference a line), or several files, each with one reference a line", Required = true, AllowMultipleArgumentsPerToken = true, Arity = ArgumentArity.OneOrMore };
-        Option<string> hypotheses = new("--hyp") { Description = "System outputs, one a line", Required = true };
+        Option<string> hypotheses = new("--hyp") { Description = "System outputs, one a line; - for standard input", Required = true };
         Option<string[]> metrics = new("--metrics") { Description = $"Some of {string.Join(", ", Scorer.Names)}, with commas or spaces between; left out, all of them (multi-bleu only for several files)", AllowMultipleArgumentsPerToken = true };
         Option<string> mteval = new ChoiceOption("--mteval", "pymteval", "v13a") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl" };
         Option<string> wordNet = WordNetOption(), paraphrases = ParaphrasesOption();

@@ -27,9 +27,16 @@ public sealed record TrainConfig
     public static IReadOnlyList<Setting> Keys { get; } =
     [
         new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
-        new("data", "Training pairs: e2e (embedded), or a file: E2E csv, WebNLG xml/json, DART json/xml, jsonl, csv, context||completion txt; .gz too [e2e]", "e2e or a file"),
+        new("data",
+            "Training pairs: e2e (embedded), a file or - (standard input): csv, tsv, jsonl or json rows with context or prompt and "
+            + "completion, instruction, input and output, messages, or text; E2E csv, WebNLG xml/json, DART json/xml, "
+            + "context||completion txt; .gz too [e2e]",
+            "e2e or a file"),
         new("valid", "Validation pairs, in any of these forms [E2E's dev set for e2e, else none]", "a file"),
-        new("text", "Plain text for language modelling instead of pairs; documents separated by a line <|endoftext|>", "files, comma-separated"),
+        new("text",
+            "Plain text for language modelling instead of pairs; documents separated by a line <|endoftext|>, "
+            + "or jsonl with a text on each line",
+            "files, comma-separated"),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
         new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
         new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", "a whole number from 1"),

@@ -9,6 +9,8 @@ namespace Nola.Tensors;
 /// </summary>
 internal static class JsonInput
 {
+    private const string Duplicate = "Duplicate property ";
+
     private static readonly JsonDocumentOptions strict = new() { AllowDuplicateProperties = false };
     private static readonly JsonDocumentOptions relaxed = strict with { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
 
@@ -60,12 +62,14 @@ internal static class JsonInput
     public static string Reason(JsonException error)
     {
         string message = error.Message;
-        if (message.StartsWith("Duplicate property ", StringComparison.Ordinal))
-            message = $"the key {message["Duplicate property ".Length..].Replace(" encountered during deserialization", "")} is there twice";
         int path = message.IndexOf(" Path: ", StringComparison.Ordinal), line = message.IndexOf(" LineNumber: ", StringComparison.Ordinal);
         int end = path >= 0 && line >= 0 ? Math.Min(path, line) : Math.Max(path, line);
         string reason = (end >= 0 ? message[..end] : message).TrimEnd('.', ' ');
-        return error.LineNumber is { } l && error.BytePositionInLine is { } b ? $"{reason}, line {l + 1}, byte {b + 1}" : reason;
+        if (reason.StartsWith(Duplicate, StringComparison.Ordinal))
+            reason = $"the key {reason[Duplicate.Length..].Replace(" encountered during deserialization", "").TrimEnd('.')} is there twice";
+        if (error.LineNumber is not { } l || error.BytePositionInLine is not { } b) return reason;
+        // Of a text on one line the place says which it is.
+        return l == 0 ? $"{reason}, byte {b + 1}" : $"{reason}, line {l + 1}, byte {b + 1}";
     }
 
     private static void ReadStrings(JsonElement element)
@@ -90,7 +94,8 @@ internal static class JsonInput
 
     private static int FirstHalf(string text)
     {
-        for (int i = 0; i < text.Length; i++)
+        int first = text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF');
+        for (int i = first; i >= 0 && i < text.Length; i++)
         {
             if (!char.IsSurrogate(text[i])) continue;
             if (!char.IsHighSurrogate(text[i]) || i + 1 == text.Length || !char.IsLowSurrogate(text[i + 1])) return i;

@@ -35,11 +35,13 @@ internal sealed class TextInput : TextReader
     public int Line { get; private set; } = 1;
 
     /// <summary>Opens a text file, unpacking it when it is called <c>.gz</c>.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="packed">Whether it is to be unpacked, where that is known otherwise than from its name.</param>
     /// <exception cref="NolaException">It is missing or may not be read.</exception>
-    public static TextInput Open(string path)
+    public static TextInput Open(string path, bool? packed = null)
     {
         FileStream file = InputFile.Open(path);
-        bool gzip = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
+        bool gzip = packed ?? path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
         return new TextInput(gzip ? new GZipStream(file, CompressionMode.Decompress) : file, gzip ? file : null, path);
     }
 
@@ -99,14 +101,14 @@ internal sealed class TextInput : TextReader
         }
     }
 
-    /// <inheritdoc/>
+    /// <summary>The rest of the text. What is read whole may stand on one line, as JSON often does; the whole is limited instead.</summary>
     public override string ReadToEnd()
     {
         StringBuilder text = new();
         while (Peek() >= 0)
         {
             Span<char> rest = chars.AsSpan(at, end - at);
-            Count(rest);
+            Count(rest, longest: int.MaxValue);
             text.Append(rest);
             at = end;
             if (text.Length > InputFile.LargestWhole) throw new NolaException($"{place}: has more than {InputFile.LargestWhole >> 20} Mi characters; split the file, or use a format with one example a line.");
@@ -122,7 +124,7 @@ internal sealed class TextInput : TextReader
     }
 
     // Follows the lines through characters that are about to leave.
-    private void Count(ReadOnlySpan<char> part)
+    private void Count(ReadOnlySpan<char> part, int longest = LongestLine)
     {
         while (!part.IsEmpty)
         {
@@ -130,7 +132,7 @@ internal sealed class TextInput : TextReader
             int length = stop < 0 ? part.Length : stop;
             if (length > 0) afterReturn = false;
             lineLength += length;
-            if (lineLength > LongestLine)
+            if (lineLength > longest)
                 throw new NolaException($"{place}, line {Line}: has more than {LongestLine >> 20} Mi characters in one line; is this a text file?");
             if (stop < 0) return;
             bool second = part[stop] == '\n' && afterReturn && length == 0;
@@ -173,7 +175,7 @@ internal sealed class TextInput : TextReader
         }
         catch (InvalidDataException error)
         {
-            throw new NolaException($"{place}: not a whole gzip file ({error.Message.TrimEnd('.')}).", error);
+            throw new NolaException($"{place}: not a gzip file, or not a whole gzip file ({error.Message.TrimEnd('.')}).", error);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

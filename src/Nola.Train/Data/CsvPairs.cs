@@ -1,65 +1,56 @@
-using System.Globalization;
-using System.Text;
-using CsvHelper;
-using CsvHelper.Configuration;
 using Nola.Tensors;
 
 namespace Nola.Train;
 
-/// <summary>CSV with a header: E2E's <c>mr,ref</c>, or <c>context</c> / <c>prompt</c> and <c>completion</c>.</summary>
+/// <summary>
+/// A table with a header: E2E's <c>mr,ref</c>, <c>context</c> or <c>prompt</c> and <c>completion</c>, Alpaca's
+/// <c>instruction,input,output</c>, or <c>text</c> alone. Names are read in any case.
+/// </summary>
 internal static class CsvPairs
 {
+    /// <summary>Reads the rows; what stands between fields is told from the header: a comma, a semicolon or a tab.</summary>
     /// <param name="reader">The file.</param>
     /// <param name="place">Its name, for messages.</param>
     /// <param name="contextsOnly">There need be no completion: E2E's test set has a column <c>MR</c> alone.</param>
     public static IEnumerable<TextPair> Read(TextReader reader, string place, bool contextsOnly = false)
     {
-        CsvConfiguration configuration = new(CultureInfo.InvariantCulture)
+        DelimitedText rows = new(reader, place);
+        rows.Delimiter = Delimiter(rows.FirstLine(), contextsOnly) ?? ',';
+        List<string> fields = [];
+        if (!rows.Read(fields)) yield break;
+        int width = fields.Count;
+        CsvColumns columns = new(fields, place);
+        if (!columns.AreEnough(contextsOnly))
+            throw new NolaException($"{place}: the header is {Quoted.Of(string.Join(rows.Delimiter, fields))}; "
+                + $"expected the columns {PairNames.Expected}.");
+        while (rows.Read(fields))
         {
-            BadDataFound = bad => throw new NolaException($"{place}, line {bad.Context.Parser!.RawRow}: the quotes of a field do not fit; write a quote inside a field twice."),
-            DetectColumnCountChanges = false,
-        };
-        using CsvReader csv = new(reader, configuration);
-        if (!csv.Read() || !csv.ReadHeader()) yield break;
-        string[] header = csv.HeaderRecord!;
-        string? context = header.FirstOrDefault(h => h is "mr" or "MR" or "context" or "prompt");
-        string? completion = header.FirstOrDefault(h => h is "ref" or "completion");
-        bool e2e = context is "mr" or "MR";
-        if (context is null || (completion is null && !contextsOnly))
-            throw new NolaException($"{place}: the header is '{string.Join(",", header)}'; expected the columns mr,ref or context,completion or prompt,completion.");
-        while (csv.Read())
-        {
-            int line = csv.Parser.RawRow;
-            if (csv.Parser.Count != header.Length)
-                throw new NolaException($"{place}, line {line}: {csv.Parser.Count} fields where the header has {header.Length}; quote fields that hold a comma.");
-            string left = csv.GetField(context)!, right = completion is null ? "" : csv.GetField(completion)!;
-            yield return new TextPair(e2e ? MeaningRepresentation(left, $"{place}, line {line}") : left, right, $"{place}, line {line}");
+            string at = $"{place}, line {rows.Line}";
+            if (fields.Count != width)
+                throw new NolaException($"{at}: {fields.Count} fields where the header has {width}; "
+                    + $"quote fields that hold {Name(rows.Delimiter)}.");
+            yield return columns.Pair(fields, at);
         }
     }
 
-    /// <summary>
-    /// <c>name[Blue Spice], eatType[pub]</c> → <c>name : Blue Spice | Type : pub</c>: the form that the LoRA and NOLA code train on.
-    /// </summary>
-    internal static string MeaningRepresentation(string text, string place)
+    /// <summary>What stands between the fields of a header; null when the line is no header of pairs.</summary>
+    public static char? Delimiter(string header, bool contextsOnly)
     {
-        StringBuilder result = new();
-        int at = 0;
-        while (at < text.Length)
+        foreach (char delimiter in (char[])[',', ';', '\t'])
         {
-            int open = text.IndexOf('[', at), close = open < 0 ? -1 : text.IndexOf(']', open);
-            if (close < 0) throw new NolaException($"{place}: '{text}' is not a meaning representation; expected name[value], name[value], ….");
-            string key = text[at..open].Trim(' ', ',') switch
+            List<string> fields = [];
+            DelimitedText line = new(new StringReader(header), "") { Delimiter = delimiter };
+            try
             {
-                "eatType" => "Type",
-                "priceRange" => "price",
-                "familyFriendly" => "family friendly",
-                string other => other,
-            };
-            if (result.Length > 0) result.Append(" | ");
-            result.Append(key).Append(" : ").Append(text, open + 1, close - open - 1);
-            at = close + 1;
-            while (at < text.Length && (text[at] is ',' or ' ')) at++;
+                if (line.Read(fields) && CsvColumns.AreNamedIn(fields, contextsOnly)) return delimiter;
+            }
+            catch (NolaException)
+            {
+                // Its quotes do not fit with this delimiter.
+            }
         }
-        return result.ToString();
+        return null;
     }
+
+    private static string Name(char delimiter) => delimiter switch { ';' => "a semicolon", '\t' => "a tab", _ => "a comma" };
 }

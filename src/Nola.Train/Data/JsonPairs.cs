@@ -4,19 +4,21 @@ using Nola.Tensors;
 
 namespace Nola.Train;
 
-/// <summary>JSONL pairs, DART's JSON, and WebNLG in the LoRA code's JSON form.</summary>
+/// <summary>Pairs as JSON: an object on each line, or a whole document with an array of them, or DART's or WebNLG's own.</summary>
 internal static class JsonPairs
 {
-    /// <summary>
-    /// One object a line: context or prompt, and completion, each text or an array of token ids. With
-    /// <paramref name="contextsOnly"/> there need be no completion.
-    /// </summary>
+    /// <summary>One object a line (<see cref="JsonRow"/>); blank lines are skipped.</summary>
+    /// <param name="reader">The file.</param>
+    /// <param name="place">Its name, for messages.</param>
+    /// <param name="contextsOnly">There need be no completion.</param>
     public static IEnumerable<TextPair> ReadLines(TextReader reader, string place, bool contextsOnly = false)
     {
         for (int line = 1; reader.ReadLine() is { } text; line++)
         {
             if (string.IsNullOrWhiteSpace(text)) continue;
-            yield return ParseLine(text, $"{place}, line {line}", contextsOnly);
+            string at = $"{place}, line {line}";
+            using JsonDocument document = JsonInput.Parse(text, at);
+            yield return JsonRow.Read(document.RootElement, at, contextsOnly);
         }
     }
 
@@ -30,8 +32,8 @@ internal static class JsonPairs
             using (Utf8JsonWriter json = new(stream, options))
             {
                 json.WriteStartObject();
-                WriteSide(json, "context", pair.Context, pair.ContextIds);
-                WriteSide(json, "completion", pair.Completion, pair.CompletionIds);
+                if (!pair.IsDocument) WriteSide(json, "context", pair.Context, pair.ContextIds);
+                WriteSide(json, pair.IsDocument ? PairNames.Text : "completion", pair.Completion, pair.CompletionIds);
                 if (pair.Category.Length > 0) json.WriteString("category", pair.Category);
                 if (pair.Origin.Length > 0) json.WriteString("origin", pair.Origin);
                 json.WriteEndObject();
@@ -40,61 +42,43 @@ internal static class JsonPairs
         }
     }
 
-    /// <summary>DART (an array of triple sets with annotations) or WebNLG (an object with entries).</summary>
-    public static IEnumerable<TextPair> ReadDocument(TextReader reader, string place)
+    /// <summary>
+    /// An array of objects (<see cref="JsonRow"/>), DART (an array of triple sets with annotations) or WebNLG (an object with entries).
+    /// </summary>
+    /// <param name="reader">The file.</param>
+    /// <param name="place">Its name, for messages.</param>
+    /// <param name="contextsOnly">In an array of pairs there need be no completion.</param>
+    public static List<TextPair> ReadDocument(TextReader reader, string place, bool contextsOnly = false)
     {
-        JsonDocument document;
-        try
-        {
-            document = JsonDocument.Parse(reader.ReadToEnd());
-        }
-        catch (JsonException error)
-        {
-            throw new NolaException($"{place}: not valid JSON ({error.Message}) For one object a line use the extension .jsonl.", error);
-        }
-        using (document)
-        {
-            try
-            {
-                return document.RootElement.ValueKind == JsonValueKind.Array ? Dart(document.RootElement, place) : WebNlg(document.RootElement, place);
-            }
-            catch (Exception error) when (error is KeyNotFoundException or InvalidOperationException)
-            {
-                throw new NolaException($"{place}: neither DART's JSON (tripleset, annotations) nor WebNLG's (entries, lexicalisations).", error);
-            }
-        }
+        using JsonDocument document = Parse(reader.ReadToEnd(), place);
+        JsonElement root = document.RootElement;
+        if (JsonFields.Has(root, "entries")) return [.. WebNlg(root, place)];
+        bool array = root.ValueKind == JsonValueKind.Array, empty = array && root.GetArrayLength() == 0;
+        bool dart = array && !empty && JsonFields.Has(root[0], "tripleset");
+        if (!array || !(empty || dart || JsonRow.IsOne(root[0])))
+            throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's "
+                + $"(entries with lexicalisations), nor an array of pairs such as {{\"context\": …, \"completion\": …}}.");
+        return [.. root.EnumerateArray().SelectMany((item, i) => Entry(item, dart, contextsOnly, $"{place}, entry {i + 1}"))];
     }
 
     /// <summary>Triples in the form that the LoRA and NOLA code train on: <c>subject : property : object | …</c>.</summary>
     public static string Linearise(IEnumerable<(string Subject, string Property, string Object)> triples) =>
         string.Join(" | ", triples.Select(t => $"{t.Subject} : {t.Property} : {t.Object}"));
 
-    private static TextPair ParseLine(string text, string place, bool contextsOnly)
+    private static JsonDocument Parse(string text, string place)
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(text);
-            JsonElement root = document.RootElement;
-            if (root.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected one JSON object on a line.");
-            if (!root.TryGetProperty("context", out JsonElement context) && !root.TryGetProperty("prompt", out context))
-                throw new NolaException($"{place}: neither \"context\" nor \"prompt\"; expected {{\"context\": …, \"completion\": …}}.");
-            (string left, int[]? leftIds) = Side(context, "context", place);
-            if (!root.TryGetProperty("completion", out JsonElement completion))
-            {
-                if (contextsOnly) return new TextPair(left, "", place) { ContextIds = leftIds };
-                throw new NolaException($"{place}: no \"completion\"; expected {{\"context\": …, \"completion\": …}}.");
-            }
-            (string right, int[]? rightIds) = Side(completion, "completion", place);
-            return new TextPair(left, right, place) { ContextIds = leftIds, CompletionIds = rightIds, Category = Label(root, "category"), Origin = Label(root, "origin") };
+            return JsonInput.Parse(text, place);
         }
-        catch (JsonException error)
+        catch (NolaException error) when (error.InnerException is JsonException)
         {
-            throw new NolaException($"{place}: not valid JSON ({error.Message})", error);
+            throw new NolaException($"{error.Message} For one object a line use the extension .jsonl.", error.InnerException);
         }
     }
 
-    private static string Label(JsonElement root, string name) =>
-        root.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+    private static IEnumerable<TextPair> Entry(JsonElement item, bool dart, bool contextsOnly, string place) =>
+        dart ? Dart(item, place) : [JsonRow.Read(item, place, contextsOnly)];
 
     private static void WriteSide(Utf8JsonWriter json, string name, string text, int[]? ids)
     {
@@ -108,46 +92,53 @@ internal static class JsonPairs
         json.WriteEndArray();
     }
 
-    private static (string Text, int[]? Ids) Side(JsonElement value, string name, string place)
+    // LoRA's converter lower-cases DART's relations and keeps every annotation.
+    private static IEnumerable<TextPair> Dart(JsonElement item, string place)
     {
-        if (value.ValueKind == JsonValueKind.String) return (value.GetString()!, null);
-        if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int id) && id >= 0))
-            return ("", [.. value.EnumerateArray().Select(v => v.GetInt32())]);
-        throw new NolaException($"{place}: \"{name}\" is {value.ValueKind.ToString().ToLowerInvariant()}; expected text or an array of token ids.");
+        string context = Linearise([.. JsonFields.Array(item, "tripleset", place).Select(triple => DartTriple(triple, place))]);
+        foreach (JsonElement annotation in JsonFields.Array(item, "annotations", place))
+        {
+            string text = JsonFields.Text(annotation, "text", place), source = JsonFields.Text(annotation, "source", place);
+            yield return new TextPair(context, text, place) { Origin = source };
+        }
     }
 
-    // LoRA's converter lower-cases DART's relations and keeps every annotation.
-    private static List<TextPair> Dart(JsonElement root, string place)
+    private static (string, string, string) DartTriple(JsonElement triple, string place)
     {
-        List<TextPair> pairs = [];
-        int number = 0;
-        foreach (JsonElement item in root.EnumerateArray())
+        if (triple.ValueKind != JsonValueKind.Array || triple.GetArrayLength() != 3)
         {
-            number++;
-            string context = Linearise(item.GetProperty("tripleset").EnumerateArray()
-                .Select(t => (t[0].GetString()!, t[1].GetString()!.ToLowerInvariant(), t[2].GetString()!)));
-            foreach (JsonElement annotation in item.GetProperty("annotations").EnumerateArray())
-                pairs.Add(new TextPair(context, annotation.GetProperty("text").GetString()!, $"{place}, entry {number}") { Origin = annotation.GetProperty("source").GetString()! });
+            string what = triple.ValueKind == JsonValueKind.Array
+                ? $"has {triple.GetArrayLength()} of three parts"
+                : $"is {JsonFields.Kind(triple)}";
+            throw new NolaException($"{place}: a triple {what}; expected an array of subject, relation and object.");
         }
-        return pairs;
+        return (Part(0, "subject"), Part(1, "relation").ToLowerInvariant(), Part(2, "object"));
+
+        string Part(int index, string name) => JsonFields.TextOf(triple[index], $"the {name} of a triple", place);
     }
 
     // LoRA's converter keeps the texts that are marked good.
-    private static List<TextPair> WebNlg(JsonElement root, string place)
+    private static IEnumerable<TextPair> WebNlg(JsonElement root, string place)
     {
-        List<TextPair> pairs = [];
-        foreach (JsonElement wrapper in root.GetProperty("entries").EnumerateArray())
+        foreach (JsonElement wrapper in JsonFields.Array(root, "entries", place))
         {
+            if (wrapper.ValueKind != JsonValueKind.Object)
+                throw new NolaException($"{place}: an entry is {JsonFields.Kind(wrapper)}; expected an object.");
             foreach (JsonProperty entry in wrapper.EnumerateObject())
-            {
-                string context = Linearise(entry.Value.GetProperty("modifiedtripleset").EnumerateArray()
-                    .Select(t => (t.GetProperty("subject").GetString()!, t.GetProperty("property").GetString()!, t.GetProperty("object").GetString()!)));
-                string category = entry.Value.TryGetProperty("category", out JsonElement name) ? name.GetString() ?? "" : "";
-                foreach (JsonElement text in entry.Value.GetProperty("lexicalisations").EnumerateArray())
-                    if (text.GetProperty("comment").GetString() == "good")
-                        pairs.Add(new TextPair(context, text.GetProperty("lex").GetString()!, $"{place}, entry {entry.Name}") { Category = category });
-            }
+                foreach (TextPair pair in WebNlgEntry(entry.Value, $"{place}, entry {entry.Name}"))
+                    yield return pair;
         }
-        return pairs;
+    }
+
+    private static IEnumerable<TextPair> WebNlgEntry(JsonElement entry, string place)
+    {
+        string context = Linearise([.. JsonFields.Array(entry, "modifiedtripleset", place)
+            .Select(triple => (Part(triple, "subject"), Part(triple, "property"), Part(triple, "object")))]);
+        string category = JsonFields.TextOrNothing(entry, "category", place);
+        foreach (JsonElement text in JsonFields.Array(entry, "lexicalisations", place))
+            if (JsonFields.Text(text, "comment", place) == "good")
+                yield return new TextPair(context, JsonFields.Text(text, "lex", place), place) { Category = category };
+
+        string Part(JsonElement triple, string name) => JsonFields.Text(triple, name, place);
     }
 }

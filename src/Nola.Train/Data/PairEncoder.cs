@@ -4,8 +4,8 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>
-/// Text pairs → token ids, in the form of the published encoders: context + 50256, space + completion + 50256.
-/// Token ids in the place of text are taken as they stand.
+/// Text pairs → token ids, in the form of the published encoders: context + 50256, space + completion + 50256; of a document
+/// (<see cref="TextPair.IsDocument"/>) 50256, text + 50256. Token ids in the place of text are taken as they stand.
 /// </summary>
 /// <param name="tokenizer">Of the model; may be null when every pair holds token ids.</param>
 /// <param name="longest">The model's context length; a sequence of one more token fits, since its last is only predicted.</param>
@@ -35,7 +35,8 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     public EncodedPair Encode(TextPair pair)
     {
         int[] context = pair.ContextIds ?? Context(pair.Context);
-        int[] completion = pair.CompletionIds ?? [.. Tokens(" " + pair.Completion), Gpt2Tokenizer.EndOfText];
+        string space = pair.IsDocument ? "" : " ";
+        int[] completion = pair.CompletionIds ?? [.. Tokens(space + pair.Completion), Gpt2Tokenizer.EndOfText];
         foreach (int id in (int[])[.. context, .. completion])
             if (id >= vocabulary)
                 throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");

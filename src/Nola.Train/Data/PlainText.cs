@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -5,25 +7,40 @@ namespace Nola.Train;
 
 /// <summary>
 /// Plain text for language modelling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
-/// token 50256 between them, cut into windows whose every token but the first is predicted.
+/// token 50256 between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
+/// <c>{"text": …}</c> is a document.
 /// </summary>
 public static class PlainText
 {
     /// <summary>The line between documents.</summary>
     public const string Separator = "<|endoftext|>";
 
-    /// <summary>Reads files (<c>.gz</c> too) into windows of at most <paramref name="window"/> + 1 tokens; neighbours share one token.</summary>
-    /// <exception cref="NolaException">A file is missing, or there is no text.</exception>
+    /// <summary>
+    /// Reads files (<c>.gz</c> too, or <c>-</c> for standard input) into windows of at most <paramref name="window"/> + 1 tokens;
+    /// neighbours share one token.
+    /// </summary>
+    /// <exception cref="NolaException">A file is missing or not UTF-8, or there is no text.</exception>
     public static EncodedPair[] Read(IReadOnlyList<string> paths, Gpt2Tokenizer tokenizer, int window)
     {
         List<int> ids = [];
-        foreach (string path in paths)
-        {
-            using StreamReader reader = TextPairs.OpenText(path, out _);
-            Encode(reader, tokenizer, ids);
-        }
-        if (ids.Count < 2) throw new NolaException($"{string.Join(", ", paths)}: there is no text to train on.");
+        foreach (string path in paths) Encode(Lines(path), tokenizer, ids);
+        if (ids.Count < 2) throw new NolaException($"{string.Join(", ", paths.Select(DataInput.Place))}: there is no text to train on.");
         return Windows(ids, window);
+    }
+
+    /// <summary>The lines of a file, with the separator between documents.</summary>
+    /// <exception cref="NolaException">It is missing or not UTF-8, or a line of JSON has no text.</exception>
+    internal static IEnumerable<string> Lines(string path)
+    {
+        using TextInput input = DataInput.Open(path);
+        bool json = DataForms.OfName(path) == DataForm.JsonLines;
+        for (int number = 1; input.ReadLine() is { } line; number++)
+        {
+            if (!json) yield return line;
+            else if (!string.IsNullOrWhiteSpace(line))
+                foreach (string part in DocumentLines(line, $"{path}, line {number}"))
+                    yield return part;
+        }
     }
 
     /// <summary>Cuts a stream of ids into windows.</summary>
@@ -35,12 +52,20 @@ public static class PlainText
         return [.. windows];
     }
 
+    private static IEnumerable<string> DocumentLines(string json, string place)
+    {
+        using JsonDocument document = JsonInput.Parse(json, place);
+        using StringReader text = new(JsonFields.Text(document.RootElement, PairNames.Text, place));
+        while (text.ReadLine() is { } line) yield return line;
+        yield return Separator;
+    }
+
     // Paragraph by paragraph: the pre-tokenizer never joins across a newline, except that it takes runs of white space whole,
     // so a blank line goes with the newline before it.
-    private static void Encode(StreamReader reader, Gpt2Tokenizer tokenizer, List<int> ids)
+    private static void Encode(IEnumerable<string> lines, Gpt2Tokenizer tokenizer, List<int> ids)
     {
-        System.Text.StringBuilder paragraph = new();
-        while (reader.ReadLine() is { } line)
+        StringBuilder paragraph = new();
+        foreach (string line in lines)
         {
             if (line == Separator)
             {

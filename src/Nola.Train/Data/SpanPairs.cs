@@ -18,15 +18,16 @@ public static partial class SpanPairs
     /// <summary>Reads files (<c>.gz</c> too) into one pair for every sentence of 4 to 30 words.</summary>
     /// <param name="paths">Plain text, documents separated as in <see cref="PlainText"/>.</param>
     /// <param name="seed">Of the spans, their order and what is left out.</param>
-    /// <exception cref="NolaException">A file is missing.</exception>
+    /// <exception cref="NolaException">A file is missing or not UTF-8.</exception>
     public static IEnumerable<TextPair> Read(IReadOnlyList<string> paths, int seed)
     {
         Random random = new(seed);
         foreach (string path in paths)
         {
-            using StreamReader reader = TextPairs.OpenText(path, out _);
-            for (int line = 1; reader.ReadLine() is { } paragraph; line++)
+            int line = 0;
+            foreach (string paragraph in PlainText.Lines(path))
             {
+                line++;
                 if (paragraph == PlainText.Separator) continue;
                 foreach (string sentence in SentenceEnd().Split(paragraph))
                     if (Pair(sentence, random, $"{path}:{line}") is { } pair)

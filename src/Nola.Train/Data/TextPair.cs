@@ -15,6 +15,12 @@ public sealed record TextPair(string Context, string Completion, string Place = 
     /// <summary>The category of what is described, for example <c>Airport</c> in WebNLG; empty where the data have none.</summary>
     public string Category { get; init; } = "";
 
+    /// <summary>
+    /// The completion is a text of its own and all of it is learned, from its first token on: there is no context, and no space is
+    /// put before it.
+    /// </summary>
+    public bool IsDocument { get; init; }
+
     /// <summary>The context as token ids in the place of its text, with whatever end token it has.</summary>
     public int[]? ContextIds { get; init; }
 

@@ -1,5 +1,4 @@
 using System.Collections;
-using System.IO.Compression;
 using Nola.Tensors;
 
 namespace Nola.Train;
@@ -7,8 +6,10 @@ namespace Nola.Train;
 /// <summary>
 /// The examples of a data set, read from its original file. Formats are told by extension and content:
 /// E2E (<c>.csv</c> with <c>mr,ref</c>; LoRA's <c>context||completion</c> text), WebNLG 2017 (<c>.xml</c>, a directory of
-/// them, LoRA's <c>.json</c>), DART (<c>.json</c>, <c>.xml</c>), <c>.jsonl</c> with context or prompt and completion, and
-/// <c>.csv</c> with these columns. Any of them may be gzip-compressed (<c>.gz</c>).
+/// them, LoRA's <c>.json</c>), DART (<c>.json</c>, <c>.xml</c>), and rows with context or prompt and completion, Alpaca's
+/// instruction, input and output, a conversation (messages) or a text alone, as <c>.jsonl</c>, an array in <c>.json</c>, or a table
+/// (<c>.csv</c>, <c>.tsv</c>). Any of them may be gzip-compressed (<c>.gz</c>), and <c>-</c> is standard input. All of them are
+/// specified in docs/data.md.
 /// </summary>
 public sealed class TextPairs : IReadOnlyList<TextPair>
 {
@@ -33,14 +34,16 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <inheritdoc/>
     public TextPair this[int index] => pairs[index];
 
-    /// <summary>Reads a file, or the directory of a split of WebNLG's XML files.</summary>
-    /// <param name="path">The file or directory.</param>
+    /// <summary>Reads a file, the directory of a split of WebNLG's XML files, or standard input (<c>-</c>).</summary>
+    /// <param name="path">The file or directory, or <c>-</c>.</param>
     /// <param name="subset">Only the seen or the unseen categories of WebNLG.</param>
     /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named); or there is no such subset.</exception>
     public static TextPairs Read(string path, DataSubset subset = DataSubset.All)
     {
-        IEnumerable<TextPair> all = Directory.Exists(path) ? WebNlg.Files(path).SelectMany(Parse) : Parse(path);
-        return new(all.Where(pair => WebNlg.Has(pair, subset)), subset == DataSubset.All ? path : $"{path} ({subset.ToString().ToLowerInvariant()} categories)");
+        string[] files = Directory.Exists(path) ? WebNlg.Files(path) : [path];
+        string source = DataInput.Place(path);
+        if (subset != DataSubset.All) source += $" ({subset.ToString().ToLowerInvariant()} categories)";
+        return new(files.SelectMany(file => PairFile.Read(file)).Where(pair => WebNlg.Has(pair, subset)), source);
     }
 
     /// <summary>
@@ -61,77 +64,22 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>.</exception>
     public static TextPairs Read(Stream stream, string name)
     {
-        using StreamReader reader = new(stream);
-        return new(Parse(reader, name, name), name);
+        using TextInput text = TextInput.Of(stream, name);
+        return new(PairFile.Read(text, name), name);
     }
 
     /// <inheritdoc/>
     public IEnumerator<TextPair> GetEnumerator() => pairs.GetEnumerator();
 
     /// <summary>
-    /// Writes the pairs as JSONL, one <c>{"context": …, "completion": …}</c> a line, with category and origin where there are
-    /// any. Reading it gives the same pairs.
+    /// Writes the pairs as JSONL, one <c>{"context": …, "completion": …}</c> (or <c>{"text": …}</c>) a line, with category and origin
+    /// where there are any. Reading it gives the same pairs.
     /// </summary>
     /// <exception cref="NolaException">The file cannot be written.</exception>
     public void SaveLines(string path) => AtomicFile.Write(path, stream => JsonPairs.WriteLines(stream, pairs));
 
     IEnumerator IEnumerable.GetEnumerator() => pairs.GetEnumerator();
 
-    /// <summary>Opens a text file, unpacking <c>.gz</c>.</summary>
-    internal static StreamReader OpenText(string path, out string inner)
-    {
-        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such file.");
-        bool packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
-        inner = packed ? path[..^3] : path;
-        try
-        {
-            Stream stream = File.OpenRead(path);
-            return new StreamReader(packed ? new GZipStream(stream, CompressionMode.Decompress) : stream);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
-        }
-    }
-
     /// <summary>Whether a file's name is of a form that can hold pairs.</summary>
-    internal static bool HasKnownExtension(string path)
-    {
-        string inner = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? path[..^3] : path;
-        return Path.GetExtension(inner).ToLowerInvariant() is ".csv" or ".jsonl" or ".ndjson" or ".json" or ".xml" or ".txt";
-    }
-
-    private static List<TextPair> Parse(string path)
-    {
-        using StreamReader reader = OpenText(path, out string inner);
-        try
-        {
-            return Parse(reader, inner, path);
-        }
-        catch (InvalidDataException error)
-        {
-            throw new NolaException($"{path}: not a gzip file ({error.Message.TrimEnd('.')}).", error);
-        }
-    }
-
-    private static List<TextPair> Parse(StreamReader reader, string name, string place) => Path.GetExtension(name).ToLowerInvariant() switch
-    {
-        ".csv" => [.. CsvPairs.Read(reader, place)],
-        ".jsonl" or ".ndjson" => [.. JsonPairs.ReadLines(reader, place)],
-        ".json" => [.. JsonPairs.ReadDocument(reader, place)],
-        ".xml" => [.. XmlPairs.Read(reader, place)],
-        ".txt" => [.. LoraText(reader, place)],
-        string other => throw new NolaException($"{place}: the extension '{other}' is not known; known are .csv, .jsonl, .json, .xml and .txt (context||completion), each also with .gz."),
-    };
-
-    // The text form of the LoRA code: one context||completion on a line. The published encoder strips both sides' ends.
-    private static IEnumerable<TextPair> LoraText(StreamReader reader, string place)
-    {
-        for (int line = 1; reader.ReadLine() is { } text; line++)
-        {
-            string[] parts = text.Trim().Split("||");
-            if (parts.Length < 2) throw new NolaException($"{place}, line {line}: there is no '||' between context and completion. For plain text use --text.");
-            yield return new TextPair(parts[0], parts[1].Trim('\n'), $"{place}, line {line}");
-        }
-    }
+    internal static bool HasKnownExtension(string path) => DataForms.OfName(path) is not null;
 }

@@ -79,9 +79,10 @@ public sealed class Corpus
 
     /// <summary>
     /// Reads one hypothesis per line, and references from one file (groups separated by blank lines, or one reference per
-    /// line where there is no blank line) or from several, each with one reference per line. Files may be <c>.gz</c>.
+    /// line where there is no blank line) or from several, each with one reference per line. Files may be <c>.gz</c>, and one of
+    /// them standard input (<c>-</c>).
     /// </summary>
-    /// <exception cref="NolaException">A file is missing, or lengths differ, or a hypothesis is empty.</exception>
+    /// <exception cref="NolaException">A file is missing or not UTF-8, or lengths differ, or a hypothesis is empty.</exception>
     public static Corpus Read(IReadOnlyList<string> referenceFiles, string hypothesisFile, bool allowEmpty = false, TextForm text = default)
     {
         if (referenceFiles.Count == 0) throw new NolaException("There is no file of references.");
@@ -110,14 +111,19 @@ public sealed class Corpus
 
     private static Corpus ReadColumns(IReadOnlyList<string> paths, string hypothesisFile, string[] hypotheses, TextForm text)
     {
-        string[][] columns = [.. paths.Select(Lines)];
-        bool complete = columns.Any(c => c.Length == hypotheses.Length);
-        for (int i = 0; i < columns.Length; i++)
+        TextLines[] files = [.. paths.Select(Read)];
+        // Files whose lines are joined, so that the last is not ended: there a last line that is blank looks like none.
+        TextLines[] complete = [.. files.Where(f => f.Lines.Length == hypotheses.Length)];
+        bool joined = complete.Length > 0 && !complete.Any(f => f.Ended);
+        string[][] columns = new string[files.Length][];
+        for (int i = 0; i < files.Length; i++)
         {
-            // A last line that is blank and not ended looks like none.
-            if (complete && columns[i].Length == hypotheses.Length - 1) columns[i] = [.. columns[i], ""];
+            string[] lines = files[i].Lines;
+            bool blankLast = joined && files[i].Ended && lines.Length == hypotheses.Length - 1 && lines is [.., ""];
+            columns[i] = blankLast ? [.. lines, ""] : lines;
             if (columns[i].Length != hypotheses.Length)
-                throw new NolaException($"{paths[i]} has {columns[i].Length:N0} lines but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
+                throw new NolaException($"{paths[i]} has {lines.Length:N0} lines but {hypothesisFile} has {hypotheses.Length:N0} "
+                    + "hypotheses; they must be as many, with a blank line where there is no reference.");
         }
         string[][] references = [.. hypotheses.Select((_, i) => columns.Select(c => c[i]).ToArray())];
         if (Array.FindIndex(references, group => group.All(IsBlank)) is >= 0 and int at)
@@ -125,21 +131,19 @@ public sealed class Corpus
         return new(hypotheses, references, ReferenceForm.Columns, allowEmpty: true, text);
     }
 
-    private static string[] Lines(string path)
+    private static string[] Lines(string path) => Read(path).Lines;
+
+    private static TextLines Read(string path)
     {
-        using StreamReader reader = TextPairs.OpenText(path, out _);
-        string text;
-        try
-        {
-            text = reader.ReadToEnd();
-        }
-        catch (InvalidDataException error)
-        {
-            throw new NolaException($"{path}: not a gzip file ({error.Message.TrimEnd('.')}).", error);
-        }
-        if (text.EndsWith('\n')) text = text[..^1];
-        return text.Length == 0 ? [] : [.. text.Split('\n').Select(line => line.TrimEnd('\r'))];
+        using TextInput reader = DataInput.Open(path);
+        string text = reader.ReadToEnd();
+        bool ended = text.EndsWith('\n');
+        if (ended) text = text[..^1];
+        return new(text.Length == 0 && !ended ? [] : [.. text.Split('\n').Select(line => line.TrimEnd('\r'))], ended);
     }
 
     internal static bool IsBlank(string text) => text.All(UnicodeText.IsSpace);
+
+    // The lines of a file, and whether the last of them has an end.
+    private sealed record TextLines(string[] Lines, bool Ended);
 }

@@ -90,6 +90,25 @@ public sealed class InputTests : IDisposable
     }
 
     [Fact]
+    public void A_text_that_is_read_whole_may_be_one_long_line()
+    {
+        string text = new('a', TextInput.LongestLine + 1);
+        using TextInput whole = TextInput.Of(new MemoryStream(Encoding.UTF8.GetBytes(text)), "x");
+        Assert.Equal(text.Length, whole.ReadToEnd().Length);
+        using TextInput line = TextInput.Of(new MemoryStream(Encoding.UTF8.GetBytes(text)), "x");
+        Assert.Throws<NolaException>(() => line.ReadLine());
+    }
+
+    [Fact]
+    public void A_packed_file_can_have_any_name()
+    {
+        string path = Path.Combine(directory, "table");
+        using (GZipStream zip = new(File.Create(path), CompressionLevel.Fastest)) zip.Write("a\nb"u8);
+        using TextInput reader = TextInput.Open(path, packed: true);
+        Assert.Equal("a\nb", reader.ReadToEnd());
+    }
+
+    [Fact]
     public void A_damaged_gzip_file_is_refused()
     {
         string path = Path.Combine(directory, "cut.txt.gz");
@@ -102,9 +121,10 @@ public sealed class InputTests : IDisposable
     [InlineData("{\"a\": \"\\ud83d\"}", "half of a character")]
     [InlineData("{\"\\udc00\": 1}", "half of a character")]
     [InlineData("[[\"x\", {\"k\": [\"\\ud83d\\ud83d\"]}]]", "half of a character")]
-    [InlineData("{\"a\": 1, \"a\": 2}", "not valid JSON")]
-    [InlineData("{\"a\": 1, \"\\u0061\": 2}", "not valid JSON")]
+    [InlineData("{\"a\": 1, \"a\": 2}", "not valid JSON (the key 'a' is there twice).")]
+    [InlineData("{\"a\": 1, \"\\u0061\": 2}", "not valid JSON (the key 'a' is there twice).")]
     [InlineData("{\n\"a\": x}", "line 2, byte 6")]
+    [InlineData("{\"a\": x}", "start of a value, byte 7")]
     [InlineData("", "not valid JSON")]
     public void Json_that_would_fail_later_is_refused_at_once(string json, string reason)
     {

@@ -55,7 +55,7 @@ public sealed class DataTests : IDisposable
     [Theory]
     [InlineData("a.jsonl", "{\"context\":\"a\",\"completion\":\"b\"}\n{\"context\":", "line 2: not valid JSON")]
     [InlineData("a.jsonl", "{\"context\":\"a\"}", "line 1: no \"completion\"")]
-    [InlineData("a.jsonl", "{\"text\":\"a\"}", "line 1: neither \"context\" nor \"prompt\"")]
+    [InlineData("a.jsonl", "{\"txt\":\"a\"}", "line 1: neither \"context\" nor \"prompt\"")]
     [InlineData("a.jsonl", "{\"context\":\"a\",\"completion\":[1.5]}", "line 1: \"completion\" is array")]
     [InlineData("a.jsonl", "[1]", "line 1: expected one JSON object")]
     [InlineData("a.jsonl", "\n\n", "the data set is empty")]

@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using Nola.Tensors;
 
 namespace Nola.Train.Metrics;
@@ -18,24 +17,18 @@ public sealed class ParaphraseTable
     public int Count { get; private set; }
 
     /// <summary>Reads a table.</summary>
-    /// <exception cref="NolaException">The file is missing, or does not have three lines a pair.</exception>
+    /// <exception cref="NolaException">The file is missing or not UTF-8, or does not have three lines a pair.</exception>
     public static ParaphraseTable Read(string path)
     {
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such paraphrase table; METEOR 1.5 has one for English, data/paraphrase-en.gz.");
         ParaphraseTable table = new();
-        try
+        using TextInput reader = TextInput.Open(path, IsCompressed(path));
+        while (reader.ReadLine() is not null)
         {
-            using StreamReader reader = new(IsCompressed(path) ? new GZipStream(File.OpenRead(path), CompressionMode.Decompress) : File.OpenRead(path));
-            while (reader.ReadLine() is not null)
-            {
-                if (reader.ReadLine() is not { } phrase || reader.ReadLine() is not { } paraphrase)
-                    throw new NolaException($"{path}: the paraphrase table ends within pair {table.Count + 1:N0}; three lines are expected for each: probability, phrase, paraphrase.");
-                table.Add(phrase, paraphrase);
-            }
-        }
-        catch (InvalidDataException error)
-        {
-            throw new NolaException($"{path}: not a gzip file ({error.Message.TrimEnd('.')}).", error);
+            if (reader.ReadLine() is not { } phrase || reader.ReadLine() is not { } paraphrase)
+                throw new NolaException($"{path}: the paraphrase table ends within pair {table.Count + 1:N0}; "
+                    + "three lines are expected for each: probability, phrase, paraphrase.");
+            table.Add(phrase, paraphrase);
         }
         return table;
     }
@@ -58,7 +51,7 @@ public sealed class ParaphraseTable
 
     private static bool IsCompressed(string path)
     {
-        using FileStream file = File.OpenRead(path);
+        using FileStream file = InputFile.Open(path);
         return file.ReadByte() == 0x1F && file.ReadByte() == 0x8B;
     }
 

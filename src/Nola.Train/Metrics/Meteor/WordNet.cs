@@ -123,10 +123,9 @@ public sealed class WordNet
     private static IEnumerable<(string[] Fields, string Place)> Lines(string path)
     {
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such file, but a WordNet directory has it; expected index.noun, noun.exc and so on, or METEOR's english.synsets and english.exceptions.");
-        int number = 0;
-        foreach (string line in File.ReadLines(path))
+        using TextInput reader = TextInput.Open(path);
+        for (int number = 1; reader.ReadLine() is { } line; number++)
         {
-            number++;
             if (line.Length > 0 && line[0] != ' ') yield return (line.Split(' ', StringSplitOptions.RemoveEmptyEntries), $"{path}, line {number}");
         }
     }
