@@ -22,5 +22,6 @@ RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run the
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0) return Usage.Explain(parsed);
 
-// Ctrl-C ends a run after its step and the writing of its checkpoint, however long they take; the default is two seconds.
-return parsed.Invoke(new InvocationConfiguration { ProcessTerminationTimeout = TimeSpan.FromHours(1) });
+// Signals are listened to here, not by the library, which knows one time for all commands.
+Signals.Listen();
+return parsed.Invoke(new InvocationConfiguration { ProcessTerminationTimeout = null });
