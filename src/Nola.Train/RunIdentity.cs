@@ -84,10 +84,16 @@ internal sealed class RunIdentity
     [
         .. items.Keys.Union(now.items.Keys)
             .Where(key => !key.StartsWith(NameOf, StringComparison.Ordinal) && items.GetValueOrDefault(key) != now.items.GetValueOrDefault(key))
-            // A setting that was changed says more than what follows from it.
-            .OrderBy(key => keysOfAdapterFiles.ContainsValue(key) && key.Contains(' '))
+            .OrderBy(key => Weight(key, now))
             .Select(key => $"{key} was {Show(key)}, is {now.Show(key)}"),
     ];
+
+    // The difference that explains others comes first, and last what only follows from another setting.
+    private int Weight(string key, RunIdentity now) =>
+        key is "method" or "model" or "data" ? 0
+        : key.Contains("of the bases", StringComparison.Ordinal) ? 3
+        : items.ContainsKey(key) && now.items.ContainsKey(key) ? 1
+        : 2;
 
     private string Show(string key)
     {

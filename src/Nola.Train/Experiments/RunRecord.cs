@@ -42,7 +42,11 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
         }
         catch (JsonException error)
         {
-            throw new NolaException($"{path}: not a result of an experiment ({error.Message.TrimEnd('.')}); remove it to run again.", error);
+            throw new NolaException($"{path}: not a result of an experiment ({JsonInput.Reason(error)}); remove it to run again.", error);
+        }
+        catch (NolaException error) when (error.InnerException is JsonException or InvalidOperationException)
+        {
+            throw new NolaException($"{error.Message.TrimEnd('.')}; remove it to run again.", error);
         }
     }
 
