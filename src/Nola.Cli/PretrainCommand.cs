@@ -39,8 +39,8 @@ internal static class PretrainCommand
         command.Does((r, cancel) =>
         {
             Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
-            if (config.Heads < 1 || config.Layers < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
             CheckSizes(config, r.GetValue(repeat));
+            if (config.Heads < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
             string place = r.GetValue(output)!;
             bool resumes = r.GetValue(resume);
             if (!resumes) RunDirectory.RefuseUsed(place);

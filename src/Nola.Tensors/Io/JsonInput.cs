@@ -60,11 +60,12 @@ internal static class JsonInput
     public static string Reason(JsonException error)
     {
         string message = error.Message;
-        if (message.StartsWith("Duplicate property ", StringComparison.Ordinal))
-            message = $"the key {message["Duplicate property ".Length..].Replace(" encountered during deserialization", "")} is there twice";
         int path = message.IndexOf(" Path: ", StringComparison.Ordinal), line = message.IndexOf(" LineNumber: ", StringComparison.Ordinal);
         int end = path >= 0 && line >= 0 ? Math.Min(path, line) : Math.Max(path, line);
         string reason = (end >= 0 ? message[..end] : message).TrimEnd('.', ' ');
+        const string Duplicate = "Duplicate property ";
+        if (reason.StartsWith(Duplicate, StringComparison.Ordinal))
+            reason = $"the key {reason[Duplicate.Length..].Replace(" encountered during deserialization", "")} is there twice";
         return error.LineNumber is { } l && error.BytePositionInLine is { } b ? $"{reason}, line {l + 1}, byte {b + 1}" : reason;
     }
 
