@@ -12,6 +12,9 @@ internal static class Signals
     // For a command that can stop by itself to say so in its own way.
     private static readonly TimeSpan grace = TimeSpan.FromSeconds(1);
 
+    // On Linux and macOS; by default it kills a process that writes beyond a limit of a file's size, in place of failing the write.
+    private const PosixSignal FileSizeLimit = (PosixSignal)25;
+
     private static readonly Lock door = new();
     private static readonly CancellationTokenSource stop = new();
     private static readonly List<PosixSignalRegistration> registrations = [];
@@ -35,6 +38,7 @@ internal static class Signals
     {
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, context => On(context, 130)));
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => On(context, 143)));
+        if (!OperatingSystem.IsWindows()) registrations.Add(PosixSignalRegistration.Create(FileSizeLimit, context => context.Cancel = true));
     }
 
     /// <summary>A section that a signal waits for; it must look at <see cref="Stop"/>.</summary>

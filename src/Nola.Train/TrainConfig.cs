@@ -203,11 +203,12 @@ public sealed record TrainConfig
     public string ToJson()
     {
         TrainOptions o = Options;
-        Dictionary<string, object> keys = new()
+        Dictionary<string, object?> keys = new()
         {
             ["model"] = Model,
             ["method"] = Method.ToString().ToLowerInvariant(),
-            ["epochs"] = o.Epochs ?? 0,
+            // Not given, they must not become a limit when this is read again.
+            ["epochs"] = o.Epochs,
             ["max-steps"] = o.MaxSteps,
             ["batch-tokens"] = o.BatchTokens,
             ["batch-size"] = o.BatchSize,
@@ -230,13 +231,11 @@ public sealed record TrainConfig
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };
-        // Not given, they must not become a limit when this is read again.
-        if (o.Epochs is null) keys.Remove("epochs");
         if (Text.Count > 0) keys["text"] = Text;
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;
         if (Method != TrainMethod.Full) AddAdapter(keys);
-        return JsonSerializer.Serialize(keys, new JsonSerializerOptions { WriteIndented = true }) + "\n";
+        return JsonSerializer.Serialize(keys.Where(key => key.Value is not null).ToDictionary(), new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
 
     // The number that a person would write: 0.007 for the float32 nearest to it.
@@ -263,7 +262,7 @@ public sealed record TrainConfig
         _ => tiny ? 0.003 : 0.0001,
     };
 
-    private void AddAdapter(Dictionary<string, object> keys)
+    private void AddAdapter(Dictionary<string, object?> keys)
     {
         bool nola = Method == TrainMethod.Nola;
         keys["rank"] = nola ? Nola.Rank : Lora.Rank;

@@ -12,7 +12,7 @@ public static class AtomicFile
 {
     private const string Suffix = ".tmp", Probe = ".probe.";
 
-    private const int NoSpaceUnix = 28, QuotaUnix = 122, TooLargeUnix = 27, NoSpaceWindows = unchecked((int)0x80070070);
+    private const int NoSpaceUnix = 28, QuotaUnix = 122, NoSpaceWindows = unchecked((int)0x80070070);
 
     // Between the creation of a file and its locking lie microseconds; nobody's file that is older than this is of a killed process.
     private static readonly TimeSpan settled = TimeSpan.FromMinutes(1);
@@ -38,7 +38,7 @@ public static class AtomicFile
             }
             if (OperatingSystem.IsWindows()) File.Move(beside, target, overwrite: true);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (IsFailure(error))
         {
             if (mine) Remove(beside);
             throw new NolaException(Sentence(path, error), error);
@@ -107,13 +107,18 @@ public static class AtomicFile
     }
 
     /// <summary>What to tell the user about a failed write.</summary>
-    public static string Sentence(string path, Exception error) => IsFull(error)
-        ? $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged."
+    public static string Sentence(string path, Exception error) =>
+        IsFull(error) ? $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged."
+        : error is ArgumentOutOfRangeException ? $"{path}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."
         : $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
 
-    /// <summary>Whether a write failed because there is no more room: on the disk, in a quota, or below a limit of a file's size.</summary>
+    /// <summary>Whether a write failed because there is no more room on the disk, or in a quota.</summary>
     internal static bool IsFull(Exception error) => error is IOException
-        && (error.HResult == NoSpaceWindows || (!OperatingSystem.IsWindows() && error.HResult is NoSpaceUnix or QuotaUnix or TooLargeUnix));
+        && (error.HResult == NoSpaceWindows || (!OperatingSystem.IsWindows() && error.HResult is NoSpaceUnix or QuotaUnix));
+
+    /// <summary>Whether the system refused a write. What is above a limit of a file's size comes as an argument that is out of range.</summary>
+    internal static bool IsFailure(Exception error) =>
+        error is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException { ParamName: "value" };
 
     // Files of the directory that are called prefix, a process's number, suffix.
     private static void RemoveStale(string directory, string prefix, string suffix)

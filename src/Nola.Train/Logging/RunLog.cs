@@ -154,7 +154,7 @@ public sealed class RunLog : ITrainObserver, IDisposable
             stream ??= new FileStream(Path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 0);
             stream.Write(line.ToArray());
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (AtomicFile.IsFailure(error))
         {
             throw new NolaException(AtomicFile.Sentence(Path, error), error);
         }

@@ -36,7 +36,7 @@ public sealed class TensorBoardWriter : IDisposable
             }
             Record(Event(step, e => Bytes(e, 5, Summary(tag, (float)value))));
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (AtomicFile.IsFailure(error))
         {
             throw new NolaException(AtomicFile.Sentence(path, error), error);
         }

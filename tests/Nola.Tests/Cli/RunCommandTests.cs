@@ -182,6 +182,23 @@ public sealed class RunCommandTests : IDisposable
         Assert.Contains(complaint, error);
     }
 
+    [Theory]
+    [InlineData("10", "last.safetensors", "3")]
+    [InlineData("40", "log.jsonl", "1000000")]
+    public void A_file_that_may_not_grow_gives_one_sentence_and_leaves_nothing_torn(string blocks, string file, string checkpointEvery)
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        string[] command = ["dotnet", Path.Combine(AppContext.BaseDirectory, "nola.dll"), "train", "--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--batch-tokens", "60", "--epochs", "100000", "--out", Out, "--threads", "1", "--checkpoint-every", checkpointEvery];
+        ProcessStartInfo start = new("bash", ["-c", $"ulimit -f {blocks}; exec \"$@\"", "bash", .. command]) { RedirectStandardError = true, RedirectStandardOutput = true };
+        // Twice mapped code is a file that would be too large.
+        start.Environment["DOTNET_EnableWriteXorExecute"] = "0";
+        using Process process = Process.Start(start)!;
+        string error = process.StandardError.ReadToEnd();
+        Assert.True(process.WaitForExit(atAll));
+        Assert.Equal((1, $"nola: {Path.Combine(Out, file)}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."), (process.ExitCode, error.Trim().Split('\n')[^1]));
+        Assert.DoesNotContain(Directory.GetFiles(Out), name => name.EndsWith(".tmp", StringComparison.Ordinal));
+    }
+
     private static void WaitFor(Func<bool> condition)
     {
         Stopwatch clock = Stopwatch.StartNew();

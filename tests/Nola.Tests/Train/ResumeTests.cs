@@ -147,7 +147,7 @@ public sealed class ResumeTests : IDisposable
     [InlineData("step", "NaN", "its 'step' is 'NaN' where a whole number")]
     [InlineData("step", "2147483648", "its 'step' is '2147483648'")]
     [InlineData("step", null, "it has no 'step'")]
-    [InlineData("step", "2147483647", "its 'total' is '6' where a whole number from 2147483647")]
+    [InlineData("step", "2147483647", "its 'total' is '6' where 2147483647 is expected")]
     [InlineData("batch", "-7", "its 'batch' is '-7' where a whole number from 0")]
     [InlineData("batch", "99999", "its 'batch' is '99999'")]
     [InlineData("epoch", "x", "its 'epoch' is 'x'")]
