@@ -23,7 +23,9 @@ internal static class ForwardCommand
             float[] logits = model.Logits(sequence);
             int bad = Array.FindIndex(logits, value => !float.IsFinite(value));
             if (bad >= 0)
-                throw new NolaException($"The logits of position {bad / model.Config.Vocabulary} (from 0) are not all finite numbers, and are not written: a weight of the model or of the adapter is none, or far too large.");
+                throw new NolaException(
+                    $"The logits of position {bad / model.Config.Vocabulary} (from 0) are not all finite numbers, and are not written: a " +
+                    "weight of the model or of the adapter is none, or far too large.");
             string path = r.GetValue(output)!;
             SafetensorsWriter.Write(path, [new SafetensorsTensor("logits", [sequence.Length, model.Config.Vocabulary], logits)]);
             if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, shape = new[] { sequence.Length, model.Config.Vocabulary } });

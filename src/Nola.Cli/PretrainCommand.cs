@@ -34,13 +34,15 @@ internal static class PretrainCommand
         Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
         Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
         {
-            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, deviceName, threads, resume,
+            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions,
+            epochs, tokens, rate, warmup, every, maxSteps, seed, deviceName, threads, resume,
         };
         command.Does((r, cancel) =>
         {
             Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
             CheckSizes(config, r.GetValue(repeat));
-            if (config.Heads < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
+            if (config.Heads < 1 || config.Channels % config.Heads != 0) throw new NolaException(
+                $"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
             string place = r.GetValue(output)!;
             bool resumes = r.GetValue(resume);
             if (!resumes) RunDirectory.RefuseUsed(place);
@@ -81,7 +83,8 @@ internal static class PretrainCommand
             using IDisposable section = Signals.Held();
             using RunDirectory run = old ?? new RunDirectory(place);
             TrainView view = new();
-            Trainer trainer = new(model, null, options, run, view) { Source = Source(r.GetValue(text)!, r.GetValue(pairs) ?? [], r.GetValue(valid)) };
+            RunSource source = Source(r.GetValue(text)!, r.GetValue(pairs) ?? [], r.GetValue(valid));
+            Trainer trainer = new(model, null, options, run, view) { Source = source };
             TrainResult result = view.Show(() => trainer.Run([.. training], held, resumes, cancel));
             run.DrawLossCurve();
             Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}{(held.Length > 0 ? $"; validation loss {result.LastLoss:F4}" : "")}; model in {run.BestModel}");

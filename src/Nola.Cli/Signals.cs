@@ -38,7 +38,8 @@ internal static class Signals
     {
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, context => On(context, 130)));
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => On(context, 143)));
-        if (!OperatingSystem.IsWindows()) registrations.Add(PosixSignalRegistration.Create(FileSizeLimit, context => context.Cancel = true));
+        if (OperatingSystem.IsWindows()) return;
+        registrations.Add(PosixSignalRegistration.Create(FileSizeLimit, context => context.Cancel = true));
     }
 
     /// <summary>A section that a signal waits for; it must look at <see cref="Stop"/>.</summary>

@@ -14,7 +14,10 @@ internal static class TrainCommand
     public static Command Create()
     {
         Option<string> config = new("--config") { Description = "JSON file with any of the keys below (without dashes); the command line wins over it" };
-        Option<bool> resume = new("--resume") { Description = "Go on with the run in --out, with the settings of its config.json; --max-steps or --epochs replace its end" };
+        Option<bool> resume = new("--resume")
+        {
+            Description = "Go on with the run in --out, with the settings of its config.json; --max-steps or --epochs replace its end",
+        };
         Option<bool> json = new("--json") { Description = "Print the result as one JSON object on standard output" };
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
@@ -30,11 +33,16 @@ internal static class TrainCommand
             if (result.GetValue(config) is { } path) given.ReadJson(path);
             foreach ((Setting setting, Option option) in options)
                 if (result.GetResult(option) is { Implicit: false })
-                    given.Set(setting.Name, option is Option<bool> flag ? result.GetValue(flag).ToString() : result.GetValue((Option<string>)option) ?? "", "command line");
-            return result.GetValue(resume) ? Resume(given, result.GetValue(json), cancel) : Start(TrainConfig.From(given), result.GetValue(json), cancel);
+                    given.Set(setting.Name, Text(result, option), "command line");
+            bool asJson = result.GetValue(json);
+            return result.GetValue(resume) ? Resume(given, asJson, cancel) : Start(TrainConfig.From(given), asJson, cancel);
         });
         return command;
     }
+
+    private static string Text(ParseResult result, Option option) => option is Option<bool> flag
+        ? result.GetValue(flag).ToString()
+        : result.GetValue((Option<string>)option) ?? "";
 
     private static int Start(TrainConfig config, bool json, CancellationToken cancel)
     {

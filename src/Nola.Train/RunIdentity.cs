@@ -56,13 +56,14 @@ internal sealed class RunIdentity
     /// <param name="training">What is learned.</param>
     /// <param name="validation">What is evaluated on, before a sample is taken.</param>
     /// <param name="source">Where model, adapter and data come from.</param>
-    public static RunIdentity Of(Gpt2 model, Adapter? adapter, TrainOptions options, EncodedPair[] training, EncodedPair[] validation, RunSource source)
+    public static RunIdentity Of(
+        Gpt2 model, Adapter? adapter, TrainOptions options, EncodedPair[] training, EncodedPair[] validation, RunSource source)
     {
         RunIdentity identity = new();
         identity.Add("model", model.Identity, model.Source);
         identity.items["architecture"] = Text($"{model.Config}");
         // Of a model whose every weight is trained nothing is frozen.
-        identity.items["storage"] = (model.Maps.FirstOrDefault()?.Frozen?.Storage ?? DType.Float32) == DType.BFloat16 ? "bfloat16" : "float32";
+        identity.items["storage"] = model.Maps.FirstOrDefault()?.Frozen?.Storage == DType.BFloat16 ? "bfloat16" : "float32";
         identity.AddAdapter(adapter);
         identity.Add("data", Digest(training), source.Data);
         identity.Add("valid", Digest(validation), source.Valid);
@@ -83,7 +84,8 @@ internal sealed class RunIdentity
     public IReadOnlyList<string> DifferencesTo(RunIdentity now) =>
     [
         .. items.Keys.Union(now.items.Keys)
-            .Where(key => !key.StartsWith(NameOf, StringComparison.Ordinal) && items.GetValueOrDefault(key) != now.items.GetValueOrDefault(key))
+            .Where(key => !key.StartsWith(NameOf, StringComparison.Ordinal))
+            .Where(key => items.GetValueOrDefault(key) != now.items.GetValueOrDefault(key))
             .OrderBy(key => Weight(key, now))
             .Select(key => $"{key} was {Show(key)}, is {now.Show(key)}"),
     ];

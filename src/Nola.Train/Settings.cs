@@ -30,7 +30,9 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         if (known.All(s => s.Name != key))
         {
             string nearest = Spelling.Nearest(key, known.Select(s => s.Name));
-            throw new NolaException($"{place}: the key {Quoted.Of(key)} is not known; did you mean '{nearest}'? Known keys: {string.Join(", ", known.Select(s => s.Name))}.");
+            throw new NolaException(
+                $"{place}: the key {Quoted.Of(key)} is not known; did you mean '{nearest}'? Known keys: " +
+                $"{string.Join(", ", known.Select(s => s.Name))}.");
         }
         values[key] = value;
     }
@@ -44,7 +46,8 @@ public sealed class Settings(IReadOnlyList<Setting> known)
     public void ReadJson(string path)
     {
         using JsonDocument document = JsonInput.Read(path, handWritten: true);
-        if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object of settings.");
+        if (document.RootElement.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{path}: expected one JSON object of settings.");
         foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property, path);
     }
 
@@ -95,8 +98,12 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         : StrictNumber.TryReal(text, out double value) ? value : throw Bad(key, text);
 
     /// <summary>One of the names of an enumeration, whatever their capitals.</summary>
-    public T Choice<T>(string key, T standard) where T : struct, Enum => !values.TryGetValue(key, out string? text) ? standard
-        : Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text, StringComparison.OrdinalIgnoreCase)) is { } name ? Enum.Parse<T>(name) : throw Bad(key, text);
+    public T Choice<T>(string key, T standard) where T : struct, Enum
+    {
+        if (!values.TryGetValue(key, out string? text)) return standard;
+        string? name = Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text, StringComparison.OrdinalIgnoreCase));
+        return name is null ? throw Bad(key, text) : Enum.Parse<T>(name);
+    }
 
     /// <summary>The names that <see cref="Choice"/> takes, for help and messages: <c>uniform, normal or sign</c>.</summary>
     internal static string Names<T>() where T : struct, Enum => Names([.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())]);
@@ -115,5 +122,6 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; expected text, a number, true or false, or a list of them."),
     };
 
-    private NolaException Bad(string key, string text) => new($"{key} is {Quoted.Of(text)}; expected {known.First(s => s.Name == key).Values}.");
+    private NolaException Bad(string key, string text) => new(
+        $"{key} is {Quoted.Of(text)}; expected {known.First(s => s.Name == key).Values}.");
 }

@@ -235,7 +235,8 @@ public sealed record TrainConfig
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;
         if (Method != TrainMethod.Full) AddAdapter(keys);
-        return JsonSerializer.Serialize(keys.Where(key => key.Value is not null).ToDictionary(), new JsonSerializerOptions { WriteIndented = true }) + "\n";
+        Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
+        return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
 
     // The number that a person would write: 0.007 for the float32 nearest to it.

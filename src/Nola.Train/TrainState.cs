@@ -112,7 +112,9 @@ public sealed class TrainState
     {
         string format = file.Metadata.GetValueOrDefault("format", "");
         if (format.StartsWith("nola-train-state/", StringComparison.Ordinal) && format != Format)
-            throw new NolaException($"{file.Path}: a training state of another version ({format}; this one reads {Format}), which does not say the same of its run; finish the run with the version that began it, or start a new one.");
+            throw new NolaException(
+                $"{file.Path}: a training state of another version ({format}; this one reads {Format}), which does not say the same of " +
+                "its run; finish the run with the version that began it, or start a new one.");
         if (format != Format) throw new NolaException($"{file.Path}: not a training state ({Format}); start a new run.");
         RunIdentity was = RunIdentity.From(file.Metadata
             .Where(pair => pair.Key.StartsWith(Item, StringComparison.Ordinal))
@@ -120,7 +122,9 @@ public sealed class TrainState
         IReadOnlyList<string> differences = was.DifferencesTo(run);
         if (differences.Count == 0) return;
         string more = differences.Count > 3 ? $"; and {differences.Count - 3} more" : "";
-        throw new NolaException($"{file.Path}: this run was begun with other settings: {string.Join("; ", differences.Take(3))}{more}. Resume it with its own, or start a new run in another directory.");
+        throw new NolaException(
+            $"{file.Path}: this run was begun with other settings: {string.Join("; ", differences.Take(3))}{more}. Resume it with its " +
+            "own, or start a new run in another directory.");
     }
 
     private static float[] Values(Safetensors file, string name, Shape shape)
@@ -181,8 +185,10 @@ public sealed class TrainState
             return StrictNumber.TryReal(text, out double value) && value >= 0 ? value : throw Bad(key, text, "a number from 0");
         }
 
-        private string Get(string key) => file.Metadata.TryGetValue(key, out string? text) ? text : throw Damaged(file.Path, $"it has no '{key}'");
+        private string Get(string key) =>
+            file.Metadata.TryGetValue(key, out string? text) ? text : throw Damaged(file.Path, $"it has no '{key}'");
 
-        private NolaException Bad(string key, string text, string expected) => Damaged(file.Path, $"its '{key}' is {Quoted.Of(text)} where {expected} is expected");
+        private NolaException Bad(string key, string text, string expected) =>
+            Damaged(file.Path, $"its '{key}' is {Quoted.Of(text)} where {expected} is expected");
     }
 }

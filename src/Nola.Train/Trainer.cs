@@ -25,7 +25,9 @@ public sealed class Trainer
     /// <param name="options">Settings.</param>
     /// <param name="run">Where logs and checkpoints go; null keeps nothing.</param>
     /// <param name="observers">Who is told.</param>
-    /// <exception cref="NolaException">A setting is out of range, there is nothing to train, or the adapter is not on the model.</exception>
+    /// <exception cref="NolaException">
+    /// A setting is out of range, there is nothing to train, or the adapter is not on the model.
+    /// </exception>
     public Trainer(Gpt2 model, Adapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
     {
         (this.model, this.adapter, this.options, this.run) = (model, adapter, options ?? new(), run);
@@ -90,7 +92,9 @@ public sealed class Trainer
         TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Length > 0) : new();
         List<int[]> epoch = batches.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
-            throw new NolaException($"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a new run.");
+            throw new NolaException(
+                $"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
+                "new run.");
         int total = TotalSteps(epoch.Count);
         if (resume) Continue(state, total);
         state.Total = total;
@@ -174,34 +178,44 @@ public sealed class Trainer
     private void CheckAdapter()
     {
         if (adapter is null && !model.Trainable)
-            throw new NolaException("Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
+            throw new NolaException(
+                "Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
         if (adapter is null && model.Adapter is not null)
-            throw new NolaException("Trainer: the whole model is to be trained and has an adapter on it, which would not be; give the adapter too, or detach or merge it first.");
+            throw new NolaException(
+                "Trainer: the whole model is to be trained and has an adapter on it, which would not be; give the adapter too, or " +
+                "detach or merge it first.");
         if (adapter is null || model.Adapter == adapter) return;
         throw new NolaException(adapter.Model == model
             ? "Trainer: the adapter was detached from the model, so that no step would reach it; call its Attach first."
-            : $"Trainer: the adapter is on another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); give the adapter's own model.");
+            : $"Trainer: the adapter is on another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); " +
+            "give the adapter's own model.");
     }
 
     private void CheckDirectory(bool resume)
     {
-        if (resume && run is null) throw new NolaException("Trainer: there is no run directory to resume from; give one that was opened to resume.");
+        if (resume && run is null) throw new NolaException(
+            "Trainer: there is no run directory to resume from; give one that was opened to resume.");
         if (run is not null && run.Resumes != resume)
-            throw new NolaException($"Trainer: {run.Path} was opened {(resume ? "for a new run and this one is to be resumed" : "to resume its run and this one is new")}; open it as the run needs it.");
+            throw new NolaException(
+                $"Trainer: {run.Path} was opened " +
+                $"{(resume ? "for a new run and this one is to be resumed" : "to resume its run and this one is new")}; open it as the " +
+                "run needs it.");
     }
 
     // Looks at what was asked of the run before, says what is different, and lets the directory be changed.
     private void Continue(TrainState state, int total)
     {
         if (total < state.Step)
-            throw new NolaException($"{run!.Path}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
+            throw new NolaException(
+                $"{run!.Path}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
         run!.Accept(state.Step);
         if (total == state.Total) return;
         state.Waited = 0;
-        string rate = options.Schedule == Schedule.Constant ? "" : string.Create(
-            CultureInfo.InvariantCulture,
-            $" The {options.Schedule.ToString().ToLowerInvariant()} schedule is drawn to the new last step, so that the learning rate goes on at {LearningRate.At(state.Step, total, options):G3}.");
-        Tell(o => o.OnNotice($"Continuing from step {state.Step} to step {total} (was {state.Total}).{rate}"));
+        string schedule = options.Schedule.ToString().ToLowerInvariant();
+        string rate = LearningRate.At(state.Step, total, options).ToString("G3", CultureInfo.InvariantCulture);
+        string drawn = options.Schedule == Schedule.Constant ? ""
+            : $" The {schedule} schedule is drawn to the new last step, so that the learning rate goes on at {rate}.";
+        Tell(o => o.OnNotice($"Continuing from step {state.Step} to step {total} (was {state.Total}).{drawn}"));
     }
 
     private bool HasWaited(TrainState state) => options.Patience > 0 && state.Waited >= options.Patience;
@@ -213,7 +227,8 @@ public sealed class Trainer
             : options.MaxSteps > 0 ? most : Math.Ceiling((double)batchesPerEpoch / options.Accumulation);
         steps = Math.Max(1, Math.Min(steps, most));
         return steps <= int.MaxValue ? (int)steps
-            : throw new NolaException($"epochs is {options.Epochs}, which makes more than {int.MaxValue} steps of these data; lower it, or set max-steps.");
+            : throw new NolaException(
+                $"epochs is {options.Epochs}, which makes more than {int.MaxValue} steps of these data; lower it, or set max-steps.");
     }
 
     // One optimizer step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
@@ -277,14 +292,16 @@ public sealed class Trainer
     {
         if (!run!.Restore()) return;
         string best = state.BestStep > 0 && state.BestStep < state.Step ? $", and the best so far, of step {state.BestStep}" : "";
-        Tell(o => o.OnNotice($"{run.Path} was removed while the run was in it and is made again; its log up to step {state.Step} is lost{best}."));
+        string lost = $"its log up to step {state.Step} is lost{best}";
+        Tell(o => o.OnNotice($"{run.Path} was removed while the run was in it and is made again; {lost}."));
     }
 
     // The values that the last step made are in no loss yet.
     private void CheckFinite(TrainState state, AdamW optimizer)
     {
         Tensor[] trained = [.. optimizer.States.Select(s => s.Parameter.Value)];
-        if (trained.Length > 0 && !double.IsFinite(model.Device.SumSquares(trained))) throw NotFinite(state.Step, "sum of the trained values' squares");
+        if (trained.Length == 0 || double.IsFinite(model.Device.SumSquares(trained))) return;
+        throw NotFinite(state.Step, "sum of the trained values' squares");
     }
 
     private void Save(TrainState state, AdamW optimizer)

@@ -107,16 +107,22 @@ public static class AtomicFile
     }
 
     /// <summary>What to tell the user about a failed write.</summary>
-    public static string Sentence(string path, Exception error) =>
-        IsFull(error) ? $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged."
-        : error is ArgumentOutOfRangeException ? $"{path}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."
-        : $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
+    public static string Sentence(string path, Exception error)
+    {
+        if (IsFull(error))
+            return $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged.";
+        return error is ArgumentOutOfRangeException
+            ? $"{path}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."
+            : $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
+    }
 
     /// <summary>Whether a write failed because there is no more room on the disk, or in a quota.</summary>
     internal static bool IsFull(Exception error) => error is IOException
         && (error.HResult == NoSpaceWindows || (!OperatingSystem.IsWindows() && error.HResult is NoSpaceUnix or QuotaUnix));
 
-    /// <summary>Whether the system refused a write. What is above a limit of a file's size comes as an argument that is out of range.</summary>
+    /// <summary>
+    /// Whether the system refused a write. What is above a limit of a file's size comes as an argument that is out of range.
+    /// </summary>
     internal static bool IsFailure(Exception error) =>
         error is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException { ParamName: "value" };
 
@@ -138,7 +144,9 @@ public static class AtomicFile
     {
         if (!name.StartsWith(prefix, StringComparison.Ordinal) || !name.EndsWith(suffix, StringComparison.Ordinal)) return null;
         int length = name.Length - prefix.Length - suffix.Length;
-        return length > 0 && int.TryParse(name.AsSpan(prefix.Length, length), NumberStyles.None, CultureInfo.InvariantCulture, out int process) ? process : null;
+        if (length <= 0) return null;
+        ReadOnlySpan<char> number = name.AsSpan(prefix.Length, length);
+        return int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int process) ? process : null;
     }
 
     private static void RemoveStale(string path, int process)

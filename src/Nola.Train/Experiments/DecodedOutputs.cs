@@ -72,7 +72,8 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         AtomicFile.EnsureDirectory(input.Folder);
         AtomicFile.WriteText(Path.Combine(input.Folder, TextFile), text);
         // Written last, with the text's digest: what it describes is what stands there.
-        About about = new(input.TestName, Settings, contexts.Length, tokens.Sum(ids => (long)ids.Length), Digest(Encoding.UTF8.GetBytes(text)));
+        long newTokens = tokens.Sum(ids => (long)ids.Length);
+        About about = new(input.TestName, Settings, contexts.Length, newTokens, Digest(Encoding.UTF8.GetBytes(text)));
         AtomicFile.WriteText(Path.Combine(input.Folder, AboutFile), JsonSerializer.Serialize(about, RunRecord.Format) + "\n");
         return outputs;
     }

@@ -173,7 +173,11 @@ public sealed class ExperimentRunner : IDisposable
         directory.WriteConfig(run.Config.ToJson());
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
-        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer) { ReadEvery = run.Config.ReadEvery, Source = run.Config.Source };
+        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer)
+        {
+            ReadEvery = run.Config.ReadEvery,
+            Source = run.Config.Source,
+        };
         try
         {
             using IDisposable? held = observer.OnTraining();

@@ -18,7 +18,9 @@ public sealed class RunDirectory : IDisposable
     private bool accepted;
 
     /// <summary>Makes the directory, or opens the one of a run to be resumed, and takes it for this process.</summary>
-    /// <exception cref="NolaException">It cannot be written, another process has it, or it holds a run already, or none to resume.</exception>
+    /// <exception cref="NolaException">
+    /// It cannot be written, another process has it, or it holds a run already, or none to resume.
+    /// </exception>
     public RunDirectory(string path, bool resume = false)
     {
         (Path, Resumes, accepted) = (path, resume, !resume);
@@ -142,7 +144,8 @@ public sealed class RunDirectory : IDisposable
         bool exists = System.IO.File.Exists(LastState);
         if (!Resumes && exists) RefuseUsed(Path);
         if (!Resumes || exists) return;
-        if (!Directory.Exists(Path)) throw new NolaException($"{Path}: there is no such directory; name the directory of the run to resume.");
+        if (!Directory.Exists(Path)) throw new NolaException(
+            $"{Path}: there is no such directory; name the directory of the run to resume.");
         throw new NolaException(System.IO.File.Exists(ConfigFile)
             ? $"{Path}: there is no last.safetensors to resume from; start the run without --resume."
             : $"{Path}: there is no config.json and no last.safetensors; is it a run's directory?");

@@ -179,7 +179,8 @@ public sealed class RunLog : ITrainObserver, IDisposable
 
         private static Entry? Of(JsonElement root)
         {
-            if (root.ValueKind != JsonValueKind.Object || Number(root, "step") is not { } step || !step.TryGetInt32(out int number) || number < 0) return null;
+            if (root.ValueKind != JsonValueKind.Object) return null;
+            if (Number(root, "step") is not { } step || !step.TryGetInt32(out int number) || number < 0) return null;
             if (Number(root, "loss") is not { } loss || !loss.TryGetDouble(out double value) || !double.IsFinite(value)) return null;
             if (!root.TryGetProperty("event", out JsonElement kind) || kind.ValueKind != JsonValueKind.String) return null;
             bool evaluation = kind.GetString() == "eval";
