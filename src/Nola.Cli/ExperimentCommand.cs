@@ -82,5 +82,9 @@ internal static class ExperimentCommand
         }
 
         public void OnStep(StepReport report) => lines.OnStep(report);
+
+        public void OnNotice(string sentence) => lines.OnNotice(sentence);
+
+        public IDisposable? OnTraining() => Signals.Held();
     }
 }

@@ -21,6 +21,11 @@ internal static class ForwardCommand
             foreach (int id in sequence)
                 if (id >= model.Config.Vocabulary) throw new NolaException($"--ids: {id} is outside the model's vocabulary of {model.Config.Vocabulary}.");
             float[] logits = model.Logits(sequence);
+            int bad = Array.FindIndex(logits, value => !float.IsFinite(value));
+            if (bad >= 0)
+                throw new NolaException(
+                    $"The logits of position {bad / model.Config.Vocabulary} (from 0) are not all finite numbers, and are not written: a " +
+                    "weight of the model or of the adapter is none, or far too large.");
             string path = r.GetValue(output)!;
             SafetensorsWriter.Write(path, [new SafetensorsTensor("logits", [sequence.Length, model.Config.Vocabulary], logits)]);
             if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, shape = new[] { sequence.Length, model.Config.Vocabulary } });

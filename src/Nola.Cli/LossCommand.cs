@@ -27,6 +27,10 @@ internal static class LossCommand
             if (epsilon is not (>= 0 and < 1)) throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
             TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
             LossResult result = Evaluation.Loss(model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), epsilon, cancel: cancel);
+            if (!double.IsFinite(result.Loss))
+                throw new NolaException(
+                    $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is none, or far too " +
+                    "large; train it again, or take another.");
             if (r.GetValue(common.Json)) Terminal.Json(new { loss = result.Loss, tokens = result.Tokens, perplexity = result.Perplexity });
             else Console.Out.WriteLine($"loss {result.Loss:F6} over {result.Tokens:N0} tokens (perplexity {result.Perplexity:F2})");
             return 0;

@@ -29,18 +29,26 @@ internal static class PretrainCommand
         Option<int> every = new WholeOption<int>("--eval-every") { Description = "Steps between evaluations and checkpoints", DefaultValueFactory = _ => 100 };
         Option<int> maxSteps = new WholeOption<int>("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
         Option<ulong> seed = new WholeOption<ulong>("--seed") { Description = "Seed of initial values and shuffle", DefaultValueFactory = _ => 1UL };
-        Option<string> place = new CommonOptions().DeviceName;
+        Option<string> deviceName = new CommonOptions().DeviceName;
         Option<int> threads = new CommonOptions().Threads;
         Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
         Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
         {
-            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions, epochs, tokens, rate, warmup, every, maxSteps, seed, place, threads, resume,
+            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions,
+            epochs, tokens, rate, warmup, every, maxSteps, seed, deviceName, threads, resume,
         };
         command.Does((r, cancel) =>
         {
             Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
-            if (config.Heads < 1 || config.Layers < 1 || config.Channels % config.Heads != 0) throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
-            using Device device = Device.Open(r.GetValue(place)!, r.GetValue(threads), Terminal.Say);
+            CheckSizes(config, r.GetValue(repeat));
+            if (config.Heads < 1 || config.Channels % config.Heads != 0) throw new NolaException(
+                $"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
+            string place = r.GetValue(output)!;
+            bool resumes = r.GetValue(resume);
+            if (!resumes) RunDirectory.RefuseUsed(place);
+            // The run to be resumed is taken before anything in it is read.
+            using RunDirectory? old = resumes ? new RunDirectory(place, resume: true) : null;
+            using Device device = Device.Open(r.GetValue(deviceName)!, r.GetValue(threads), Terminal.Say);
             using Gpt2 model = r.GetValue(from) is { } start ? Gpt2.Load(start, device, trainable: true) : Gpt2.Create(config, device, r.GetValue(seed));
             config = model.Config;
             Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
@@ -55,7 +63,8 @@ internal static class PretrainCommand
             EncodedPair[] held = r.GetValue(valid) is { } v ? PlainText.Read([v], tokenizer, config.Positions) : [];
             TrainOptions options = new()
             {
-                Epochs = r.GetValue(epochs),
+                // A number of steps alone is no less for want of data.
+                Epochs = r.GetValue(maxSteps) > 0 && r.GetResult(epochs) is not { Implicit: false } ? null : r.GetValue(epochs),
                 BatchTokens = r.GetValue(tokens),
                 LearningRate = r.GetValue(rate),
                 Schedule = Schedule.Cosine,
@@ -71,9 +80,12 @@ internal static class PretrainCommand
                 MaxSteps = r.GetValue(maxSteps),
             };
             Terminal.Say($"{device.Description}: {config.ParameterCount:N0} parameters, {training.Count:N0} sequences, {training.Sum(p => (long)p.Length - 1):N0} tokens an epoch");
-            using RunDirectory run = new(r.GetValue(output)!, r.GetValue(resume));
+            using IDisposable section = Signals.Held();
+            using RunDirectory run = old ?? new RunDirectory(place);
             TrainView view = new();
-            TrainResult result = view.Show(() => new Trainer(model, null, options, run, view).Run([.. training], held, r.GetValue(resume), cancel));
+            RunSource source = Source(r.GetValue(text)!, r.GetValue(pairs) ?? [], r.GetValue(valid));
+            Trainer trainer = new(model, null, options, run, view) { Source = source };
+            TrainResult result = view.Show(() => trainer.Run([.. training], held, resumes, cancel));
             run.DrawLossCurve();
             Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}{(held.Length > 0 ? $"; validation loss {result.LastLoss:F4}" : "")}; model in {run.BestModel}");
             if (result.Outcome != TrainOutcome.Interrupted) return 0;
@@ -81,6 +93,23 @@ internal static class PretrainCommand
             return Terminal.Interrupted;
         });
         return command;
+    }
+
+    private static RunSource Source(string[] text, string[] pairs, string? valid) =>
+        new() { Data = string.Join(", ", (string[])[.. text, .. pairs]), Valid = valid ?? "none" };
+
+    // Sizes beyond these are typing errors, and would be found out by the lack of memory.
+    private static void CheckSizes(Gpt2Config config, int repeat)
+    {
+        Check(config.Layers is >= 1 and <= 1000, "layers", config.Layers, "1 to 1000");
+        Check(config.Channels is >= 1 and <= 65_536, "channels", config.Channels, "1 to 65536");
+        Check(config.Positions is >= 2 and <= 1_000_000, "positions", config.Positions, "2 to 1000000");
+        Check(repeat is >= 1 and <= 1000, "repeat-pairs", repeat, "1 to 1000");
+
+        static void Check(bool fits, string option, int value, string range)
+        {
+            if (!fits) throw new NolaException($"--{option} is {value}; expected {range}.");
+        }
     }
 
     // Every token of a pair is learned, context too.

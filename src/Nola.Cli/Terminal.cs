@@ -9,8 +9,8 @@ namespace Nola.Cli;
 /// <summary>What all commands share: facts on standard output, everything else on standard error, one sentence for an error.</summary>
 internal static class Terminal
 {
-    /// <summary>Exit code of a run that was interrupted and can be resumed; the shell's for Ctrl-C.</summary>
-    public const int Interrupted = 130;
+    /// <summary>Exit code of a command that was interrupted: the shell's for Ctrl-C, or for the signal that came.</summary>
+    public static int Interrupted => Signals.ExitCode is > 0 and int code ? code : 130;
 
     /// <summary>JSON with text as it reads, not escaped beyond need; what is beyond every number is "Infinity", as in an experiment's results.</summary>
     public static readonly JsonSerializerOptions Readable = new()
@@ -34,8 +34,7 @@ internal static class Terminal
     /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
     public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)
     {
-        // On another thread, because signals are only listened to once the action has returned its task.
-        command.SetAction((result, cancel) => Task.Run(() => Guarded(() => action(result, cancel)), CancellationToken.None));
+        command.SetAction(result => Signals.After(Guarded(() => action(result, Signals.Stop))));
     }
 
     /// <summary>Refuses a directory that a file of this command is in already.</summary>
@@ -76,7 +75,8 @@ internal static class Terminal
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            Say($"nola: {NolaException.OneLine(error.Message)}");
+            string sentence = AtomicFile.IsFull(error) ? "the disk is full; free some space and run the command again." : error.Message;
+            Say($"nola: {NolaException.OneLine(sentence)}");
         }
         catch (Exception error)
         {

@@ -14,7 +14,10 @@ internal static class TrainCommand
     public static Command Create()
     {
         Option<string> config = new("--config") { Description = "JSON file with any of the keys below (without dashes); the command line wins over it" };
-        Option<bool> resume = new("--resume") { Description = "Go on with the run in --out, with the settings of its config.json" };
+        Option<bool> resume = new("--resume")
+        {
+            Description = "Go on with the run in --out, with the settings of its config.json; --max-steps or --epochs replace its end",
+        };
         Option<bool> json = new("--json") { Description = "Print the result as one JSON object on standard output" };
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
@@ -26,18 +29,43 @@ internal static class TrainCommand
         foreach ((_, Option option) in options) command.Add(option);
         command.Does((result, cancel) =>
         {
-            Settings settings = new(TrainConfig.Keys);
-            if (result.GetValue(resume)) settings.ReadJson(Path.Combine(result.GetValue((Option<string>)options.First(o => o.Setting.Name == "out").Option) ?? throw new NolaException("--resume needs --out, the directory of the run."), "config.json"));
-            if (result.GetValue(config) is { } path) settings.ReadJson(path);
+            Settings given = new(TrainConfig.Keys);
+            if (result.GetValue(config) is { } path) given.ReadJson(path);
             foreach ((Setting setting, Option option) in options)
                 if (result.GetResult(option) is { Implicit: false })
-                    settings.Set(setting.Name, option is Option<bool> flag ? result.GetValue(flag).ToString() : result.GetValue((Option<string>)option) ?? "", "command line");
-            return Run(TrainConfig.From(settings), result.GetValue(resume), result.GetValue(json), cancel);
+                    given.Set(setting.Name, Text(result, option), "command line");
+            bool asJson = result.GetValue(json);
+            return result.GetValue(resume) ? Resume(given, asJson, cancel) : Start(TrainConfig.From(given), asJson, cancel);
         });
         return command;
     }
 
-    private static int Run(TrainConfig config, bool resume, bool json, CancellationToken cancel)
+    private static string Text(ParseResult result, Option option) => option is Option<bool> flag
+        ? result.GetValue(flag).ToString()
+        : result.GetValue((Option<string>)option) ?? "";
+
+    private static int Start(TrainConfig config, bool json, CancellationToken cancel)
+    {
+        RunDirectory.RefuseUsed(config.Out);
+        return Run(config, () => new RunDirectory(config.Out), json, cancel);
+    }
+
+    // The directory is taken before anything in it is read.
+    private static int Resume(Settings given, bool json, CancellationToken cancel)
+    {
+        string path = given.Text("out", "");
+        if (path.Length == 0) throw new NolaException("--resume needs --out, the directory of the run.");
+        using RunDirectory run = new(path, resume: true);
+        Settings settings = new(TrainConfig.Keys);
+        settings.ReadJson(Path.Combine(path, "config.json"));
+        // One end that is given replaces both that the run had.
+        foreach (string end in (ReadOnlySpan<string>)["epochs", "max-steps"])
+            if (given.Has("epochs") || given.Has("max-steps")) settings.Remove(end);
+        settings.Set(given);
+        return Run(TrainConfig.From(settings), () => run, json, cancel);
+    }
+
+    private static int Run(TrainConfig config, Func<RunDirectory> open, bool json, CancellationToken cancel)
     {
         using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
         using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full, config.Storage);
@@ -45,10 +73,12 @@ internal static class TrainCommand
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
         Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method.ToString().ToLowerInvariant()} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
-        using RunDirectory run = new(config.Out, resume);
-        if (!resume) run.WriteConfig(config.ToJson());
+        using IDisposable held = Signals.Held();
+        using RunDirectory run = open();
+        run.WriteConfig(config.ToJson());
         TrainView view = new();
-        TrainResult result = view.Show(() => new Trainer(model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery }.Run(training, validation, resume, cancel));
+        Trainer trainer = new(model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery, Source = config.Source };
+        TrainResult result = view.Show(() => trainer.Run(training, validation, run.Resumes, cancel));
         run.DrawLossCurve();
         string saved = adapter is null ? run.BestModel : run.BestAdapter;
         Report(config, run, result, saved, trained, json);

@@ -49,6 +49,12 @@ internal sealed class TrainView : ITrainObserver
         if (bar is null) Terminal.Say($"step {report.Step}  validation loss {report.Loss:F4}{(report.Best ? "  (best)" : "")}");
     }
 
+    public void OnNotice(string sentence)
+    {
+        if (bar is null) Terminal.Say(sentence);
+        else console.MarkupLine(Markup.Escape(sentence));
+    }
+
     private static string Left(StepReport report)
     {
         double seconds = report.Elapsed.TotalSeconds / report.Step * (report.TotalSteps - report.Step);

@@ -30,7 +30,9 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         if (known.All(s => s.Name != key))
         {
             string nearest = Spelling.Nearest(key, known.Select(s => s.Name));
-            throw new NolaException($"{place}: the key '{key}' is not known; did you mean '{nearest}'? Known keys: {string.Join(", ", known.Select(s => s.Name))}.");
+            throw new NolaException(
+                $"{place}: the key {Quoted.Of(key)} is not known; did you mean '{nearest}'? Known keys: " +
+                $"{string.Join(", ", known.Select(s => s.Name))}.");
         }
         values[key] = value;
     }
@@ -43,21 +45,20 @@ public sealed class Settings(IReadOnlyList<Setting> known)
     /// <exception cref="NolaException">It is not such an object, or has an unknown key.</exception>
     public void ReadJson(string path)
     {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false });
-            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object of settings.");
-            foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property, path);
-        }
-        catch (JsonException error)
-        {
-            throw new NolaException($"{path}: not valid JSON ({error.Message})", error);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
-        }
+        using JsonDocument document = JsonInput.Read(path, handWritten: true);
+        if (document.RootElement.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{path}: expected one JSON object of settings.");
+        foreach (JsonProperty property in document.RootElement.EnumerateObject()) Set(property, path);
     }
+
+    /// <summary>Takes over what was given elsewhere; it wins.</summary>
+    public void Set(Settings other)
+    {
+        foreach ((string key, string value) in other.values) values[key] = value;
+    }
+
+    /// <summary>Forgets a key, if it was given.</summary>
+    public void Remove(string key) => values.Remove(key);
 
     /// <summary>The keys that were given, as text.</summary>
     public IReadOnlyDictionary<string, string> Given => values;
@@ -86,19 +87,30 @@ public sealed class Settings(IReadOnlyList<Setting> known)
 
     /// <summary>A whole number.</summary>
     public int Whole(string key, int standard) => !values.TryGetValue(key, out string? text) ? standard
-        : int.TryParse(text, NumberStyles.Integer, CultureInfo.InvariantCulture, out int value) ? value : throw Bad(key, text);
+        : StrictNumber.TryWhole(text, out int value) ? value : throw Bad(key, text);
 
     /// <summary>A seed.</summary>
     public ulong Seed(string key, ulong standard) => !values.TryGetValue(key, out string? text) ? standard
-        : ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : throw Bad(key, text);
+        : StrictNumber.TryWhole(text, out ulong value) ? value : throw Bad(key, text);
 
     /// <summary>A number.</summary>
     public double Real(string key, double standard) => !values.TryGetValue(key, out string? text) ? standard
-        : double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && double.IsFinite(value) ? value : throw Bad(key, text);
+        : StrictNumber.TryReal(text, out double value) ? value : throw Bad(key, text);
 
-    /// <summary>One of some names, in kebab case.</summary>
-    public T Choice<T>(string key, T standard) where T : struct, Enum => !values.TryGetValue(key, out string? text) ? standard
-        : Enum.TryParse(text.Replace("-", ""), true, out T value) && Enum.IsDefined(value) && !char.IsDigit(text[0]) ? value : throw Bad(key, text);
+    /// <summary>One of the names of an enumeration, whatever their capitals.</summary>
+    public T Choice<T>(string key, T standard) where T : struct, Enum
+    {
+        if (!values.TryGetValue(key, out string? text)) return standard;
+        string? name = Enum.GetNames<T>().FirstOrDefault(name => name.Equals(text, StringComparison.OrdinalIgnoreCase));
+        return name is null ? throw Bad(key, text) : Enum.Parse<T>(name);
+    }
+
+    /// <summary>The names that <see cref="Choice"/> takes, for help and messages: <c>uniform, normal or sign</c>.</summary>
+    internal static string Names<T>() where T : struct, Enum => Names([.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())]);
+
+    /// <summary>Some names in a row: <c>uniform, normal or sign</c>.</summary>
+    internal static string Names(params ReadOnlySpan<string> names) =>
+        names.Length == 1 ? names[0] : $"{string.Join(", ", names[..^1].ToArray())} or {names[^1]}";
 
     private static string Text(JsonElement value, string key, string path) => value.ValueKind switch
     {
@@ -110,5 +122,6 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; expected text, a number, true or false, or a list of them."),
     };
 
-    private NolaException Bad(string key, string text) => new($"{key} is '{text}'; expected {known.First(s => s.Name == key).Values}.");
+    private NolaException Bad(string key, string text) => new(
+        $"{key} is {Quoted.Of(text)}; expected {known.First(s => s.Name == key).Values}.");
 }

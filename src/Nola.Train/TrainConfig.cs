@@ -21,7 +21,14 @@ public enum TrainMethod
 /// <summary>Everything that <c>nola train</c> can be told, checked: what, on what, how, and where to.</summary>
 public sealed record TrainConfig
 {
+    /// <summary>
+    /// The largest rank. PEFT's LoRA takes any; but above the width of a map a higher one can express nothing more, and no GPT-2
+    /// is a tenth as wide.
+    /// </summary>
+    private const int LargestRank = 65_536;
+
     private static readonly TrainOptions standard = new();
+    private static readonly string[] sharings = ["shared", "per-layer"], storages = ["float32", "bfloat16"];
 
     /// <summary>The keys of a training configuration, in the order of the help.</summary>
     public static IReadOnlyList<Setting> Keys { get; } =
@@ -38,25 +45,25 @@ public sealed record TrainConfig
             + "or jsonl with a text on each line",
             "files, comma-separated"),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
-        new("method", "What is trained: nola, lora or full [nola]", "nola, lora or full"),
-        new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", "a whole number from 1"),
+        new("method", $"What is trained: {Settings.Names<TrainMethod>()} [nola]", Settings.Names<TrainMethod>()),
+        new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", $"a whole number from 1 to {LargestRank}"),
         new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32; nola 16 for nola-tiny]", "a positive number"),
         new("bases", "k: random matrices mixed for each factor [512; 1024 for nola-tiny]", "a whole number from 1"),
         new("bases-a", "k for A, when it differs", "a whole number from 1"),
         new("bases-b", "k for B, when it differs", "a whole number from 1"),
-        new("entries", "Distribution of the bases' entries [uniform]", "uniform, normal or sign"),
-        new("sharing", "Whether all layers share their bases [shared]", "shared or per-layer"),
-        new("variant", "offset: frozen A0 plus mixture, B from 0; paper: mixtures alone [offset]", "offset or paper"),
+        new("entries", $"Distribution of the bases' entries: {Settings.Names<BasisEntries>()} [uniform]", Settings.Names<BasisEntries>()),
+        new("sharing", $"Whether all layers share their bases: {Settings.Names(sharings)} [shared]", Settings.Names(sharings)),
+        new("variant", $"{Settings.Names<NolaVariant>()}: a frozen A0 plus mixture and B from 0, or mixtures alone [offset]", Settings.Names<NolaVariant>()),
         new("quantise-bits", "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32 [0]", "0, 8, 4, 3 or 2"),
         new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
         new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v as published; * for nola-tiny]", "patterns, comma-separated"),
-        new("epochs", "Passes over the data, may be a fraction [1]", "a positive number"),
-        new("max-steps", "Stop after this many steps; 0 for no limit [0; 400 for e2e]", "a whole number from 0"),
+        new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
+        new("max-steps", "Stop after this many steps; 0 for no limit. With epochs too, the first that is reached ends the run [0; 400 for e2e]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
         new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.03, 0.003, 0.003]", "a positive number"),
-        new("schedule", "Learning rate after the warm-up [linear]", "constant, linear or cosine"),
+        new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear]", Settings.Names<Schedule>()),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
         new("beta1", "AdamW's first decay [0.9]", "0 up to 1"),
@@ -70,7 +77,7 @@ public sealed record TrainConfig
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
         new("read-every", "Steps between reads of losses from a GPU, which wait for it; 0 for 10 there, 1 on the CPU [0]", "a whole number from 0"),
-        new("storage", "Keep a frozen base as float32, or as bfloat16 in half the memory [float32]", "float32 or bfloat16"),
+        new("storage", $"How a frozen base is kept: {Settings.Names(storages)}, which takes half the memory [float32]", Settings.Names(storages)),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
         new("device", "auto, cpu, cuda or cuda:1 [auto]", "auto, cpu, cuda or cuda:1"),
@@ -122,6 +129,17 @@ public sealed record TrainConfig
     /// <summary>Whether the data are the embedded E2E.</summary>
     public bool UsesEmbeddedData => Data == EmbeddedData.E2EName && Text.Count == 0 && !File.Exists(Data);
 
+    /// <summary>Where a run with this configuration comes from.</summary>
+    public RunSource Source => new()
+    {
+        Data = Text.Count > 0 ? string.Join(", ", Text) : Data,
+        Valid = Valid.Length > 0 ? Valid : UsesEmbeddedData ? EmbeddedData.E2EName + ":dev" : "none",
+        // Where a LoRA began is in none of its settings.
+        Settings = Method == TrainMethod.Lora
+            ? new Dictionary<string, string> { ["basis-seed"] = Lora.Seed.ToString(CultureInfo.InvariantCulture) }
+            : new Dictionary<string, string>(),
+    };
+
     /// <summary>Puts a new adapter on a model; null when the whole model is trained.</summary>
     /// <exception cref="NolaException">A setting is out of range.</exception>
     public Adapter? Attach(Gpt2 model) => Method switch
@@ -144,7 +162,7 @@ public sealed record TrainConfig
         int bases = s.Whole("bases", tiny ? 1024 : 512);
         string[] targets = s.List("targets", tiny ? ["*"] : ["q", "v"]);
         string sharing = s.Text("sharing", "shared");
-        if (sharing is not ("shared" or "per-layer")) throw new NolaException($"sharing is '{sharing}'; expected shared or per-layer.");
+        if (!sharings.Contains(sharing)) throw new NolaException($"sharing is {Quoted.Of(sharing)}; expected {Settings.Names(sharings)}.");
         TrainConfig config = new()
         {
             Model = model,
@@ -185,17 +203,18 @@ public sealed record TrainConfig
     {
         "float32" => DType.Float32,
         "bfloat16" => DType.BFloat16,
-        _ => throw new NolaException($"storage is '{name}'; expected float32 or bfloat16."),
+        _ => throw new NolaException($"storage is {Quoted.Of(name)}; expected {Settings.Names(storages)}."),
     };
 
     /// <summary>The settings that a run was made with, so that the same command can be given again.</summary>
     public string ToJson()
     {
         TrainOptions o = Options;
-        Dictionary<string, object> keys = new()
+        Dictionary<string, object?> keys = new()
         {
             ["model"] = Model,
             ["method"] = Method.ToString().ToLowerInvariant(),
+            // Not given, they must not become a limit when this is read again.
             ["epochs"] = o.Epochs,
             ["max-steps"] = o.MaxSteps,
             ["batch-tokens"] = o.BatchTokens,
@@ -223,7 +242,8 @@ public sealed record TrainConfig
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;
         if (Method != TrainMethod.Full) AddAdapter(keys);
-        return JsonSerializer.Serialize(keys, new JsonSerializerOptions { WriteIndented = true }) + "\n";
+        Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
+        return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
 
     // The number that a person would write: 0.007 for the float32 nearest to it.
@@ -234,7 +254,7 @@ public sealed record TrainConfig
     {
         int rank = Method == TrainMethod.Nola ? Nola.Rank : Lora.Rank, bits = Nola.QuantiseBits;
         float alpha = Method == TrainMethod.Nola ? Nola.Alpha : Lora.Alpha;
-        if (rank < 1) throw new NolaException($"rank is {rank}; expected at least 1.");
+        if (rank is < 1 or > LargestRank) throw new NolaException($"rank is {rank}; expected 1 to {LargestRank}.");
         if (!(alpha > 0 && float.IsFinite(alpha))) throw new NolaException(FormattableString.Invariant($"alpha is {alpha}; expected a positive number."));
         foreach (int k in (ReadOnlySpan<int>)[Nola.BasesA, Nola.BasesB])
             if (k is < 1 or > 1_000_000) throw new NolaException($"bases is {k}; expected 1 to 1,000,000.");
@@ -250,7 +270,7 @@ public sealed record TrainConfig
         _ => tiny ? 0.003 : 0.0001,
     };
 
-    private void AddAdapter(Dictionary<string, object> keys)
+    private void AddAdapter(Dictionary<string, object?> keys)
     {
         bool nola = Method == TrainMethod.Nola;
         keys["rank"] = nola ? Nola.Rank : Lora.Rank;
@@ -268,7 +288,7 @@ public sealed record TrainConfig
 
     private static TrainOptions Loop(Settings s, bool e2e) => new()
     {
-        Epochs = s.Real("epochs", standard.Epochs),
+        Epochs = s.Has("epochs") ? s.Real("epochs", 0) : null,
         MaxSteps = s.Whole("max-steps", e2e && !s.Has("epochs") ? 400 : 0),
         BatchTokens = s.Whole("batch-tokens", standard.BatchTokens),
         BatchSize = s.Whole("batch-size", standard.BatchSize),

@@ -18,10 +18,16 @@ public enum Schedule
 /// <summary>Settings of a training run. Defaults are the ones that <c>nola train</c> uses on the embedded model and E2E.</summary>
 public sealed record TrainOptions
 {
-    /// <summary>Passes over the data; may be a fraction.</summary>
-    public double Epochs { get; init; } = 1;
+    // Of a batch, so that counting it needs no more than 31 bits.
+    private const int Largest = 1_000_000_000;
 
-    /// <summary>Stop after this many optimiser steps; 0 for no limit beside the epochs.</summary>
+    /// <summary>
+    /// Passes over the data; may be a fraction. Null, the default: as many as <see cref="MaxSteps"/> takes, or one when that is 0.
+    /// When both are given, the run ends with the first that is reached.
+    /// </summary>
+    public double? Epochs { get; init; }
+
+    /// <summary>Stop after this many optimizer steps; 0 for no limit beside the epochs.</summary>
     public int MaxSteps { get; init; }
 
     /// <summary>Most tokens in a batch; 0 for no limit.</summary>
@@ -82,10 +88,10 @@ public sealed record TrainOptions
     /// <exception cref="NolaException">A value is out of its range; the message names the key and the range.</exception>
     public void Validate()
     {
-        Check(Epochs > 0 && Epochs <= 100_000, "epochs", Epochs, "above 0, at most 100000");
+        Check(Epochs is null or (> 0 and <= 100_000), "epochs", Epochs ?? 0, "above 0, at most 100000");
         Check(MaxSteps >= 0, "max-steps", MaxSteps, "0 (no limit) or more");
-        Check(BatchTokens >= 0, "batch-tokens", BatchTokens, "0 (no limit) or more");
-        Check(BatchSize >= 0, "batch-size", BatchSize, "0 (no limit) or more");
+        Check(BatchTokens is >= 0 and <= Largest, "batch-tokens", BatchTokens, $"0 (no limit) to {Largest}");
+        Check(BatchSize is >= 0 and <= Largest, "batch-size", BatchSize, $"0 (no limit) to {Largest}");
         Check(BatchTokens > 0 || BatchSize > 0, "batch-tokens", BatchTokens, "above 0 when batch-size is 0");
         Check(Accumulation is >= 1 and <= 100_000, "accumulation", Accumulation, "1 to 100000");
         Check(LearningRate is > 0 and <= 100, "lr", LearningRate, "above 0, at most 100");

@@ -33,6 +33,12 @@ public interface ITrainObserver
 
     /// <summary>After a checkpoint was written.</summary>
     void OnCheckpoint(string path, int step) { }
+
+    /// <summary>
+    /// Something that the person at the keyboard should read, in a sentence: a run that is continued beyond its end, a directory that
+    /// was removed.
+    /// </summary>
+    void OnNotice(string sentence) { }
 }
 
 /// <summary>How a run ended.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics;
 using Nola.Autograd;
 using Nola.Tensors;
 
@@ -10,9 +11,12 @@ namespace Nola.Train;
 /// </summary>
 public sealed class TrainState
 {
-    private const string Format = "nola-train-state/1";
+    private const string Format = "nola-train-state/2";
 
-    /// <summary>Optimiser steps done.</summary>
+    // What an item of the run's identity is called in the file.
+    private const string Item = "run.";
+
+    /// <summary>Optimizer steps done.</summary>
     public int Step { get; set; }
 
     /// <summary>Passes over the data completed.</summary>
@@ -42,12 +46,15 @@ public sealed class TrainState
     /// <summary>Evaluations since the lowest.</summary>
     public int Waited { get; set; }
 
-    /// <summary>Writes the state with the parameters and moments of an optimiser.</summary>
+    /// <summary>The step that the run is to end with, which its schedule is drawn to.</summary>
+    public int Total { get; set; }
+
+    /// <summary>Writes the state with the parameters and moments of an optimizer.</summary>
     /// <param name="path">The file.</param>
     /// <param name="optimizer">Whose parameters and moments.</param>
     /// <param name="run">What identifies the run: resuming another one is refused.</param>
     /// <exception cref="NolaException">The file cannot be written.</exception>
-    public void Save(string path, AdamW optimizer, string run)
+    internal void Save(string path, AdamW optimizer, RunIdentity run)
     {
         List<SafetensorsTensor> tensors = [];
         foreach ((Parameter p, Tensor m, Tensor v) in optimizer.States)
@@ -56,11 +63,11 @@ public sealed class TrainState
             tensors.Add(new SafetensorsTensor("m." + p.Name, DType.Float32, p.Shape, m.ToArray));
             tensors.Add(new SafetensorsTensor("v." + p.Name, DType.Float32, p.Shape, v.ToArray));
         }
-        SafetensorsWriter.Write(path, tensors, new Dictionary<string, string>
+        Dictionary<string, string> data = new()
         {
             ["format"] = Format,
-            ["run"] = run,
             ["step"] = Text(Step),
+            ["total"] = Text(Total),
             ["optimizer_steps"] = Text(optimizer.Steps),
             ["epoch"] = Text(Epoch),
             ["batch"] = Text(Batch),
@@ -71,47 +78,117 @@ public sealed class TrainState
             ["best_loss"] = Text(BestLoss),
             ["best_step"] = Text(BestStep),
             ["waited"] = Text(Waited),
-        });
+        };
+        foreach ((string key, string value) in run.Items) data[Item + key] = value;
+        SafetensorsWriter.Write(path, tensors, data);
     }
 
-    /// <summary>Reads a state, and puts its parameters and moments into an optimiser.</summary>
-    /// <exception cref="NolaException">It is not a state of this run.</exception>
-    public static TrainState Load(string path, AdamW optimizer, string run)
+    /// <summary>Reads a state, and puts its parameters and moments into an optimizer; whatever is refused, that is untouched.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="optimizer">Of the same parameters.</param>
+    /// <param name="run">What the state must be of.</param>
+    /// <param name="options">The run's settings; of equal runs they differ in steps and epochs alone.</param>
+    /// <param name="validated">Whether the run has validation data, and so losses.</param>
+    /// <exception cref="NolaException">It is not a state of this run, or a value in it cannot be.</exception>
+    internal static TrainState Load(string path, AdamW optimizer, RunIdentity run, TrainOptions options, bool validated)
     {
         using Safetensors file = Safetensors.Open(path);
-        IReadOnlyDictionary<string, string> data = file.Metadata;
-        if (data.GetValueOrDefault("format") != Format)
-            throw new NolaException($"{path}: not a training state of this version ({Format}); start a new run.");
-        if (data["run"] != run)
-            throw new NolaException($"{path}: this state belongs to a run with other settings ({data["run"]}) than these ({run}); resume with the same model, data and options, or start a new run.");
+        CheckRun(file, run);
+        TrainState state = new Counters(file).Read(options, validated);
+        List<(Tensor Tensor, float[] Values)> read = [];
         foreach ((Parameter p, Tensor m, Tensor v) in optimizer.States)
         {
-            foreach ((string prefix, Tensor tensor) in (ReadOnlySpan<(string, Tensor)>)[("p.", p.Value), ("m.", m), ("v.", v)])
-            {
-                SafetensorsEntry entry = file.Get(prefix + p.Name);
-                float[] values = new float[tensor.Length];
-                if (entry.Length != values.Length) throw new NolaException($"{path}: '{entry.Name}' has {entry.Length} values where {values.Length} are expected; start a new run.");
-                file.ReadFloats(entry, values);
-                tensor.Device.Upload(values, tensor);
-            }
+            read.Add((p.Value, Values(file, "p." + p.Name, p.Shape)));
+            read.Add((m, Values(file, "m." + p.Name, p.Shape)));
+            read.Add((v, Values(file, "v." + p.Name, p.Shape)));
+            if (read[^1].Values.Any(square => square < 0)) throw Damaged(path, $"'v.{p.Name}', a mean of squares, has a negative value");
         }
-        optimizer.Steps = (int)Number("optimizer_steps");
-        return new TrainState
-        {
-            Step = (int)Number("step"),
-            Epoch = (int)Number("epoch"),
-            Batch = (int)Number("batch"),
-            Tokens = (long)Number("tokens"),
-            Seconds = Number("seconds"),
-            FirstLoss = Number("first_loss"),
-            LastLoss = Number("last_loss"),
-            BestLoss = Number("best_loss"),
-            BestStep = (int)Number("best_step"),
-            Waited = (int)Number("waited"),
-        };
-
-        double Number(string key) => double.Parse(data[key], CultureInfo.InvariantCulture);
+        foreach ((Tensor tensor, float[] values) in read) tensor.Device.Upload(values, tensor);
+        optimizer.Steps = state.Step;
+        return state;
     }
 
+    private static void CheckRun(Safetensors file, RunIdentity run)
+    {
+        string format = file.Metadata.GetValueOrDefault("format", "");
+        if (format.StartsWith("nola-train-state/", StringComparison.Ordinal) && format != Format)
+            throw new NolaException(
+                $"{file.Path}: a training state of another version ({format}; this one reads {Format}), which does not say the same of " +
+                "its run; finish the run with the version that began it, or start a new one.");
+        if (format != Format) throw new NolaException($"{file.Path}: not a training state ({Format}); start a new run.");
+        RunIdentity was = RunIdentity.From(file.Metadata
+            .Where(pair => pair.Key.StartsWith(Item, StringComparison.Ordinal))
+            .Select(pair => KeyValuePair.Create(pair.Key[Item.Length..], pair.Value)));
+        IReadOnlyList<string> differences = was.DifferencesTo(run);
+        if (differences.Count == 0) return;
+        string more = differences.Count > 3 ? $"; and {differences.Count - 3} more" : "";
+        throw new NolaException(
+            $"{file.Path}: this run was begun with other settings: {string.Join("; ", differences.Take(3))}{more}. Resume it with its " +
+            "own, or start a new run in another directory.");
+    }
+
+    private static float[] Values(Safetensors file, string name, Shape shape)
+    {
+        SafetensorsEntry entry = file.Get(name);
+        if (!entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
+            throw Damaged(file.Path, $"'{entry.Name}' has shape [{string.Join(", ", entry.Shape)}] where {shape} is expected");
+        float[] values = new float[shape.Length];
+        file.ReadFloats(entry, values);
+        if (!values.All(float.IsFinite)) throw Damaged(file.Path, $"'{entry.Name}' has a value that is not a finite number");
+        return values;
+    }
+
+    private static NolaException Damaged(string path, string what) => new($"{path}: {what}; the file is damaged, start a new run.");
+
     private static string Text(IFormattable number) => number.ToString(number is double ? "R" : null, CultureInfo.InvariantCulture);
+
+    /// <summary>The counters of a file, each checked when it is read.</summary>
+    private sealed class Counters(Safetensors file)
+    {
+        public TrainState Read(TrainOptions options, bool validated)
+        {
+            int step = Whole("step", 0, int.MaxValue);
+            // Every epoch has a batch at least, and every step takes some.
+            long batches = (long)step * options.Accumulation;
+            int most = (int)Math.Min(batches, int.MaxValue);
+            // Before the first step there may have been no evaluation yet; after it there was.
+            bool known = validated && step > 0;
+            TrainState state = new()
+            {
+                Step = step,
+                Total = Whole("total", Math.Max(1, step), int.MaxValue),
+                Epoch = Whole("epoch", 0, most),
+                Batch = Whole("batch", 0, most),
+                Tokens = Whole("tokens", 0L, long.MaxValue),
+                Seconds = Real("seconds", mayBeUnknown: false),
+                FirstLoss = Real("first_loss", !known),
+                LastLoss = Real("last_loss", !known),
+                BestLoss = Real("best_loss", !known),
+                BestStep = Whole("best_step", 0, step),
+                Waited = Whole("waited", 0, int.MaxValue),
+            };
+            Whole("optimizer_steps", step, step);
+            return state;
+        }
+
+        private T Whole<T>(string key, T least, T most) where T : struct, IBinaryInteger<T>
+        {
+            string text = Get(key);
+            return StrictNumber.TryWhole(text, out T value) && value >= least && value <= most ? value
+                : throw Bad(key, text, least == most ? $"{least}" : $"a whole number from {least} to {most}");
+        }
+
+        private double Real(string key, bool mayBeUnknown)
+        {
+            string text = Get(key);
+            if (mayBeUnknown && text == "NaN") return double.NaN;
+            return StrictNumber.TryReal(text, out double value) && value >= 0 ? value : throw Bad(key, text, "a number from 0");
+        }
+
+        private string Get(string key) =>
+            file.Metadata.TryGetValue(key, out string? text) ? text : throw Damaged(file.Path, $"it has no '{key}'");
+
+        private NolaException Bad(string key, string text, string expected) =>
+            Damaged(file.Path, $"its '{key}' is {Quoted.Of(text)} where {expected} is expected");
+    }
 }

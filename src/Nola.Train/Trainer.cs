@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Nola.Autograd;
 using Nola.Models;
 using Nola.Tensors;
@@ -16,6 +17,7 @@ public sealed class Trainer
     private readonly TrainOptions options;
     private readonly RunDirectory? run;
     private readonly ITrainObserver[] observers;
+    private RunIdentity? identity;
 
     /// <summary>Prepares a run.</summary>
     /// <param name="model">Frozen with an adapter, or trainable without.</param>
@@ -23,13 +25,14 @@ public sealed class Trainer
     /// <param name="options">Settings.</param>
     /// <param name="run">Where logs and checkpoints go; null keeps nothing.</param>
     /// <param name="observers">Who is told.</param>
-    /// <exception cref="NolaException">A setting is out of range, or there is nothing to train.</exception>
+    /// <exception cref="NolaException">
+    /// A setting is out of range, there is nothing to train, or the adapter is not on the model.
+    /// </exception>
     public Trainer(Gpt2 model, Adapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
     {
         (this.model, this.adapter, this.options, this.run) = (model, adapter, options ?? new(), run);
         this.options.Validate();
-        if (adapter is null && !model.Trainable)
-            throw new NolaException("Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
+        CheckAdapter();
         this.observers = run is null ? observers : [run.Log, .. observers];
     }
 
@@ -45,13 +48,16 @@ public sealed class Trainer
         init => field = value is >= 0 and <= 10_000 ? value : throw new NolaException($"read-every is {value}; expected 0 (chosen by the device) to 10000.");
     }
 
+    /// <summary>Where the run comes from, for the state that it is resumed from.</summary>
+    public RunSource Source { get; init; } = new();
+
     /// <summary>
     /// Whether <c>Run</c> ended because a loss or the gradient was no finite number: the settings are to blame, and the same run
     /// would end the same way.
     /// </summary>
     public bool Diverged { get; private set; }
 
-    /// <summary>Trains on text pairs.</summary>
+    /// <summary>Trains on text pairs. Afterwards the model speaks with what was trained last.</summary>
     /// <exception cref="NolaException">The data do not fit, or the loss is not a number.</exception>
     public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
     {
@@ -59,22 +65,39 @@ public sealed class Trainer
         return Run(PairEncoder.EncodeFor(model, pairs), held, resume: false, cancel);
     }
 
-    /// <summary>Trains on encoded sequences.</summary>
+    /// <summary>
+    /// Trains on encoded sequences. However it ends, the model speaks afterwards with what was trained last; with validation data
+    /// the run directory's best adapter may be of an earlier step.
+    /// </summary>
     /// <param name="training">What to learn.</param>
     /// <param name="validation">What to evaluate on; may be empty.</param>
-    /// <param name="resume">Go on from the run directory's last checkpoint.</param>
+    /// <param name="resume">
+    /// Go on from the run directory's last checkpoint. A run that asks for more steps or epochs than the one before is continued: its
+    /// schedule is drawn to the new last step, and so the learning rate goes on higher than it was at the old end.
+    /// </param>
     /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
-    /// <exception cref="NolaException">The loss is not a number: the message says what to lower; the best and the last checkpoint stay as they were.</exception>
+    /// <exception cref="NolaException">
+    /// The state is of another run: the message names each difference, and nothing was changed. Or the loss is not a number: the
+    /// message says what to lower; the best and the last checkpoint stay as they were.
+    /// </exception>
     public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default)
     {
         if (training.Length == 0) throw new NolaException("Trainer: the data set is empty.");
+        CheckAdapter();
+        CheckDirectory(resume);
+        identity = run is null ? null : RunIdentity.Of(model, adapter, options, training, validation, Source);
         using AdamW optimizer = new(adapter?.Parameters ?? [.. model.Parameters], options);
         Batches batches = new(training, options.BatchTokens, options.BatchSize, options.Seed);
         EncodedPair[] held = Evaluation.Sample(validation, options.EvalPairs);
-        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, Description) : new();
+        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Length > 0) : new();
         List<int[]> epoch = batches.Epoch(state.Epoch);
+        if (state.Batch >= epoch.Count)
+            throw new NolaException(
+                $"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
+                "new run.");
         int total = TotalSteps(epoch.Count);
-        if (resume) run!.Log.Resume(state.Step);
+        if (resume) Continue(state, total);
+        state.Total = total;
         // What reading the data left behind is as large as a block of the model; the system can have it back.
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
         adapter?.BeginStep();
@@ -83,7 +106,9 @@ public sealed class Trainer
         Stopwatch clock = new();
         long tokensBefore = state.Tokens;
         double secondsBefore = state.Seconds;
-        if (state.Step == 0) Evaluate(state, held, optimizer);
+        if (state.Step == 0 && !EvaluateFirst()) return Finish(TrainOutcome.Interrupted);
+        // A run that stopped early stays so until more is asked of it.
+        if (resume && HasWaited(state)) return Finish(TrainOutcome.StoppedEarly);
 
         while (state.Step < total)
         {
@@ -97,9 +122,23 @@ public sealed class Trainer
             if (meter.IsFull || evaluates || saves) Read();
             if (evaluates) Evaluate(state, held, optimizer);
             if (saves) Save(state, optimizer);
-            if (options.Patience > 0 && state.Waited >= options.Patience) return Finish(TrainOutcome.StoppedEarly);
+            if (HasWaited(state)) return Finish(TrainOutcome.StoppedEarly);
         }
         return Finish(TrainOutcome.Finished);
+
+        // The evaluation before the first step can be given up: a resumed run makes it again.
+        bool EvaluateFirst()
+        {
+            try
+            {
+                Evaluate(state, held, optimizer, cancel);
+                return true;
+            }
+            catch (OperationCanceledException)
+            {
+                return false;
+            }
+        }
 
         // Nothing is saved or evaluated before the losses that led there are known to be numbers.
         void Read()
@@ -124,24 +163,75 @@ public sealed class Trainer
         TrainResult Finish(TrainOutcome outcome)
         {
             if (meter.Waiting > 0) Read();
+            CheckFinite(state, optimizer);
             Save(state, optimizer);
-            // Without validation data there is no best; and a run that only made things worse still gives what it learned.
-            if (run is not null && (held.Length == 0 || !run.HasBest)) run.SaveBest(model, adapter);
+            // Without validation data there is no best; and a run that only made things worse still gives what it learned. What may
+            // lie there from an earlier run is not of this one.
+            if (run is not null && (held.Length == 0 || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
+            // The last step changed what is trained after the factors were made of it.
+            adapter?.BeginStep();
             return new TrainResult(outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, TimeSpan.FromSeconds(state.Seconds));
         }
     }
 
-    // What must be equal for a state to be of this run.
-    private string Description => FormattableString.Invariant(
-        $"{model.Identity} {model.Config} {adapter?.GetType().Name} r={adapter?.Rank} alpha={adapter?.Alpha} n={adapter?.ParameterCount} bits={(adapter as NolaAdapter)?.Options.QuantiseBits} {options with { CheckpointEvery = 1, CheckpointBlocks = false }}");
+    // An adapter that is not on the model would get no gradient, and be saved as it was.
+    private void CheckAdapter()
+    {
+        if (adapter is null && !model.Trainable)
+            throw new NolaException(
+                "Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
+        if (adapter is null && model.Adapter is not null)
+            throw new NolaException(
+                "Trainer: the whole model is to be trained and has an adapter on it, which would not be; give the adapter too, or " +
+                "detach or merge it first.");
+        if (adapter is null || model.Adapter == adapter) return;
+        throw new NolaException(adapter.Model == model
+            ? "Trainer: the adapter was detached from the model, so that no step would reach it; call its Attach first."
+            : $"Trainer: the adapter is on another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); " +
+            "give the adapter's own model.");
+    }
+
+    private void CheckDirectory(bool resume)
+    {
+        if (resume && run is null) throw new NolaException(
+            "Trainer: there is no run directory to resume from; give one that was opened to resume.");
+        if (run is not null && run.Resumes != resume)
+            throw new NolaException(
+                $"Trainer: {run.Path} was opened " +
+                $"{(resume ? "for a new run and this one is to be resumed" : "to resume its run and this one is new")}; open it as the " +
+                "run needs it.");
+    }
+
+    // Looks at what was asked of the run before, says what is different, and lets the directory be changed.
+    private void Continue(TrainState state, int total)
+    {
+        if (total < state.Step)
+            throw new NolaException(
+                $"{run!.Path}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
+        run!.Accept(state.Step);
+        if (total == state.Total) return;
+        state.Waited = 0;
+        string schedule = options.Schedule.ToString().ToLowerInvariant();
+        string rate = LearningRate.At(state.Step, total, options).ToString("G3", CultureInfo.InvariantCulture);
+        string drawn = options.Schedule == Schedule.Constant ? ""
+            : $" The {schedule} schedule is drawn to the new last step, so that the learning rate goes on at {rate}.";
+        Tell(o => o.OnNotice($"Continuing from step {state.Step} to step {total} (was {state.Total}).{drawn}"));
+    }
+
+    private bool HasWaited(TrainState state) => options.Patience > 0 && state.Waited >= options.Patience;
 
     private int TotalSteps(int batchesPerEpoch)
     {
-        double steps = Math.Ceiling(options.Epochs * batchesPerEpoch / options.Accumulation);
-        return (int)Math.Max(1, options.MaxSteps > 0 ? Math.Min(steps, options.MaxSteps) : steps);
+        double most = options.MaxSteps > 0 ? options.MaxSteps : double.PositiveInfinity;
+        double steps = options.Epochs is { } epochs ? Math.Ceiling(epochs * batchesPerEpoch / options.Accumulation)
+            : options.MaxSteps > 0 ? most : Math.Ceiling((double)batchesPerEpoch / options.Accumulation);
+        steps = Math.Max(1, Math.Min(steps, most));
+        return steps <= int.MaxValue ? (int)steps
+            : throw new NolaException(
+                $"epochs is {options.Epochs}, which makes more than {int.MaxValue} steps of these data; lower it, or set max-steps.");
     }
 
-    // One optimiser step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
+    // One optimizer step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
     // Nothing here waits for the device.
     private void Step(TrainState state, AdamW optimizer, StepMeter meter, Batches batches, ref List<int[]> epoch, int total)
     {
@@ -179,11 +269,11 @@ public sealed class Trainer
         return stream;
     }
 
-    private void Evaluate(TrainState state, EncodedPair[] held, AdamW optimizer)
+    private void Evaluate(TrainState state, EncodedPair[] held, AdamW optimizer, CancellationToken cancel = default)
     {
         if (held.Length == 0) return;
         adapter?.BeginStep();
-        LossResult result = Evaluation.Loss(model, held);
+        LossResult result = Evaluation.Loss(model, held, cancel: cancel);
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
@@ -192,14 +282,33 @@ public sealed class Trainer
         else state.Waited++;
         Tell(o => o.OnEvaluation(new EvalReport(state.Step, result.Loss, result.Tokens, best)));
         if (!best || run is null || state.Step == 0) return;
+        Restore(state);
         run.SaveBest(model, adapter);
         Save(state, optimizer);
+    }
+
+    // Somebody removed the directory, or moved it away: the run goes on in a new one.
+    private void Restore(TrainState state)
+    {
+        if (!run!.Restore()) return;
+        string best = state.BestStep > 0 && state.BestStep < state.Step ? $", and the best so far, of step {state.BestStep}" : "";
+        string lost = $"its log up to step {state.Step} is lost{best}";
+        Tell(o => o.OnNotice($"{run.Path} was removed while the run was in it and is made again; {lost}."));
+    }
+
+    // The values that the last step made are in no loss yet.
+    private void CheckFinite(TrainState state, AdamW optimizer)
+    {
+        Tensor[] trained = [.. optimizer.States.Select(s => s.Parameter.Value)];
+        if (trained.Length == 0 || double.IsFinite(model.Device.SumSquares(trained))) return;
+        throw NotFinite(state.Step, "sum of the trained values' squares");
     }
 
     private void Save(TrainState state, AdamW optimizer)
     {
         if (run is null) return;
-        state.Save(run.LastState, optimizer, Description);
+        Restore(state);
+        state.Save(run.LastState, optimizer, identity!);
         Tell(o => o.OnCheckpoint(run.LastState, state.Step));
     }
 

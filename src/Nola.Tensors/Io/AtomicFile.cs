@@ -1,34 +1,51 @@
+using System.Diagnostics;
+using System.Globalization;
+
 namespace Nola.Tensors;
 
-/// <summary>Files that are whole or not there: written beside the target, flushed to the disk, then renamed over it.</summary>
+/// <summary>
+/// Files that are whole or not there: written beside the target as <c>target.PROCESS.tmp</c>, flushed to the disk, then renamed
+/// over it. The file beside it is locked while it is written; one that a killed process left is removed by the next write of its
+/// target.
+/// </summary>
 public static class AtomicFile
 {
-    private const int NoSpaceUnix = 28, NoSpaceWindows = unchecked((int)0x80070070);
+    private const string Suffix = ".tmp", Probe = ".probe.";
+
+    private const int NoSpaceUnix = 28, QuotaUnix = 122, NoSpaceWindows = unchecked((int)0x80070070);
+
+    // Between the creation of a file and its locking lie microseconds; nobody's file that is older than this is of a killed process.
+    private static readonly TimeSpan settled = TimeSpan.FromMinutes(1);
 
     /// <summary>Writes <paramref name="path"/> through <paramref name="write"/>. On any failure the old file stays as it was.</summary>
     /// <exception cref="NolaException">The disk is full, or the place cannot be written.</exception>
     public static void Write(string path, Action<Stream> write)
     {
-        string target = Path.GetFullPath(path), beside = target + $".{Environment.ProcessId}.tmp";
+        string target = Path.GetFullPath(path), beside = $"{target}.{Environment.ProcessId}{Suffix}";
         RefuseDirectory(path);
+        bool mine = false;
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(target) ?? ".");
+            RemoveStale(target);
             using (FileStream stream = new(beside, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))
             {
+                mine = true;
                 write(stream);
                 stream.Flush(flushToDisk: true);
+                // Renamed while it is still locked where the system allows that, so that nobody takes it for a killed process's.
+                if (!OperatingSystem.IsWindows()) File.Move(beside, target, overwrite: true);
             }
-            File.Move(beside, target, overwrite: true);
+            if (OperatingSystem.IsWindows()) File.Move(beside, target, overwrite: true);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (IsFailure(error))
         {
-            Remove(beside);
+            if (mine) Remove(beside);
             throw new NolaException(Sentence(path, error), error);
         }
         catch
         {
-            Remove(beside);
+            if (mine) Remove(beside);
             throw;
         }
     }
@@ -45,9 +62,10 @@ public static class AtomicFile
         try
         {
             Directory.CreateDirectory(path);
-            string probe = Path.Combine(path, $".probe.{Environment.ProcessId}");
+            string probe = Path.Combine(path, $"{Probe}{Environment.ProcessId}");
             File.WriteAllBytes(probe, []);
             File.Delete(probe);
+            RemoveStale(path, Probe, "");
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -63,12 +81,100 @@ public static class AtomicFile
         EnsureDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 
+    /// <summary>Removes a file if it is there.</summary>
+    /// <exception cref="NolaException">It cannot be removed.</exception>
+    public static void Delete(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // Then the file is not there either.
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new NolaException($"{path}: cannot be removed ({error.Message.TrimEnd('.')}); remove it yourself.", error);
+        }
+    }
+
+    /// <summary>Removes what killed processes left beside a target, never the file of a process that is writing it.</summary>
+    public static void RemoveStale(string target)
+    {
+        string full = Path.GetFullPath(target);
+        RemoveStale(Path.GetDirectoryName(full) ?? ".", Path.GetFileName(full) + ".", Suffix);
+    }
+
     /// <summary>What to tell the user about a failed write.</summary>
     public static string Sentence(string path, Exception error)
     {
-        if (error is IOException && (error.HResult is NoSpaceWindows || (error.HResult & 0xFFFF) == NoSpaceUnix))
+        if (IsFull(error))
             return $"{path}: the disk is full; free some space and run the command again. What was there before is unchanged.";
-        return $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
+        return error is ArgumentOutOfRangeException
+            ? $"{path}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."
+            : $"{path}: cannot be written ({error.Message.TrimEnd('.')}); choose a path in a directory that you may write to.";
+    }
+
+    /// <summary>Whether a write failed because there is no more room on the disk, or in a quota.</summary>
+    internal static bool IsFull(Exception error) => error is IOException
+        && (error.HResult == NoSpaceWindows || (!OperatingSystem.IsWindows() && error.HResult is NoSpaceUnix or QuotaUnix));
+
+    /// <summary>
+    /// Whether the system refused a write. What is above a limit of a file's size comes as an argument that is out of range.
+    /// </summary>
+    internal static bool IsFailure(Exception error) =>
+        error is IOException or UnauthorizedAccessException or ArgumentOutOfRangeException { ParamName: "value" };
+
+    // Files of the directory that are called prefix, a process's number, suffix.
+    private static void RemoveStale(string directory, string prefix, string suffix)
+    {
+        try
+        {
+            foreach (string path in Directory.EnumerateFiles(directory, prefix + "*" + suffix))
+                if (ProcessOf(Path.GetFileName(path), prefix, suffix) is { } process) RemoveStale(path, process);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // A directory that cannot be listed is not swept; whether it can be written, the write says.
+        }
+    }
+
+    private static int? ProcessOf(string name, string prefix, string suffix)
+    {
+        if (!name.StartsWith(prefix, StringComparison.Ordinal) || !name.EndsWith(suffix, StringComparison.Ordinal)) return null;
+        int length = name.Length - prefix.Length - suffix.Length;
+        if (length <= 0) return null;
+        ReadOnlySpan<char> number = name.AsSpan(prefix.Length, length);
+        return int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int process) ? process : null;
+    }
+
+    private static void RemoveStale(string path, int process)
+    {
+        try
+        {
+            // Opening fails while a process writes it, on this machine or on another one that shares the disk.
+            using FileStream held = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.Delete);
+            if (!IsRunning(process) || DateTime.UtcNow - File.GetLastWriteTimeUtc(held.SafeFileHandle) > settled) File.Delete(path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // Somebody's; or it has gone by itself.
+        }
+    }
+
+    // The number may be another process's by now: then the file stays until it has settled.
+    private static bool IsRunning(int process)
+    {
+        try
+        {
+            using Process found = Process.GetProcessById(process);
+            return true;
+        }
+        catch (Exception error) when (error is ArgumentException or InvalidOperationException)
+        {
+            return false;
+        }
     }
 
     private static void RefuseDirectory(string path)

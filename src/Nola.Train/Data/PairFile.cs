@@ -53,7 +53,7 @@ internal static class PairFile
             if (parts.Length < 2 && !contextsOnly)
                 throw new NolaException($"{at}: there is no '||' between context and completion; "
                     + "plain text to continue is given as text, not as pairs.");
-            yield return new TextPair(parts[0], contextsOnly ? "" : parts[1].Trim('\n'), at);
+            yield return new TextPair(parts[0], parts.Length < 2 ? "" : parts[1].Trim('\n'), at);
         }
     }
 

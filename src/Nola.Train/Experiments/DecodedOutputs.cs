@@ -46,11 +46,7 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     }
 
     /// <summary>Makes a run decode anew.</summary>
-    internal static void Forget(string folder)
-    {
-        string about = Path.Combine(folder, AboutFile);
-        if (File.Exists(about)) File.Delete(about);
-    }
+    internal static void Forget(string folder) => AtomicFile.Delete(Path.Combine(folder, AboutFile));
 
     // The same for every run of a base model, and so tokenised once.
     private ReferenceSet References(ScoreInput input, TextPair[][] groups, Gpt2Tokenizer tokenizer)
@@ -76,7 +72,8 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         AtomicFile.EnsureDirectory(input.Folder);
         AtomicFile.WriteText(Path.Combine(input.Folder, TextFile), text);
         // Written last, with the text's digest: what it describes is what stands there.
-        About about = new(input.TestName, Settings, contexts.Length, tokens.Sum(ids => (long)ids.Length), Digest(text));
+        long newTokens = tokens.Sum(ids => (long)ids.Length);
+        About about = new(input.TestName, Settings, contexts.Length, newTokens, Digest(Encoding.UTF8.GetBytes(text)));
         AtomicFile.WriteText(Path.Combine(input.Folder, AboutFile), JsonSerializer.Serialize(about, RunRecord.Format) + "\n");
         return outputs;
     }
@@ -87,18 +84,21 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         if (!File.Exists(path) || !File.Exists(textPath)) return null;
         try
         {
-            string text = File.ReadAllText(textPath);
-            if (JsonSerializer.Deserialize<About>(File.ReadAllBytes(path), RunRecord.Format) is not { } about) return null;
+            byte[] text = InputFile.ReadAll(textPath);
+            using JsonDocument document = JsonInput.Read(path);
+            if (document.Deserialize<About>(RunRecord.Format) is not { } about) return null;
             if (about.Test != test || about.Decoding != Settings || about.Inputs != count || about.Sha256 != Digest(text)) return null;
-            return text.Split('\n')[..count];
+            string[] lines = Encoding.UTF8.GetString(text).Split('\n');
+            return lines.Length == count + 1 ? lines[..count] : null;
         }
-        catch (JsonException)
+        catch (Exception error) when (error is JsonException or NolaException)
         {
+            // Whatever stands there, it is not what this code wrote; the texts are decoded again.
             return null;
         }
     }
 
-    private static string Digest(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    private static string Digest(byte[] text) => Convert.ToHexStringLower(SHA256.HashData(text));
 
     private sealed record About(string Test, string Decoding, int Inputs, long NewTokens, string Sha256);
 }

@@ -44,7 +44,8 @@ public sealed partial class ExperimentFile
             if (!keys.Contains(property.Name)) throw new NolaException($"{path}: the key '{property.Name}' is not known; did you mean '{Spelling.Nearest(property.Name, keys)}'? Known keys: {string.Join(", ", keys)}.");
         ExperimentReader reader = new(root, path);
         Name = reader.Text("name", Path.GetFileNameWithoutExtension(path));
-        if (!FolderName().IsMatch(Name)) throw new NolaException($"{path}: the name '{Name}' becomes a directory's; use letters, digits and . _ - =.");
+        if (!FolderName().IsMatch(Name)) throw new NolaException(
+            $"{path}: the name '{Name}' becomes a directory's; use at most 100 letters, digits and . _ - =.");
         Settings common = new(TrainConfig.Keys);
         if (root.TryGetProperty("settings", out JsonElement settings)) ReadInto(common, settings, $"{path}, settings", []);
         Seeds = reader.Seeds();
@@ -91,20 +92,10 @@ public sealed partial class ExperimentFile
     /// <exception cref="NolaException">A key, a method or a value in it is not known, or two methods have one name.</exception>
     public static ExperimentFile Read(string path)
     {
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, AllowDuplicateProperties = false });
-            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: expected one JSON object, with settings, methods and seeds.");
-            return new ExperimentFile(document.RootElement, path);
-        }
-        catch (JsonException error)
-        {
-            throw new NolaException($"{path}: not valid JSON ({error.Message})", error);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{path}: cannot be read ({error.Message.TrimEnd('.')}).", error);
-        }
+        using JsonDocument document = JsonInput.Read(path, handWritten: true);
+        if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException(
+            $"{path}: expected one JSON object, with settings, methods and seeds.");
+        return new ExperimentFile(document.RootElement, path);
     }
 
     private static List<ExperimentMethod> ReadMethods(JsonElement root, Settings common, string path)
@@ -128,7 +119,8 @@ public sealed partial class ExperimentFile
         if (item.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object with a name and the keys that differ.");
         ExperimentReader reader = new(item, place);
         string name = reader.Text("name", "");
-        if (!FolderName().IsMatch(name)) throw new NolaException($"{place}: the name '{name}' becomes a directory's; use letters, digits and . _ - =.");
+        if (!FolderName().IsMatch(name)) throw new NolaException(
+            $"{place}: the name '{name}' becomes a directory's; use at most 100 letters, digits and . _ - =.");
         place = $"{place} ('{name}')";
         string series = reader.Text("series", "");
         if (item.TryGetProperty("of", out _)) return ReadQuantised(item, reader, name, series, before, place);
@@ -163,6 +155,6 @@ public sealed partial class ExperimentFile
         }
     }
 
-    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9._=-]*$")]
+    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}\\z")]
     private static partial Regex FolderName();
 }

@@ -50,7 +50,7 @@ public static class ExperimentReport
         AtomicFile.WriteText(Path.Combine(root, "table.md"), Table(file, methods));
         string picture = Path.Combine(root, "plot.svg");
         if (ScorePlot.Draw(file.Plot, methods) is { } plot) AtomicFile.WriteText(picture, plot);
-        else File.Delete(picture);
+        else AtomicFile.Delete(picture);
     }
 
     /// <summary>

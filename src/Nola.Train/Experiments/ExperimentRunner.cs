@@ -11,6 +11,9 @@ public interface IExperimentObserver : ITrainObserver
     /// <summary>Before a run is trained or scored.</summary>
     void OnRun(ExperimentRun run, int number, int count) { }
 
+    /// <summary>Before a run is trained; what it gives is disposed when the run has ended and its checkpoint is written.</summary>
+    IDisposable? OnTraining() => null;
+
     /// <summary>After a run that is complete, or that failed.</summary>
     void OnResult(ExperimentRun run, RunRecord record) { }
 
@@ -37,7 +40,7 @@ public sealed class ExperimentRunner : IDisposable
     private readonly IExperimentObserver observer;
     private readonly string root;
     private readonly Device device;
-    private readonly FileStream mine;
+    private readonly RunLock mine;
     private readonly ExperimentModels models;
 
     /// <summary>Plans the runs and takes the directory for this process.</summary>
@@ -55,7 +58,8 @@ public sealed class ExperimentRunner : IDisposable
         string[] columns = [.. scores.SelectMany(score => score.Columns)];
         if (!columns.Contains(file.Plot)) throw new NolaException($"plot is '{file.Plot}', which no score of this experiment gives; expected {string.Join(", ", columns)}.");
         Runs = ExperimentRun.Plan(file, root, deviceName, threads);
-        mine = Take(root);
+        AtomicFile.EnsureDirectory(root);
+        mine = RunLock.Take(root, "is running this experiment");
         try
         {
             device = Device.Open(deviceName, threads);
@@ -113,20 +117,6 @@ public sealed class ExperimentRunner : IDisposable
         mine.Dispose();
     }
 
-    // Held while the process lives, however it ends; so two of them never do the same run.
-    private static FileStream Take(string root)
-    {
-        AtomicFile.EnsureDirectory(root);
-        try
-        {
-            return new FileStream(Path.Combine(root, ".running"), FileMode.OpenOrCreate, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{root}: another process is running this experiment; wait for it, or choose another --out.", error);
-        }
-    }
-
     private bool IsComplete(RunRecord record) => record.TrainInfo.Status == TrainInfo.Failed
         || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score));
 
@@ -180,12 +170,17 @@ public sealed class ExperimentRunner : IDisposable
         models.Check(pairs, run.Config);
         bool resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
         using RunDirectory directory = new(run.Folder, resume);
-        if (!resume) directory.WriteConfig(run.Config.ToJson());
+        directory.WriteConfig(run.Config.ToJson());
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
-        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer) { ReadEvery = run.Config.ReadEvery };
+        Trainer trainer = new(model, adapter, run.Config.Options, directory, observer)
+        {
+            ReadEvery = run.Config.ReadEvery,
+            Source = run.Config.Source,
+        };
         try
         {
+            using IDisposable? held = observer.OnTraining();
             TrainResult result = trainer.Run(data.Training, data.Validation, resume, cancel);
             if (result.Outcome == TrainOutcome.Interrupted) return null;
             directory.DrawLossCurve();
@@ -211,7 +206,7 @@ public sealed class ExperimentRunner : IDisposable
         string output = Path.Combine(run.Folder, "adapter.safetensors");
         AtomicFile.EnsureDirectory(run.Folder);
         // Of a run that was killed before its result was written.
-        File.Delete(output);
+        AtomicFile.Delete(output);
         QuantiseReport report = AdapterQuantisation.Quantise(Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
         return Record(run, source.TrainInfo with { FileSize = report.BytesAfter }) with { MetaInfo = source.MetaInfo };
     }
@@ -234,7 +229,7 @@ public sealed class ExperimentRunner : IDisposable
             record.Write(run.ResultFile);
         }
         // What resuming needed; three times the model, when the whole model was trained.
-        File.Delete(Path.Combine(run.Folder, "last.safetensors"));
+        AtomicFile.Delete(Path.Combine(run.Folder, "last.safetensors"));
         return record;
     }
 

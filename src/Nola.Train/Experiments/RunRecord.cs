@@ -23,6 +23,9 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
         WriteIndented = true,
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+        // A file with a null, or without a value, in a place that has none is refused in place of failing somewhere else.
+        RespectNullableAnnotations = true,
+        RespectRequiredConstructorParameters = true,
     };
 
     /// <summary>Reads a result; null when there is none.</summary>
@@ -32,15 +35,26 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
         if (!File.Exists(path)) return null;
         try
         {
-            return JsonSerializer.Deserialize<RunRecord>(File.ReadAllBytes(path), Format) is { RunInfo: not null, TrainInfo: not null, Scores: not null } record
+            using JsonDocument document = JsonInput.Read(path);
+            return document.Deserialize<RunRecord>(Format) is { } record && record.IsWhole
                 ? record
                 : throw new NolaException($"{path}: not a result of an experiment; remove it to run again.");
         }
         catch (JsonException error)
         {
-            throw new NolaException($"{path}: not a result of an experiment ({error.Message.TrimEnd('.')}); remove it to run again.", error);
+            throw new NolaException($"{path}: not a result of an experiment ({JsonInput.Reason(error)}); remove it to run again.", error);
+        }
+        catch (NolaException error) when (error.InnerException is JsonException or InvalidOperationException)
+        {
+            throw new NolaException($"{error.Message.TrimEnd('.')}; remove it to run again.", error);
         }
     }
+
+    // What the serializer does not look at: entries of lists, and what the words and numbers mean.
+    private bool IsWhole => Scores.Values.All(score => score is not null)
+        && TrainInfo.Metrics.All(metric => metric is not null)
+        && TrainInfo.Status is Train.TrainInfo.Success or Train.TrainInfo.Failed
+        && TrainInfo is { NumTrainableParams: >= 0, NumTotalParams: >= 0 };
 
     /// <summary>Writes the result, whole or not at all.</summary>
     /// <exception cref="NolaException">It cannot be written.</exception>

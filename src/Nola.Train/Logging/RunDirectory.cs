@@ -6,57 +6,148 @@ namespace Nola.Train;
 /// <summary>
 /// Where a run keeps what it makes: <c>config.json</c>, <c>log.jsonl</c>, TensorBoard's <c>events.out.tfevents…</c>,
 /// <c>loss.svg</c>, the best <c>adapter.safetensors</c> (or <c>model/</c>), and <c>last.safetensors</c> to resume from.
+/// One process at a time has it: <c>.running</c> is locked from the constructor to <see cref="Dispose"/>, or to the end of the
+/// process.
 /// </summary>
 public sealed class RunDirectory : IDisposable
 {
-    /// <summary>Makes the directory, or opens the one of a run to be resumed.</summary>
-    /// <exception cref="NolaException">It cannot be written, or holds a run already, or none to resume.</exception>
+    private RunLock mine;
+    private string? config;
+
+    // Whether the run that is there may be changed: at once for a new one, else once its state was found to be of these settings.
+    private bool accepted;
+
+    /// <summary>Makes the directory, or opens the one of a run to be resumed, and takes it for this process.</summary>
+    /// <exception cref="NolaException">
+    /// It cannot be written, another process has it, or it holds a run already, or none to resume.
+    /// </exception>
     public RunDirectory(string path, bool resume = false)
     {
-        Path = path;
-        bool exists = File.Exists(LastState);
-        if (resume && !exists) throw new NolaException($"{path}: there is no last.safetensors to resume from; start the run without --resume.");
-        if (!resume && exists) throw new NolaException($"{path}: holds a run already; go on with it with --resume, or choose another --out.");
-        AtomicFile.EnsureDirectory(path);
-        Log = new RunLog(path);
-        // What a run left that ended before its first checkpoint is of no use to this one.
-        if (!resume) Log.Resume(-1);
+        (Path, Resumes, accepted) = (path, resume, !resume);
+        // So that nothing is left in a directory that somebody named by mistake.
+        if (resume) CheckState();
+        else AtomicFile.EnsureDirectory(path);
+        mine = Lock();
+        try
+        {
+            CheckState();
+            Log = new RunLog(path);
+            foreach (string file in (ReadOnlySpan<string>)[ConfigFile, LastState, BestAdapter, BestWeights, LossPicture, Log.Path])
+                AtomicFile.RemoveStale(file);
+            // What a run left that ended before its first checkpoint is of no use to this one.
+            if (!resume) Log.Resume(-1);
+        }
+        catch
+        {
+            mine.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The directory.</summary>
     public string Path { get; }
 
+    /// <summary>Whether it was opened to resume the run that it holds.</summary>
+    public bool Resumes { get; }
+
     /// <summary>The run's log.</summary>
     public RunLog Log { get; }
 
     /// <summary>Everything that resuming needs.</summary>
-    public string LastState => System.IO.Path.Combine(Path, "last.safetensors");
+    public string LastState => File("last.safetensors");
 
     /// <summary>The adapter with the lowest validation loss.</summary>
-    public string BestAdapter => System.IO.Path.Combine(Path, "adapter.safetensors");
+    public string BestAdapter => File("adapter.safetensors");
 
     /// <summary>The model with the lowest validation loss, when the whole model is trained.</summary>
-    public string BestModel => System.IO.Path.Combine(Path, "model");
+    public string BestModel => File("model");
 
     /// <summary>Whether a best adapter or model has been written.</summary>
-    public bool HasBest => File.Exists(BestAdapter) || File.Exists(System.IO.Path.Combine(BestModel, "model.safetensors"));
+    public bool HasBest => System.IO.File.Exists(BestAdapter) || System.IO.File.Exists(BestWeights);
 
-    /// <summary>Writes the settings of the run.</summary>
-    public void WriteConfig(string json) => AtomicFile.WriteText(System.IO.Path.Combine(Path, "config.json"), json);
+    private string BestWeights => System.IO.Path.Combine(BestModel, "model.safetensors");
+
+    private string ConfigFile => File("config.json");
+
+    private string LossPicture => File("loss.svg");
+
+    /// <summary>Says without a look at anything else that a directory holds a run already, before long work for a new one.</summary>
+    /// <exception cref="NolaException">It does.</exception>
+    public static void RefuseUsed(string path)
+    {
+        if (System.IO.File.Exists(System.IO.Path.Combine(path, "last.safetensors")))
+            throw new NolaException($"{path}: holds a run already; go on with it with --resume, or choose another --out.");
+    }
+
+    /// <summary>
+    /// Writes the settings of the run. Of a run that is resumed they are kept back until its state has turned out to be of these
+    /// settings, so that a refused run is as it was.
+    /// </summary>
+    /// <exception cref="NolaException">The file cannot be written.</exception>
+    public void WriteConfig(string json)
+    {
+        config = json;
+        if (accepted) AtomicFile.WriteText(ConfigFile, json);
+    }
 
     /// <summary>Draws the loss curve from the log.</summary>
+    /// <exception cref="NolaException">The picture cannot be written.</exception>
     public void DrawLossCurve()
     {
         (List<(int, double)> training, List<(int, double)> validation) = Log.Read();
-        if (training.Count > 0) AtomicFile.WriteText(System.IO.Path.Combine(Path, "loss.svg"), LossCurve.Draw(training, validation));
+        if (training.Count > 0) AtomicFile.WriteText(LossPicture, LossCurve.Draw(training, validation));
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Log.Dispose();
+    public void Dispose()
+    {
+        Log.Dispose();
+        mine.Dispose();
+    }
+
+    /// <summary>The run that is there is the one that goes on from a step; from here on it may be changed.</summary>
+    internal void Accept(int step)
+    {
+        accepted = true;
+        if (config is not null) WriteConfig(config);
+        Log.Resume(step);
+    }
+
+    /// <summary>
+    /// Makes the directory again, with its configuration, when somebody removed it while the run was in it; true when that was so.
+    /// </summary>
+    /// <exception cref="NolaException">It cannot be made, or another process has taken the place.</exception>
+    internal bool Restore()
+    {
+        if (mine.IsInPlace) return false;
+        AtomicFile.EnsureDirectory(Path);
+        RunLock again = Lock();
+        mine.Dispose();
+        mine = again;
+        Log.Reopen();
+        if (config is not null) WriteConfig(config);
+        return true;
+    }
 
     internal void SaveBest(Gpt2 model, Adapter? adapter)
     {
         if (adapter is null) model.Save(BestModel);
         else AdapterFile.Save(adapter, BestAdapter);
+    }
+
+    private string File(string name) => System.IO.Path.Combine(Path, name);
+
+    private RunLock Lock() => RunLock.Take(Path, "is training in this directory");
+
+    private void CheckState()
+    {
+        bool exists = System.IO.File.Exists(LastState);
+        if (!Resumes && exists) RefuseUsed(Path);
+        if (!Resumes || exists) return;
+        if (!Directory.Exists(Path)) throw new NolaException(
+            $"{Path}: there is no such directory; name the directory of the run to resume.");
+        throw new NolaException(System.IO.File.Exists(ConfigFile)
+            ? $"{Path}: there is no last.safetensors to resume from; start the run without --resume."
+            : $"{Path}: there is no config.json and no last.safetensors; is it a run's directory?");
     }
 }

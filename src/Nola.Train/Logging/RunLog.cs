@@ -5,19 +5,25 @@ namespace Nola.Train;
 
 /// <summary>
 /// <c>log.jsonl</c>: one JSON object a line, <c>{"event":"step",…}</c> or <c>{"event":"eval",…}</c>, written as it happens;
-/// and the same numbers for TensorBoard.
+/// and the same numbers for TensorBoard. Lines that are none of these, such as the half of a line that a killed process left, are
+/// passed over when it is read.
 /// </summary>
 public sealed class RunLog : ITrainObserver, IDisposable
 {
-    private readonly string path;
-    private readonly TensorBoardWriter board;
-    private StreamWriter? writer;
+    // A line of ours has some 300 bytes; what is longer than this is passed over.
+    private const int LongestLine = 1 << 16;
+
+    private readonly string directory;
+    private TensorBoardWriter board;
+    private FileStream? stream;
 
     internal RunLog(string directory)
     {
-        path = Path.Combine(directory, "log.jsonl");
+        this.directory = directory;
         board = new TensorBoardWriter(directory);
     }
+
+    internal string Path => PathIn(directory);
 
     /// <inheritdoc/>
     public void OnStep(StepReport report)
@@ -57,34 +63,37 @@ public sealed class RunLog : ITrainObserver, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        writer?.Dispose();
+        stream?.Dispose();
         board.Dispose();
+    }
+
+    /// <summary>Begins new files in a directory that was removed and made again.</summary>
+    internal void Reopen()
+    {
+        Dispose();
+        (stream, board) = (null, new TensorBoardWriter(directory));
     }
 
     /// <summary>Drops what a run wrote after the checkpoint that it is resumed from.</summary>
     internal void Resume(int step)
     {
-        if (!File.Exists(path)) return;
-        // A process that was killed may have left half a line at the end.
-        string[] kept = [.. File.ReadLines(path).Where(line => Step(line) is int s && s <= step)];
-        AtomicFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
+        if (!File.Exists(Path)) return;
+        AtomicFile.Write(Path, to =>
+        {
+            foreach (byte[] line in Lines(Path))
+            {
+                if (!(Entry.Of(line)?.Step <= step)) continue;
+                to.Write(line);
+                to.WriteByte((byte)'\n');
+            }
+        });
     }
 
     /// <summary>(step, loss) of training and of validation.</summary>
     internal (List<(int, double)> Training, List<(int, double)> Validation) Read()
     {
-        writer?.Flush();
         List<(int, double)> training = [], validation = [];
-        if (!File.Exists(path)) return (training, validation);
-        using FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-        using StreamReader reader = new(stream);
-        while (reader.ReadLine() is { } line)
-        {
-            if (Step(line) is not int step) continue;
-            using JsonDocument document = JsonDocument.Parse(line);
-            List<(int, double)> list = document.RootElement.GetProperty("event").GetString() == "eval" ? validation : training;
-            list.Add((step, document.RootElement.GetProperty("loss").GetDouble()));
-        }
+        foreach (Entry entry in Entries(Path)) (entry.IsEvaluation ? validation : training).Add((entry.Step, entry.Loss));
         return (training, validation);
     }
 
@@ -94,47 +103,92 @@ public sealed class RunLog : ITrainObserver, IDisposable
         List<EvalMetric> evaluations = [];
         double? training = null;
         long peak = 0;
-        foreach (string line in File.ReadLines(Path.Combine(directory, "log.jsonl")))
+        foreach (Entry entry in Entries(PathIn(directory)))
         {
-            if (Step(line) is not int step) continue;
-            using JsonDocument document = JsonDocument.Parse(line);
-            double loss = document.RootElement.GetProperty("loss").GetDouble();
-            if (document.RootElement.GetProperty("event").GetString() == "eval") evaluations.Add(new(step, loss, training));
-            else (training, peak) = (loss, Math.Max(peak, document.RootElement.GetProperty("peak_bytes").GetInt64()));
+            if (entry.IsEvaluation) evaluations.Add(new(entry.Step, entry.Loss, training));
+            else (training, peak) = (entry.Loss, Math.Max(peak, entry.PeakBytes));
         }
         return (evaluations, peak);
     }
 
-    private static int? Step(string line)
+    private static string PathIn(string directory) => System.IO.Path.Combine(directory, "log.jsonl");
+
+    private static IEnumerable<Entry> Entries(string path) =>
+        File.Exists(path) ? Lines(path).Select(line => Entry.Of(line)).OfType<Entry>() : [];
+
+    // The lines as bytes, since half of one may be no text; without those that no run wrote by their length alone.
+    private static IEnumerable<byte[]> Lines(string path)
     {
-        try
+        using FileStream file = InputFile.Open(path);
+        using BufferedStream bytes = new(file, 1 << 16);
+        List<byte> line = [];
+        bool tooLong = false;
+        for (int b = bytes.ReadByte(); b >= 0; b = bytes.ReadByte())
         {
-            using JsonDocument document = JsonDocument.Parse(line);
-            return document.RootElement.GetProperty("step").GetInt32();
+            if (b != '\n')
+            {
+                if (line.Count < LongestLine) line.Add((byte)b);
+                else tooLong = true;
+                continue;
+            }
+            if (!tooLong) yield return [.. line];
+            line.Clear();
+            tooLong = false;
         }
-        catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException)
-        {
-            return null;
-        }
+        if (line.Count > 0 && !tooLong) yield return [.. line];
     }
 
     private void Write(Action<Utf8JsonWriter> fields)
     {
+        using MemoryStream line = new();
+        using (Utf8JsonWriter json = new(line))
+        {
+            json.WriteStartObject();
+            fields(json);
+            json.WriteEndObject();
+        }
+        line.WriteByte((byte)'\n');
         try
         {
-            writer ??= new StreamWriter(path, append: true) { AutoFlush = true };
-            using MemoryStream memory = new();
-            using (Utf8JsonWriter json = new(memory))
-            {
-                json.WriteStartObject();
-                fields(json);
-                json.WriteEndObject();
-            }
-            writer.WriteLine(System.Text.Encoding.UTF8.GetString(memory.ToArray()));
+            // Nothing is kept back: what could not be written would be tried again, and fail again, when the file is closed.
+            stream ??= new FileStream(Path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 0);
+            stream.Write(line.ToArray());
         }
-        catch (IOException error)
+        catch (Exception error) when (AtomicFile.IsFailure(error))
         {
-            throw new NolaException(AtomicFile.Sentence(path, error), error);
+            throw new NolaException(AtomicFile.Sentence(Path, error), error);
         }
+    }
+
+    /// <summary>A line of the log.</summary>
+    private readonly record struct Entry(bool IsEvaluation, int Step, double Loss, long PeakBytes)
+    {
+        /// <summary>What a line says; null when it is not a line of a log.</summary>
+        public static Entry? Of(byte[] line)
+        {
+            try
+            {
+                using JsonDocument document = JsonInput.Parse(line, "log.jsonl");
+                return Of(document.RootElement);
+            }
+            catch (NolaException)
+            {
+                return null;
+            }
+        }
+
+        private static Entry? Of(JsonElement root)
+        {
+            if (root.ValueKind != JsonValueKind.Object) return null;
+            if (Number(root, "step") is not { } step || !step.TryGetInt32(out int number) || number < 0) return null;
+            if (Number(root, "loss") is not { } loss || !loss.TryGetDouble(out double value) || !double.IsFinite(value)) return null;
+            if (!root.TryGetProperty("event", out JsonElement kind) || kind.ValueKind != JsonValueKind.String) return null;
+            bool evaluation = kind.GetString() == "eval";
+            if (!evaluation && kind.GetString() != "step") return null;
+            return new(evaluation, number, value, Number(root, "peak_bytes") is { } peak && peak.TryGetInt64(out long bytes) ? bytes : 0);
+        }
+
+        private static JsonElement? Number(JsonElement root, string key) =>
+            root.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value : null;
     }
 }

@@ -30,13 +30,13 @@ public sealed class TensorBoardWriter : IDisposable
         {
             if (stream is null)
             {
-                stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+                // Without a buffer, whose rest would be tried again, and fail again, when the file is closed.
+                stream = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read | FileShare.Delete, 0);
                 Record(Event(0, e => Bytes(e, 3, Encoding.UTF8.GetBytes("brain.Event:2"))));
             }
             Record(Event(step, e => Bytes(e, 5, Summary(tag, (float)value))));
-            stream.Flush();
         }
-        catch (IOException error)
+        catch (Exception error) when (AtomicFile.IsFailure(error))
         {
             throw new NolaException(AtomicFile.Sentence(path, error), error);
         }
@@ -55,13 +55,12 @@ public sealed class TensorBoardWriter : IDisposable
 
     private void Record(byte[] data)
     {
-        Span<byte> frame = stackalloc byte[12];
+        byte[] frame = new byte[data.Length + 16];
         BinaryPrimitives.WriteUInt64LittleEndian(frame, (ulong)data.Length);
-        BinaryPrimitives.WriteUInt32LittleEndian(frame[8..], Masked(frame[..8]));
+        BinaryPrimitives.WriteUInt32LittleEndian(frame.AsSpan(8), Masked(frame.AsSpan(0, 8)));
+        data.CopyTo(frame, 12);
+        BinaryPrimitives.WriteUInt32LittleEndian(frame.AsSpan(12 + data.Length), Masked(data));
         stream!.Write(frame);
-        stream.Write(data);
-        BinaryPrimitives.WriteUInt32LittleEndian(frame, Masked(data));
-        stream.Write(frame[..4]);
     }
 
     private static uint Masked(ReadOnlySpan<byte> data) => BitOperations.RotateRight(Crc(data), 15) + 0xA282EAD8;

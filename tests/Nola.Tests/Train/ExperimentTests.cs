@@ -251,7 +251,7 @@ public sealed class ExperimentTests : IDisposable
         NolaException error = Assert.Throws<NolaException>(() => new ExperimentRunner(ExperimentFile.Read(path), Path.Combine(directory, "a"), "cpu", 1, [new LossScore()], new StopAfter(0, new())));
         Assert.Contains(complaint, error.Message);
         Assert.DoesNotContain('\n', error.Message);
-        Assert.Contains("cannot be read", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
+        Assert.Contains("there is no such file", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
     }
 
     [Fact]
