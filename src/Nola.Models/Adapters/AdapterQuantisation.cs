@@ -28,12 +28,13 @@ public static class AdapterQuantisation
         if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
         using Safetensors file = Safetensors.Open(path);
         CheckFloat(file);
+        _ = new AdapterSettings(file);
         List<SafetensorsTensor> tensors = [];
         Errors errors = new();
         foreach (SafetensorsEntry entry in file.Entries)
         {
             float[] values = file.ReadFinite(entry);
-            QuantisedTensor quantised = QuantisedTensor.Of(values, (int)entry.Shape[0], bits);
+            QuantisedTensor quantised = Quantised(file, entry, values, bits);
             errors.Add(values, quantised.Values());
             tensors.AddRange(quantised.Tensors(entry.Name));
         }
@@ -54,6 +55,18 @@ public static class AdapterQuantisation
         if (format != AdapterFile.Format) throw new NolaException($"{file.Path}: not an adapter file of Nola (its format is '{format}', not '{AdapterFile.Format}').");
         foreach (SafetensorsEntry entry in file.Entries)
             if (entry.Shape.Length < 2 || entry.Length == 0) throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; expected the layers first. The file is damaged.");
+    }
+
+    private static QuantisedTensor Quantised(Safetensors file, SafetensorsEntry entry, float[] values, int bits)
+    {
+        try
+        {
+            return QuantisedTensor.Of(values, (int)entry.Shape[0], bits);
+        }
+        catch (NolaException error)
+        {
+            throw new NolaException($"{file.Path}: tensor '{entry.Name}': {error.Message}", error);
+        }
     }
 
     private sealed class Errors

@@ -37,7 +37,7 @@ public static class CoefficientQuantiser
     public static float Quantise(ReadOnlySpan<float> vector, int bits, Span<sbyte> codes)
     {
         float step = Step(vector, bits);
-        if (float.IsNaN(step)) throw new NolaException("A coefficient is not a finite number; it cannot be quantised.");
+        if (float.IsNaN(step)) throw new NolaException("A coefficient is not a finite number below 2¹²⁷ in size; it cannot be quantised.");
         int levels = Levels(bits);
         for (int i = 0; i < vector.Length; i++) codes[i] = (sbyte)SymmetricRounding.Code(vector[i], step, levels);
         return step;

@@ -80,9 +80,10 @@ public static partial class PeftLora
             (int inputs, int outputs, _) = MapKinds.All.First(k => k.Name() == map).Sizes(config);
             bool isA = match.Groups["factor"].Value == "A";
             (int rows, int columns) = isA ? (rank, inputs) : (outputs, rank);
-            bool known = StrictNumber.TryWhole(match.Groups["layer"].ValueSpan, out int layer) && layer < config.Layers;
-            if (!known || entry.Shape is not [var r, var c] || r != rows || c != columns)
-                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}] in one of {config.Layers} layers. Is it for another base model?");
+            if (!StrictNumber.TryWhole(match.Groups["layer"].ValueSpan, out int layer) || layer >= config.Layers)
+                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} is of layer {Quoted.Of(match.Groups["layer"].Value)}, and this model has {config.Layers}, counted from 0. Is it for another base model?");
+            if (entry.Shape is not [var r, var c] || r != rows || c != columns)
+                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}]. Is it for another base model?");
             if (!found.TryGetValue((layer, map), out Module? module)) found[(layer, map)] = module = new(name);
             if (module.Name != name || (isA ? module.A : module.B) is not null)
                 throw new NolaException($"{file.Path}: there are two tensors for lora_{(isA ? "A" : "B")} of h.{layer}.{map}; the file is damaged.");

@@ -144,21 +144,21 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         int Whole(JsonElement value, string name) =>
             value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number is > 0 and < Largest
                 ? number
-                : throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected a positive whole number below {Largest}.");
+                : throw new NolaException($"{path}: {name} is {Shown(value)}; expected a positive whole number below {Largest}.");
 
         float Epsilon(JsonElement value) =>
             value.ValueKind == JsonValueKind.Number && StrictNumber.TryReal(value.GetRawText(), out float number) && number >= 0
                 ? number
-                : throw new NolaException($"{path}: layer_norm_epsilon is {Quoted.Of(value.GetRawText())}; expected a finite number from 0.");
+                : throw new NolaException($"{path}: layer_norm_epsilon is {Shown(value)}; expected a finite number from 0.");
     }
 
     // What would change the output, and is another thing than GPT-2's.
     private static void CheckKind(JsonElement root, string path)
     {
         if (Text(root, "model_type", path) is { } type && type != "gpt2")
-            throw new NolaException($"{path}: model_type is {Quoted.Of(type)}; only 'gpt2' is supported.");
+            throw new NolaException($"{path}: model_type is {Shown(root.GetProperty("model_type"))}; only \"gpt2\" is supported.");
         if (Text(root, "activation_function", path) is { } activation && !geluNames.Contains(activation))
-            throw new NolaException($"{path}: activation_function is {Quoted.Of(activation)}; supported are {string.Join(", ", geluNames)}.");
+            throw new NolaException($"{path}: activation_function is {Shown(root.GetProperty("activation_function"))}; supported are {string.Join(", ", geluNames)}.");
         foreach ((string flag, bool plain) in plainFlags)
             if (Flag(root, flag, path) is { } set && set != plain)
                 throw new NolaException($"{path}: {flag} is {(set ? "true" : "false")}; GPT-2 checkpoints with it are not supported.");
@@ -167,6 +167,8 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
                 throw new NolaException($"{path}: {key} is given; only whole GPT-2 checkpoints in F32, BF16, F16 or F64 are supported.");
     }
 
+    private static string Shown(JsonElement value) => NolaException.OneLine(value.GetRawText(), 60);
+
     private static JsonElement? Given(JsonElement root, string name) =>
         root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
@@ -174,7 +176,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     {
         null => null,
         { ValueKind: JsonValueKind.String } value => value.GetString(),
-        { } value => throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected text."),
+        { } value => throw new NolaException($"{path}: {name} is {Shown(value)}; expected text."),
     };
 
     private static bool? Flag(JsonElement root, string name, string path) => Given(root, name) switch
@@ -182,6 +184,6 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         null => null,
         { ValueKind: JsonValueKind.True } => true,
         { ValueKind: JsonValueKind.False } => false,
-        { } value => throw new NolaException($"{path}: {name} is {Quoted.Of(value.GetRawText())}; expected true or false."),
+        { } value => throw new NolaException($"{path}: {name} is {Shown(value)}; expected true or false."),
     };
 }

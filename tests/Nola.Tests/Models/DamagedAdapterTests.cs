@@ -108,6 +108,21 @@ public sealed class DamagedAdapterTests : IDisposable
     }));
 
     [Fact]
+    public void What_cannot_be_loaded_is_not_quantised()
+    {
+        string bad = Path.Combine(directory, "bad");
+        AdapterFiles.Change(nola, bad, data => data["alpha"] = "1,6");
+        Assert.Contains("'alpha' = '1,6'", Quantise());
+        AdapterFiles.Change(nola, bad, data => data["sharing"] = "pre-layer");
+        Assert.Contains("its sharing is 'pre-layer'", Quantise());
+        AdapterFiles.Change(nola, bad, null, all => all[0] = new SafetensorsTensor(all[0].Name, all[0].Shape, [.. Enumerable.Repeat(2e38f, 12)]));
+        Assert.Contains("tensor 'attn.q.A': A coefficient is not a finite number below 2¹²⁷", Quantise());
+        Assert.False(File.Exists(bad + "q"));
+
+        string Quantise() => Assert.Throws<NolaException>(() => AdapterQuantisation.Quantise(bad, 4, bad + "q")).Message;
+    }
+
+    [Fact]
     public void Tensors_of_nothing_and_of_other_types_are_refused()
     {
         Assert.Contains("tensor 'more' belongs to no map", Refused(nola, null, all => all.Add(new SafetensorsTensor("more", [1], [1]))));

@@ -131,8 +131,8 @@ public sealed class PeftFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("h.99999999999.attn.c_attn", "in one of 2 layers")]
-    [InlineData("h.2.attn.c_attn", "in one of 2 layers")]
+    [InlineData("h.99999999999.attn.c_attn", "is of layer '99999999999', and this model has 2")]
+    [InlineData("h.2.attn.c_attn", "is of layer '2', and this model has 2")]
     [InlineData("h.٠.attn.c_attn", "is not a LoRA factor")]
     [InlineData("h.00.attn.c_attn", "there are two tensors for lora_A of h.0.attn.c_attn")]
     [InlineData("x.h.0.attn.c_attn", "there are two tensors for lora_A of h.0.attn.c_attn")]
