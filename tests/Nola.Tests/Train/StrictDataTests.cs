@@ -149,7 +149,8 @@ public sealed class StrictDataTests : IDisposable
     {
         System.Diagnostics.Stopwatch clock = System.Diagnostics.Stopwatch.StartNew();
         Refuses("a.xml", start + string.Concat(Enumerable.Repeat("<a>", 1_000_000)), "line 1: elements stand in each other more than 64 deep");
-        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 5);
+        // Time that grows with the square of the depth would be hours.
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 60);
     }
 
     [Fact]
