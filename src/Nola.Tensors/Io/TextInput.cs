@@ -88,13 +88,12 @@ internal sealed class TextInput : TextReader
             Span<char> rest = chars.AsSpan(at, end - at);
             int stop = rest.IndexOfAny('\n', '\r');
             Span<char> part = stop < 0 ? rest : rest[..stop];
-            Count(part);
+            Extend(part.Length, LongestLine);
             at += part.Length;
             if (stop >= 0)
             {
-                string line = pieces is null ? new string(part) : pieces.Append(part).ToString();
-                Read();
-                return line;
+                EndLine(chars[at++]);
+                return pieces is null ? new string(part) : pieces.Append(part).ToString();
             }
             (pieces ??= new StringBuilder()).Append(part);
             if (!Fill()) return pieces.ToString();
@@ -129,18 +128,27 @@ internal sealed class TextInput : TextReader
         while (!part.IsEmpty)
         {
             int stop = part.IndexOfAny('\n', '\r');
-            int length = stop < 0 ? part.Length : stop;
-            if (length > 0) afterReturn = false;
-            lineLength += length;
-            if (lineLength > longest)
-                throw new NolaException($"{place}, line {Line}: has more than {LongestLine >> 20} Mi characters in one line; is this a text file?");
+            Extend(stop < 0 ? part.Length : stop, longest);
             if (stop < 0) return;
-            bool second = part[stop] == '\n' && afterReturn && length == 0;
-            if (!second) Line++;
-            afterReturn = part[stop] == '\r';
-            lineLength = 0;
+            EndLine(part[stop]);
             part = part[(stop + 1)..];
         }
+    }
+
+    private void Extend(int length, int longest)
+    {
+        if (length > 0) afterReturn = false;
+        lineLength += length;
+        if (lineLength > longest)
+            throw new NolaException($"{place}, line {Line}: has more than {LongestLine >> 20} Mi characters in one line; is this a text file?");
+    }
+
+    private void EndLine(char end)
+    {
+        // The \n of \r\n ends no other line.
+        if (end != '\n' || !afterReturn) Line++;
+        afterReturn = end == '\r';
+        lineLength = 0;
     }
 
     // Decodes the next bytes; false at the end of the text.

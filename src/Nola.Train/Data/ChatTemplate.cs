@@ -22,7 +22,7 @@ internal static class ChatTemplate
     {
         if (messages.ValueKind != JsonValueKind.Array || messages.GetArrayLength() == 0)
             throw new NolaException($"{place}: \"{PairNames.Messages}\" is {JsonFields.Kind(messages)}; "
-                + $"expected an array of {{\"role\": …, \"content\": …}}.");
+                + "expected an array of {\"role\": …, \"content\": …}.");
         (string Role, string Content)[] turns =
             [.. messages.EnumerateArray().Select((message, i) => Turn(message, $"{place}, message {i + 1}"))];
         bool answered = turns[^1].Role == Assistant;

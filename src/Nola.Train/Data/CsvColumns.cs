@@ -15,8 +15,8 @@ internal sealed class CsvColumns
         List<string> names = Names(header);
         if (names.Where(name => name.Length > 0).GroupBy(name => name).FirstOrDefault(group => group.Count() > 1) is { } twice)
             throw new NolaException($"{place}: the column {Quoted.Of(twice.Key)} is there twice; leave one out or rename it.");
-        context = PairNames.Context(names.Contains, place);
-        string? completion = PairNames.Completion(names.Contains, place);
+        context = PairNames.Context(names, place);
+        string? completion = PairNames.Completion(names, place);
         contextAt = context is null ? -1 : names.IndexOf(context);
         completionAt = completion is null ? -1 : names.IndexOf(completion);
         inputAt = context == PairNames.Instruction ? names.IndexOf(PairNames.Input) : -1;

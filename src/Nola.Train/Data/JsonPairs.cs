@@ -57,7 +57,7 @@ internal static class JsonPairs
         bool dart = array && !empty && JsonFields.Has(root[0], "tripleset");
         if (!array || !(empty || dart || JsonRow.IsOne(root[0])))
             throw new NolaException($"{place}: neither DART's JSON (an array with tripleset and annotations) nor WebNLG's "
-                + $"(entries with lexicalisations), nor an array of pairs such as {{\"context\": …, \"completion\": …}}.");
+                + "(entries with lexicalisations), nor an array of pairs such as {\"context\": …, \"completion\": …}.");
         return [.. root.EnumerateArray().SelectMany((item, i) => Entry(item, dart, contextsOnly, $"{place}, entry {i + 1}"))];
     }
 

@@ -14,7 +14,7 @@ internal static class JsonRow
     public static bool IsOne(JsonElement value)
     {
         if (value.ValueKind != JsonValueKind.Object) return false;
-        string[] names = [.. value.EnumerateObject().Select(property => property.Name)];
+        List<string> names = Names(value);
         bool alone = names.Contains(PairNames.Text) || names.Contains(PairNames.Messages);
         return alone || PairNames.IsContext(names) || PairNames.IsCompletion(names);
     }
@@ -29,39 +29,48 @@ internal static class JsonRow
         if (row.ValueKind != JsonValueKind.Object)
             throw new NolaException($"{place}: expected one JSON object such as {{\"context\": …, \"completion\": …}}, and this "
                 + $"is {JsonFields.Kind(row)}.");
-        string? context = PairNames.Context(Has, place), completion = PairNames.Completion(Has, place);
+        List<string> names = Names(row);
+        string? context = PairNames.Context(names, place), completion = PairNames.Completion(names, place);
         bool pair = context is not null && completion is not null;
-        if (row.TryGetProperty(PairNames.Messages, out JsonElement messages))
+        if (names.Contains(PairNames.Messages))
         {
             if (pair)
                 throw new NolaException($"{place}: both \"{PairNames.Messages}\" and \"{context}\" with \"{completion}\" are "
                     + "there; leave one or the other out.");
-            return ChatTemplate.Pair(messages, place, contextsOnly);
+            return ChatTemplate.Pair(row.GetProperty(PairNames.Messages), place, contextsOnly);
         }
-        if (context is null && completion is null && !contextsOnly && Has(PairNames.Text))
-            return new TextPair("", JsonFields.Text(row, PairNames.Text, place), place) { IsDocument = true };
+        string category = Label(row, "category", names), origin = Label(row, "origin", names);
+        if (context is null && completion is null && !contextsOnly && names.Contains(PairNames.Text))
+        {
+            string text = JsonFields.Text(row, PairNames.Text, place);
+            return new TextPair("", text, place) { IsDocument = true, Category = category, Origin = origin };
+        }
         if (context is null)
             throw new NolaException($"{place}: neither \"context\" nor \"prompt\" is there; "
-                + $"expected {{\"context\": …, \"completion\": …}}.");
-        TextPair read = ReadContext(row, context, place);
+                + "expected {\"context\": …, \"completion\": …}.");
+        (string left, int[]? leftIds) = Context(row, context, place);
         if (completion is null)
-            return contextsOnly ? read : throw new NolaException($"{place}: no \"completion\" is there beside \"{context}\"; "
-                + $"expected {{\"context\": …, \"completion\": …}}.");
-        (string text, int[]? ids) = Side(row.GetProperty(completion), completion, place);
-        return read with { Completion = text, CompletionIds = ids, Category = Label(row, "category"), Origin = Label(row, "origin") };
-
-        bool Has(string name) => row.TryGetProperty(name, out _);
+        {
+            if (contextsOnly) return new TextPair(left, "", place) { ContextIds = leftIds };
+            throw new NolaException($"{place}: no \"completion\" is there beside \"{context}\"; "
+                + "expected {\"context\": …, \"completion\": …}.");
+        }
+        (string right, int[]? rightIds) = Side(row.GetProperty(completion), completion, place);
+        return new TextPair(left, right, place) { ContextIds = leftIds, CompletionIds = rightIds, Category = category, Origin = origin };
     }
 
-    private static TextPair ReadContext(JsonElement row, string name, string place)
+    private static List<string> Names(JsonElement row)
     {
-        if (name is PairNames.Instruction or PairNames.Meaning)
-        {
-            string input = name == PairNames.Instruction ? JsonFields.TextOrNothing(row, PairNames.Input, place) : "";
-            return new TextPair(PairNames.Read(name, JsonFields.Text(row, name, place), input, place), "", place);
-        }
-        (string text, int[]? ids) = Side(row.GetProperty(name), name, place);
-        return new TextPair(text, "", place) { ContextIds = ids };
+        List<string> names = [];
+        foreach (JsonProperty property in row.EnumerateObject()) names.Add(property.Name);
+        return names;
+    }
+
+    private static (string Text, int[]? Ids) Context(JsonElement row, string name, string place)
+    {
+        if (name is not (PairNames.Instruction or PairNames.Meaning)) return Side(row.GetProperty(name), name, place);
+        string input = name == PairNames.Instruction ? JsonFields.TextOrNothing(row, PairNames.Input, place) : "";
+        return (PairNames.Read(name, JsonFields.Text(row, name, place), input, place), null);
     }
 
     private static (string Text, int[]? Ids) Side(JsonElement value, string name, string place)
@@ -75,6 +84,10 @@ internal static class JsonRow
 
     private static bool IsToken(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int id) && id >= 0;
 
-    private static string Label(JsonElement row, string name) =>
-        row.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+    private static string Label(JsonElement row, string name, List<string> names)
+    {
+        if (!names.Contains(name)) return "";
+        JsonElement value = row.GetProperty(name);
+        return value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+    }
 }

@@ -28,11 +28,11 @@ internal static class PairNames
 
     /// <summary>The name of the context that is there; null for none.</summary>
     /// <exception cref="NolaException">There are two.</exception>
-    public static string? Context(Func<string, bool> has, string place) => Only(contexts, has, place);
+    public static string? Context(IReadOnlyList<string> there, string place) => Only(contexts, there, place);
 
     /// <summary>The name of the completion that is there; null for none.</summary>
     /// <exception cref="NolaException">There are two.</exception>
-    public static string? Completion(Func<string, bool> has, string place) => Only(completions, has, place);
+    public static string? Completion(IReadOnlyList<string> there, string place) => Only(completions, there, place);
 
     /// <summary>The context's text, in the form that a model reads.</summary>
     /// <param name="name">What the context is called.</param>
@@ -53,12 +53,12 @@ internal static class PairNames
     /// <summary>Whether one of the names is a completion's.</summary>
     public static bool IsCompletion(IReadOnlyList<string> names) => names.Any(completions.Contains);
 
-    private static string? Only(string[] names, Func<string, bool> has, string place)
+    private static string? Only(string[] names, IReadOnlyList<string> there, string place)
     {
         string? found = null;
-        foreach (string name in names)
+        foreach (string name in there)
         {
-            if (!has(name)) continue;
+            if (!names.Contains(name)) continue;
             if (found is not null)
                 throw new NolaException($"{place}: both \"{found}\" and \"{name}\" are there, and a pair has only one of them; "
                     + "leave one out.");

@@ -74,6 +74,8 @@ public sealed class DataFormTests : IDisposable
         pairs.SaveLines(saved);
         Assert.Equal("{\"text\":\"Hello world\"}\n", File.ReadAllText(saved));
         Assert.True(TextPairs.Read(saved)[0].IsDocument);
+        new TextPairs([pairs[0] with { Category = "Food", Origin = "e2e" }], "test").SaveLines(saved);
+        Assert.Equal(pairs[0] with { Category = "Food", Origin = "e2e", Place = "" }, TextPairs.Read(saved)[0] with { Place = "" });
         Assert.Equal([("", "x, y")], Read("a.csv", "id,Text\n1,\"x, y\"\n"));
         Assert.Contains("neither \"context\" nor \"prompt\"", Message(() => Prompts.Read(saved)));
         Assert.Contains("the header is 'text'", Message(() => Prompts.Read(Write("b.csv", "text\nx\n"))));

@@ -60,7 +60,7 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("a.csv", "mr,ref,output\nname[A],b,c\n", "both \"ref\" and \"output\" are there")]
     [InlineData("a.jsonl", "{\"prompt\":\"a\",\"prompt\":\"z\",\"completion\":\"b\"}", "line 1: not valid JSON (the key 'prompt' is there twice)")]
     [InlineData("a.json", "[{\"prompt\":\"a\",\"completion\":\"b\"},\n{\"prompt\":\"a\",\"completion\":\"b\",\"completion\":\"c\"}]", "the key 'completion' is there twice")]
-    [InlineData("a.jsonl", "{\"prompt\":\"a\",\"context\":\"z\",\"completion\":\"b\"}", "line 1: both \"context\" and \"prompt\" are there")]
+    [InlineData("a.jsonl", "{\"prompt\":\"a\",\"context\":\"z\",\"completion\":\"b\"}", "line 1: both \"prompt\" and \"context\" are there")]
     [InlineData("a.jsonl", "{\"prompt\":\"a\",\"response\":\"z\",\"output\":\"b\"}", "line 1: both \"response\" and \"output\" are there")]
     [InlineData("a.jsonl", "{\"prompt\":\"a\",\"completion\":\"z\",\"messages\":[]}", "line 1: both \"messages\" and \"prompt\" with \"completion\" are there")]
     public void What_says_two_things_is_refused(string name, string text, string complaint) => Refuses(name, text, complaint);
@@ -149,7 +149,8 @@ public sealed class StrictDataTests : IDisposable
     {
         System.Diagnostics.Stopwatch clock = System.Diagnostics.Stopwatch.StartNew();
         Refuses("a.xml", start + string.Concat(Enumerable.Repeat("<a>", 1_000_000)), "line 1: elements stand in each other more than 64 deep");
-        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 5);
+        // Time that grows with the square of the depth would be hours.
+        Assert.InRange(clock.Elapsed.TotalSeconds, 0, 60);
     }
 
     [Fact]
