@@ -32,7 +32,7 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
     {
         int[] generated = model.Generate(context, options, json ? null : Printer(tokenizer), cancel);
         if (!json) Console.Out.WriteLine();
-        if (cancel.IsCancellationRequested) return Terminal.Interrupted;
+        cancel.ThrowIfCancellationRequested();
         FinishReason reason = Reason(context, generated);
         if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, reason, options, index: 0));
         if (reason == FinishReason.Context) SayContext(context);
