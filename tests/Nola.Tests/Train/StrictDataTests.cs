@@ -226,9 +226,9 @@ public sealed class StrictDataTests : IDisposable
     }
 
     [Theory]
-    [InlineData("length-penalty", "1e999", "a number")]
-    [InlineData("repetition-penalty", "1e300", "a number")]
-    [InlineData("length-penalty", "\"0,8\"", "a number")]
+    [InlineData("length-penalty", "1e999", "a finite number, such as 0.8")]
+    [InlineData("repetition-penalty", "1e300", "a finite number, such as 0.8")]
+    [InlineData("length-penalty", "\"0,8\"", "a finite number, such as 0.8")]
     [InlineData("beams", "1e999", "a whole number")]
     [InlineData("stop", "[1, 5000000000]", "a list of token ids")]
     public void Numbers_of_a_decoding_are_finite(string key, string value, string expected)
