@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using System.Text;
-using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
@@ -223,18 +222,6 @@ public sealed class StrictDataTests : IDisposable
             string message = Message(() => Corpus.Read([Write("r1", Encoding.UTF8.GetBytes(first)), Write("r2", Encoding.UTF8.GetBytes(second))], three));
             Assert.StartsWith($"{Path.Combine(directory, "r2")} has {lines} lines but {three} has 3 hypotheses", message);
         }
-    }
-
-    [Theory]
-    [InlineData("length-penalty", "1e999", "a finite number, such as 0.8")]
-    [InlineData("repetition-penalty", "1e300", "a finite number, such as 0.8")]
-    [InlineData("length-penalty", "\"0,8\"", "a finite number, such as 0.8")]
-    [InlineData("beams", "1e999", "a whole number")]
-    [InlineData("stop", "[1, 5000000000]", "a list of token ids")]
-    public void Numbers_of_a_decoding_are_finite(string key, string value, string expected)
-    {
-        using JsonDocument document = JsonDocument.Parse($"{{\"{key}\": {value}}}");
-        Assert.Equal($"f, decoding: \"{key}\" is {value}; expected {expected}.", Message(() => DecodingReader.Read(document.RootElement, "f, decoding")));
     }
 
     private void Refuses(string name, string text, string complaint)
