@@ -33,11 +33,8 @@ internal sealed record CampaignOptions
 /// <param name="say">Told how it goes on.</param>
 internal sealed class Campaign(CampaignOptions options, Action<string> say)
 {
-    /// <summary>After this an input is taken to run for ever, and the process ends.</summary>
-    public static readonly TimeSpan Hangs = TimeSpan.FromSeconds(20);
-
-    /// <summary>The exit code of a process with such an input.</summary>
-    public const int HangsCode = 3;
+    /// <summary>After this an input is taken to run for ever, and the campaign ends.</summary>
+    public static readonly TimeSpan Hangs = TimeSpan.FromMinutes(1);
 
     // Of alike failures.
     private const int MostKept = 10;
@@ -46,6 +43,7 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
     private readonly ConcurrentDictionary<(string Kind, string What), int> seen = new();
     private readonly ConcurrentQueue<Failure> failures = new();
     private long next;
+    private volatile bool hung;
 
     /// <summary>Runs it.</summary>
     public CampaignReport Run()
@@ -53,7 +51,6 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
         FuzzKind[] kinds = [.. AllKinds.Create().Where(kind => options.Kind is null || kind.Name == options.Kind)];
         (FuzzKind Kind, int Place)[] turns = [.. kinds.SelectMany(kind => Enumerable.Range(0, kind.Weight).Select(i => (kind, i)))];
         Worker[] workers = [.. Enumerable.Range(0, options.Threads).Select(i => new Worker(Path.Combine(root, $"{i}")))];
-        KindCounts[] totals;
         Stopwatch clock = Stopwatch.StartNew();
         try
         {
@@ -62,20 +59,23 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
             using CancellationTokenSource ended = new();
             Thread watchdog = new(() => Watch(workers, clock, ended.Token)) { IsBackground = true, Name = "watchdog" };
             watchdog.Start();
-            KindCounts[][] counts = new KindCounts[workers.Length][];
-            Thread[] threads = [.. workers.Select((worker, i) => new Thread(() => counts[i] = Work(worker, kinds, turns, clock)))];
+            KindCounts[][] counts = [.. workers.Select(_ => kinds.Select(kind => new KindCounts(kind.Name)).ToArray())];
+            Thread[] threads = [.. workers.Select((worker, i) => new Thread(() => Work(worker, kinds, counts[i], turns, clock)) { IsBackground = true })];
             foreach (Thread thread in threads) thread.Start();
-            foreach (Thread thread in threads) thread.Join();
+            // A thread that runs for ever cannot be ended, only left.
+            foreach (Thread thread in threads)
+                while (!thread.Join(100) && !hung) { }
             ended.Cancel();
             watchdog.Join();
-            totals = [.. kinds.Select((kind, k) => KindCounts.Sum(kind.Name, counts.Select(c => c[k])))];
+            KindCounts[] totals = [.. kinds.Select((kind, k) => KindCounts.Sum(kind.Name, counts.Select(c => c[k])))];
+            return new(options, totals, [.. failures], clock.Elapsed, hung);
         }
         finally
         {
-            foreach (Worker worker in workers) worker.Dispose();
+            if (!hung)
+                foreach (Worker worker in workers) worker.Dispose();
             if (Directory.Exists(root)) Directory.Delete(root, recursive: true);
         }
-        return new(options, totals, [.. failures], clock.Elapsed);
     }
 
     /// <summary>Runs one input and says what became of it.</summary>
@@ -87,7 +87,7 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
         FuzzKind kind = AllKinds.Create().First(kind => kind.Name == options.Kind);
         try
         {
-            using Worker worker = new(Path.Combine(root, "0"));
+            Worker worker = new(Path.Combine(root, "0"));
             kind.Prepare(worker.Bench);
             FuzzInput input = kind.Make(Dice.Of(kind.Name, options.Seed, number));
             if (file is not null) input = Replaced(kind, number, file);
@@ -95,9 +95,12 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
             using CancellationTokenSource ended = new();
             Thread watchdog = new(() => Watch([worker], Stopwatch.StartNew(), ended.Token)) { IsBackground = true };
             watchdog.Start();
-            Outcome outcome = worker.Run(kind, options.Seed, number, input);
+            Outcome? outcome = null;
+            Thread thread = new(() => outcome = worker.Run(kind, options.Seed, number, input)) { IsBackground = true };
+            thread.Start();
+            while (!thread.Join(100) && !hung) { }
             ended.Cancel();
-            return outcome;
+            return outcome ?? new(false, "", failures.First(), Hangs, 0);
         }
         finally
         {
@@ -118,21 +121,33 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
         }
     }
 
-    private KindCounts[] Work(Worker worker, FuzzKind[] kinds, (FuzzKind Kind, int Place)[] turns, Stopwatch clock)
+    private void Work(Worker worker, FuzzKind[] kinds, KindCounts[] counts, (FuzzKind Kind, int Place)[] turns, Stopwatch clock)
     {
-        KindCounts[] counts = [.. kinds.Select(kind => new KindCounts(kind.Name))];
         Dictionary<FuzzKind, KindCounts> byKind = kinds.Zip(counts).ToDictionary(pair => pair.First, pair => pair.Second);
-        while (clock.Elapsed < options.Time && Interlocked.Increment(ref next) - 1 is var index && index < options.Count)
+        while (!hung && clock.Elapsed < options.Time && Interlocked.Increment(ref next) - 1 is var index && index < options.Count)
         {
             (long round, long turn) = Math.DivRem(options.First + index, turns.Length);
             (FuzzKind kind, int place) = turns[turn];
             long number = round * kind.Weight + place;
-            FuzzInput input = kind.Make(Dice.Of(kind.Name, options.Seed, number));
-            Outcome outcome = worker.Run(kind, options.Seed, number, input);
+            Outcome outcome = Attempt(worker, kind, number, out FuzzInput input);
             byKind[kind].Add(outcome);
             if (outcome.Failure is { } failure) Report(failure, input);
         }
-        return counts;
+    }
+
+    // A mutation that fails is a fault of ours, to be seen and not to end everything.
+    private Outcome Attempt(Worker worker, FuzzKind kind, long number, out FuzzInput input)
+    {
+        input = new([], false);
+        try
+        {
+            input = kind.Make(Dice.Of(kind.Name, options.Seed, number));
+            return worker.Run(kind, options.Seed, number, input);
+        }
+        catch (Exception error)
+        {
+            return new(false, error.Message, new(kind.Name, options.Seed, number, $"the campaign itself: {error.GetType().Name}", error.ToString()), TimeSpan.Zero, 0);
+        }
     }
 
     private void Report(Failure failure, FuzzInput input)
@@ -170,7 +185,8 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
                 if (running < Hangs) continue;
                 Report(new(input.Kind.Name, input.Seed, input.Number, "runs for ever", ""), input.Kind.Make(Dice.Of(input.Kind.Name, input.Seed, input.Number)));
                 say($"{input.Kind.Name} --seed {input.Seed} --number {input.Number} runs for ever; the campaign ends here.");
-                Environment.Exit(HangsCode);
+                hung = true;
+                return;
             }
             if (clock.Elapsed - told < TimeSpan.FromSeconds(10)) continue;
             told = clock.Elapsed;

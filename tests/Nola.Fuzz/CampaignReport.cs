@@ -64,7 +64,8 @@ internal sealed class KindCounts(string kind)
 /// <param name="Kinds">Counts of each kind.</param>
 /// <param name="Failures">What was neither success nor a sentence.</param>
 /// <param name="Elapsed">How long it took.</param>
-internal sealed record CampaignReport(CampaignOptions Options, IReadOnlyList<KindCounts> Kinds, IReadOnlyList<Failure> Failures, TimeSpan Elapsed)
+/// <param name="Hung">Whether it ended early because an input ran for ever.</param>
+internal sealed record CampaignReport(CampaignOptions Options, IReadOnlyList<KindCounts> Kinds, IReadOnlyList<Failure> Failures, TimeSpan Elapsed, bool Hung)
 {
     /// <summary>All inputs.</summary>
     public long Inputs => Kinds.Sum(kind => kind.Inputs);

@@ -66,7 +66,7 @@ internal sealed record Arguments(CampaignOptions Options, long? Number, string? 
         Console.WriteLine(report.ToMarkdown());
         Console.Write(report.Summary());
         if (Report is not null) File.WriteAllText(Report, report.ToMarkdown());
-        return report.Failures.Count == 0 ? 0 : 1;
+        return report.Hung ? 3 : report.Failures.Count == 0 ? 0 : 1;
     }
 
     private static TimeSpan Duration(string text) => double.Parse(text[..^1], CultureInfo.InvariantCulture) * text[^1] switch

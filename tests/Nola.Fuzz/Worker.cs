@@ -14,7 +14,7 @@ internal sealed record Outcome(bool Accepted, string Message, Failure? Failure, 
 /// <summary>Runs inputs on one thread, each with files of its own, and judges their outcomes.</summary>
 internal sealed class Worker : IDisposable
 {
-    /// <summary>The longest that an input may take.</summary>
+    /// <summary>The longest that an input may take, of its thread's time.</summary>
     public static readonly TimeSpan LongestTime = TimeSpan.FromSeconds(2);
 
     /// <summary>The most memory that an input may take, in bytes.</summary>
@@ -51,7 +51,7 @@ internal sealed class Worker : IDisposable
     public Outcome Run(FuzzKind kind, long seed, long number, FuzzInput input)
     {
         Outcome outcome = Try(kind, seed, number, input);
-        // Other work on the machine may have taken the time.
+        // What is compiled at its first use, or collected by chance, is not the input's.
         for (int again = 0; again < 2 && outcome.Elapsed > LongestTime; again++)
         {
             Outcome next = Try(kind, seed, number, input);
@@ -79,9 +79,9 @@ internal sealed class Worker : IDisposable
         long live = pool.LiveBytes, allocated = GC.GetAllocatedBytesForCurrentThread();
         bench.Accepted = false;
         Exception? error = null;
-        long start = Stopwatch.GetTimestamp();
         Current = (kind, seed, number);
-        Volatile.Write(ref started, start);
+        Volatile.Write(ref started, Stopwatch.GetTimestamp());
+        TimeSpan start = ThreadTime.Now;
         try
         {
             kind.Run(bench, directory, Dice.Of(kind.Name + "/run", seed, number));
@@ -91,8 +91,8 @@ internal sealed class Worker : IDisposable
         {
             error = caught;
         }
+        TimeSpan elapsed = ThreadTime.Now - start;
         Volatile.Write(ref started, 0);
-        TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
         long used = Math.Max(GC.GetAllocatedBytesForCurrentThread() - allocated, pool.PeakBytes - live);
         string? wrong = Wrong(error, input, directory)
             ?? (elapsed > LongestTime ? "takes longer than 2 s" : null)

@@ -162,7 +162,7 @@ lane() { # lane NUMBER SHARE
 
 # The uninterrupted runs that everything is compared with.
 prepare() {
-    declare -gA settings commands targets durations
+    declare -gA settings durations
     data "$work"
     settings[nola]="$(settings "$work") --rank 2 --bases 8" settings[lora]="$(settings "$work") --method lora --rank 2"
     local from
@@ -171,12 +171,7 @@ prepare() {
         "$nola" train ${settings[$method]} --out "$work/reference-$method" >/dev/null 2>"$work/err" || { cat "$work/err"; exit 1; }
     done
     longest=$((($(now) - from) * 55 / 100))
-    local adapter=$work/reference-lora/adapter.safetensors
-    outputs=(quantise merge export convert generate)
-    commands=([quantise]="$nola quantise $adapter --bits 4 --out" [merge]="$nola merge --adapter $adapter --out"
-        [export]="$nola export --adapter $adapter --out" [convert]="$nola data convert $work/all.jsonl --out"
-        [generate]="$nola generate --adapter $adapter --prompts $work/prompts.jsonl --max-new 4 --threads 1 --device cpu --out")
-    targets=([quantise]=a.safetensors [merge]=model [export]=peft [convert]=pairs.jsonl [generate]=texts.txt)
+    output_commands "$work" "$work/reference-lora/adapter.safetensors"
     for name in "${outputs[@]}"; do
         mkdir -p "$work/output-$name"
         from=$(now)

@@ -14,7 +14,7 @@ internal static class JsonMutator
         {
             tree = JsonTree.Parse(json);
         }
-        catch (JsonException)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             return ByteMutator.Mutate(json, dice, others);
         }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 
@@ -64,9 +65,12 @@ internal sealed class JsonTree
         return text.ToString();
     }
 
+    // As it was written: half of a character has no other form.
+    private static string Key(JsonProperty property) => $"\"{Encoding.UTF8.GetString(JsonMarshal.GetRawUtf8PropertyName(property))}\"";
+
     private static JsonTree Of(JsonElement element) => element.ValueKind switch
     {
-        JsonValueKind.Object => Object(element.EnumerateObject().Select(p => (JsonSerializer.Serialize(p.Name), Of(p.Value)))),
+        JsonValueKind.Object => Object(element.EnumerateObject().Select(p => (Key(p), Of(p.Value)))),
         JsonValueKind.Array => Array(element.EnumerateArray().Select(Of)),
         _ => Leaf(element.GetRawText()),
     };
