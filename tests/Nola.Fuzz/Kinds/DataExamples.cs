@@ -14,6 +14,24 @@ internal static class DataExamples
 
     public const string CsvPairs = "prompt,completion,other\nHow many?,\"Two, I think\",1\n\"He said \"\"hm\"\"\",Yes,2\n";
 
+    public const string Semicolons = "context;completion\nHow far, and where to?;Nine miles\n\"a; b\";\"c\"\n";
+
+    public const string Tabs = "prompt\tcompletion\nHow many?\tTwo, I think\nWho?\tMe\n";
+
+    public const string AlpacaLines = """
+        {"instruction": "Translate into German.", "input": "Good morning", "output": "Guten Morgen"}
+        {"instruction": "Name a river.", "input": "", "output": "The Rhine"}
+
+        """;
+
+    public const string ChatLines = """
+        {"messages": [{"role": "user", "content": "How far?"}, {"role": "assistant", "content": "Nine miles."}]}
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+
+        """;
+
+    public const string TextLines = "{\"text\": \"A document of its own.\"}\n{\"text\": \"Another one.\"}\n";
+
     public const string Lines = """
         {"context": "name : The Punter | Type : pub", "completion": "The Punter is a pub."}
         {"prompt": "Größe? 😀", "completion": "Two.\nLines.", "category": "Food", "origin": "webnlg"}
@@ -77,4 +95,7 @@ internal static class DataExamples
         """;
 
     public const string LoraText = "name : The Punter | Type : pub||The Punter is a pub. \nname : Blue Spice || Blue Spice it is.\n";
+
+    /// <summary>Lines of objects as one array.</summary>
+    public static string Array(string lines) => "[" + string.Join(",\n", lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)) + "]";
 }

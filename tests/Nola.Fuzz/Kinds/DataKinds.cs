@@ -19,14 +19,17 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
     public static IEnumerable<FuzzKind> All() =>
     [
         new PairsKind("csv", "d.csv", TextMutator.Table(","), DataExamples.E2E),
-        new PairsKind("csv-pairs", "d.csv", TextMutator.Table(","), DataExamples.CsvPairs),
-        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Lines),
+        new PairsKind("csv-pairs", "d.csv", TextMutator.Table(","), DataExamples.CsvPairs, DataExamples.Semicolons),
+        new PairsKind("tsv", "d.tsv", TextMutator.Table("\t"), DataExamples.Tabs),
+        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Lines, DataExamples.AlpacaLines, DataExamples.ChatLines, DataExamples.TextLines),
         new PairsKind("jsonl-ids", "d.jsonl", JsonMutator.MutateLines, DataExamples.IdLines),
+        new PairsKind("json-array", "d.json", JsonMutator.Mutate, DataExamples.Array(DataExamples.Lines), DataExamples.Array(DataExamples.AlpacaLines), DataExamples.Array(DataExamples.ChatLines)),
         new PairsKind("webnlg-json", "d.json", JsonMutator.Mutate, DataExamples.WebNlgJson),
         new PairsKind("webnlg-xml", "d.xml", XmlMutator.Mutate, DataExamples.WebNlgXml),
         new PairsKind("dart-json", "d.json", JsonMutator.Mutate, DataExamples.DartJson),
         new PairsKind("dart-xml", "d.xml", XmlMutator.Mutate, DataExamples.DartXml),
         new PairsKind("lora-text", "d.txt", TextMutator.Table("||"), DataExamples.LoraText),
+        new PairsKind("no-extension", "d", ByteMutator.Mutate, DataExamples.Lines, DataExamples.DartJson, DataExamples.DartXml, DataExamples.E2E, DataExamples.LoraText),
     ];
 
     public override void Prepare(Bench bench)
@@ -52,7 +55,7 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
     }
 
     private static bool Same(TextPair a, TextPair b) =>
-        (a.Context, a.Completion, a.Category, a.Origin) == (b.Context, b.Completion, b.Category, b.Origin) && Same(a.ContextIds, b.ContextIds) && Same(a.CompletionIds, b.CompletionIds);
+        (a.Context, a.Completion, a.Category, a.Origin, a.IsDocument) == (b.Context, b.Completion, b.Category, b.Origin, b.IsDocument) && Same(a.ContextIds, b.ContextIds) && Same(a.CompletionIds, b.CompletionIds);
 
     private static bool Same(int[]? a, int[]? b) => (a is null) == (b is null) && a.AsSpan().SequenceEqual(b);
 }
@@ -98,6 +101,7 @@ internal sealed class ScoreKind() : FilesKind("score", 2)
     public override void Run(Bench bench, string directory, Dice dice)
     {
         string[] references = [.. ((string[])[References, Second]).Select(name => Path.Combine(directory, name)).Where(File.Exists)];
+        if (references.Length == 0) return;
         TextForm form = new(dice.Once(3), dice.Once(3));
         Corpus corpus = Corpus.Read(references, Path.Combine(directory, Hypotheses), allowEmpty: dice.Once(2), form);
         bench.Accepted = true;
