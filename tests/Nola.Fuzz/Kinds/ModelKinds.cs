@@ -1,0 +1,97 @@
+using System.Text;
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Fuzz;
+
+/// <summary>Model directories: loaded, run on a few tokens, and now and then saved and loaded again.</summary>
+/// <param name="name">What it is called.</param>
+/// <param name="damage">Which file is damaged: its configuration, its weights or its index.</param>
+internal sealed class ModelKind(string name, string damage) : FilesKind(name)
+{
+    private const string Config = "config.json", Single = "model.safetensors", Index = "model.safetensors.index.json";
+
+    /// <summary>All kinds of model files.</summary>
+    public static IEnumerable<FuzzKind> All() => [new ModelKind("config", Config), new ModelKind("checkpoint", Single), new ModelKind("index", Index)];
+
+    public override void Prepare(Bench bench)
+    {
+        foreach (bool tied in (bool[])[true, false])
+        {
+            Gpt2Config sizes = new(2, 2, 8, 11, 6) { TiedHead = tied, Inner = tied ? 32 : 20 };
+            using Gpt2 model = Gpt2.Create(sizes, bench.Device, 9);
+            model.Save(bench.Output);
+            byte[] config = File.ReadAllBytes(bench.Saved(Config)), weights = File.ReadAllBytes(bench.Saved(Single));
+            if (damage == Index) AddShards(config, weights);
+            else Add((Config, damage == Config ? JsonMutator.Mutate : null, config), (Single, damage == Single ? SafetensorsMutator.Mutate : null, weights));
+        }
+    }
+
+    public override void Run(Bench bench, string directory, Dice dice)
+    {
+        if (damage == Config) RoundTrip(Path.Combine(directory, Config));
+        string identity;
+        using (Gpt2 model = Gpt2.Load(directory, bench.Device))
+        {
+            bench.Accepted = true;
+            identity = model.Identity;
+            _ = model.Logits([1, 2, 3]);
+            if (!dice.Once(4)) return;
+            model.Save(bench.Output);
+        }
+        using Gpt2 again = Gpt2.Load(bench.Output, bench.Device);
+        if (again.Identity != identity) throw new FuzzException($"the model's identity changed from {identity} to {again.Identity} when it was saved again");
+    }
+
+    private static void RoundTrip(string path)
+    {
+        if (!File.Exists(path)) return;
+        Gpt2Config config = Gpt2Config.Parse(File.ReadAllBytes(path), path);
+        Gpt2Config again = Gpt2Config.Parse(Encoding.UTF8.GetBytes(config.ToJson()), path);
+        if (config != again) throw new FuzzException($"{config} became {again} when it was written again");
+        _ = config.ParameterCount;
+    }
+
+    private void AddShards(byte[] config, byte[] weights)
+    {
+        SafetensorsImage whole = SafetensorsImage.Parse(weights), first = new(), second = new();
+        StringBuilder map = new();
+        foreach (ImageTensor tensor in whole.Tensors)
+        {
+            bool early = tensor.Name.StartsWith("h.0", StringComparison.Ordinal);
+            (early ? first : second).Tensors.Add(tensor);
+            map.Append(map.Length > 0 ? "," : "").Append($"\"{tensor.Name}\": \"model-0000{(early ? 1 : 2)}-of-00002.safetensors\"");
+        }
+        string index = $"{{\"metadata\": {{\"total_size\": 1234}}, \"weight_map\": {{{map}}}}}";
+        Add(
+            (Config, null, config),
+            (Index, JsonMutator.Mutate, Encoding.UTF8.GetBytes(index)),
+            ("model-00001-of-00002.safetensors", null, first.ToBytes()),
+            ("model-00002-of-00002.safetensors", null, second.ToBytes()));
+    }
+}
+
+/// <summary>Tokenizer files of a model: read, and text encoded and decoded.</summary>
+internal sealed class TokenizerKind() : FilesKind("tokenizer", 2)
+{
+    private const string Vocabulary = "vocab.json", MergesName = "merges.txt";
+
+    public override void Prepare(Bench bench)
+    {
+        List<string> tokens = [.. Enumerable.Range('!', 94).Select(c => ((char)c).ToString()), "Ġ", "Ċ", "Ã", "©"];
+        string[] merges = ["t h", "th e", "Ġ the", "i n", "Ġ a"];
+        tokens.AddRange([.. merges.Select(m => m.Replace(" ", "")), "<|endoftext|>"]);
+        string vocabulary = "{" + string.Join(", ", tokens.Select((t, i) => $"{System.Text.Json.JsonSerializer.Serialize(t)}: {i}")) + "}";
+        Add(
+            (Vocabulary, JsonMutator.Mutate, Encoding.UTF8.GetBytes(vocabulary)),
+            (MergesName, TextMutator.Mutate, Encoding.UTF8.GetBytes("#version: 0.2\n" + string.Join('\n', merges) + "\n")));
+    }
+
+    public override void Run(Bench bench, string directory, Dice dice)
+    {
+        Gpt2Tokenizer tokenizer = Gpt2Tokenizer.FromFiles(Path.Combine(directory, Vocabulary), Path.Combine(directory, MergesName));
+        bench.Accepted = true;
+        _ = tokenizer.Decode(tokenizer.Encode("the thin cat in the hat, élan 😀\n\n  12"));
+        _ = tokenizer.Decode([0, Math.Max(0, tokenizer.Vocabulary - 1)]);
+    }
+}

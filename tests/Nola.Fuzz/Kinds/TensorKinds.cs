@@ -1,0 +1,170 @@
+using Nola.Models;
+using Nola.Tensors;
+
+namespace Nola.Fuzz;
+
+/// <summary>Any safetensors file: opened, every tensor read, written again, and equal.</summary>
+internal sealed class SafetensorsKind() : FilesKind("safetensors")
+{
+    private const string Name0 = "x.safetensors";
+
+    public override void Prepare(Bench bench)
+    {
+        SafetensorsImage floats = new();
+        floats.Metadata.AddRange([("format", "pt"), ("note", "Größe 😀")]);
+        floats.Tensors.AddRange([Tensor("a", "F32", 4, 3, 2), Tensor("b.weight", "F32", 4, 5), Tensor("scalar", "F32", 4)]);
+        SafetensorsImage mixed = new();
+        mixed.Tensors.AddRange([Tensor("d", "F64", 8, 2, 2), Tensor("f", "F32", 4, 2), Tensor("h", "F16", 2, 3), Tensor("bf", "BF16", 2, 1, 4), Tensor("codes", "U8", 1, 2, 7), Tensor("none", "F32", 4, 0)]);
+        foreach (SafetensorsImage image in (SafetensorsImage[])[floats, mixed, new()]) Add((Name0, SafetensorsMutator.Mutate, image.ToBytes()));
+    }
+
+    public override void Run(Bench bench, string directory, Dice dice)
+    {
+        List<SafetensorsTensor> tensors = [];
+        using Safetensors file = Safetensors.Open(Path.Combine(directory, Name0));
+        bench.Accepted = true;
+        foreach (SafetensorsEntry entry in file.Entries)
+        {
+            long bytes = entry.End - entry.Begin;
+            if (file.Bytes(entry).Length != bytes) throw new FuzzException($"'{entry.Name}' has {bytes} bytes and {file.Bytes(entry).Length} were read");
+            if (entry.Length is > 1 << 20 || entry.Type is not ("F32" or "F64" or "F16" or "BF16")) continue;
+            float[] values = new float[entry.Length];
+            file.ReadFloats(entry, values);
+            if (entry.Type == "F32" && entry.Shape.Length <= 4 && entry.Shape.All(d => d <= int.MaxValue)) tensors.Add(new(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), values));
+        }
+        string again = bench.Saved("x.safetensors");
+        SafetensorsWriter.Write(again, tensors, file.Metadata);
+        using Safetensors copy = Safetensors.Open(again);
+        if (!copy.Metadata.OrderBy(p => p.Key, StringComparer.Ordinal).SequenceEqual(file.Metadata.OrderBy(p => p.Key, StringComparer.Ordinal))) throw new FuzzException("the metadata changed when it was written again");
+        foreach (SafetensorsTensor tensor in tensors)
+            if (!copy.Bytes(copy.Get(tensor.Name)).SequenceEqual(file.Bytes(file.Get(tensor.Name)))) throw new FuzzException($"'{tensor.Name}' changed when it was written again");
+    }
+
+    private static ImageTensor Tensor(string name, string type, int size, params int[] shape)
+    {
+        byte[] data = new byte[shape.Aggregate(size, (product, d) => product * d)];
+        for (int i = 0; i < data.Length; i++) data[i] = (byte)(37 * i % 64);
+        return new(name, type, [.. shape.Select(d => $"{d}")], data);
+    }
+}
+
+/// <summary>Adapter files: loaded on a small model, saved again, loaded again, and equal.</summary>
+/// <param name="name">What it is called.</param>
+/// <param name="make">Adds the example adapters to a model and saves them.</param>
+internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int>> make) : FilesKind(name)
+{
+    private const string File0 = "a.safetensors";
+
+    /// <summary>All kinds of adapter files.</summary>
+    public static IEnumerable<FuzzKind> All() =>
+    [
+        new AdapterKind("adapter", (bench, add) =>
+        {
+            add(NolaAdapter.Attach(bench.Model, new() { Rank = 2, Bases = 8, Targets = ["q", "v"] }), 0);
+            add(NolaAdapter.Attach(bench.Model, new() { Rank = 1, BasesA = 4, BasesB = 6, Alpha = 1.5f, Seed = 7, PerLayer = true, Variant = NolaVariant.Paper, Entries = BasisEntries.Sign, Targets = ["h.1.*"] }), 0);
+        }),
+        new AdapterKind("adapter-lora", (bench, add) => add(LoraAdapter.Attach(bench.Model, new() { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
+        new AdapterKind("adapter-packed", (bench, add) =>
+        {
+            foreach (int bits in (int[])[8, 4, 3, 2])
+            {
+                add(NolaAdapter.Attach(bench.Model, new() { Rank = 2, Bases = 9, Targets = ["q", "v"], QuantiseBits = bits }), 0);
+                add(LoraAdapter.Attach(bench.Model, new() { Rank = 1, Targets = ["v"] }), bits);
+            }
+        }),
+    ];
+
+    public override void Prepare(Bench bench) => make(bench, (adapter, bits) =>
+    {
+        string path = bench.Saved($"seed-{bits}.safetensors"), packed = bench.Saved($"packed-{bits}.safetensors");
+        using (adapter)
+        {
+            Examples.Fill(adapter);
+            AdapterFile.Save(adapter, path);
+        }
+        if (bits > 0) AdapterQuantisation.Quantise(path, bits, packed);
+        Add((File0, SafetensorsMutator.Mutate, File.ReadAllBytes(bits > 0 ? packed : path)));
+        File.Delete(path);
+        File.Delete(packed);
+    });
+
+    public override void Run(Bench bench, string directory, Dice dice)
+    {
+        string path = Path.Combine(directory, File0), again = bench.Saved(File0);
+        float[][] values;
+        Dictionary<string, string> metadata;
+        bool packed;
+        using (Adapter adapter = AdapterFile.Load(path, bench.Model))
+        {
+            bench.Accepted = true;
+            values = [.. adapter.Parameters.Select(p => p.Value.ToArray())];
+            metadata = new(AdapterFile.Metadata(adapter));
+            packed = adapter is NolaAdapter { Options.QuantiseBits: > 0 };
+            AdapterFile.Save(adapter, again);
+        }
+        using (Adapter adapter = AdapterFile.Load(again, bench.Model))
+        {
+            IReadOnlyDictionary<string, string> now = AdapterFile.Metadata(adapter);
+            if (metadata.Any(entry => now.GetValueOrDefault(entry.Key) != entry.Value)) throw new FuzzException("the settings changed when it was saved again");
+            // What was packed is rounded anew.
+            if (!packed) Examples.Same(values, [.. adapter.Parameters.Select(p => p.Value.ToArray())]);
+        }
+        if (!packed && dice.Once(4)) AdapterQuantisation.Quantise(again, dice.Pick((int[])[8, 4, 3, 2]), bench.Saved("packed.safetensors"));
+    }
+}
+
+/// <summary>PEFT directories: loaded, exported again, loaded again, and equal.</summary>
+internal sealed class PeftKind() : FilesKind("peft", 2)
+{
+    public override void Prepare(Bench bench)
+    {
+        foreach (string[] targets in (string[][])[["c_attn"], ["q", "v"], ["h.0.*"]])
+        {
+            using Adapter adapter = LoraAdapter.Attach(bench.Model, new() { Rank = 2, Alpha = 4, Targets = targets });
+            Examples.Fill(adapter);
+            PeftLora.Save(adapter, bench.Output);
+            Add(File("adapter_config.json", JsonMutator.Mutate), File("adapter_model.safetensors", SafetensorsMutator.Mutate));
+        }
+
+        (string, Mutation, byte[]) File(string name, Mutation mutation) => (name, mutation, System.IO.File.ReadAllBytes(bench.Saved(name)));
+    }
+
+    public override void Run(Bench bench, string directory, Dice dice)
+    {
+        float[][] values;
+        (int Rank, float Alpha) sizes;
+        using (Adapter adapter = PeftLora.Load(directory, bench.Model))
+        {
+            bench.Accepted = true;
+            values = [.. adapter.Parameters.Select(p => p.Value.ToArray())];
+            sizes = (adapter.Rank, adapter.Alpha);
+            PeftLora.Save(adapter, bench.Output);
+        }
+        using Adapter again = PeftLora.Load(bench.Output, bench.Model);
+        if ((again.Rank, again.Alpha) != sizes) throw new FuzzException($"rank and alpha changed from {sizes} to {(again.Rank, again.Alpha)} when it was exported again");
+        Examples.Same(values, [.. again.Parameters.Select(p => p.Value.ToArray())]);
+    }
+}
+
+/// <summary>What several kinds make and compare.</summary>
+internal static class Examples
+{
+    /// <summary>Gives an adapter values that tell one another apart.</summary>
+    public static void Fill(Adapter adapter)
+    {
+        Dice dice = new(5);
+        foreach (Autograd.Parameter p in adapter.Parameters)
+            p.Value.Device.Upload([.. Enumerable.Range(0, p.Shape.Length).Select(_ => (float)(dice.Next(2001) - 1000) / 2000)], p.Value);
+        adapter.BeginStep();
+    }
+
+    /// <summary>Compares values by their bits.</summary>
+    /// <exception cref="FuzzException">They differ.</exception>
+    public static void Same(float[][] before, float[][] after)
+    {
+        if (before.Length != after.Length) throw new FuzzException($"{before.Length} tensors became {after.Length} when they were saved again");
+        for (int i = 0; i < before.Length; i++)
+            if (!System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(before[i]).SequenceEqual(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(after[i])))
+                throw new FuzzException($"tensor {i} changed when it was saved again");
+    }
+}
