@@ -13,8 +13,6 @@ internal sealed class StateKind() : FilesKind("state", 2)
     private static readonly TrainOptions options = new() { Epochs = 2, BatchTokens = 40, WarmupSteps = 2, EvalEvery = 3, CheckpointEvery = 2 };
     private static readonly EncodedPair[] pairs = [.. Enumerable.Range(0, 12).Select(i => new EncodedPair([i, 2 * i, 7], [3, i, 5, 60]))];
 
-    private string identity = "";
-
     public override void Prepare(Bench bench)
     {
         string folder = Path.Combine(bench.Root, "run");
@@ -27,7 +25,6 @@ internal sealed class StateKind() : FilesKind("state", 2)
         // The only thing in it that is not the same each time.
         int seconds = image.Metadata.FindIndex(m => m.Key == "seconds");
         image.Metadata[seconds] = ("seconds", "1.25");
-        identity = image.Metadata.First(m => m.Key == "run").Value;
         Add((Last, SafetensorsMutator.Mutate, image.ToBytes()));
         Directory.Delete(folder, recursive: true);
     }
@@ -40,7 +37,8 @@ internal sealed class StateKind() : FilesKind("state", 2)
         if (!trains)
         {
             using AdamW optimizer = new(adapter.Parameters, options);
-            TrainState.Load(run.LastState, optimizer, identity);
+            RunIdentity identity = RunIdentity.Of(bench.Model, adapter, options, pairs, pairs, new RunSource());
+            TrainState.Load(run.LastState, optimizer, identity, options, validated: true);
             bench.Accepted = true;
             return;
         }
