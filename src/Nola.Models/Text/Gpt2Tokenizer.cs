@@ -22,16 +22,21 @@ public sealed partial class Gpt2Tokenizer
     // Every token's id is below it; a larger one would ask for memory that no vocabulary needs.
     private const int LargestVocabulary = 10_000_000;
 
+    // Longer words, which no language has, are encoded apart. In characters.
+    private const int LongWord = 1000;
+
     private static readonly Lazy<Gpt2Tokenizer> shared = new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
 
     // What encoding needs takes a fifth of a second to build, and decoding does without it.
     private readonly Lazy<BpeTokenizer> bpe;
+    private readonly Lazy<LongWords> longWords;
     private readonly byte[]?[] bytes;
 
     private Gpt2Tokenizer(List<(string Token, int Id)> tokens, Func<IEnumerable<string>> merges)
     {
         bytes = TokenBytes(tokens);
         bpe = new(() => Create(tokens, merges()));
+        longWords = new(() => new(tokens, merges(), Alphabet()));
     }
 
     /// <summary>GPT-2's own vocabulary and merges, embedded in this library.</summary>
@@ -58,13 +63,30 @@ public sealed partial class Gpt2Tokenizer
         }
     }
 
+    /// <summary>The encoder of words that are too long for the ordinary one.</summary>
+    internal LongWords LongWords => longWords.Value;
+
     /// <summary>
     /// Builds what encoding needs now instead of at the first text; from any thread, for example while a model is read.
     /// </summary>
     public void Prepare() => _ = bpe.Value;
 
-    /// <summary>The token ids of a text.</summary>
-    public int[] Encode(string text) => [.. bpe.Value.EncodeToIds(text)];
+    /// <summary>The token ids of a text, in time that grows with its length, whatever it holds.</summary>
+    public int[] Encode(string text)
+    {
+        if (text.Length <= LongWord) return [.. bpe.Value.EncodeToIds(text)];
+        List<int> ids = new(text.Length / 4);
+        int start = 0;
+        foreach (ValueMatch word in Words().EnumerateMatches(text))
+        {
+            if (word.Length <= LongWord) continue;
+            ids.AddRange(bpe.Value.EncodeToIds(text.AsSpan(start, word.Index - start)));
+            LongWords.Encode(text.AsSpan(word.Index, word.Length), ids);
+            start = word.Index + word.Length;
+        }
+        ids.AddRange(bpe.Value.EncodeToIds(text.AsSpan(start)));
+        return [.. ids];
+    }
 
     /// <summary>The text of token ids; bytes that are not UTF-8 become replacement characters.</summary>
     /// <exception cref="NolaException">An id is outside the vocabulary.</exception>
@@ -149,17 +171,25 @@ public sealed partial class Gpt2Tokenizer
     }
 
     // A token's name spells its bytes in GPT-2's alphabet: printable Latin-1 stands for itself, the rest is moved up from 256.
+    private static char[] Alphabet()
+    {
+        char[] alphabet = new char[256];
+        int moved = 256;
+        for (int b = 0; b < 256; b++)
+        {
+            bool printable = b is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF;
+            alphabet[b] = (char)(printable ? b : moved++);
+        }
+        return alphabet;
+    }
+
     private static byte[]?[] TokenBytes(List<(string Token, int Id)> tokens)
     {
         // Every character of the alphabet is below 512; −1 marks those that are not in it.
         int[] alphabet = new int[512];
         Array.Fill(alphabet, -1);
-        int moved = 256;
-        for (int b = 0; b < 256; b++)
-        {
-            bool printable = b is >= '!' and <= '~' or >= 0xA1 and <= 0xAC or >= 0xAE and <= 0xFF;
-            alphabet[printable ? b : moved++] = b;
-        }
+        char[] characters = Alphabet();
+        for (int b = 0; b < 256; b++) alphabet[characters[b]] = b;
         byte[]?[] result = new byte[tokens.Count == 0 ? 0 : tokens.Max(t => t.Id) + 1][];
         foreach ((string token, int id) in tokens) result[id] = Spelled(token, alphabet);
         return result;
@@ -199,7 +229,8 @@ public sealed class IncrementalDecoder(Gpt2Tokenizer tokenizer)
     public string Add(int id)
     {
         ReadOnlySpan<byte> bytes = tokenizer.BytesOf(id);
-        Span<char> chars = stackalloc char[bytes.Length + 4];
+        // A vocabulary may have tokens of any length.
+        Span<char> chars = bytes.Length < 256 ? stackalloc char[260] : new char[bytes.Length + 4];
         return new string(chars[..decoder.GetChars(bytes, chars, flush: false)]);
     }
 }

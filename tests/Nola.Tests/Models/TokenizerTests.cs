@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
@@ -52,6 +53,47 @@ public sealed class TokenizerTests
     {
         if (text is null || HasLoneSurrogate(text)) return;
         Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
+    }
+
+    [Property(MaxTest = 300)]
+    public void Long_words_are_encoded_as_others_are(int seed)
+    {
+        Random random = new(seed);
+        string letters = seed % 2 == 0 ? "etaoin" : "etaoinshrdluwmfcgypbvkxqjzETAOéтñß日İ";
+        string word = string.Concat(Enumerable.Range(0, 1 + random.Next(300)).Select(_ => letters[random.Next(letters.Length)]));
+        List<int> ids = [];
+        tokenizer.LongWords.Encode(word, ids);
+        Assert.Equal(tokenizer.Encode(word), ids);
+    }
+
+    [Theory]
+    [InlineData("a", 250_000)]
+    [InlineData("é", 1_000_000)]
+    [InlineData("0", 62_500)]
+    public void A_word_of_a_million_characters_takes_a_moment(string character, int count)
+    {
+        string word = string.Concat(Enumerable.Repeat(character, 1_000_000));
+        int[] before = tokenizer.Encode("It is"), after = tokenizer.Encode("  or so.");
+        Stopwatch clock = Stopwatch.StartNew();
+        int[] ids = tokenizer.Encode($"It is {word}  or so.");
+        // Half a second; with a look at all pairs for each merge it would be most of an hour.
+        Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), $"{clock.Elapsed}");
+        Assert.Equal(before, ids[..before.Length]);
+        Assert.Equal(after, ids[^after.Length..]);
+        Assert.InRange(ids.Length - before.Length - after.Length, count - 1, count + 2);
+        Assert.Equal($"It is {word}  or so.", tokenizer.Decode(ids));
+    }
+
+    [Fact]
+    public void A_token_of_any_length_is_shown()
+    {
+        string directory = Directory.CreateTempSubdirectory("nola-test").FullName, vocabulary = Path.Combine(directory, "vocab.json"), merges = Path.Combine(directory, "merges.txt");
+        string longest = new('x', 2_000_000);
+        File.WriteAllText(vocabulary, JsonSerializer.Serialize(new Dictionary<string, int> { ["a"] = 0, [longest] = 1 }));
+        File.WriteAllText(merges, "");
+        IncrementalDecoder decoder = new(Gpt2Tokenizer.FromFiles(vocabulary, merges));
+        Assert.Equal(longest + "a", decoder.Add(1) + decoder.Add(0));
+        Directory.Delete(directory, recursive: true);
     }
 
     [Fact]
