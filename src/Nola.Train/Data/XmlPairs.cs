@@ -35,7 +35,8 @@ internal static class XmlPairs
                 throw new NolaException($"{place}: the root element is <{reader.Name}>; expected <benchmark>, as in WebNLG and DART.");
             root = false;
             if (reader.Name != "entry") continue;
-            foreach (TextPair pair in ReadEntry(reader, place).Pairs(place)) yield return pair;
+            Entry entry = Parse(place, () => ReadEntry(reader, place));
+            foreach (TextPair pair in entry.Pairs(place)) yield return pair;
         }
     }
 
@@ -54,12 +55,12 @@ internal static class XmlPairs
         return lines.ToString();
     }
 
-    // The next node, no deeper than is allowed.
-    private static bool Next(XmlReader reader, string place)
+    // A reader goes on with its parsing when it is asked for a value too, not only for the next node.
+    private static T Parse<T>(string place, Func<T> read)
     {
         try
         {
-            if (!reader.Read()) return false;
+            return read();
         }
         catch (XmlException error) when (error.Message.Contains("DTD", StringComparison.Ordinal))
         {
@@ -67,8 +68,15 @@ internal static class XmlPairs
         }
         catch (XmlException error)
         {
-            throw new NolaException($"{place}, line {error.LineNumber}: not valid XML ({error.Message.TrimEnd('.')}).", error);
+            string line = error.LineNumber > 0 ? $", line {error.LineNumber}" : "";
+            throw new NolaException($"{place}{line}: not valid XML ({error.Message.TrimEnd('.')}).", error);
         }
+    }
+
+    // The next node, no deeper than is allowed.
+    private static bool Next(XmlReader reader, string place)
+    {
+        if (!Parse(place, reader.Read)) return false;
         if (reader.Depth > Deepest)
             throw new NolaException($"{place}, line {Line(reader)}: elements stand in each other more than {Deepest} deep, where "
                 + "WebNLG and DART have 4; is it the right file?");

@@ -133,6 +133,10 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("<!-- a -->\n\n<!DOCTYPE\nbenchmark [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>\n<benchmark>&b;</benchmark>", "line 3: has a document type")]
     [InlineData("<benchmark>\n<entries>&x;</entries></benchmark>", "line 2: not valid XML")]
     [InlineData("<benchmark><entries><entry>\n<entry/></entry></entries></benchmark>", "line 2: an <entry> begins within the one of line 1")]
+    [InlineData("<benchmark><entries><entry><modifiedtripleset>\n<mtriple>a | b &amp c | d</mtriple></modifiedtripleset></entry></entries></benchmark>", "line 2: not valid XML")]
+    [InlineData("<benchmark><entries><entry>\n<lex>leeks &amp; barley &amq; thyme</lex></entry></entries></benchmark>", "line 2: not valid XML")]
+    [InlineData("<benchmark><entries><entry>\n<lex>cut off &am", "line 2: not valid XML")]
+    [InlineData("<benchmark><entries><entry><modifiedtripleset>\n<mtriple>cut off", "line 2: not valid XML")]
     [InlineData("", "not valid XML")]
     public void Xml_with_a_document_type_or_entities_of_its_own_is_refused(string xml, string complaint) => Refuses("a.xml", xml, complaint);
 
