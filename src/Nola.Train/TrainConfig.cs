@@ -220,15 +220,15 @@ public sealed record TrainConfig
             ["batch-tokens"] = o.BatchTokens,
             ["batch-size"] = o.BatchSize,
             ["accumulation"] = o.Accumulation,
-            ["lr"] = Shortest(o.LearningRate),
+            ["lr"] = StrictNumber.Shortest(o.LearningRate),
             ["schedule"] = o.Schedule.ToString().ToLowerInvariant(),
             ["warmup"] = o.WarmupSteps,
-            ["weight-decay"] = Shortest(o.WeightDecay),
-            ["beta1"] = Shortest(o.Beta1),
-            ["beta2"] = Shortest(o.Beta2),
-            ["epsilon"] = Shortest(o.Epsilon),
-            ["clip"] = Shortest(o.ClipNorm),
-            ["label-smoothing"] = Shortest(o.LabelSmoothing),
+            ["weight-decay"] = StrictNumber.Shortest(o.WeightDecay),
+            ["beta1"] = StrictNumber.Shortest(o.Beta1),
+            ["beta2"] = StrictNumber.Shortest(o.Beta2),
+            ["epsilon"] = StrictNumber.Shortest(o.Epsilon),
+            ["clip"] = StrictNumber.Shortest(o.ClipNorm),
+            ["label-smoothing"] = StrictNumber.Shortest(o.LabelSmoothing),
             ["seed"] = o.Seed,
             ["eval-every"] = o.EvalEvery,
             ["eval-pairs"] = o.EvalPairs,
@@ -245,9 +245,6 @@ public sealed record TrainConfig
         Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
         return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
-
-    // The number that a person would write: 0.007 for the float32 nearest to it.
-    private static double Shortest(float value) => double.Parse(value.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
     // What an adapter would refuse, said before a model is loaded.
     private void CheckAdapter()
@@ -274,7 +271,7 @@ public sealed record TrainConfig
     {
         bool nola = Method == TrainMethod.Nola;
         keys["rank"] = nola ? Nola.Rank : Lora.Rank;
-        keys["alpha"] = Shortest(nola ? Nola.Alpha : Lora.Alpha);
+        keys["alpha"] = StrictNumber.Shortest(nola ? Nola.Alpha : Lora.Alpha);
         keys["targets"] = nola ? Nola.Targets : Lora.Targets;
         keys["basis-seed"] = nola ? Nola.Seed : Lora.Seed;
         if (!nola) return;

@@ -151,7 +151,7 @@ public static partial class PeftLora
                 ["task_type"] = "CAUSAL_LM",
                 ["base_model_name_or_path"] = adapter.Model.Source,
                 ["r"] = rank,
-                ["lora_alpha"] = (double)(decimal)(adapter.Scale * rank),
+                ["lora_alpha"] = StrictNumber.Shortest(adapter.Alpha) * (rank / adapter.Rank),
                 ["lora_dropout"] = 0.0,
                 ["bias"] = "none",
                 ["fan_in_fan_out"] = true,

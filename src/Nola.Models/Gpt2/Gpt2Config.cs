@@ -108,7 +108,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
             ["vocab_size"] = Vocabulary,
             ["n_positions"] = Positions,
             ["n_ctx"] = Positions,
-            ["layer_norm_epsilon"] = (double)(decimal)LayerNormEpsilon,
+            ["layer_norm_epsilon"] = StrictNumber.Shortest(LayerNormEpsilon),
             ["activation_function"] = "gelu_new",
             ["tie_word_embeddings"] = TiedHead,
             ["bos_token_id"] = Vocabulary - 1,

@@ -44,10 +44,13 @@ public sealed class Gpt2Tests : IDisposable
         Assert.Contains(complaint, error.Message);
     }
 
-    [Fact]
-    public void A_configuration_written_is_read()
+    [Theory]
+    [InlineData(1e-6f)]
+    [InlineData(1.2345678e-9f)]
+    [InlineData(1e-35f)]
+    public void A_configuration_written_is_read(float epsilon)
     {
-        Gpt2Config config = new(3, 4, 64, 1000, 77) { Inner = 100, LayerNormEpsilon = 1e-6f };
+        Gpt2Config config = new(3, 4, 64, 1000, 77) { Inner = 100, LayerNormEpsilon = epsilon };
         Assert.Equal(config, Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(config.ToJson()), ""));
     }
 

@@ -37,6 +37,19 @@ public sealed class PeftFileTests : IDisposable
     }
 
     [Theory]
+    [InlineData(7.3f)]
+    [InlineData(2147483647f)]
+    [InlineData(1.2345678e-7f)]
+    [InlineData(1.5e30f)]
+    public void Alpha_is_exported_to_the_bit(float alpha)
+    {
+        string again = Path.Combine(directory, "again");
+        using (LoraAdapter adapter = LoraAdapter.Attach(model, new LoraOptions { Rank = 3, Alpha = alpha, Targets = ["c_attn"] })) PeftLora.Save(adapter, again);
+        using Adapter loaded = PeftLora.Load(again, model);
+        Assert.Equal((3, alpha), (loaded.Rank, loaded.Alpha));
+    }
+
+    [Theory]
     [InlineData("""["c_attn", "c_proj"]""")]
     [InlineData("""["attn.c_attn", "attn.c_proj", "mlp.c_proj"]""")]
     [InlineData("""["c_attn", "c_proj", "not_in_this_model"]""")]
