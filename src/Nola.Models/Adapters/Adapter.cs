@@ -36,18 +36,24 @@ public abstract class Adapter : IDisposable
         SortedDictionary<MapKind, int[]> layers = AdapterTargets.Resolve(targets, config);
         // The product of two factors has no higher rank than its sides are long.
         int longest = layers.Keys.Max(kind => Math.Max(kind.Sizes(config).In, kind.Sizes(config).Out));
-        if (rank < 1 || rank > longest) throw new NolaException($"rank is {rank}; expected 1 to {longest}, the longest side of the adapted maps.");
+        if (rank < 1 || rank > longest)
+            throw new NolaException(
+                $"rank is {rank}; expected 1 to {longest}, the longest side of the adapted maps.");
         long bytes = 0;
         foreach ((MapKind kind, int[] adapted) in layers)
         {
             (int inputs, int outputs, _) = kind.Sizes(config);
             long stacked = (long)adapted.Length * Math.Max(inputs, outputs) * rank;
             if (stacked > Array.MaxLength)
-                throw new NolaException($"rank is {rank}; with it, a factor of {kind.Name()} in {adapted.Length} layers has {stacked} elements, and at most {Array.MaxLength} are supported.");
+                throw new NolaException(
+                    $"rank is {rank}; with it, a factor of {kind.Name()} in {adapted.Length} layers has {stacked} elements, "
+                    + $"and at most {Array.MaxLength} are supported.");
             bytes += (long)adapted.Length * (inputs + outputs) * rank * sizeof(float);
         }
         long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        if (bytes > available) throw new NolaException($"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
+        if (bytes > available)
+            throw new NolaException(
+                $"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
         return layers;
     }
 

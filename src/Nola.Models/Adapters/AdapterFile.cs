@@ -46,8 +46,11 @@ public static class AdapterFile
         try
         {
             if (adapter is NolaAdapter nola && nola.Fingerprint != settings.Fingerprint)
-                throw new NolaException($"{path}: the fingerprint of its bases is {Quoted.Of(settings.Fingerprint)} and this machine generates {nola.Fingerprint}; the file is damaged or from another generator.");
-            foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(Values(file, parameter, settings.Bits), parameter.Value);
+                throw new NolaException(
+                    $"{path}: the fingerprint of its bases is {Quoted.Of(settings.Fingerprint)} and this machine generates "
+                    + $"{nola.Fingerprint}; the file is damaged or from another generator.");
+            foreach (Parameter parameter in adapter.Parameters)
+                model.Device.Upload(Values(file, parameter, settings.Bits), parameter.Value);
             adapter.BeginStep();
             return adapter;
         }
@@ -95,10 +98,15 @@ public static class AdapterFile
         bool old = ModelIdentity.IsSampled(settings.BaseIdentity);
         string here = old ? model.SampledIdentity : model.Identity;
         if (settings.BaseIdentity != here)
-            throw new NolaException($"{path}: this adapter is for the base model {Quoted.Of(settings.BaseModel)} (identity {Quoted.Of(settings.BaseIdentity)}), and the loaded model {Quoted.Of(model.Source)} is another one ('{here}'); load the model that it was trained on.");
+            throw new NolaException(
+                $"{path}: this adapter is for the "
+                + $"base model {Quoted.Of(settings.BaseModel)} (identity {Quoted.Of(settings.BaseIdentity)}), "
+                + $"and the loaded model {Quoted.Of(model.Source)} is another one ('{here}'); load the model that it was trained on.");
         // The old identity may not see what was merged.
         if (old && model.IsMerged)
-            throw new NolaException($"{path}: this adapter is from an earlier version, which cannot tell a model before a merge from the one after it; load {Quoted.Of(model.Source)} anew.");
+            throw new NolaException(
+                $"{path}: this adapter is from an earlier version, which cannot tell a model before a merge from the one after it; "
+                + $"load {Quoted.Of(model.Source)} anew.");
     }
 
     private static int BitsOf(Adapter adapter) => (adapter as NolaAdapter)?.Options.QuantiseBits ?? 0;

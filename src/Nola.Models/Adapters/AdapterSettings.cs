@@ -28,7 +28,9 @@ internal sealed class AdapterSettings
         {
             AdapterFile.Format => 0,
             AdapterFile.QuantisedFormat => CoefficientQuantiser.Widths.Contains(Whole("bits")) ? Whole("bits") : throw Bad("bits"),
-            string other => throw new NolaException($"{path}: its format is {Quoted.Of(other)} and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantisedFormat}'."),
+            string other => throw new NolaException(
+                $"{path}: its format is {Quoted.Of(other)} "
+                + $"and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantisedFormat}'."),
         };
         IsNola = Choice("method", ("nola", true), ("lora", false));
         CheckKeys();
@@ -95,7 +97,10 @@ internal sealed class AdapterSettings
     private NolaOptions ReadNola()
     {
         if (Text("generator") != RandomBasis.GeneratorId)
-            throw new NolaException($"{path}: its bases come from generator {Quoted.Of(Text("generator"))} and this version has '{RandomBasis.GeneratorId}'; use the version of nola that wrote it.");
+            throw new NolaException(
+                $"{path}: its bases come from generator "
+                + $"{Quoted.Of(Text("generator"))} and this version has '{RandomBasis.GeneratorId}'; "
+                + "use the version of nola that wrote it.");
         return new NolaOptions
         {
             Rank = Rank,
@@ -113,12 +118,16 @@ internal sealed class AdapterSettings
 
     private void CheckKeys()
     {
-        HashSet<string> known = [.. commonKeys, .. Bits > 0 ? packedKeys : [], .. IsNola ? nolaKeys : [], .. MapKinds.All.Select(LayersKey)];
+        HashSet<string> known = [.. commonKeys, .. MapKinds.All.Select(LayersKey)];
+        if (Bits > 0) known.UnionWith(packedKeys);
+        if (IsNola) known.UnionWith(nolaKeys);
         foreach (string key in known)
             if (!key.StartsWith("layers.", StringComparison.Ordinal)) Text(key);
         foreach (string key in data.Keys)
             if (!known.Contains(key))
-                throw new NolaException($"{path}: its metadata has {Quoted.Of(key)}, which no {Text("method")} file of format '{Text("format")}' has; it is damaged or of a newer version of nola.");
+                throw new NolaException(
+                    $"{path}: its metadata has {Quoted.Of(key)}, which no {Text("method")} file of format '{Text("format")}' has; "
+                    + "it is damaged or of a newer version of nola.");
     }
 
     // What the file's tensors must be, and nothing else.
@@ -148,27 +157,36 @@ internal sealed class AdapterSettings
         }
         if (file.Entries.Count > expected)
         {
-            string[] names = [.. layers.Keys.SelectMany(k => (string[])[".A", ".B", ".A.codes", ".A.steps", ".B.codes", ".B.steps"], (k, end) => k.Name() + end)];
-            throw new NolaException($"{path}: tensor {Quoted.Of(file.Entries.First(e => !names.Contains(e.Name)).Name)} belongs to no map of its targets; the file is damaged.");
+            string[] ends = Bits > 0 ? [".A.codes", ".A.steps", ".B.codes", ".B.steps"] : [".A", ".B"];
+            string[] names = [.. layers.Keys.SelectMany(_ => ends, (kind, end) => kind.Name() + end)];
+            throw new NolaException(
+                $"{path}: tensor {Quoted.Of(file.Entries.First(e => !names.Contains(e.Name)).Name)} "
+                + "belongs to no map of its targets; the file is damaged.");
         }
         if (Bits > 0 && Text("values") != values.ToString(CultureInfo.InvariantCulture))
-            throw new NolaException($"{path}: its metadata has 'values' = {Quoted.Of(Text("values"))} and its tensors hold {values}; the file is damaged.");
+            throw new NolaException(
+                $"{path}: its metadata has 'values' = {Quoted.Of(Text("values"))} and its tensors hold {values}; the file is damaged.");
     }
 
     private static void CheckTensor(Safetensors file, string name, string type, long[] shape)
     {
         SafetensorsEntry entry = file.Get(name);
         if (entry.Type != type || !entry.Shape.SequenceEqual(shape))
-            throw new NolaException($"{file.Path}: tensor '{name}' is {entry.Type} and has shape [{string.Join(", ", entry.Shape)}]; what its metadata says needs {type} [{string.Join(", ", shape)}]. The file is damaged.");
+            throw new NolaException(
+                $"{file.Path}: tensor '{name}' is {entry.Type} and has shape [{string.Join(", ", entry.Shape)}]; "
+                + $"what its metadata says needs {type} [{string.Join(", ", shape)}]. The file is damaged.");
     }
 
     private void CheckLayers(SortedDictionary<MapKind, int[]> layers)
     {
         foreach (MapKind kind in MapKinds.All)
         {
-            string written = data.GetValueOrDefault(LayersKey(kind), ""), here = layers.TryGetValue(kind, out int[]? adapted) ? string.Join(',', adapted) : "";
+            string written = data.GetValueOrDefault(LayersKey(kind), "");
+            string here = layers.TryGetValue(kind, out int[]? adapted) ? string.Join(',', adapted) : "";
             if (written != here)
-                throw new NolaException($"{path}: its metadata has '{LayersKey(kind)}' = {Quoted.Of(written)} and its targets make it '{here}'; the file is damaged.");
+                throw new NolaException(
+                    $"{path}: its metadata has '{LayersKey(kind)}' = {Quoted.Of(written)} and its targets make it '{here}'; "
+                    + "the file is damaged.");
         }
     }
 
@@ -194,5 +212,6 @@ internal sealed class AdapterSettings
 
     private static string LayersKey(MapKind kind) => "layers." + kind.Name();
 
-    private NolaException Bad(string key) => new($"{path}: its metadata has '{key}' = {Quoted.Of(Text(key))}, which cannot be read; the file is damaged.");
+    private NolaException Bad(string key) => new(
+        $"{path}: its metadata has '{key}' = {Quoted.Of(Text(key))}, which cannot be read; the file is damaged.");
 }

@@ -22,9 +22,12 @@ public static class AdapterTargets
         List<(MapKind Kind, int Layer)> found = [];
         foreach (string pattern in patterns)
         {
-            List<(MapKind Kind, int Layer)> matches = [.. Candidates(config, pattern).Where(c => Matches(pattern, $"h.{c.Layer}.{c.Kind.Name()}"))];
+            List<(MapKind Kind, int Layer)> matches =
+                [.. Candidates(config, pattern).Where(c => Matches(pattern, $"h.{c.Layer}.{c.Kind.Name()}"))];
             if (matches.Count == 0)
-                throw new NolaException($"targets: {Quoted.Of(pattern)} matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.{config.Layers - 1}.");
+                throw new NolaException(
+                    $"targets: {Quoted.Of(pattern)} matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, "
+                    + $"mlp.c_proj in h.0 … h.{config.Layers - 1}.");
             found.AddRange(matches);
         }
         SortedDictionary<MapKind, int[]> layers = [];

@@ -30,7 +30,8 @@ public static class CoefficientQuantiser
 
     /// <summary>Whether a number can be the step of a vector: 0, or from 2⁻¹²⁶ on with 16 significant bits, and finite times L.</summary>
     internal static bool IsStep(float step, int bits) =>
-        step >= 0 && SymmetricRounding.OrZero(step) == step && float.IsFinite(step * Levels(bits)) && (BitConverter.SingleToUInt32Bits(step) & 0xFF) == 0;
+        step >= 0 && SymmetricRounding.OrZero(step) == step && float.IsFinite(step * Levels(bits))
+        && (BitConverter.SingleToUInt32Bits(step) & 0xFF) == 0;
 
     /// <summary>The codes of a vector: α / step, rounded to the nearest whole number, ties to even, within ±L. Returns the step.</summary>
     /// <exception cref="NolaException">An element is not finite.</exception>

@@ -30,7 +30,8 @@ public sealed class LoraAdapter : Adapter
         Parameters = [.. FactorSets.SelectMany(f => (Parameter[])[f.A, f.B])];
         try
         {
-            foreach (Factors f in FactorSets) f.A.Value.Device.Upload(InitialFactors.Uniform(options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Value);
+            foreach (Factors f in FactorSets)
+                f.A.Value.Device.Upload(InitialFactors.Uniform(options.Seed, f.Kind, f.Layers, f.In, f.Rank), f.A.Value);
         }
         catch
         {

@@ -13,8 +13,9 @@ internal sealed class PeftConfig
     // What says nothing about the output of an adapter that is loaded for GPT-2: people's notes, training, and the first values.
     private static readonly HashSet<string> silent =
     [
-        "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "fan_in_fan_out",
-        "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "qalora_group_size", "ensure_weight_tying", "low_cpu_mem_usage",
+        "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "lora_dropout",
+        "fan_in_fan_out", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config",
+        "qalora_group_size", "ensure_weight_tying", "low_cpu_mem_usage",
     ];
 
     private static readonly HashSet<string> understood =
@@ -39,13 +40,18 @@ internal sealed class PeftConfig
         if (type != "LORA") throw new NolaException($"{path}: peft_type is {Quoted.Of(type ?? "")}; only LORA can be loaded.");
         foreach (JsonProperty property in root.EnumerateObject())
             if (!silent.Contains(property.Name) && !understood.Contains(property.Name) && !IsOff(property.Value))
-                throw new NolaException($"{path}: {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; only plain LoRA, with one rank and alpha for all maps, can be loaded.");
-        Rank = Given(root, "r") is { ValueKind: JsonValueKind.Number } r && r.TryGetInt32(out int rank) && rank > 0 ? rank : throw Bad(root, "r", "a whole number from 1");
-        Alpha = Given(root, "lora_alpha") is { ValueKind: JsonValueKind.Number } a && StrictNumber.TryReal(a.GetRawText(), out float alpha) && alpha > 0
+                throw new NolaException(
+                    $"{path}: {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; only plain LoRA, "
+                    + "with one rank and alpha for all maps, can be loaded.");
+        Rank = Number(root, "r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0
+            ? rank
+            : throw Bad(root, "r", "a whole number from 1");
+        Alpha = Number(root, "lora_alpha") is { } a && StrictNumber.TryReal(a, out float alpha) && alpha > 0
             ? alpha
             : throw Bad(root, "lora_alpha", "a finite number above 0");
         if (Given(root, "bias") is { } bias && Text(bias, "bias") != "none") throw Bad(root, "bias", "'none'");
-        if (Given(root, "init_lora_weights") is { } start && start.ValueKind is not (JsonValueKind.True or JsonValueKind.False) && !plainStarts.Contains(Text(start, "init_lora_weights")))
+        if (Given(root, "init_lora_weights") is { ValueKind: not (JsonValueKind.True or JsonValueKind.False) } start
+            && !plainStarts.Contains(Text(start, "init_lora_weights")))
             throw Bad(root, "init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
         // PEFT's own choice for GPT-2.
         targets = ReadModules(root, "target_modules") ?? new(["c_attn"], null);
@@ -77,11 +83,13 @@ internal sealed class PeftConfig
     {
         try
         {
-            return !excluded.Match(name) && targets.Match(name) && (layers is null || (LayerOf(name) is { } layer && layers.Contains(layer)));
+            if (excluded.Match(name) || !targets.Match(name)) return false;
+            return layers is null || (LayerOf(name) is { } layer && layers.Contains(layer));
         }
         catch (RegexMatchTimeoutException error)
         {
-            throw new NolaException($"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
+            throw new NolaException(
+                $"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
         }
     }
 
@@ -90,13 +98,16 @@ internal sealed class PeftConfig
     {
         public bool Match(string name) => Pattern is not null
             ? Pattern.IsMatch(name)
-            : Names.Any(end => name == end || (name.EndsWith(end, StringComparison.Ordinal) && name.Length > end.Length && name[^(end.Length + 1)] == '.'));
+            : Names.Any(end => name == end || name.EndsWith("." + end, StringComparison.Ordinal));
     }
 
     private int? LayerOf(string name)
     {
         foreach (Regex pattern in layerPatterns)
-            if (pattern.Match(name) is { Success: true } match && StrictNumber.TryWhole(match.Groups[1].ValueSpan, out int layer)) return layer;
+        {
+            Match match = pattern.Match(name);
+            if (match.Success && StrictNumber.TryWhole(match.Groups[1].ValueSpan, out int layer)) return layer;
+        }
         return null;
     }
 
@@ -113,9 +124,13 @@ internal sealed class PeftConfig
         const string Key = "layers_to_transform";
         if (Given(root, Key) is not { } value) return null;
         JsonElement[] items = value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray()] : [value];
-        int[] numbers = [.. items.Select(v => v.ValueKind == JsonValueKind.Number && v.TryGetInt32(out int layer) && layer >= 0 ? layer : throw Bad(root, Key, "whole numbers from 0"))];
+        int[] numbers = [.. items.Select(Layer)];
         // An empty list is no restriction.
         return numbers.Length == 0 ? null : numbers;
+
+        int Layer(JsonElement item) => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int layer) && layer >= 0
+            ? layer
+            : throw Bad(root, Key, "whole numbers from 0");
     }
 
     private IEnumerable<Regex> ReadLayerPatterns(JsonElement root)
@@ -134,16 +149,23 @@ internal sealed class PeftConfig
 
     private Regex Pattern(string pattern, string key)
     {
-        if (pattern.Length > LongestPattern) throw new NolaException($"{path}: {key} has a pattern of {pattern.Length} characters; write the modules as a list.");
+        if (pattern.Length > LongestPattern)
+            throw new NolaException(
+                $"{path}: {key} has a pattern of {pattern.Length} characters; write the modules as a list.");
         try
         {
             return new Regex(pattern, RegexOptions.CultureInvariant, longestMatch);
         }
         catch (ArgumentException error)
         {
-            throw new NolaException($"{path}: {key} is no pattern that can be read ({Quoted.Of(error.Message.TrimEnd('.'))}); write the modules as a list.", error);
+            throw new NolaException(
+                $"{path}: {key} is no pattern that can be read ({Quoted.Of(error.Message.TrimEnd('.'))}); write the modules as a list.",
+                error);
         }
     }
+
+    private static string? Number(JsonElement root, string key) =>
+        Given(root, key) is { ValueKind: JsonValueKind.Number } value ? value.GetRawText() : null;
 
     private string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
         ? value.GetString()!

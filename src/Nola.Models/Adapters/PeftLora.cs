@@ -31,7 +31,9 @@ public static partial class PeftLora
     }
 
     /// <summary>Puts a PEFT LoRA on a model. When it fails, the model is as it was.</summary>
-    /// <exception cref="NolaException">It is not a whole LoRA for GPT-2's <c>c_attn</c>, <c>c_proj</c> or <c>c_fc</c> of this size.</exception>
+    /// <exception cref="NolaException">
+    /// It is not a whole LoRA for GPT-2's <c>c_attn</c>, <c>c_proj</c> or <c>c_fc</c> of this size.
+    /// </exception>
     public static Adapter Load(string directory, Gpt2 model)
     {
         string path = Path.Combine(directory, ConfigName), weights = Path.Combine(directory, WeightsName);
@@ -75,41 +77,54 @@ public static partial class PeftLora
         {
             Match match = KeyPattern().Match(entry.Name);
             if (!match.Success)
-                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor of GPT-2's c_attn, c_proj or c_fc.");
+                throw new NolaException(
+                    $"{file.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor of GPT-2's c_attn, c_proj or c_fc.");
             string map = match.Groups["map"].Value, name = match.Groups["module"].Value;
             (int inputs, int outputs, _) = MapKinds.All.First(k => k.Name() == map).Sizes(config);
             bool isA = match.Groups["factor"].Value == "A";
             (int rows, int columns) = isA ? (rank, inputs) : (outputs, rank);
             if (!StrictNumber.TryWhole(match.Groups["layer"].ValueSpan, out int layer) || layer >= config.Layers)
-                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} is of layer {Quoted.Of(match.Groups["layer"].Value)}, and this model has {config.Layers}, counted from 0. Is it for another base model?");
+                throw new NolaException(
+                    $"{file.Path}: tensor {Quoted.Of(entry.Name)} is of layer {Quoted.Of(match.Groups["layer"].Value)}, "
+                    + $"and this model has {config.Layers}, counted from 0. Is it for another base model?");
             if (entry.Shape is not [var r, var c] || r != rows || c != columns)
-                throw new NolaException($"{file.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; this model and r = {rank} need [{rows}, {columns}]. Is it for another base model?");
+                throw new NolaException(
+                    $"{file.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; "
+                    + $"this model and r = {rank} need [{rows}, {columns}]. Is it for another base model?");
             if (!found.TryGetValue((layer, map), out Module? module)) found[(layer, map)] = module = new(name);
             if (module.Name != name || (isA ? module.A : module.B) is not null)
-                throw new NolaException($"{file.Path}: there are two tensors for lora_{(isA ? "A" : "B")} of h.{layer}.{map}; the file is damaged.");
+                throw new NolaException(
+                    $"{file.Path}: there are two tensors for lora_{(isA ? "A" : "B")} of h.{layer}.{map}; the file is damaged.");
             float[] values = Transpose(file.ReadFinite(entry), rows, columns);
             if (isA) module.A = values;
             else module.B = values;
         }
         foreach (((int layer, string map), Module module) in found)
-            if (module.A is null || module.B is null) throw new NolaException($"{file.Path}: h.{layer}.{map} has only one of lora_A and lora_B.");
+            if (module.A is null || module.B is null)
+                throw new NolaException(
+                    $"{file.Path}: h.{layer}.{map} has only one of lora_A and lora_B.");
         if (found.Count == 0) throw new NolaException($"{file.Path}: there is no LoRA factor in it.");
         return found;
     }
 
     // The file must hold what its configuration names, and nothing else.
-    private static void CheckModules(Dictionary<(int Layer, string Map), Module> found, PeftConfig config, Gpt2Config model, string path, string weights)
+    private static void CheckModules(
+        Dictionary<(int Layer, string Map), Module> found, PeftConfig config, Gpt2Config model, string path, string weights)
     {
         string first = found.Values.First().Name;
         // transformer. in a model with a head.
-        string prefix = first[..(first.StartsWith("h.", StringComparison.Ordinal) ? 0 : first.LastIndexOf(".h.", StringComparison.Ordinal) + 1)];
+        int end = first.StartsWith("h.", StringComparison.Ordinal) ? 0 : first.LastIndexOf(".h.", StringComparison.Ordinal) + 1;
+        string prefix = first[..end];
         foreach (MapKind kind in MapKinds.All.Where(k => k is not (MapKind.Q or MapKind.K or MapKind.V)))
         {
             for (int layer = 0; layer < model.Layers; layer++)
             {
                 string name = prefix + kind.MapName(layer);
                 bool there = found.TryGetValue((layer, kind.Name()), out Module? module);
-                if (there && module!.Name != name) throw new NolaException($"{weights}: modules are called {Quoted.Of(first)} and {Quoted.Of(module.Name)}; expected all below '{prefix}h'.");
+                if (there && module!.Name != name)
+                    throw new NolaException(
+                        $"{weights}: modules are called {Quoted.Of(first)} and {Quoted.Of(module.Name)}; "
+                        + $"expected all below '{prefix}h'.");
                 if (there == config.Targets(name)) continue;
                 throw new NolaException(there
                     ? $"{weights}: has factors for {name}, which target_modules of {path} does not name; they are of two adapters."
@@ -117,7 +132,9 @@ public static partial class PeftLora
             }
         }
         foreach (string other in (ReadOnlySpan<string>)[prefix + "wte", prefix + "wpe", "lm_head"])
-            if (config.Targets(other)) throw new NolaException($"{path}: target_modules names {other}; only c_attn, c_proj and c_fc can be loaded.");
+            if (config.Targets(other))
+                throw new NolaException(
+                    $"{path}: target_modules names {other}; only c_attn, c_proj and c_fc can be loaded.");
     }
 
     // A' (r', in): the parts' A below each other. B' (out', r'): each part's B in its own rows and columns, zero elsewhere.
@@ -174,6 +191,8 @@ public static partial class PeftLora
         return result;
     }
 
-    [GeneratedRegex(@"^(base_model\.model\.)?(?<module>(.*\.)?h\.(?<layer>[0-9]+)\.(?<map>attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))\.lora_(?<factor>[AB])(\.default)?\.weight\z")]
+    [GeneratedRegex(
+        @"^(base_model\.model\.)?(?<module>(.*\.)?h\.(?<layer>[0-9]+)\.(?<map>attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj))"
+        + @"\.lora_(?<factor>[AB])(\.default)?\.weight\z")]
     private static partial Regex KeyPattern();
 }

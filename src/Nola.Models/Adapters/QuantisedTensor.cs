@@ -36,8 +36,12 @@ internal sealed class QuantisedTensor
     {
         SafetensorsEntry packed = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
         int layers = shape[0], length = shape.Length / layers, bytes = CoefficientQuantiser.PackedLength(length, bits);
-        if (packed.Type != "U8" || !packed.Shape.SequenceEqual([layers, bytes]) || scale.Type != "F32" || !scale.Shape.SequenceEqual([layers]))
-            throw new NolaException($"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps {scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{layers}, {bytes}] and F32 [{layers}]. The file is damaged.");
+        bool fits = packed.Type == "U8" && packed.Shape.SequenceEqual([layers, bytes]) && scale.Type == "F32" && scale.Shape.SequenceEqual([layers]);
+        if (!fits)
+            throw new NolaException(
+                $"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps "
+                + $"{scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{layers}, "
+                + $"{bytes}] and F32 [{layers}]. The file is damaged.");
         QuantisedTensor tensor = new(layers, length, bits);
         file.ReadFloats(scale, tensor.steps);
         for (int l = 0; l < layers; l++)

@@ -41,8 +41,10 @@ public sealed partial class Gpt2 : IDisposable
             {
                 string h = $"h.{l}.";
                 blocks[l] = new Block(
-                    Vector(h + "ln_1.weight", [c]), Vector(h + "ln_1.bias", [c]), Map(h + "attn.c_attn", c, 3 * c), Map(h + "attn.c_proj", c, c),
-                    Vector(h + "ln_2.weight", [c]), Vector(h + "ln_2.bias", [c]), Map(h + "mlp.c_fc", c, config.Inner), Map(h + "mlp.c_proj", config.Inner, c));
+                    Vector(h + "ln_1.weight", [c]), Vector(h + "ln_1.bias", [c]),
+                    Map(h + "attn.c_attn", c, 3 * c), Map(h + "attn.c_proj", c, c),
+                    Vector(h + "ln_2.weight", [c]), Vector(h + "ln_2.bias", [c]),
+                    Map(h + "mlp.c_fc", c, config.Inner), Map(h + "mlp.c_proj", config.Inner, c));
             }
             lnFWeight = Vector("ln_f.weight", [c]);
             lnFBias = Vector("ln_f.bias", [c]);
@@ -95,8 +97,8 @@ public sealed partial class Gpt2 : IDisposable
 
     /// <summary>
     /// A digest of the configuration and of every value of every weight as it is now: what an adapter file names as its base.
-    /// It is the same however the checkpoint is cut into files, and whatever the <c>storage</c> of the frozen weights. Asking costs little when
-    /// the model is frozen, and a pass over all weights when it is trainable.
+    /// It is the same however the checkpoint is cut into files, and whatever the <c>storage</c> of the frozen weights. Asking costs
+    /// little when the model is frozen, and a pass over all weights when it is trainable.
     /// </summary>
     public string Identity => ModelIdentity.Of(Config, Digests());
 

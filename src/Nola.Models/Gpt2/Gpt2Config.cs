@@ -23,7 +23,10 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
 
     // Flags that change the output, and what they are in GPT-2.
     private static readonly (string Name, bool Plain)[] plainFlags =
-        [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false), ("add_cross_attention", false), ("is_encoder_decoder", false)];
+    [
+        ("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false),
+        ("add_cross_attention", false), ("is_encoder_decoder", false),
+    ];
 
     /// <summary>ε of the layer norms (<c>layer_norm_epsilon</c>).</summary>
     public float LayerNormEpsilon { get; init; } = 1e-5f;
@@ -57,7 +60,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <summary>Reads a Hugging Face <c>config.json</c>.</summary>
     /// <param name="json">Its UTF-8 text.</param>
     /// <param name="path">Where it came from, for messages.</param>
-    /// <exception cref="NolaException">It is not JSON, lacks a size, contradicts itself, or asks for something that GPT-2 does not have.</exception>
+    /// <exception cref="NolaException">
+    /// It is not JSON, lacks a size, contradicts itself, or asks for something that GPT-2 does not have.
+    /// </exception>
     public static Gpt2Config Parse(ReadOnlyMemory<byte> json, string path)
     {
         using JsonDocument document = JsonInput.Parse(json, path);
@@ -74,15 +79,17 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <exception cref="NolaException">A size is out of range.</exception>
     internal void Check(string place)
     {
-        foreach ((string name, int size) in (ReadOnlySpan<(string, int)>)
-            [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("vocab_size", Vocabulary), ("n_positions", Positions), ("n_inner", Inner)])
+        (string, int)[] sizes =
+            [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("n_inner", Inner), ("vocab_size", Vocabulary), ("n_positions", Positions)];
+        foreach ((string name, int size) in sizes)
             if (size is < 1 or >= Largest) throw new NolaException($"{place}: {name} is {size}; expected 1 to {Largest - 1}.");
         if (Channels % Heads != 0) throw new NolaException($"{place}: n_embd is {Channels} and n_head {Heads}; n_head must divide n_embd.");
         if (!(LayerNormEpsilon >= 0 && float.IsFinite(LayerNormEpsilon)))
             throw new NolaException($"{place}: layer_norm_epsilon is {LayerNormEpsilon}; expected a finite number from 0.");
         long largest = (long)Channels * Math.Max(Math.Max(Vocabulary, Positions), Math.Max(3 * Channels, Inner));
         if (largest > int.MaxValue)
-            throw new NolaException($"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
+            throw new NolaException(
+                $"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
     }
 
     /// <summary>Whether a checkpoint name is one of the model's weights; a head of its own is one too, tied or not.</summary>
@@ -90,7 +97,8 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     {
         if (name is "wte.weight" or "wpe.weight" or "ln_f.weight" or "ln_f.bias" or "lm_head.weight") return true;
         return name.Split('.', 3) is ["h", var number, var part]
-            && StrictNumber.TryWhole(number, out int layer) && layer >= 0 && layer < Layers && number == layer.ToString(CultureInfo.InvariantCulture)
+            && StrictNumber.TryWhole(number, out int layer) && layer >= 0 && layer < Layers
+            && number == layer.ToString(CultureInfo.InvariantCulture)
             && (part.EndsWith(".weight", StringComparison.Ordinal) || part.EndsWith(".bias", StringComparison.Ordinal))
             && blockParts.Contains(part[..part.LastIndexOf('.')]);
     }
@@ -134,10 +142,16 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         // Of the names that a size goes by; all that are given say the same.
         int Size(params string[] names)
         {
-            (string Name, int Value)[] given = [.. names.Select(name => (name, Given(root, name))).Where(n => n.Item2 is not null).Select(n => (n.name, Whole(n.Item2!.Value, n.name)))];
-            if (given.Length == 0) throw new NolaException($"{path}: {names[0]} is missing; a GPT-2 config.json gives n_layer, n_head, n_embd, vocab_size and n_positions.");
+            List<(string Name, int Value)> given = [];
+            foreach (string name in names)
+                if (Given(root, name) is { } value) given.Add((name, Whole(value, name)));
+            if (given.Count == 0)
+                throw new NolaException(
+                    $"{path}: {names[0]} is missing; a GPT-2 config.json gives n_layer, n_head, n_embd, vocab_size and n_positions.");
             foreach ((string name, int value) in given)
-                if (value != given[0].Value) throw new NolaException($"{path}: {given[0].Name} is {given[0].Value} and {name} is {value}; the two are one size.");
+                if (value != given[0].Value)
+                    throw new NolaException(
+                        $"{path}: {given[0].Name} is {given[0].Value} and {name} is {value}; the two are one size.");
             return given[0].Value;
         }
 
@@ -158,7 +172,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         if (Text(root, "model_type", path) is { } type && type != "gpt2")
             throw new NolaException($"{path}: model_type is {Shown(root.GetProperty("model_type"))}; only \"gpt2\" is supported.");
         if (Text(root, "activation_function", path) is { } activation && !geluNames.Contains(activation))
-            throw new NolaException($"{path}: activation_function is {Shown(root.GetProperty("activation_function"))}; supported are {string.Join(", ", geluNames)}.");
+            throw new NolaException(
+                $"{path}: activation_function is {Shown(root.GetProperty("activation_function"))}; "
+                + $"supported are {string.Join(", ", geluNames)}.");
         foreach ((string flag, bool plain) in plainFlags)
             if (Flag(root, flag, path) is { } set && set != plain)
                 throw new NolaException($"{path}: {flag} is {(set ? "true" : "false")}; GPT-2 checkpoints with it are not supported.");

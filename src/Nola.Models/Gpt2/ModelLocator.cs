@@ -129,7 +129,8 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
         }
         if (File.Exists(reference)) revision = Encoding.UTF8.GetString(InputFile.ReadAll(reference, LongestReference)).Trim();
         else if (Directory.GetDirectories(snapshots) is [string only]) revision = Path.GetFileName(only);
-        if (revision.Length == 0 || revision is "." or ".." || revision != Path.GetFileName(revision) || !Directory.Exists(Path.Combine(snapshots, revision)))
+        bool named = revision is not ("" or "." or "..") && revision == Path.GetFileName(revision);
+        if (!named || !Directory.Exists(Path.Combine(snapshots, revision)))
         {
             problem = $"refs/main of {repository} names no snapshot that is there; download the model again";
             return null;

@@ -82,7 +82,8 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         {
             for (long i = 0; i < shape.Length; i += Piece)
             {
-                ReadOnlySpan<float> piece = found.File.FiniteFloats(found.Entry, i, buffer.AsSpan(0, (int)Math.Min(Piece, shape.Length - i)));
+                int length = (int)Math.Min(Piece, shape.Length - i);
+                ReadOnlySpan<float> piece = found.File.FiniteFloats(found.Entry, i, buffer.AsSpan(0, length));
                 digest.Add(piece);
                 device.UploadAt(piece, tensor, (int)i);
             }
@@ -107,8 +108,11 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors)
         {
             // Causal masks, which old checkpoints hold, are not weights.
-            if (config.HasWeight(name) || name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal)) continue;
-            throw new NolaException($"{file.Path}: tensor '{entry.Name}' is no weight of the GPT-2 with {config.Layers} layers that config.json describes; expected a language model without other heads.");
+            bool mask = name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
+            if (mask || config.HasWeight(name)) continue;
+            throw new NolaException(
+                $"{file.Path}: tensor '{entry.Name}' is no weight of the GPT-2 with {config.Layers} layers that config.json "
+                + "describes; expected a language model without other heads.");
         }
     }
 
@@ -118,7 +122,9 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         if (!tensors.TryGetValue(Head, out (Safetensors File, SafetensorsEntry Entry) head)) return;
         if (tensors.TryAdd(Embedding, head)) return;
         if (!AreEqual(head, tensors[Embedding]))
-            throw new NolaException($"{head.File.Path}: tensor '{Head}' differs from '{Embedding}', and config.json makes them one; set \"tie_word_embeddings\": false there to load both.");
+            throw new NolaException(
+                $"{head.File.Path}: tensor '{Head}' differs from '{Embedding}', and config.json makes them one; "
+                + "set \"tie_word_embeddings\": false there to load both.");
     }
 
     private bool AreEqual((Safetensors File, SafetensorsEntry Entry) a, (Safetensors File, SafetensorsEntry Entry) b)
@@ -128,7 +134,8 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         for (long i = 0; i < a.Entry.Length; i += Piece)
         {
             int length = (int)Math.Min(Piece, a.Entry.Length - i);
-            ReadOnlySpan<float> x = a.File.FiniteFloats(a.Entry, i, buffer.AsSpan(0, length)), y = b.File.FiniteFloats(b.Entry, i, other.AsSpan(0, length));
+            ReadOnlySpan<float> x = a.File.FiniteFloats(a.Entry, i, buffer.AsSpan(0, length));
+            ReadOnlySpan<float> y = b.File.FiniteFloats(b.Entry, i, other.AsSpan(0, length));
             if (!MemoryMarshal.AsBytes(x).SequenceEqual(MemoryMarshal.AsBytes(y))) return false;
         }
         return true;
@@ -141,11 +148,15 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         foreach (string shard in map.Values.Distinct())
         {
             string path = Path.Combine(directory, shard);
-            if (!File.Exists(path)) throw new NolaException($"{index}: shard {Quoted.Of(shard)} is missing from {directory}; download it again.");
+            if (!File.Exists(path))
+                throw new NolaException(
+                    $"{index}: shard {Quoted.Of(shard)} is missing from {directory}; download it again.");
             files.Add(opened[shard] = Safetensors.Open(path));
         }
         foreach ((string name, string shard) in map)
-            if (!opened[shard].TryGet(name, out _)) throw new NolaException($"{index}: tensor {Quoted.Of(name)} is not in its shard {Quoted.Of(shard)}.");
+            if (!opened[shard].TryGet(name, out _))
+                throw new NolaException(
+                    $"{index}: tensor {Quoted.Of(name)} is not in its shard {Quoted.Of(shard)}.");
     }
 
     // Tensor names to file names.
@@ -159,7 +170,9 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         foreach (JsonProperty property in entries.EnumerateObject())
         {
             if (property.Value.ValueKind != JsonValueKind.String)
-                throw new NolaException($"{index}: the shard of {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; expected a file name.");
+                throw new NolaException(
+                    $"{index}: the shard of {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; "
+                    + "expected a file name.");
             string shard = property.Value.GetString()!;
             // Backslashes separate directories on one system only, and are refused on all.
             if (shard.Length == 0 || shard.Contains('\\') || shard != Path.GetFileName(shard) || shard is "." or "..")

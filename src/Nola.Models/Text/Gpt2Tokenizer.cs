@@ -25,7 +25,8 @@ public sealed partial class Gpt2Tokenizer
     // Longer words, which no language has, are encoded apart. In characters.
     private const int LongWord = 1000;
 
-    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
+    private static readonly Lazy<Gpt2Tokenizer> shared =
+        new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
 
     // What encoding needs takes a fifth of a second to build, and decoding does without it.
     private readonly Lazy<BpeTokenizer> bpe;
@@ -115,14 +116,21 @@ public sealed partial class Gpt2Tokenizer
     private static List<(string Token, int Id)> CheckedTokens(string path)
     {
         using JsonDocument document = JsonInput.Read(path);
-        if (document.RootElement.ValueKind != JsonValueKind.Object) throw new NolaException($"{path}: not a vocabulary; expected an object from tokens to their ids.");
+        if (document.RootElement.ValueKind != JsonValueKind.Object)
+            throw new NolaException(
+                $"{path}: not a vocabulary; expected an object from tokens to their ids.");
         List<(string Token, int Id)> tokens = new(document.RootElement.GetPropertyCount());
         Dictionary<int, string> byId = [];
         foreach (JsonProperty property in document.RootElement.EnumerateObject())
         {
-            if (property.Value.ValueKind != JsonValueKind.Number || !property.Value.TryGetInt32(out int id) || id is < 0 or >= LargestVocabulary)
-                throw new NolaException($"{path}: the id of token {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; expected a whole number from 0 and below {LargestVocabulary}.");
-            if (!byId.TryAdd(id, property.Name)) throw new NolaException($"{path}: the tokens {Quoted.Of(byId[id])} and {Quoted.Of(property.Name)} have the same id, {id}.");
+            bool whole = StrictNumber.TryWhole(property.Value.GetRawText(), out int id) && id is >= 0 and < LargestVocabulary;
+            if (!whole)
+                throw new NolaException(
+                    $"{path}: the id of token {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; "
+                    + $"expected a whole number from 0 and below {LargestVocabulary}.");
+            if (!byId.TryAdd(id, property.Name))
+                throw new NolaException(
+                    $"{path}: the tokens {Quoted.Of(byId[id])} and {Quoted.Of(property.Name)} have the same id, {id}.");
             tokens.Add((property.Name, id));
         }
         return tokens.Count > 0 ? tokens : throw new NolaException($"{path}: there is no token in it.");
@@ -137,9 +145,13 @@ public sealed partial class Gpt2Tokenizer
             if (IsNoMerge(text)) continue;
             string[] pair = text.Split(' ');
             if (pair.Length != 2 || pair[0].Length == 0 || pair[1].Length == 0)
-                throw new NolaException($"{path}, line {line}: {Quoted.Of(text)} is no merge; expected two tokens with a space between them.");
+                throw new NolaException(
+                    $"{path}, line {line}: {Quoted.Of(text)} is no merge; expected two tokens with a space between them.");
             foreach (string token in (ReadOnlySpan<string>)[pair[0], pair[1], pair[0] + pair[1]])
-                if (!tokens.Contains(token)) throw new NolaException($"{path}, line {line}: the token {Quoted.Of(token)} is not in the vocabulary; the files do not belong together.");
+                if (!tokens.Contains(token))
+                    throw new NolaException(
+                        $"{path}, line {line}: the token {Quoted.Of(token)} is not in the vocabulary; "
+                        + "the files do not belong together.");
             merges.Add(text);
         }
         return merges;

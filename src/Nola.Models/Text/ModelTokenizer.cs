@@ -27,20 +27,26 @@ public static class ModelTokenizer
     internal static Gpt2Tokenizer? Find(string model, Gpt2Config config)
     {
         if (model == Gpt2.EmbeddedName && !Directory.Exists(model)) return Default(config);
-        string directory = ModelLocator.Current.Find(model), vocabulary = Path.Combine(directory, Vocabulary), merges = Path.Combine(directory, Merges);
+        string directory = ModelLocator.Current.Find(model);
+        string vocabulary = Path.Combine(directory, Vocabulary), merges = Path.Combine(directory, Merges);
         if (File.Exists(vocabulary) != File.Exists(merges))
         {
             (string there, string missing) = File.Exists(vocabulary) ? (Vocabulary, Merges) : (Merges, Vocabulary);
-            throw new NolaException($"{directory}: has {there} and no {missing}; put both of the tokenizer's files there, or neither for GPT-2's.");
+            throw new NolaException(
+                $"{directory}: has {there} and no {missing}; put both of the tokenizer's files there, or neither for GPT-2's.");
         }
         if (!File.Exists(vocabulary)) return Default(config);
         Gpt2Tokenizer own = Gpt2Tokenizer.FromFiles(vocabulary, merges);
         if (own.Vocabulary <= config.Vocabulary) return own;
-        throw new NolaException($"{vocabulary}: has {own.Vocabulary} tokens and the model's vocabulary is {config.Vocabulary}; the files do not belong together.");
+        throw new NolaException(
+            $"{vocabulary}: has {own.Vocabulary} tokens and the model's vocabulary is {config.Vocabulary}; "
+            + "the files do not belong together.");
     }
 
-    private static Gpt2Tokenizer? Default(Gpt2Config config) => config.Vocabulary >= Gpt2Tokenizer.GptVocabulary ? Gpt2Tokenizer.Default : null;
+    private static Gpt2Tokenizer? Default(Gpt2Config config) =>
+        config.Vocabulary >= Gpt2Tokenizer.GptVocabulary ? Gpt2Tokenizer.Default : null;
 
     private static NolaException None(string model, Gpt2Config config) => new(
-        $"{model}: its vocabulary is {config.Vocabulary} and not GPT-2's {Gpt2Tokenizer.GptVocabulary}, and there is no {Vocabulary} with {Merges} beside it; give token ids in place of text.");
+        $"{model}: its vocabulary is {config.Vocabulary} and not GPT-2's {Gpt2Tokenizer.GptVocabulary}, "
+        + $"and there is no {Vocabulary} with {Merges} beside it; give token ids in place of text.");
 }

@@ -129,7 +129,7 @@ public sealed unsafe class Safetensors : IDisposable
     /// Elements <paramref name="first"/> … as float32, each a finite number: F32 where they are in the file, others in
     /// <paramref name="buffer"/>, whose length says how many. Valid until the buffer is used again or this is disposed.
     /// </summary>
-    /// <exception cref="NolaException">The type is another one, or an element is no finite number; the message names the tensor.</exception>
+    /// <exception cref="NolaException">The type is another one, or an element is not finite; the message names the tensor.</exception>
     internal ReadOnlySpan<float> FiniteFloats(SafetensorsEntry entry, long first, Span<float> buffer)
     {
         ReadOnlySpan<float> values = buffer;
@@ -142,14 +142,18 @@ public sealed unsafe class Safetensors : IDisposable
         int at = 0;
         while (float.IsFinite(values[at])) at++;
         string value = float.IsNaN(values[at]) ? "NaN" : "infinity";
-        throw new NolaException($"{Path}: element {first + at} of tensor '{entry.Name}' is {value}; expected finite numbers. The file is damaged, or its training went wrong.");
+        throw new NolaException(
+            $"{Path}: element {first + at} of tensor '{entry.Name}' is {value}; expected finite numbers. The file is damaged, "
+            + "or its training went wrong.");
     }
 
     /// <summary>All elements of a tensor as float32, each a finite number.</summary>
     /// <inheritdoc cref="FiniteFloats"/>
     internal float[] ReadFinite(SafetensorsEntry entry)
     {
-        if (entry.Length > Array.MaxLength) throw new NolaException($"{Path}: tensor '{entry.Name}' has {entry.Length} elements, more than this version reads.");
+        if (entry.Length > Array.MaxLength)
+            throw new NolaException(
+                $"{Path}: tensor '{entry.Name}' has {entry.Length} elements, more than this version reads.");
         float[] values = new float[entry.Length];
         FiniteFloats(entry, 0, values).CopyTo(values);
         return values;
