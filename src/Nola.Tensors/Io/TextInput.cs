@@ -14,6 +14,9 @@ internal sealed class TextInput : TextReader
     /// <summary>The longest line, in characters.</summary>
     public const int LongestLine = 1 << 24;
 
+    /// <summary>The longest text that is read in one piece, in characters: a document that is parsed takes several times its size.</summary>
+    public const int LongestWhole = 1 << 26;
+
     // Text shrinks to a third or a tenth; a file of one repeated byte to a thousandth.
     private const int LargestRatio = 200, RatioFrom = 1 << 26;
 
@@ -110,7 +113,11 @@ internal sealed class TextInput : TextReader
             Count(rest, longest: int.MaxValue);
             text.Append(rest);
             at = end;
-            if (text.Length > InputFile.LargestWhole) throw new NolaException($"{place}: has more than {InputFile.LargestWhole >> 20} Mi characters; split the file, or use a format with one example a line.");
+            if (text.Length > LongestWhole)
+            {
+                throw new NolaException(
+                    $"{place}: has more than {LongestWhole >> 20} Mi characters; split the file, or use a format with one example a line.");
+            }
         }
         return text.ToString();
     }
