@@ -42,8 +42,19 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
     /// <summary>What is done with any file of pairs.</summary>
     public static void Check(Bench bench, string path, Dice dice)
     {
-        if (dice.Once(4)) _ = Prompts.Read(path);
-        TextPairs pairs = TextPairs.Read(path);
+        TextPairs? pairs = null;
+        NolaException? refused = null;
+        try
+        {
+            pairs = TextPairs.Read(path);
+        }
+        catch (NolaException error)
+        {
+            refused = error;
+        }
+        // Prompts may be there where pairs are not; documents, which have no contexts, are no prompts.
+        if (dice.Once(4) && (pairs is null || pairs.Any(pair => pair.Context.Length > 0 || pair.ContextIds is not null))) _ = Prompts.Read(path);
+        if (pairs is null) throw refused!;
         bench.Accepted = true;
         string again = bench.Saved("pairs.jsonl");
         pairs.SaveLines(again);

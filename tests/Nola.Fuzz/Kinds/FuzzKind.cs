@@ -63,6 +63,6 @@ internal abstract class FilesKind(string name, int weight = 1) : FuzzKind(name, 
     private byte[] Damaged((string Name, Mutation? Mutation, byte[] Bytes) file, Dice dice)
     {
         byte[][] others = [.. examples.SelectMany(e => e).Where(f => f.Name == file.Name).Select(f => f.Bytes)];
-        return dice.Next(5) < 2 ? ByteMutator.Mutate(file.Bytes, dice, others) : file.Mutation!(file.Bytes, dice, others);
+        return dice.Next(4) == 0 ? ByteMutator.Mutate(file.Bytes, dice, others) : file.Mutation!(file.Bytes, dice, others);
     }
 }

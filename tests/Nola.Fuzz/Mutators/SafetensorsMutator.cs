@@ -112,7 +112,12 @@ internal static class SafetensorsMutator
     {
         if (data.Length < 4) return data;
         byte[] result = (byte[])data.Clone();
-        for (int i = dice.Few(); i > 0; i--) BinaryPrimitives.WriteUInt32LittleEndian(result.AsSpan(dice.Next(data.Length / 4) * 4), dice.Pick(floats));
+        for (int i = dice.Few(); i > 0; i--)
+        {
+            // An ordinary value as often as an odd one, so that some files are good ones.
+            uint bits = dice.Once(2) ? dice.Pick(floats) : BitConverter.SingleToUInt32Bits((dice.Next(2001) - 1000) / 512f);
+            BinaryPrimitives.WriteUInt32LittleEndian(result.AsSpan(dice.Next(data.Length / 4) * 4), bits);
+        }
         return result;
     }
 
