@@ -28,6 +28,11 @@ public sealed class ParaphraseTable
             if (reader.ReadLine() is not { } phrase || reader.ReadLine() is not { } paraphrase)
                 throw new NolaException($"{path}: the paraphrase table ends within pair {table.Count + 1:N0}; "
                     + "three lines are expected for each: probability, phrase, paraphrase.");
+            if (string.IsNullOrWhiteSpace(phrase) || string.IsNullOrWhiteSpace(paraphrase))
+            {
+                throw new NolaException($"{path}, line {3 * table.Count + 2}: pair {table.Count + 1:N0} of the paraphrase table has no words on one side; "
+                    + "three lines are expected for each: probability, phrase, paraphrase.");
+            }
             table.Add(phrase, paraphrase);
         }
         return table;

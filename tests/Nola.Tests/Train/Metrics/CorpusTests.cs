@@ -108,6 +108,7 @@ public sealed class CorpusTests : IDisposable
         Write("index.noun", "child n\n");
         Refuses("not a line of a WordNet index", () => WordNet.Read(directory));
         Refuses("there is no such paraphrase table", () => ParaphraseTable.Read(absent));
+        Refuses("line 5: pair 2 of the paraphrase table has no words on one side", () => ParaphraseTable.Read(Write("table", "0.1\na\nb\n0.2\n \nc\n")));
         Refuses("ends within pair 2", () => ParaphraseTable.Read(Write("table", "0.1\na\nb\n0.2\nc\n")));
         Refuses("there is no such WordNet directory", () => Scorer.Score(new(["a"], [["x"]]), new() { Metrics = ["METEOR"], WordNet = absent }));
     }
