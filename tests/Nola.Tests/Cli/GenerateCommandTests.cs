@@ -95,6 +95,14 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Fact]
+    public void An_input_of_a_data_set_in_text_form_is_sampled_once_whatever_its_references()
+    {
+        string pairs = Path.Combine(directory, "pairs.txt");
+        File.WriteAllLines(pairs, ["name : Blue Spice||Blue Spice.", "name : Blue Spice||It is Blue Spice.", "name : The Punter||The Punter."]);
+        Assert.Equal(2, Tool.Lines("generate", "--prompts", pairs, "--max-new", "3", "--seed", "2").Length);
+    }
+
+    [Fact]
     public void Ids_are_printed_as_text_where_the_model_has_a_tokenizer()
     {
         string ids = string.Join(',', Gpt2Tokenizer.Default.Encode("name : Blue Spice").Append(50256));
