@@ -44,27 +44,26 @@ public sealed unsafe class Safetensors : IDisposable
     /// <exception cref="NolaException">It is missing, unreadable, or breaks a rule of the format.</exception>
     public static Safetensors Open(string path)
     {
+        FileStream stream = InputFile.Open(path);
         MemoryMappedFile? file = null;
         MemoryMappedViewAccessor? view = null;
+        byte* start = null;
         try
         {
-            FileStream stream = InputFile.Open(path);
             long length = stream.Length;
-            if (length == 0)
-            {
-                stream.Dispose();
-                throw SafetensorsHeader.Bad(path, "it is empty");
-            }
+            if (length == 0) throw SafetensorsHeader.Bad(path, "it is empty");
             file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
-            byte* start = null;
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
             return new Safetensors(path, start + view.PointerOffset, length, file, view, null);
         }
         catch (Exception error)
         {
+            // A view whose pointer is held stays mapped for ever, and a process has some ten thousand mappings.
+            if (start != null) view!.SafeMemoryMappedViewHandle.ReleasePointer();
             view?.Dispose();
             file?.Dispose();
+            stream.Dispose();
             if (error is not (IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)) throw;
             throw InputFile.Unreadable(path, error);
         }

@@ -97,6 +97,16 @@ public sealed class SafetensorsTests : IDisposable
         Assert.Contains("fewer than the 8", Assert.Throws<NolaException>(() => Safetensors.Open(path)).Message);
     }
 
+    [Fact]
+    public void A_file_that_is_refused_is_not_kept_in_memory()
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        string path = WriteRaw(1000, [(byte)'{', (byte)'}'], 0);
+        for (int i = 0; i < 50; i++) Assert.Throws<NolaException>(() => Safetensors.Open(path));
+        Assert.Equal(0, File.ReadLines("/proc/self/maps").Count(line => line.EndsWith(path, StringComparison.Ordinal)));
+        Assert.DoesNotContain(path, Directory.GetFiles("/proc/self/fd").Select(fd => File.ResolveLinkTarget(fd, false)?.FullName));
+    }
+
     [Property(MaxTest = 150)]
     public void No_changed_byte_does_worse_than_a_sentence(int seed)
     {
