@@ -96,7 +96,10 @@ internal struct AttentionShape
 
     /// <summary>Whether a query of a sequence that ends at end sees a key.</summary>
     public readonly bool Sees(int query, int key, int end) =>
-        (key <= query + Ahead) & (key >= query - Behind) & (IntrinsicMath.Max(query, key) < end);
+        !Hides(key - query) & (IntrinsicMath.Max(query, key) < end);
+
+    /// <summary>Whether the mask hides keys so far ahead of a query.</summary>
+    public readonly bool Hides(int distance) => (distance > Ahead) | (distance < -Behind);
 }
 
 /// <summary>
@@ -135,7 +138,7 @@ internal static class AttentionKernels
         Float4 max = Float4.All(float.NegativeInfinity), sum = default;
         Float4x4 output = default;
         int until = IntrinsicMath.Min(first + QueriesOfBlock + s.Ahead, end);
-        // The first keys have one that the last query sees too, so that no maximum stays −∞.
+        // Among the first keys is one that the last query sees too, so that no maximum stays −∞.
         for (int k = s.FirstKey(begin, first); k < until; k += Keys)
         {
             Group.Barrier();
@@ -143,11 +146,11 @@ internal static class AttentionKernels
             Group.Barrier();
             Float4 score = AttentionTiles.FourDots(queries, own, stream, lane, s.Quarters) * (s.Scale * Log2E);
             // Rows beyond the sequence's end see what its last one sees; nothing of them is stored.
-            int key = k + lane, query = first + own;
-            if (!s.Sees(IntrinsicMath.Min(query, end - 1), key, end)) score.X = float.NegativeInfinity;
-            if (!s.Sees(IntrinsicMath.Min(query + 1, end - 1), key, end)) score.Y = float.NegativeInfinity;
-            if (!s.Sees(IntrinsicMath.Min(query + 2, end - 1), key, end)) score.Z = float.NegativeInfinity;
-            if (!s.Sees(IntrinsicMath.Min(query + 3, end - 1), key, end)) score.W = float.NegativeInfinity;
+            int distance = k + lane < end ? k + lane - (first + own) : int.MaxValue;
+            if (s.Hides(distance)) score.X = float.NegativeInfinity;
+            if (s.Hides(distance - 1)) score.Y = float.NegativeInfinity;
+            if (s.Hides(distance - 2)) score.Z = float.NegativeInfinity;
+            if (s.Hides(distance - 3)) score.W = float.NegativeInfinity;
             Float4 larger = Float4.Max(max, GpuIntrinsics.WarpMaxima(score));
             Float4 keep = Exp2(max + larger * -1), p = Exp2(score + larger * -1);
             max = larger;

@@ -138,15 +138,15 @@ internal static class TensorAttentionGradKernels
         float scale = s.Scale * Log2E;
         // The numbers of a lane's two columns, which are neighbouring queries, are read as one.
         int pairs = tile.Number * (AttentionPanels.Rows / 2) + (from - first) / 2 + (lane & 3);
-        // Queries before its keys do not see them where attention is causal, and no query sees keys beyond the end.
-        int least = s.Ahead == 0 || row >= end ? row : -1;
+        // The first query that sees a warp's keys, on the diagonal where attention is causal and before all others where it is not.
+        int least = row - s.Ahead;
         for (int i = from; i < end; i += Stream)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
             if (i + 2 * Stream < end) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, columns.Pitch, columns.Query, dys, c, columns.Query, i + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
-            int q = IntrinsicMath.Max(i, least), until = IntrinsicMath.Min(i + Stream, end);
+            int q = IntrinsicMath.Max(i, least), until = row < end ? IntrinsicMath.Min(i + Stream, end) : i;
             if (q == least && q < until)
             {
                 sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), true, scale, numbers, pairs + (q - from) / 2);
