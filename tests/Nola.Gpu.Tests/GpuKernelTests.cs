@@ -41,12 +41,15 @@ public sealed class GpuKernelTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, 8)]
-    [InlineData(3, 5)]
-    public void Decoding_attends_as_on_the_CPU(int heads, int size)
+    [InlineData(2, 2, 8, true, 0)]
+    [InlineData(3, 3, 5, true, 0)]
+    [InlineData(4, 2, 8, false, 0)]
+    [InlineData(3, 1, 5, true, 140)]
+    public void Decoding_attends_as_on_the_CPU(int heads, int keyValueHeads, int size, bool causal, int window)
     {
         // More keys than the four warps take in one round, and a sequence without new tokens.
-        DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), heads, size, 150, [2, 0, 3]);
+        AttentionLayout layout = new(heads, keyValueHeads, size, causal, window);
+        DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), layout, 150, [2, 0, 3]);
         OpCheck.Close(OpCheck.Wide(x.Run(cpu)), x.Run(gpu), 2e-6);
     }
 

@@ -89,7 +89,8 @@ public sealed unsafe partial class CpuDevice
         int d = layout.HeadSize, firstKeys = head / layout.Group, keyHeads = (head + count - 1) / layout.Group - firstKeys + 1;
         int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
         int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d, keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
-        float* q = Scratch.Floats((long)count * rowsSize + (long)keyHeads * (rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
+        float* q = Scratch.Floats(
+            (long)count * rowsSize + (long)keyHeads * (rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
         float* k = q + (long)count * rowsSize;
         float* v = k + (long)keyHeads * keyRowsSize;
         float* keys = v + (long)keyHeads * rowsSize;
@@ -118,7 +119,8 @@ public sealed unsafe partial class CpuDevice
             {
                 int rows = Math.Min(block, t - i);
                 Sight sight = Sight.Of(layout, i, rows, t);
-                Gemm.Block(rows, sight.Across, d, new(q + i * d, d, 1), keys + (long)sight.From * d, (long)width * d, scores, columns, scale);
+                float* blockKeys = keys + (long)sight.From * d;
+                Gemm.Block(rows, sight.Across, d, new(q + i * d, d, 1), blockKeys, (long)width * d, scores, columns, scale);
                 Dispatch.Run(new MaskedSoftmax(scores, columns, sight, lse + (long)h * lseStride + i), 0, rows);
                 Gemm.Block(rows, d, sight.Count, new(scores, columns, 1), values + (long)sight.From * width, (long)width * t,
                     y + (long)i * layout.QueryWidth + h * d, layout.QueryWidth);
@@ -186,7 +188,8 @@ public sealed unsafe partial class CpuDevice
     /// y, dy and lse begin with the first of those query heads, qkv and dqkv with the sequence's first row.
     /// </summary>
     private readonly struct HeadsGrad(
-        AttentionLayout layout, int keyHead, int keyHeads, float* qkv, float* y, float* lse, int lseStride, float* dy, float* dqkv, int t, float beta)
+        AttentionLayout layout, int keyHead, int keyHeads,
+        float* qkv, float* y, float* lse, int lseStride, float* dy, float* dqkv, int t, float beta)
     {
         private readonly float* qkv = qkv, y = y, lse = lse, dy = dy, dqkv = dqkv;
 
@@ -226,7 +229,8 @@ public sealed unsafe partial class CpuDevice
             for (int h = 0; h < count; h++)
             {
                 int shared = h / layout.Group;
-                float* qh = q + (long)h * rowsSize, gh = g + (long)h * rowsSize, kh = k + (long)shared * paddedSize, vh = v + (long)shared * paddedSize;
+                float* qh = q + (long)h * rowsSize, gh = g + (long)h * rowsSize, dqh = dq + (long)h * rowsSize;
+                float* kh = k + (long)shared * paddedSize, vh = v + (long)shared * paddedSize;
                 float* dkh = dk + (long)shared * rowsSize, dvh = dv + (long)shared * rowsSize;
                 if (h % layout.Group == 0)
                 {
@@ -246,7 +250,7 @@ public sealed unsafe partial class CpuDevice
                     Dispatch.Run(new ScoreGrad(p, ds, columns, sight, lse + (long)h * lseStride + i, dot + h * t + i, scale), 0, rows);
                     Gemm.Pack(qh + i * d, d, 1, rows, d, queryRows);
                     Gemm.Pack(gh + i * d, d, 1, rows, d, dyRows);
-                    Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows + (long)from * width, (long)width * t, dq + (long)h * rowsSize + i * d, d);
+                    Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows + (long)from * width, (long)width * t, dqh + i * d, d);
                     Gemm.Block(seen, d, rows, new(ds, 1, columns), queryRows, (long)width * rows, dkh + from * d, d, 1, null, true);
                     Gemm.Block(seen, d, rows, new(p, 1, columns), dyRows, (long)width * rows, dvh + from * d, d, 1, null, true);
                 }

@@ -31,8 +31,10 @@ public sealed partial class GpuDevice
         Launch(AttentionKernels.RowDots, new(Blocks.For(shape.Rows, 8), shape.Heads), Floats(y), Floats(dy), Floats(dots), shape);
         Blocks queries = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock, shape.Heads);
         Blocks keys = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock, shape.KeyHeads);
-        Launch(AttentionGradKernels.Queries, queries, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
-        Launch(AttentionGradKernels.Keys, keys, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+        Launch(AttentionGradKernels.Queries, queries,
+            Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+        Launch(AttentionGradKernels.Keys, keys,
+            Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
     }
 
     private protected override void AttentionCachedCore(
@@ -50,7 +52,8 @@ public sealed partial class GpuDevice
     {
         int size = layout.HeadSize;
         if (size > AttentionKernels.LargestHead)
-            throw new NolaException($"{call}: heads of {size} on a GPU; at most {AttentionKernels.LargestHead} are supported. Use the CPU.");
+            throw new NolaException(
+                $"{call}: heads of {size} on a GPU; at most {AttentionKernels.LargestHead} are supported. Use the CPU.");
         return new()
         {
             Rows = rows,
@@ -66,7 +69,8 @@ public sealed partial class GpuDevice
     }
 
     // Slots for all tiles of all sequences, see GpuMath.SequenceOfSlot, for each of some heads.
-    private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows, int heads) => new(shape.Rows / rows + starts.Length - 1, heads);
+    private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows, int heads) =>
+        new(shape.Rows / rows + starts.Length - 1, heads);
 }
 
 /// <summary>
@@ -129,7 +133,8 @@ internal static class AttentionKernels
     {
         ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(QueriesOfBlock * Pitch), stream = SharedMemory.Allocate<Float4>(Keys * Pitch);
         ArrayView<Float4> weights = SharedMemory.Allocate<Float4>(256);
-        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock), head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
+        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock);
+        int head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / QueriesOfBlock - sequence) * QueriesOfBlock;
         if (first >= end) return;

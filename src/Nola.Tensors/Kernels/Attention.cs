@@ -21,7 +21,8 @@ public abstract partial class Device
     /// in their order. y: what the forward call gave.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void AttentionGrad(Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta = 0)
+    public void AttentionGrad(
+        Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta = 0)
     {
         CheckAttention(nameof(AttentionGrad), qkv, starts, layout, y, lse);
         CheckSame(nameof(AttentionGrad), y, dy);
@@ -40,7 +41,9 @@ public abstract partial class Device
         int n = qkv.Shape.Rows;
         if (layout.Heads < 1 || qkv.Shape.Columns != layout.Width || y.Shape.Rows != n || y.Shape.Columns != layout.QueryWidth
             || lse.Length != layout.Heads * n || starts.Length < 1)
-            throw new ShapeException($"{call}: qkv is {qkv.Shape}, starts {starts.Shape}, y {y.Shape}, lse {lse.Shape} with {Heads(layout)}; expected (N, (H + 2G) · D), (S + 1), (N, H · D) and (H, N).");
+            throw new ShapeException(
+                $"{call}: qkv is {qkv.Shape}, starts {starts.Shape}, y {y.Shape}, lse {lse.Shape} with {Heads(layout)}; "
+                + "expected (N, (H + 2G) · D), (S + 1), (N, H · D) and (H, N).");
     }
 
     private static string Heads(AttentionLayout layout) => $"H = {layout.Heads}, G = {layout.KeyValueHeads} and D = {layout.HeadSize}";

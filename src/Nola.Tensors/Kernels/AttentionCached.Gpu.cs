@@ -43,10 +43,12 @@ internal static class AttentionCachedKernels
         ArrayView<int> places = SharedMemory.Allocate<int>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
-        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32, sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
+        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32;
+        int sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
         if (faults[0] != 0 || row >= end) return;
-        // Places in the list: of the row itself, of the first that it sees, and how many these are.
-        int first = listStarts[sequence], length = listStarts[sequence + 1] - first, own = length - (end - row), lowest = s.FirstKey(0, own);
+        // Places in the list: of the row itself and of the first that it sees, and how many it sees.
+        int first = listStarts[sequence], length = listStarts[sequence + 1] - first;
+        int own = length - (end - row), lowest = s.FirstKey(0, own);
         int seen = IntrinsicMath.Min(own + 1 + s.Ahead, length) - lowest;
         first += lowest;
         long head = (long)(Grid.IdxY / s.Group) * s.Capacity;

@@ -16,10 +16,14 @@ public abstract partial class Device
     public void AttentionCached(
         Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, AttentionLayout layout, Tensor keys, Tensor values, Tensor y)
     {
-        if (layout.Heads < 1 || keys.Shape.Rank != 3 || keys.Shape[0] != layout.KeyValueHeads || keys.Shape[2] != layout.HeadSize || keys.Shape != values.Shape
-            || qkv.Shape.Columns != layout.Width || y.Shape.Columns != layout.QueryWidth || y.Shape.Rows != qkv.Shape.Rows
+        if (layout.Heads < 1 || keys.Shape.Rank != 3 || keys.Shape[0] != layout.KeyValueHeads || keys.Shape[2] != layout.HeadSize
+            || keys.Shape != values.Shape || qkv.Shape.Columns != layout.Width
+            || y.Shape.Columns != layout.QueryWidth || y.Shape.Rows != qkv.Shape.Rows
             || starts.Length < 1 || rowStarts.Length != starts.Length)
-            throw new ShapeException($"AttentionCached: qkv is {qkv.Shape}, starts {starts.Shape}, rowStarts {rowStarts.Shape}, keys {keys.Shape}, values {values.Shape}, y {y.Shape} with {Heads(layout)}; expected (N, (H + 2G) · D), (S + 1) twice, (G, rows, D) twice and (N, H · D).");
+            throw new ShapeException(
+                $"AttentionCached: qkv is {qkv.Shape}, starts {starts.Shape}, rowStarts {rowStarts.Shape}, "
+                + $"keys {keys.Shape}, values {values.Shape}, y {y.Shape} with {Heads(layout)}; "
+                + "expected (N, (H + 2G) · D), (S + 1) twice, (G, rows, D) twice and (N, H · D).");
         AttentionCachedCore(qkv, starts, rows, rowStarts, layout, keys, values, y);
     }
 

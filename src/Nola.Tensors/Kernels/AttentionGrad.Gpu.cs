@@ -22,7 +22,8 @@ internal static class AttentionGradKernels
         ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch), grads = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
         ArrayView<Float4> stream = SharedMemory.Allocate<Float4>(AttentionKernels.Keys * AttentionKernels.Pitch);
         ArrayView<Float2> weights = SharedMemory.Allocate<Float2>(256);
-        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, RowsOfBlock), head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
+        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, RowsOfBlock);
+        int head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / RowsOfBlock - sequence) * RowsOfBlock;
         if (first >= end) return;
@@ -109,7 +110,8 @@ internal static class AttentionGradKernels
     [Kernel(256)]
     public static void SumGroups(ArrayView<Float4> parts, ArrayView<int> starts, ArrayView<Float4> dqkv, AttentionShape s, float beta)
     {
-        int across = s.KeyWidth / 2, index = Grid.IdxX * Group.DimX + Group.IdxX, row = index / across, column = index % across, quarters = s.Size / 4;
+        int across = s.KeyWidth / 2, quarters = s.Size / 4, index = Grid.IdxX * Group.DimX + Group.IdxX;
+        int row = index / across, column = index % across;
         if (row < starts[0] || row >= starts[starts.IntLength - 1]) return;
         // The heads of v follow those of k on both sides.
         int head = column / quarters, from = row * (s.GradPitch / 4) + head * s.Group * quarters + column % quarters;

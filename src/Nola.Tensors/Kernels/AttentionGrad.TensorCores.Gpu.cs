@@ -88,7 +88,8 @@ internal static class TensorAttentionGradKernels
         AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, dys, first, end, s.Channels / 8, columns.Query);
         Copy<THead>(ring, here, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin, end);
         Operands operands = Own<THead>(ring, slot, 2 * slot, own);
-        if (tile.Begin + Stream < keys) Copy<THead>(ring, slot, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin + Stream, end);
+        if (tile.Begin + Stream < keys)
+            Copy<THead>(ring, slot, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin + Stream, end);
         GpuIntrinsics.CommitCopies();
         Float2 upper = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4], lower = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4 + 8];
         Sums dq = default;
@@ -100,14 +101,18 @@ internal static class TensorAttentionGradKernels
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (k + 2 * Stream < keys) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, k + 2 * Stream, end);
+            int spare = here == 0 ? 2 * slot : here - slot;
+            if (k + 2 * Stream < keys)
+                Copy<THead>(ring, spare, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, k + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
             int j = 0;
-            for (; j < Stream && k + j < until; j += Step) dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, false, 0, 0);
+            for (; j < Stream && k + j < until; j += Step)
+                dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, false, 0, 0);
             if (j < Stream && k + j == last && IntrinsicMath.Max(row, last) < end)
             {
-                int beyond = s.Ahead == 0 ? -lane / 4 : last - (end - 1);
-                dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, true, beyond, s.Ahead == 0 ? beyond - 8 : beyond);
+                // How far the step's first key lies beyond the last that a lane's two queries see.
+                int beyond = s.Ahead == 0 ? -lane / 4 : last - (end - 1), beneath = s.Ahead == 0 ? beyond - 8 : beyond;
+                dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, true, beyond, beneath);
             }
             here = here == 2 * slot ? 0 : here + slot;
         }
@@ -118,7 +123,8 @@ internal static class TensorAttentionGradKernels
     }
 
     private static void Keys<THead>(
-        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> grads, AttentionShape s, float beta)
+        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts,
+        ArrayView<float> grads, AttentionShape s, float beta)
         where THead : struct, IHead
     {
         AttentionTile tile = AttentionPanels.TileOf(Grid.IdxX, starts, s);
@@ -144,7 +150,8 @@ internal static class TensorAttentionGradKernels
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (i + 2 * Stream < end) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, columns.Pitch, columns.Query, dys, c, columns.Query, i + 2 * Stream, end);
+            int spare = here == 0 ? 2 * slot : here - slot;
+            if (i + 2 * Stream < end) Copy<THead>(ring, spare, x, columns.Pitch, columns.Query, dys, c, columns.Query, i + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
             int q = IntrinsicMath.Max(i, least), until = row < end ? IntrinsicMath.Min(i + Stream, end) : i;
             if (q == least && q < until)
@@ -152,7 +159,8 @@ internal static class TensorAttentionGradKernels
                 sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), true, scale, numbers, pairs + (q - from) / 2);
                 q += Step;
             }
-            for (; q < until; q += Step) sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), false, scale, numbers, pairs + (q - from) / 2);
+            for (; q < until; q += Step)
+                sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), false, scale, numbers, pairs + (q - from) / 2);
             here = here == 2 * slot ? 0 : here + slot;
         }
         Float2 each = Float2.Of(s.Scale, s.Scale), one = Float2.Of(1, 1);
@@ -203,7 +211,8 @@ internal static class TensorAttentionGradKernels
     // dq + dS · k for 16 keys; own: q and dy; in the ring: k and v. For beyond and beneath see AttentionPanels.Masked.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Sums QueryStep<THead>(
-        Sums dq, Operands own, ArrayView<Word4> ring, int here, float scale, Float2 upper, Float2 lower, bool masked, int beyond, int beneath)
+        Sums dq, Operands own, ArrayView<Word4> ring, int here, float scale, Float2 upper, Float2 lower,
+        bool masked, int beyond, int beneath)
         where THead : struct, IHead
     {
         int lane = Group.IdxX & 31;

@@ -18,11 +18,17 @@ public readonly record struct AttentionLayout
     public AttentionLayout(int heads, int keyValueHeads, int headSize, bool causal = true, int window = 0)
     {
         if (heads < 1 || keyValueHeads < 1 || headSize < 1 || heads % keyValueHeads != 0)
-            throw new ArgumentException($"AttentionLayout: {heads} query heads, {keyValueHeads} key and value heads of {headSize} columns; expected at least one of each, and as many query heads for each key and value head.");
+            throw new ArgumentException(
+                $"AttentionLayout: {heads} query heads, {keyValueHeads} key and value heads of {headSize} columns; "
+                + "expected at least one of each, and as many query heads for each key and value head.");
         if (window < 0 || (window > 0 && !causal))
-            throw new ArgumentException($"AttentionLayout: a window of {window} tokens in {(causal ? "causal" : "bidirectional")} attention; expected 0 for no limit, or in causal attention at least 1.");
+            throw new ArgumentException(
+                $"AttentionLayout: a window of {window} tokens in {(causal ? "causal" : "bidirectional")} attention; "
+                + "expected 0 for no limit, or in causal attention at least 1.");
         if ((heads + 2L * keyValueHeads) * headSize > int.MaxValue)
-            throw new ArgumentException($"AttentionLayout: {heads} query heads and {keyValueHeads} key and value heads of {headSize} columns make a row of more than {int.MaxValue} columns.");
+            throw new ArgumentException(
+                $"AttentionLayout: {heads} query heads and {keyValueHeads} key and value heads of {headSize} columns "
+                + $"make a row of more than {int.MaxValue} columns.");
         (Heads, KeyValueHeads, HeadSize, Causal, Window) = (heads, keyValueHeads, headSize, causal, window);
     }
 
@@ -69,7 +75,8 @@ public readonly record struct AttentionLayout
     public static AttentionLayout Of(int channels, int heads)
     {
         if (heads < 1 || channels < 1 || channels % heads != 0)
-            throw new ArgumentException($"AttentionLayout: {channels} channels in {heads} heads; expected a number of channels that the heads divide.");
+            throw new ArgumentException(
+                $"AttentionLayout: {channels} channels in {heads} heads; expected a number of channels that the heads divide.");
         return new(heads, heads, channels / heads);
     }
 }
