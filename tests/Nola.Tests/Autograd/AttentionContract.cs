@@ -21,7 +21,7 @@ public abstract class AttentionContract(Device device, double tolerance, int[] s
     [Contract(10)]
     public void Attention_with_heads_of_128(int seed) => Check(new Random(seed), 128);
 
-    [Contract(80)]
+    [Contract(60)]
     public void Attention_in_any_layout(int seed)
     {
         Random r = new(seed);
