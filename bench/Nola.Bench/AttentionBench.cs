@@ -19,9 +19,11 @@ internal static class AttentionBench
         using Tensor qkv = device.From(Bench.Values(n * 3 * c, 1, 2), [n, 3 * c]), dy = device.From(Bench.Values(n * c, 2), [n, c]);
         using Tensor starts = device.From(Enumerable.Range(0, sequences + 1).Select(s => s * length).ToArray());
         using Tensor y = device.Empty([n, c]), lse = device.Empty([heads, n]), dqkv = device.Empty([n, 3 * c]);
-        device.Attention(qkv, starts, heads, y, lse);
+        AttentionLayout layout = AttentionLayout.Of(c, heads);
+        device.Attention(qkv, starts, layout, y, lse);
         Verify(qkv.ToArray(), y.ToArray(), length, heads, size, n);
-        (Timing[] t, Peak peak) = bench.TimeWithPeak([() => device.Attention(qkv, starts, heads, y, lse), () => device.AttentionGrad(qkv, starts, heads, y, lse, dy, dqkv)]);
+        (Timing[] t, Peak peak) = bench.TimeWithPeak(
+            [() => device.Attention(qkv, starts, layout, y, lse), () => device.AttentionGrad(qkv, starts, layout, y, lse, dy, dqkv)]);
         double product = 2.0 * c * sequences * length * (length + 1) / 2;
         bench.Row($"{sequences} × {length}, {heads} × {size}", Cell(t[0], 2 * product), Cell(t[1], 5 * product));
 

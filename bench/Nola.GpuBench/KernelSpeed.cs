@@ -49,6 +49,7 @@ internal static class KernelSpeed
         Device d = bench.Device;
         int c = bench.Work.Config.Channels, heads = bench.Work.Config.Heads, n = offsets[^1];
         using Tensor qkv = Bench.Noise(d, [n, 3 * c]), dy = Bench.Noise(d, [n, c], 2), dqkv = d.Empty([n, 3 * c]), y = d.Empty([n, c]), lse = d.Empty([heads, n]), starts = d.From(offsets);
+        AttentionLayout layout = AttentionLayout.Of(c, heads);
         using Replay replay = d.NewReplay();
         // Two products forward, five backward.
         double flop = 4 * pairs * c;
@@ -58,9 +59,9 @@ internal static class KernelSpeed
         // Short kernels may run faster than a host queues them.
         Time("attention, both ways" + how + ", as a graph", 3.5, () => replay.Run(Both));
 
-        void Forward() => d.Attention(qkv, starts, heads, y, lse);
+        void Forward() => d.Attention(qkv, starts, layout, y, lse);
 
-        void Backward() => d.AttentionGrad(qkv, starts, heads, y, lse, dy, dqkv);
+        void Backward() => d.AttentionGrad(qkv, starts, layout, y, lse, dy, dqkv);
 
         void Both()
         {

@@ -36,9 +36,12 @@ internal static class Verification
         ("frozen weight both ways", true, Frozen),
         ("bias, residual and GELU after x · W", true, Fused),
         ("head and cross-entropy", true, Head),
-        ("attention, heads of 64", true, d => Attention(d, 2, 64)),
-        ("attention, heads of 128", true, d => Attention(d, 1, 128)),
-        ("attention, heads of 80", false, d => Attention(d, 1, 80)),
+        ("attention, heads of 64", true, d => Attention(d, new(2, 2, 64))),
+        ("attention, heads of 128", true, d => Attention(d, new(1, 1, 128))),
+        ("attention, heads of 80", false, d => Attention(d, new(1, 1, 80))),
+        ("attention, four heads of 64 on two of keys", true, d => Attention(d, new(4, 2, 64))),
+        ("attention of all to all, heads of 64", true, d => Attention(d, new(2, 2, 64, causal: false))),
+        ("attention in a window, heads of 64", false, d => Attention(d, new(2, 1, 64, window: 20))),
         ("mixing uniform entries", false, d => Mix(d, BasisEntries.Uniform)),
         ("mixing normal entries", false, d => Mix(d, BasisEntries.Normal)),
         ("mixing signs", false, d => Mix(d, BasisEntries.Sign)),
@@ -145,12 +148,13 @@ internal static class Verification
         return [.. losses.ToArray(), .. dx.ToArray()];
     }
 
-    private static float[] Attention(Device d, int heads, int size)
+    private static float[] Attention(Device d, AttentionLayout layout)
     {
-        int n = starts[^1], c = heads * size;
-        using Tensor qkv = Random(d, 1, [n, 3 * c]), dy = Random(d, 2, [n, c]), y = d.Empty([n, c]), lse = d.Empty([heads, n]), dqkv = d.Empty([n, 3 * c]), s = d.From(starts);
-        d.Attention(qkv, s, heads, y, lse);
-        d.AttentionGrad(qkv, s, heads, y, lse, dy, dqkv);
+        int n = starts[^1];
+        using Tensor qkv = Random(d, 1, [n, layout.Width]), dy = Random(d, 2, [n, layout.QueryWidth]), s = d.From(starts);
+        using Tensor y = d.Empty(dy.Shape), lse = d.Empty([layout.Heads, n]), dqkv = d.Empty(qkv.Shape);
+        d.Attention(qkv, s, layout, y, lse);
+        d.AttentionGrad(qkv, s, layout, y, lse, dy, dqkv);
         return [.. y.ToArray(), .. lse.ToArray(), .. dqkv.ToArray()];
     }
 

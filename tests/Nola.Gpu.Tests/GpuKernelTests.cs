@@ -41,12 +41,15 @@ public sealed class GpuKernelTests : IDisposable
     }
 
     [Theory]
-    [InlineData(2, 8)]
-    [InlineData(3, 5)]
-    public void Decoding_attends_as_on_the_CPU(int heads, int size)
+    [InlineData(2, 2, 8, true, 0)]
+    [InlineData(3, 3, 5, true, 0)]
+    [InlineData(4, 2, 8, false, 0)]
+    [InlineData(3, 1, 5, true, 140)]
+    public void Decoding_attends_as_on_the_CPU(int heads, int keyValueHeads, int size, bool causal, int window)
     {
         // More keys than the four warps take in one round, and a sequence without new tokens.
-        DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), heads, size, 150, [2, 0, 3]);
+        AttentionLayout layout = new(heads, keyValueHeads, size, causal, window);
+        DecodingKernelContract.Case x = DecodingKernelContract.Case.Of(new Random(heads), layout, 150, [2, 0, 3]);
         OpCheck.Close(OpCheck.Wide(x.Run(cpu)), x.Run(gpu), 2e-6);
     }
 
@@ -93,7 +96,7 @@ public sealed class GpuKernelTests : IDisposable
 
         using Tensor keys = gpu.Zeros([1, 2, 4]), values = gpu.Zeros(keys.Shape), starts = gpu.From([0, 2]), rows = gpu.From([1]), rowStarts = gpu.From([0, 1]);
         using Tensor qkv = gpu.Zeros([2, 12]), z = gpu.Empty([2, 4]);
-        gpu.AttentionCached(qkv, starts, rows, rowStarts, keys, values, z);
+        gpu.AttentionCached(qkv, starts, rows, rowStarts, AttentionLayout.Of(4, 1), keys, values, z);
         Assert.Contains("sequence 0 has 2 new tokens and a list of 1 rows of 1", Assert.Throws<ArgumentException>(z.ToArray).Message);
 
         using Tensor ids = gpu.From([0, 3]), each = gpu.From([0, 1, 2]), past = gpu.From([0, 1, 3]);
@@ -107,6 +110,6 @@ public sealed class GpuKernelTests : IDisposable
     public void A_head_that_is_too_large_says_what_to_use()
     {
         using Tensor qkv = gpu.Zeros([1, 3 * 129]), starts = gpu.From([0, 1]), y = gpu.Empty([1, 129]), lse = gpu.Empty([1, 1]);
-        Assert.Contains("at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, 1, y, lse)).Message);
+        Assert.Contains("at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, AttentionLayout.Of(129, 1), y, lse)).Message);
     }
 }

@@ -44,23 +44,37 @@ internal static class Reference
         return y;
     }
 
-    /// <summary>qkv (N, 3C) → (N, C), causal within each sequence.</summary>
-    public static double[] Attention(double[] qkv, int[] starts, int heads, int c)
+    /// <summary>qkv (N, (H + 2G)·D) → (N, H·D), within each sequence.</summary>
+    public static double[] Attention(double[] qkv, int[] starts, AttentionLayout layout)
     {
-        int d = c / heads;
-        double[] y = new double[qkv.Length / 3];
+        int h = layout.Heads, g = layout.KeyValueHeads, d = layout.HeadSize, width = (h + 2 * g) * d;
+        double[] y = new double[qkv.Length / width * h * d];
         for (int s = 0; s + 1 < starts.Length; s++)
-            for (int h = 0; h < heads; h++)
+            for (int head = 0; head < h; head++)
                 for (int i = starts[s]; i < starts[s + 1]; i++)
                 {
-                    double[] score = [.. Enumerable.Range(starts[s], i - starts[s] + 1).Select(j =>
-                        Enumerable.Range(0, d).Sum(t => qkv[i * 3 * c + h * d + t] * qkv[j * 3 * c + c + h * d + t]) / Math.Sqrt(d))];
-                    double max = score.Max(), sum = score.Sum(v => Math.Exp(v - max));
-                    for (int j = 0; j < score.Length; j++)
-                        for (int t = 0; t < d; t++)
-                            y[i * c + h * d + t] += Math.Exp(score[j] - max) / sum * qkv[(starts[s] + j) * 3 * c + 2 * c + h * d + t];
+                    int q = i * width + head * d, k = (h + head / (h / g)) * d, v = k + g * d;
+                    int[] seen = [.. Enumerable.Range(starts[s], starts[s + 1] - starts[s]).Where(j => Sees(layout, i, j))];
+                    double[] score = [.. seen.Select(j => Dot(qkv, q, j * width + k, d) / Math.Sqrt(d))];
+                    double max = score.Max(), sum = score.Sum(z => Math.Exp(z - max));
+                    for (int n = 0; n < seen.Length; n++)
+                    {
+                        double p = Math.Exp(score[n] - max) / sum;
+                        for (int t = 0; t < d; t++) y[(i * h + head) * d + t] += p * qkv[seen[n] * width + v + t];
+                    }
                 }
         return y;
+    }
+
+    /// <summary>Whether the token at position i of a sequence sees the one at j.</summary>
+    public static bool Sees(AttentionLayout layout, int i, int j) =>
+        !layout.Causal || (j <= i && (layout.Window == 0 || i - j < layout.Window));
+
+    private static double Dot(double[] x, int a, int b, int count)
+    {
+        double sum = 0;
+        for (int t = 0; t < count; t++) sum += x[a + t] * x[b + t];
+        return sum;
     }
 
     /// <summary>Per-row losses of logits (P, V).</summary>

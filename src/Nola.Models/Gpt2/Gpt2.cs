@@ -145,7 +145,8 @@ public sealed partial class Gpt2 : IDisposable
     }
 
     /// <summary>The residual stream after the final norm. (N, C)</summary>
-    public Variable Hidden(Tape tape, StreamTensors batch) => Forward(tape, batch, (l, qkv) => Ops.Attention(qkv, batch.Starts, Config.Heads));
+    public Variable Hidden(Tape tape, StreamTensors batch) =>
+        Forward(tape, batch, (l, qkv) => Ops.Attention(qkv, batch.Starts, Config.Attention));
 
     /// <summary>Logits of every position of one sequence. (T, V)</summary>
     public float[] Logits(ReadOnlySpan<int> ids)

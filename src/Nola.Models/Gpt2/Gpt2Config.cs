@@ -37,6 +37,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <summary>Whether the head is the token embedding (<c>tie_word_embeddings</c>).</summary>
     public bool TiedHead { get; init; } = true;
 
+    /// <summary>Rows of 3C columns, each token seeing those before it.</summary>
+    internal AttentionLayout Attention => AttentionLayout.Of(Channels, Heads);
+
     /// <summary>The published sizes: <c>gpt2</c>, <c>gpt2-medium</c>, <c>gpt2-large</c>, <c>gpt2-xl</c>; null for another name.</summary>
     public static Gpt2Config? ByName(string name) => name switch
     {

@@ -11,7 +11,8 @@ namespace Nola.Models;
 public sealed class KvCache : IDisposable
 {
     private readonly Gpt2 model;
-    private readonly Tensor[] keys, values;                                       // per layer (H, rows, D)
+    private readonly AttentionLayout layout;
+    private readonly Tensor[] keys, values;                                       // per layer (G, rows, D)
     private readonly Stack<int> free = new();
     private List<int>[] slots;
     private int[] lengths;
@@ -25,6 +26,7 @@ public sealed class KvCache : IDisposable
     internal KvCache(Gpt2 model, int slots, int capacity, int rows)
     {
         this.model = model;
+        layout = model.Config.Attention;
         Capacity = capacity;
         this.slots = [.. Enumerable.Range(0, slots).Select(_ => new List<int>())];
         lengths = new int[slots];
@@ -32,14 +34,14 @@ public sealed class KvCache : IDisposable
         values = new Tensor[model.Config.Layers];
         for (int l = 0; l < keys.Length; l++)
         {
-            keys[l] = model.Device.Empty([model.Config.Heads, rows, model.Config.Channels / model.Config.Heads]);
+            keys[l] = model.Device.Empty([layout.KeyValueHeads, rows, layout.HeadSize]);
             values[l] = model.Device.Empty(keys[l].Shape);
         }
         Release();
     }
 
     /// <summary>Bytes of a token's keys and values.</summary>
-    internal static long BytesOfRow(Gpt2Config config) => 2L * config.Layers * config.Channels * sizeof(float);
+    internal static long BytesOfRow(Gpt2Config config) => 2L * config.Layers * config.Attention.KeyWidth * sizeof(float);
 
     /// <summary>Tokens that a slot can hold.</summary>
     public int Capacity { get; }
@@ -103,11 +105,11 @@ public sealed class KvCache : IDisposable
         return (rows, rowStarts);
     }
 
-    /// <summary>y = attention of the new tokens to everything in their slots. qkv: (N, 3C), y: (N, C).</summary>
+    /// <summary>y = attention of the new tokens to everything in their slots. qkv: (N, (H + 2G)·D), y: (N, H·D).</summary>
     internal Variable Attend(int layer, Variable qkv, Tensor starts, Places places)
     {
-        Variable y = qkv.Tape.New([qkv.Shape.Rows, qkv.Shape.Columns / 3]);
-        qkv.Tape.Device.AttentionCached(qkv.Value, starts, places.Rows, places.RowStarts, keys[layer], values[layer], y.Value);
+        Variable y = qkv.Tape.New([qkv.Shape.Rows, layout.QueryWidth]);
+        qkv.Tape.Device.AttentionCached(qkv.Value, starts, places.Rows, places.RowStarts, layout, keys[layer], values[layer], y.Value);
         return y;
     }
 
@@ -125,7 +127,7 @@ public sealed class KvCache : IDisposable
 
     private void Grow(int missing)
     {
-        int old = Store, grown = old + Math.Max(missing, old / 2), heads = model.Config.Heads;
+        int old = Store, grown = old + Math.Max(missing, old / 2), heads = layout.KeyValueHeads;
         // Row r of head h; the new ones may hold anything, so they repeat the first.
         int[] from = [.. Enumerable.Range(0, heads * grown).Select(i => i % grown < old ? i / grown * old + i % grown : 0)];
         using Tensor indices = model.Device.From(from);

@@ -52,7 +52,7 @@ internal static class SelfTest
                 expected[i * Size + d] = sums[d] * (1 / (i + 1f));
             }
         using Tensor x = device.From(qkv, [Rows, 3 * Size]), starts = device.From([0, Rows]), y = device.Empty([Rows, Size]), lse = device.Empty([1, Rows]);
-        device.Attention(x, starts, 1, y, lse);
+        device.Attention(x, starts, AttentionLayout.Of(Size, 1), y, lse);
         Check("Attention", y.ToArray(), expected);
     }
 

@@ -12,21 +12,26 @@ public sealed unsafe partial class CpuDevice
     // Floats of the heads that are copied together: with what is computed from them they fit the second-level cache.
     private const int GroupFloats = 160 * 1024;
 
-    private protected override void AttentionCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse)
+    private protected override void AttentionCore(Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse)
     {
-        int c = y.Shape.Columns, n = qkv.Shape.Rows, d = c / heads;
+        int c = layout.QueryWidth, d = layout.HeadSize, n = qkv.Shape.Rows;
         float* x = Floats(qkv), to = Floats(y), sums = Floats(lse);
-        ForEachGroup(starts, heads, 3 * d, (row, t, h, count) =>
-            AttendHeads(x + row * 3 * c + h * d, t, count, c, d, to + row * c + h * d, sums + (long)h * n + row, n));
+        ForEachGroup(starts, layout.Heads, layout.Width / layout.Heads, (row, t, h, count) =>
+            AttendHeads(layout, h, count, x + row * layout.Width, t, to + row * c + h * d, sums + (long)h * n + row, n));
     }
 
-    private protected override void AttentionGradCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
+    private protected override void AttentionGradCore(
+        Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
     {
-        int c = y.Shape.Columns, n = qkv.Shape.Rows, d = c / heads;
+        int c = layout.QueryWidth, d = layout.HeadSize, n = qkv.Shape.Rows;
         float* x = Floats(qkv), py = Floats(y), sums = Floats(lse), pdy = Floats(dy), dx = Floats(dqkv);
-        ForEachGroup(starts, heads, 7 * d, (row, t, h, count) =>
-            new HeadsGrad(x + row * 3 * c + h * d, py + row * c + h * d, sums + (long)h * n + row, n, pdy + row * c + h * d,
-                dx + row * 3 * c + h * d, t, count, c, d, beta).Run());
+        // Heads of keys and values with all their queries, so that one thread sums what these give.
+        ForEachGroup(starts, layout.KeyValueHeads, (3 * layout.Group + 4) * d, (row, t, g, count) =>
+        {
+            int h = g * layout.Group;
+            new HeadsGrad(layout, g, count, x + row * layout.Width, py + row * c + h * d, sums + (long)h * n + row, n,
+                pdy + row * c + h * d, dx + row * layout.Width, t, beta).Run();
+        });
     }
 
     private delegate void HeadGroup(long row, int tokens, int head, int count);
@@ -51,36 +56,74 @@ public sealed unsafe partial class CpuDevice
         });
     }
 
-    // q, k, v rows are 3C floats apart, with k and v C and 2C floats behind q; y rows are C floats apart.
-    private static void AttendHeads(float* qkv, int t, int count, int c, int d, float* y, float* lse, int lseStride)
+    /// <summary>
+    /// The keys that a block of queries meets: From … Until − 1 of its sequence, From at the start of a panel. Query r of the
+    /// block sees those from Lowest(r) to Valid(r) − 1, counted from From; the key of query 0 itself is Own.
+    /// </summary>
+    private readonly record struct Sight(int From, int Until, int Own, int Reach)
     {
+        public int Count => Until - From;
+
+        /// <summary>Count in whole panels.</summary>
+        public int Across => (Count + Gemm.PanelWidth - 1) / Gemm.PanelWidth * Gemm.PanelWidth;
+
+        /// <summary>Of queries first … first + rows − 1 of a sequence.</summary>
+        public static Sight Of(AttentionLayout layout, int first, int rows, int tokens)
+        {
+            if (!layout.Causal) return All(tokens);
+            int lowest = Math.Max(0, first + 1 - layout.Reach), from = lowest - lowest % Gemm.PanelWidth;
+            return new(from, first + rows, first - from, layout.Reach);
+        }
+
+        /// <summary>Of queries that see every key.</summary>
+        public static Sight All(int keys) => new(0, keys, keys, int.MaxValue);
+
+        public int Valid(int r) => Math.Min(Own + r + 1, Count);
+
+        public int Lowest(int r) => Math.Max(0, Own + r + 1 - Reach);
+    }
+
+    // y: from the first head's column on, in rows of all heads.
+    private static void AttendHeads(AttentionLayout layout, int head, int count, float* qkv, int t, float* y, float* lse, int lseStride)
+    {
+        int d = layout.HeadSize, firstKeys = head / layout.Group, keyHeads = (head + count - 1) / layout.Group - firstKeys + 1;
         int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
         int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d, keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
-        float* q = Scratch.Floats((long)count * (2 * rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
+        float* q = Scratch.Floats(
+            (long)count * rowsSize + (long)keyHeads * (rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
         float* k = q + (long)count * rowsSize;
-        float* v = k + (long)count * keyRowsSize;
-        float* keys = v + (long)count * rowsSize;
+        float* v = k + (long)keyHeads * keyRowsSize;
+        float* keys = v + (long)keyHeads * rowsSize;
         float* values = keys + keysSize;
         float* scores = values + valuesSize;
         for (int i = 0; i < t; i++)
         {
-            float* row = qkv + (long)i * 3 * c;
-            Gather(row, count, d, q + i * d, rowsSize);
-            Gather(row + c, count, d, k + i * d, keyRowsSize);
-            Gather(row + 2 * c, count, d, v + i * d, rowsSize);
+            float* row = qkv + (long)i * layout.Width;
+            Gather(row + head * d, count, d, q + i * d, rowsSize);
+            Gather(row + layout.KeyColumn + firstKeys * d, keyHeads, d, k + i * d, keyRowsSize);
+            Gather(row + layout.ValueColumn + firstKeys * d, keyHeads, d, v + i * d, rowsSize);
         }
         float scale = 1 / MathF.Sqrt(d);
-        for (int h = 0; h < count; h++, q += rowsSize, k += keyRowsSize, v += rowsSize)
+        for (int h = 0, packed = -1; h < count; h++, q += rowsSize)
         {
-            new Span<float>(k + t * d, (columns - t) * d).Clear();
-            Gemm.Pack(k, 1, d, d, columns, keys);                                         // Kᵀ (D, T)
-            Gemm.Pack(v, d, 1, t, d, values);                                             // V (T, D)
+            int g = (head + h) / layout.Group - firstKeys;
+            if (g != packed)
+            {
+                float* kg = k + (long)g * keyRowsSize;
+                new Span<float>(kg + t * d, (columns - t) * d).Clear();
+                Gemm.Pack(kg, 1, d, d, columns, keys);                                    // Kᵀ (D, T)
+                Gemm.Pack(v + (long)g * rowsSize, d, 1, t, d, values);                    // V (T, D)
+                packed = g;
+            }
             for (int i = 0; i < t; i += block)
             {
-                int rows = Math.Min(block, t - i), seen = i + rows, across = (seen + width - 1) / width * width;
-                Gemm.Block(rows, across, d, new(q + i * d, d, 1), keys, (long)width * d, scores, columns, scale);
-                Dispatch.Run(new CausalSoftmax(scores, columns, i, seen, lse + (long)h * lseStride + i), 0, rows);
-                Gemm.Block(rows, d, seen, new(scores, columns, 1), values, (long)width * t, y + (long)i * c + h * d, c);
+                int rows = Math.Min(block, t - i);
+                Sight sight = Sight.Of(layout, i, rows, t);
+                float* blockKeys = keys + (long)sight.From * d;
+                Gemm.Block(rows, sight.Across, d, new(q + i * d, d, 1), blockKeys, (long)width * d, scores, columns, scale);
+                Dispatch.Run(new MaskedSoftmax(scores, columns, sight, lse + (long)h * lseStride + i), 0, rows);
+                Gemm.Block(rows, d, sight.Count, new(scores, columns, 1), values + (long)sight.From * width, (long)width * t,
+                    y + (long)i * layout.QueryWidth + h * d, layout.QueryWidth);
             }
         }
     }
@@ -96,8 +139,8 @@ public sealed unsafe partial class CpuDevice
         for (int h = 0; h < count; h++) AddRow(from + (long)h * stride, to + h * d, d, beta);
     }
 
-    /// <summary>Rows of scores → probabilities in place, zero above the diagonal; row r is query first + r.</summary>
-    private readonly struct CausalSoftmax(float* scores, int stride, int first, int seen, float* lse) : ISimdLoop
+    /// <summary>Rows of scores → probabilities in place, zero where a query does not see.</summary>
+    private readonly struct MaskedSoftmax(float* scores, int stride, Sight sight, float* lse) : ISimdLoop
     {
         private readonly float* scores = scores, lse = lse;
 
@@ -109,15 +152,16 @@ public sealed unsafe partial class CpuDevice
             for (int r = start; r < end; r++)
             {
                 float* row = scores + (long)r * stride;
-                int valid = first + r + 1, whole = valid - valid % S.Width;
-                // The vector with the diagonal in it; what is beyond is −3e38, whose exponential does not count.
+                int valid = sight.Valid(r), whole = valid - valid % S.Width, lowest = sight.Lowest(r), from = lowest - lowest % S.Width;
+                // The vectors with the first and the last key in them; what is beyond is −3e38, whose exponential does not count.
+                for (int j = from; j < lowest; j++) row[j] = -3e38f;
                 V keep = S.Load(mask + (S.Width - (valid - whole))), one = S.Broadcast(1f), far = S.Broadcast(3e38f);
                 if (whole < valid) S.Store(S.MultiplyAdd(S.Subtract(keep, one), far, S.Multiply(S.Load(row + whole), keep)), row + whole);
-                V largest = S.Load(row);
-                for (int j = S.Width; j < valid; j += S.Width) largest = S.Max(largest, S.Load(row + j));
+                V largest = S.Load(row + from);
+                for (int j = from + S.Width; j < valid; j += S.Width) largest = S.Max(largest, S.Load(row + j));
                 float max = S.MaxElement(largest);
                 V shift = S.Broadcast(max), total = S.Zero;
-                for (int j = 0; j < whole; j += S.Width)
+                for (int j = from; j < whole; j += S.Width)
                 {
                     V e = SimdMath.Exp<S, V>(S.Subtract(S.Load(row + j), shift));
                     S.Store(e, row + j);
@@ -132,31 +176,38 @@ public sealed unsafe partial class CpuDevice
                 float sum = S.Sum(total);
                 lse[r] = max + MathF.Log(sum);
                 V inverse = S.Broadcast(1 / sum);
-                for (int j = 0; j < valid; j += S.Width) S.Store(S.Multiply(S.Load(row + j), inverse), row + j);
-                for (int j = (valid + S.Width - 1) / S.Width * S.Width; j < seen; j += S.Width) S.Store(S.Zero, row + j);
+                for (int j = from; j < valid; j += S.Width) S.Store(S.Multiply(S.Load(row + j), inverse), row + j);
+                for (int j = (valid + S.Width - 1) / S.Width * S.Width; j < sight.Count; j += S.Width) S.Store(S.Zero, row + j);
+                new Span<float>(row, lowest).Clear();
             }
         }
     }
 
-    /// <summary>The gradient of some heads of one sequence, query block by query block.</summary>
+    /// <summary>
+    /// The gradient of some heads of keys and values of one sequence, with all their query heads, query block by query block.
+    /// y, dy and lse begin with the first of those query heads, qkv and dqkv with the sequence's first row.
+    /// </summary>
     private readonly struct HeadsGrad(
-        float* qkv, float* y, float* lse, int lseStride, float* dy, float* dqkv, int t, int count, int c, int d, float beta)
+        AttentionLayout layout, int keyHead, int keyHeads,
+        float* qkv, float* y, float* lse, int lseStride, float* dy, float* dqkv, int t, float beta)
     {
         private readonly float* qkv = qkv, y = y, lse = lse, dy = dy, dqkv = dqkv;
 
         public void Run()
         {
+            int d = layout.HeadSize, c = layout.QueryWidth, count = keyHeads * layout.Group, head = keyHead * layout.Group;
             int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width, across = Gemm.Panels(d) * width;
             int block = QueryBlock(t), rowsSize = t * d, paddedSize = columns * d, packedSize = columns * d, keyRowsSize = across * t;
             int scoresSize = block * columns, blockSize = block * across;
-            float* q = Scratch.Floats(count * (5L * rowsSize + 2L * paddedSize + t) + 2L * packedSize + keyRowsSize + 2L * scoresSize + 2L * blockSize);
+            float* q = Scratch.Floats(count * (3L * rowsSize + t) + keyHeads * (2L * rowsSize + 2L * paddedSize)
+                + 2L * packedSize + keyRowsSize + 2L * scoresSize + 2L * blockSize);
             float* g = q + (long)count * rowsSize;                                        // dy of each head (T, D)
             float* dq = g + (long)count * rowsSize;                                       // (T, D)
             float* dk = dq + (long)count * rowsSize;                                      // (T, D)
-            float* dv = dk + (long)count * rowsSize;                                      // (T, D)
-            float* k = dv + (long)count * rowsSize;                                       // (T, D), padded to whole panels
-            float* v = k + (long)count * paddedSize;                                      // (T, D), padded to whole panels
-            float* dot = v + (long)count * paddedSize;                                    // ⟨dy, y⟩ (T)
+            float* dv = dk + (long)keyHeads * rowsSize;                                   // (T, D)
+            float* k = dv + (long)keyHeads * rowsSize;                                    // (T, D), padded to whole panels
+            float* v = k + (long)keyHeads * paddedSize;                                   // (T, D), padded to whole panels
+            float* dot = v + (long)keyHeads * paddedSize;                                 // ⟨dy, y⟩ (T)
             float* keys = dot + (long)count * t;                                          // Kᵀ (D, T), packed
             float* values = keys + packedSize;                                            // Vᵀ (D, T), packed
             float* keyRows = values + packedSize;                                         // K (T, D), packed
@@ -166,48 +217,56 @@ public sealed unsafe partial class CpuDevice
             float* dyRows = queryRows + blockSize;                                        // dy (rows, D), packed
             for (int i = 0; i < t; i++)
             {
-                float* row = qkv + (long)i * 3 * c;
-                Gather(row, count, d, q + i * d, rowsSize);
-                Gather(row + c, count, d, k + i * d, paddedSize);
-                Gather(row + 2 * c, count, d, v + i * d, paddedSize);
+                float* row = qkv + (long)i * layout.Width;
+                Gather(row + head * d, count, d, q + i * d, rowsSize);
+                Gather(row + layout.KeyColumn + keyHead * d, keyHeads, d, k + i * d, paddedSize);
+                Gather(row + layout.ValueColumn + keyHead * d, keyHeads, d, v + i * d, paddedSize);
                 Gather(dy + (long)i * c, count, d, g + i * d, rowsSize);
                 for (int h = 0; h < count; h++) dot[h * t + i] = Dot(dy + (long)i * c + h * d, y + (long)i * c + h * d, d);
             }
-            new Span<float>(dk, 2 * count * rowsSize).Clear();
+            new Span<float>(dk, 2 * keyHeads * rowsSize).Clear();
             float scale = 1 / MathF.Sqrt(d);
             for (int h = 0; h < count; h++)
             {
-                float* qh = q + (long)h * rowsSize, gh = g + (long)h * rowsSize, kh = k + (long)h * paddedSize, vh = v + (long)h * paddedSize;
-                new Span<float>(kh + t * d, (columns - t) * d).Clear();
-                new Span<float>(vh + t * d, (columns - t) * d).Clear();
-                Gemm.Pack(kh, 1, d, d, columns, keys);
-                Gemm.Pack(vh, 1, d, d, columns, values);
-                Gemm.Pack(kh, d, 1, t, d, keyRows);
+                int shared = h / layout.Group;
+                float* qh = q + (long)h * rowsSize, gh = g + (long)h * rowsSize, dqh = dq + (long)h * rowsSize;
+                float* kh = k + (long)shared * paddedSize, vh = v + (long)shared * paddedSize;
+                float* dkh = dk + (long)shared * rowsSize, dvh = dv + (long)shared * rowsSize;
+                if (h % layout.Group == 0)
+                {
+                    new Span<float>(kh + t * d, (columns - t) * d).Clear();
+                    new Span<float>(vh + t * d, (columns - t) * d).Clear();
+                    Gemm.Pack(kh, 1, d, d, columns, keys);
+                    Gemm.Pack(vh, 1, d, d, columns, values);
+                    Gemm.Pack(kh, d, 1, t, d, keyRows);
+                }
                 for (int i = 0; i < t; i += block)
                 {
-                    int rows = Math.Min(block, t - i), seen = i + rows, wide = (seen + width - 1) / width * width;
-                    Gemm.Block(rows, wide, d, new(qh + i * d, d, 1), keys, (long)width * d, p, columns, scale);
-                    Gemm.Block(rows, wide, d, new(gh + i * d, d, 1), values, (long)width * d, ds, columns);
-                    Dispatch.Run(new ScoreGrad(p, ds, columns, i, seen, lse + (long)h * lseStride + i, dot + h * t + i, scale), 0, rows);
+                    int rows = Math.Min(block, t - i);
+                    Sight sight = Sight.Of(layout, i, rows, t);
+                    int seen = sight.Count, from = sight.From;
+                    Gemm.Block(rows, sight.Across, d, new(qh + i * d, d, 1), keys + (long)from * d, (long)width * d, p, columns, scale);
+                    Gemm.Block(rows, sight.Across, d, new(gh + i * d, d, 1), values + (long)from * d, (long)width * d, ds, columns);
+                    Dispatch.Run(new ScoreGrad(p, ds, columns, sight, lse + (long)h * lseStride + i, dot + h * t + i, scale), 0, rows);
                     Gemm.Pack(qh + i * d, d, 1, rows, d, queryRows);
                     Gemm.Pack(gh + i * d, d, 1, rows, d, dyRows);
-                    Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows, (long)width * t, dq + (long)h * rowsSize + i * d, d);
-                    Gemm.Block(seen, d, rows, new(ds, 1, columns), queryRows, (long)width * rows, dk + (long)h * rowsSize, d, 1, null, true);
-                    Gemm.Block(seen, d, rows, new(p, 1, columns), dyRows, (long)width * rows, dv + (long)h * rowsSize, d, 1, null, true);
+                    Gemm.Block(rows, d, seen, new(ds, columns, 1), keyRows + (long)from * width, (long)width * t, dqh + i * d, d);
+                    Gemm.Block(seen, d, rows, new(ds, 1, columns), queryRows, (long)width * rows, dkh + from * d, d, 1, null, true);
+                    Gemm.Block(seen, d, rows, new(p, 1, columns), dyRows, (long)width * rows, dvh + from * d, d, 1, null, true);
                 }
             }
             for (int i = 0; i < t; i++)
             {
-                float* row = dqkv + (long)i * 3 * c;
-                Scatter(dq + i * d, rowsSize, count, d, row, beta);
-                Scatter(dk + i * d, rowsSize, count, d, row + c, beta);
-                Scatter(dv + i * d, rowsSize, count, d, row + 2 * c, beta);
+                float* row = dqkv + (long)i * layout.Width;
+                Scatter(dq + i * d, rowsSize, count, d, row + head * d, beta);
+                Scatter(dk + i * d, rowsSize, keyHeads, d, row + layout.KeyColumn + keyHead * d, beta);
+                Scatter(dv + i * d, rowsSize, keyHeads, d, row + layout.ValueColumn + keyHead * d, beta);
             }
         }
     }
 
-    /// <summary>Scores → P = exp(score − lse), and dP → dS = P ∘ (dP − dot) · scale; both zero above the diagonal.</summary>
-    private readonly struct ScoreGrad(float* p, float* ds, int stride, int first, int seen, float* lse, float* dot, float scale) : ISimdLoop
+    /// <summary>Scores → P = exp(score − lse), and dP → dS = P ∘ (dP − dot) · scale; both zero where a query does not see.</summary>
+    private readonly struct ScoreGrad(float* p, float* ds, int stride, Sight sight, float* lse, float* dot, float scale) : ISimdLoop
     {
         private readonly float* p = p, ds = ds, lse = lse, dot = dot;
 
@@ -220,9 +279,9 @@ public sealed unsafe partial class CpuDevice
             {
                 float* pr = p + (long)r * stride;
                 float* dr = ds + (long)r * stride;
-                int valid = first + r + 1, whole = valid - valid % S.Width, j = 0;
+                int valid = sight.Valid(r), whole = valid - valid % S.Width, lowest = sight.Lowest(r);
                 V shift = S.Broadcast(lse[r]), mean = S.Broadcast(dot[r]), factor = S.Broadcast(scale), keep = S.Broadcast(1f);
-                for (; j < seen; j += S.Width)
+                for (int j = lowest - lowest % S.Width; j < sight.Count; j += S.Width)
                 {
                     if (j == whole) keep = S.Load(mask + (S.Width - (valid - whole)));
                     else if (j > whole) keep = S.Zero;
@@ -230,6 +289,8 @@ public sealed unsafe partial class CpuDevice
                     S.Store(probability, pr + j);
                     S.Store(S.Multiply(S.Multiply(probability, S.Subtract(S.Load(dr + j), mean)), factor), dr + j);
                 }
+                new Span<float>(pr, lowest).Clear();
+                new Span<float>(dr, lowest).Clear();
             }
         }
     }

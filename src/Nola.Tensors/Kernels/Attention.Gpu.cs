@@ -4,68 +4,110 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private protected override void AttentionCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse)
+    private protected override void AttentionCore(Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse)
     {
         if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
-        AttentionShape shape = Shape("Attention", qkv, heads);
+        AttentionShape shape = Shape("Attention", layout, qkv.Shape.Rows);
         if (HeadsOnTensorCores(shape))
         {
             TensorAttention(qkv, starts, y, lse, shape);
             return;
         }
-        Launch(AttentionKernels.Forward, Tiles(shape, starts, AttentionKernels.QueriesOfBlock), Floats(qkv), Ints(starts), Floats(y), Floats(lse), shape);
+        Blocks tiles = Tiles(shape, starts, AttentionKernels.QueriesOfBlock, shape.Heads);
+        Launch(AttentionKernels.Forward, tiles, Floats(qkv), Ints(starts), Floats(y), Floats(lse), shape);
     }
 
-    private protected override void AttentionGradCore(Tensor qkv, Tensor starts, int heads, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
+    private protected override void AttentionGradCore(
+        Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, float beta)
     {
         if (qkv.Shape.Rows == 0 || starts.Length < 2) return;
-        AttentionShape shape = Shape("AttentionGrad", qkv, heads);
+        AttentionShape shape = Shape("AttentionGrad", layout, qkv.Shape.Rows);
         if (HeadsOnTensorCores(shape))
         {
             TensorAttentionGrad(qkv, starts, y, lse, dy, dqkv, shape, beta);
             return;
         }
         using Tensor dots = Empty(lse.Shape);
-        Launch(AttentionKernels.RowDots, new(Blocks.For(shape.Rows, 8), heads), Floats(y), Floats(dy), Floats(dots), shape);
-        Blocks tiles = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock);
-        Launch(AttentionGradKernels.Queries, tiles, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
-        Launch(AttentionGradKernels.Keys, tiles, Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+        Launch(AttentionKernels.RowDots, new(Blocks.For(shape.Rows, 8), shape.Heads), Floats(y), Floats(dy), Floats(dots), shape);
+        Blocks queries = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock, shape.Heads);
+        Blocks keys = Tiles(shape, starts, AttentionGradKernels.RowsOfBlock, shape.KeyHeads);
+        Launch(AttentionGradKernels.Queries, queries,
+            Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
+        Launch(AttentionGradKernels.Keys, keys,
+            Floats(qkv), Ints(starts), Floats(lse), Floats(dots), Floats(dy), Floats(dqkv), shape, beta);
     }
 
-    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y)
+    private protected override void AttentionCachedCore(
+        Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, AttentionLayout layout, Tensor keys, Tensor values, Tensor y)
     {
         int fresh = qkv.Shape.Rows;
         if (fresh == 0 || starts.Length < 2) return;
-        AttentionShape shape = Shape("AttentionCached", qkv, keys.Shape[0]);
+        AttentionShape shape = Shape("AttentionCached", layout, fresh);
         shape.Capacity = keys.Shape[1];
         Launch(AttentionCachedKernels.Append, new(fresh), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), faults.View, shape);
         Launch(AttentionCachedKernels.Attend, new(fresh, shape.Heads), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), Floats(y), faults.View, shape);
     }
 
-    private static AttentionShape Shape(string call, Tensor qkv, int heads)
+    private static AttentionShape Shape(string call, AttentionLayout layout, int rows)
     {
-        int c = qkv.Shape.Columns / 3, size = c / heads;
+        int size = layout.HeadSize;
         if (size > AttentionKernels.LargestHead)
-            throw new NolaException($"{call}: heads of {size} on a GPU; at most {AttentionKernels.LargestHead} are supported. Use --device cpu.");
-        return new() { Rows = qkv.Shape.Rows, Heads = heads, Size = size, Quarters = (size + 3) / 4, Scale = 1 / MathF.Sqrt(size) };
+            throw new NolaException(
+                $"{call}: heads of {size} on a GPU; at most {AttentionKernels.LargestHead} are supported. Use the CPU.");
+        return new()
+        {
+            Rows = rows,
+            Heads = layout.Heads,
+            KeyHeads = layout.KeyValueHeads,
+            Group = layout.Group,
+            Size = size,
+            Quarters = (size + 3) / 4,
+            Scale = 1 / MathF.Sqrt(size),
+            Ahead = layout.Causal ? 0 : AttentionShape.Unlimited,
+            Behind = Math.Min(layout.Reach - 1, AttentionShape.Unlimited),
+        };
     }
 
-    // Slots for all tiles of all sequences, see GpuMath.SequenceOfSlot, for every head.
-    private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows) => new(shape.Rows / rows + starts.Length - 1, shape.Heads);
-}
-
-/// <summary>Sizes of one attention call. Size: D; Quarters: D in fours, rounded up; Rows: N; Capacity: rows of a cache; Slots: for tiles on tensor cores.</summary>
-internal struct AttentionShape
-{
-    public int Rows, Heads, Size, Quarters, Capacity, Slots;
-    public float Scale;
-
-    /// <summary>C.</summary>
-    public readonly int Channels => Heads * Size;
+    // Slots for all tiles of all sequences, see GpuMath.SequenceOfSlot, for each of some heads.
+    private static Blocks Tiles(AttentionShape shape, Tensor starts, int rows, int heads) =>
+        new(shape.Rows / rows + starts.Length - 1, heads);
 }
 
 /// <summary>
-/// Causal attention without a T × T matrix, in float32 (Dao et al. 2022): a block has 32 queries of one head of one
+/// Sizes of one attention call. Heads: H; KeyHeads: G; Group: H / G; Size: D; Quarters: D in fours, rounded up; Rows: N;
+/// Capacity: rows of a cache; Slots: for tiles on tensor cores; GradPitch: columns of what these write dk and dv into. A query
+/// sees keys up to Behind before and Ahead after it.
+/// </summary>
+internal struct AttentionShape
+{
+    /// <summary>More than any distance in a sequence, and small enough to be added to a row.</summary>
+    public const int Unlimited = 1 << 30;
+
+    public int Rows, Heads, KeyHeads, Group, Size, Quarters, Capacity, Slots, GradPitch, Ahead, Behind;
+    public float Scale;
+
+    /// <summary>H · D: columns of q and y, and the first of k.</summary>
+    public readonly int Channels => Heads * Size;
+
+    /// <summary>G · D: columns of k and v.</summary>
+    public readonly int KeyWidth => KeyHeads * Size;
+
+    /// <summary>Columns of qkv.</summary>
+    public readonly int Width => Channels + 2 * KeyWidth;
+
+    /// <summary>The first key from begin on that the first query of a block sees; those after it see no earlier ones.</summary>
+    public readonly int FirstKey(int begin, int query) => IntrinsicMath.Max(begin, query - Behind);
+
+    /// <summary>Whether a query of a sequence that ends at end sees a key.</summary>
+    public readonly bool Sees(int query, int key, int end) =>
+        !Hides(key - query) & (IntrinsicMath.Max(query, key) < end);
+
+    /// <summary>Whether the mask hides keys so far ahead of a query.</summary>
+    public readonly bool Hides(int distance) => (distance > Ahead) | (distance < -Behind);
+}
+
+/// <summary>
+/// Attention without a T × T matrix, in float32 (Dao et al. 2022): a block has 32 queries of one head of one
 /// sequence and walks over its keys, 32 at a time through shared memory. A warp has four queries. A lane is a key while
 /// scores are made, and a column of the output while values are summed; the running maximum and sum of each query
 /// rescale what is there.
@@ -91,33 +133,36 @@ internal static class AttentionKernels
     {
         ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(QueriesOfBlock * Pitch), stream = SharedMemory.Allocate<Float4>(Keys * Pitch);
         ArrayView<Float4> weights = SharedMemory.Allocate<Float4>(256);
-        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock), head = Grid.IdxY * s.Size, c = s.Channels;
+        int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock);
+        int head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / QueriesOfBlock - sequence) * QueriesOfBlock;
         if (first >= end) return;
         int lane = Group.IdxX % 32, warp = Group.IdxX / 32, own = 4 * warp;
-        AttentionTiles.Load(queries, QueriesOfBlock, qkv, first, end, 3 * c, head, s);
+        AttentionTiles.Load(queries, QueriesOfBlock, qkv, first, end, s.Width, head, s);
         Float4 max = Float4.All(float.NegativeInfinity), sum = default;
         Float4x4 output = default;
-        for (int k = begin; k < first + QueriesOfBlock && k < end; k += Keys)
+        int until = IntrinsicMath.Min(first + QueriesOfBlock + s.Ahead, end);
+        // Among the first keys is one that the last query sees too, so that no maximum stays −∞.
+        for (int k = s.FirstKey(begin, first); k < until; k += Keys)
         {
             Group.Barrier();
-            AttentionTiles.Load(stream, Keys, qkv, k, end, 3 * c, c + head, s);
+            AttentionTiles.Load(stream, Keys, qkv, k, end, s.Width, keys, s);
             Group.Barrier();
             Float4 score = AttentionTiles.FourDots(queries, own, stream, lane, s.Quarters) * (s.Scale * Log2E);
             // Rows beyond the sequence's end see what its last one sees; nothing of them is stored.
-            int key = k + lane, query = IntrinsicMath.Min(first + own, end - 1);
-            if (key > query) score.X = float.NegativeInfinity;
-            if (key > IntrinsicMath.Min(first + own + 1, end - 1)) score.Y = float.NegativeInfinity;
-            if (key > IntrinsicMath.Min(first + own + 2, end - 1)) score.Z = float.NegativeInfinity;
-            if (key > IntrinsicMath.Min(first + own + 3, end - 1)) score.W = float.NegativeInfinity;
+            int distance = k + lane < end ? k + lane - (first + own) : int.MaxValue;
+            if (s.Hides(distance)) score.X = float.NegativeInfinity;
+            if (s.Hides(distance - 1)) score.Y = float.NegativeInfinity;
+            if (s.Hides(distance - 2)) score.Z = float.NegativeInfinity;
+            if (s.Hides(distance - 3)) score.W = float.NegativeInfinity;
             Float4 larger = Float4.Max(max, GpuIntrinsics.WarpMaxima(score));
             Float4 keep = Exp2(max + larger * -1), p = Exp2(score + larger * -1);
             max = larger;
             sum = sum * keep + p;
             weights[Group.IdxX] = p;
             Group.Barrier();
-            AttentionTiles.Load(stream, Keys, qkv, k, end, 3 * c, 2 * c + head, s);
+            AttentionTiles.Load(stream, Keys, qkv, k, end, s.Width, keys + s.KeyWidth, s);
             Group.Barrier();
             output.A *= keep.X;
             output.B *= keep.Y;

@@ -5,7 +5,9 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private bool HeadsOnTensorCores(AttentionShape shape) => products == Products.BFloat16 && shape.Size is 64 or 128;
+    // No windows, but for those that no sequence can outgrow.
+    private bool HeadsOnTensorCores(AttentionShape shape) =>
+        products == Products.BFloat16 && shape.Size is 64 or 128 && shape.Behind >= shape.Rows - 1;
 
     private void TensorAttention(Tensor qkv, Tensor starts, Tensor y, Tensor lse, AttentionShape shape)
     {
@@ -29,9 +31,23 @@ public sealed partial class GpuDevice
         Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float2>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
             small ? TensorAttentionGradKernels.Queries64 : TensorAttentionGradKernels.Queries128,
             tiles, x, dys, Floats(numbers).Cast<Float2>(), Ints(starts), Floats(dqkv), shape, beta);
-        Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float4>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
-            small ? TensorAttentionGradKernels.Keys64 : TensorAttentionGradKernels.Keys128,
-            tiles, x, dys, Floats(numbers).Cast<Float4>(), Ints(starts), Floats(dqkv), shape, beta);
+        if (shape.Group == 1)
+        {
+            shape.GradPitch = shape.Width;
+            Keys(dqkv, beta);
+            return;
+        }
+        // What each query head gives to dk and dv, beside each other, so that there is a block for each; then their sums.
+        using Tensor parts = Empty([shape.Rows, 2 * shape.Channels]);
+        shape.GradPitch = 2 * shape.Channels;
+        Keys(parts, 0);
+        Launch(AttentionGradKernels.SumGroups, new(Blocks.For(shape.Rows * shape.KeyWidth / 2, 256)),
+            Floats(parts).Cast<Float4>(), Ints(starts), Floats(dqkv).Cast<Float4>(), shape, beta);
+
+        void Keys(Tensor to, float beta) =>
+            Launch<ArrayView<Word4>, ArrayView<Word4>, ArrayView<Float4>, ArrayView<int>, ArrayView<float>, AttentionShape, float>(
+                small ? TensorAttentionGradKernels.Keys64 : TensorAttentionGradKernels.Keys128,
+                tiles, x, dys, Floats(numbers).Cast<Float4>(), Ints(starts), Floats(to), shape, beta);
     }
 
     private Tensor Rounded(Tensor x)
@@ -46,11 +62,12 @@ public sealed partial class GpuDevice
 }
 
 /// <summary>
-/// Causal attention on tensor cores, for compute capability 8.0 and up and heads of 64 and 128 (Dao 2023): q, k and v
+/// Attention on tensor cores, for compute capability 8.0 and up and heads of 64 and 128 (Dao 2023): q, k and v
 /// rounded to bfloat16, scores, softmax and sums in float32, weights rounded to bfloat16 in the registers where their
 /// sums came to be, from which the second product reads them. A block has 64 queries of one head of one sequence, a warp
 /// 16, whose q stays in registers. Tiles of 64 keys and of their values take turns in three slots of shared memory: two
-/// are on their way while one is multiplied. Only the last tile of keys meets the diagonal.
+/// are on their way while one is multiplied. Only the last tile of keys is masked: it meets the diagonal, or the sequence's
+/// end where a query sees all of its sequence.
 /// </summary>
 internal static class TensorAttentionKernels
 {
@@ -80,14 +97,17 @@ internal static class TensorAttentionKernels
     {
         // Tiles with many keys first, so that the last blocks to start are short.
         AttentionTile tile = AttentionPanels.TileOf(Grid.DimX - 1 - Grid.IdxX, starts, s);
-        int first = tile.First, begin = tile.Begin, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8;
-        if (first >= end) return;
-        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row = first + 16 * warp, own = 16 * 8 * warp;
+        int begin = tile.Begin, end = tile.End;
+        if (tile.First >= end) return;
+        AttentionColumns columns = AttentionPanels.ColumnsOf<THead>(tile.Head, s);
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row = tile.First + 16 * warp, own = 16 * 8 * warp;
+        // Where the last tile of keys starts, the one that is masked.
+        int last = s.Ahead == 0 ? tile.First : begin + (end - 1 - begin) / AttentionPanels.Rows * AttentionPanels.Rows;
         int keys = 0, values = THead.Panels * AttentionPanels.Panel, spare = 2 * values;
-        AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, first, end, 3 * c, column);
-        AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, begin, end, 3 * c, c + column);
+        AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, tile.First, end, columns.Pitch, columns.Query);
+        AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, begin, end, columns.Pitch, columns.Key);
         GpuIntrinsics.CommitCopies();
-        AttentionPanels.Copy<THead>(ring, values, AttentionPanels.Rows, x, begin, end, 3 * c, 2 * c + column);
+        AttentionPanels.Copy<THead>(ring, values, AttentionPanels.Rows, x, begin, end, columns.Pitch, columns.Value);
         GpuIntrinsics.CommitCopies();
         GpuIntrinsics.WaitForCopies();
         Group.Barrier();
@@ -96,11 +116,11 @@ internal static class TensorAttentionKernels
         Sums sums = default;
         sums.Max = Float2.Of(float.NegativeInfinity, float.NegativeInfinity);
         float scale = s.Scale * Log2E;
-        for (int k = begin; k < first; k += AttentionPanels.Rows)
+        for (int k = begin; k < last; k += AttentionPanels.Rows)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, c + column);
+            AttentionPanels.Copy<THead>(ring, spare, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, columns.Pitch, columns.Key);
             GpuIntrinsics.CommitCopies();
             Float4x8 score = default;
             Places along = AttentionPanels.PlacesAlong(keys);
@@ -109,7 +129,7 @@ internal static class TensorAttentionKernels
             sums = Weighed<THead>(sums, score, scale);
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, 3 * c, 2 * c + column);
+            AttentionPanels.Copy<THead>(ring, keys, AttentionPanels.Rows, x, k + AttentionPanels.Rows, end, columns.Pitch, columns.Value);
             GpuIntrinsics.CommitCopies();
             Places across = AttentionPanels.PlacesAcross(values);
             sums = AddHalf<THead>(sums, sums.P.A, sums.P.B, ring, across, 0);
@@ -123,29 +143,32 @@ internal static class TensorAttentionKernels
         GpuIntrinsics.WaitForCopies();
         Group.Barrier();
         if (row >= end) return;
-        sums = Diagonal<THead>(sums, q0, q1, ring, keys, values, warp, scale);
+        // How far the last tile's first key lies beyond the last that a lane's two queries see.
+        int upper = s.Ahead == 0 ? -16 * warp - lane / 4 : last - (end - 1), lower = s.Ahead == 0 ? upper - 8 : upper;
+        sums = Last<THead>(sums, q0, q1, ring, keys, values, s.Ahead == 0 ? warp > 1 : end - last > 32, upper, lower, scale);
         Float2 sum = GpuIntrinsics.SumsOfFour(sums.Sum), inverse = Float2.Of(1 / sum.X, 1 / sum.Y);
         row += lane / 4;
-        AttentionPanels.Store(y, sums.Y0, inverse, row, end, s.Channels, 8 * column, 0);
-        if (THead.Panels == 2) AttentionPanels.Store(y, sums.Y1, inverse, row, end, s.Channels, 8 * column + 64, 0);
+        AttentionPanels.Store(y, sums.Y0, inverse, row, end, s.Channels, 8 * columns.Query, 0);
+        if (THead.Panels == 2) AttentionPanels.Store(y, sums.Y1, inverse, row, end, s.Channels, 8 * columns.Query + 64, 0);
         if ((lane & 3) != 0) return;
         if (row < end) lse[tile.Head * s.Rows + row] = sums.Max.X * s.Scale + GpuMath.Log(sum.X);
         if (row + 8 < end) lse[tile.Head * s.Rows + row + 8] = sums.Max.Y * s.Scale + GpuMath.Log(sum.Y);
     }
 
-    // The keys with the queries' own numbers; the first two warps need but the first 32 of them.
+    // The keys that are masked; both: whether the second 32 of them are seen at all, the same for a warp.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Sums Diagonal<THead>(Sums sums, Word4x4 q0, Word4x4 q1, ArrayView<Word4> ring, int keys, int values, int warp, float scale)
+    private static Sums Last<THead>(
+        Sums sums, Word4x4 q0, Word4x4 q1, ArrayView<Word4> ring, int keys, int values, bool both, int upper, int lower, float scale)
         where THead : struct, IHead
     {
-        int lane = Group.IdxX & 31;
+        int column = 2 * (Group.IdxX & 3);
         Places along = AttentionPanels.PlacesAlong(keys), across = AttentionPanels.PlacesAcross(values);
         Float4x8 score = default;
         score.Low = Scores<THead>(q0, q1, ring, along, 0);
-        if (warp > 1) score.High = Scores<THead>(q0, q1, ring, along, 32);
-        sums = Weighed<THead>(sums, Masked(score, 2 * (lane & 3) - 16 * warp - lane / 4), scale);
+        if (both) score.High = Scores<THead>(q0, q1, ring, along, 32);
+        sums = Weighed<THead>(sums, Masked(score, upper + column, lower + column), scale);
         sums = AddHalf<THead>(sums, sums.P.A, sums.P.B, ring, across, 0);
-        if (warp > 1) sums = AddHalf<THead>(sums, sums.P.C, sums.P.D, ring, across, 32);
+        if (both) sums = AddHalf<THead>(sums, sums.P.C, sums.P.D, ring, across, 32);
         return sums;
     }
 
@@ -190,22 +213,22 @@ internal static class TensorAttentionKernels
         return sums;
     }
 
-    // Scores of keys after their query become −∞; ahead: how far the lane's first key lies after its first query.
+    // See AttentionPanels.Masked.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x8 Masked(Float4x8 score, int ahead)
+    private static Float4x8 Masked(Float4x8 score, int upper, int lower)
     {
-        score.Low = Masked(score.Low, ahead);
-        score.High = Masked(score.High, ahead + 32);
+        score.Low = Masked(score.Low, upper, lower);
+        score.High = Masked(score.High, upper + 32, lower + 32);
         return score;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Float4x4 Masked(Float4x4 score, int ahead)
+    private static Float4x4 Masked(Float4x4 score, int upper, int lower)
     {
-        score.A = AttentionPanels.Masked(score.A, ahead);
-        score.B = AttentionPanels.Masked(score.B, ahead + 8);
-        score.C = AttentionPanels.Masked(score.C, ahead + 16);
-        score.D = AttentionPanels.Masked(score.D, ahead + 24);
+        score.A = AttentionPanels.Masked(score.A, upper, lower);
+        score.B = AttentionPanels.Masked(score.B, upper + 8, lower + 8);
+        score.C = AttentionPanels.Masked(score.C, upper + 16, lower + 16);
+        score.D = AttentionPanels.Masked(score.D, upper + 24, lower + 24);
         return score;
     }
 

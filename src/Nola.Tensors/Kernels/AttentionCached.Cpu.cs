@@ -4,14 +4,16 @@ namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    private protected override void AttentionCachedCore(Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, Tensor keys, Tensor values, Tensor y)
+    private protected override void AttentionCachedCore(
+        Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, AttentionLayout layout, Tensor keys, Tensor values, Tensor y)
     {
-        int heads = keys.Shape[0], sequences = starts.Length - 1;
+        int sequences = starts.Length - 1;
         int* start = Ints(starts), list = Ints(rows), listStart = Ints(rowStarts);
         int longest = CheckLists(start, sequences, list, listStart, rows.Length, keys.Shape[1]);
-        CachedRows loop = new(Floats(qkv), start, sequences, list, listStart, Floats(keys), Floats(values), keys.Shape, Floats(y), longest);
+        CachedRows loop = new(
+            layout, Floats(qkv), start, sequences, list, listStart, Floats(keys), Floats(values), keys.Shape[1], Floats(y), longest);
         // Head by head: sequences that share a prompt follow each other and find its keys in the cache.
-        int pieces = heads * sequences;
+        int pieces = layout.KeyValueHeads * sequences;
         team.For(pieces, Math.Clamp(pieces / (8 * team.Threads), 1, 32), (first, last) => Dispatch.Run(loop, first, last));
     }
 
@@ -30,39 +32,50 @@ public sealed unsafe partial class CpuDevice
         return longest;
     }
 
-    /// <summary>Pieces head · S + sequence.</summary>
+    /// <summary>Pieces head · S + sequence, a head of keys and values with all the query heads that read it.</summary>
     private readonly struct CachedRows(
-        float* qkv, int* starts, int sequences, int* list, int* listStarts, float* keys, float* values, Shape cache, float* y, int longest) : ISimdLoop
+        AttentionLayout layout, float* qkv, int* starts, int sequences, int* list, int* listStarts,
+        float* keys, float* values, int capacity, float* y, int longest) : ISimdLoop
     {
         private readonly float* qkv = qkv, keys = keys, values = values, y = y;
         private readonly int* starts = starts, list = list, listStarts = listStarts;
-        private readonly int capacity = cache[1], d = cache[2], c = cache[0] * cache[2];
+        private readonly int d = layout.HeadSize;
 
         public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
             float* scores = Scratch.Floats(longest + 32);
             for (int piece = start; piece < end; piece++)
             {
-                int h = piece / sequences, s = piece % sequences, first = starts[s], fresh = starts[s + 1] - first;
+                int g = piece / sequences, s = piece % sequences, first = starts[s], fresh = starts[s + 1] - first;
                 int* rows = list + listStarts[s];
                 int past = listStarts[s + 1] - listStarts[s] - fresh;
-                float* q = qkv + (long)first * 3 * c + h * d;
-                float* k = keys + (long)h * capacity * d, v = values + (long)h * capacity * d;
+                float* tokens = qkv + (long)first * layout.Width;
+                float* k = keys + (long)g * capacity * d, v = values + (long)g * capacity * d;
                 for (int i = 0; i < fresh; i++)
                 {
-                    AddRow(q + (long)i * 3 * c + c, k + (long)rows[past + i] * d, d, 0);
-                    AddRow(q + (long)i * 3 * c + 2 * c, v + (long)rows[past + i] * d, d, 0);
+                    float* token = tokens + (long)i * layout.Width + g * d;
+                    AddRow(token + layout.KeyColumn, k + (long)rows[past + i] * d, d, 0);
+                    AddRow(token + layout.ValueColumn, v + (long)rows[past + i] * d, d, 0);
                 }
-                for (int i = 0; i < fresh; i++)
-                {
-                    int seen = past + i + 1;
-                    float lse;
-                    Score<S, V>(q + (long)i * 3 * c, k, rows, seen, scores);
-                    new Span<float>(scores + seen, 32).Clear();
-                    new CausalSoftmax(scores, seen + 32, seen - 1, seen, &lse).Run<S, V>(0, 1);
-                    Mix<S, V>(scores, v, rows, seen, y + (long)(first + i) * c + h * d);
-                }
+                for (int h = g * layout.Group; h < (g + 1) * layout.Group; h++)
+                    for (int i = 0; i < fresh; i++)
+                        Attend<S, V>(
+                            tokens + (long)i * layout.Width + h * d, k, v, rows, past + i, past + fresh, scores,
+                            y + (long)(first + i) * layout.QueryWidth + h * d);
             }
+        }
+
+        // One query, at its position in a list of so many rows.
+        private void Attend<S, V>(float* q, float* k, float* v, int* rows, int position, int length, float* scores, float* y)
+            where S : struct, ISimd<V> where V : struct
+        {
+            int lowest = Math.Max(0, position + 1 - layout.Reach), seen = (layout.Causal ? position + 1 : length) - lowest;
+            rows += lowest;
+            float lse;
+            Score<S, V>(q, k, rows, seen, scores);
+            new Span<float>(scores + seen, 32).Clear();
+            new MaskedSoftmax(scores, seen + 32, Sight.All(seen), &lse).Run<S, V>(0, 1);
+            Mix<S, V>(scores, v, rows, seen, y);
         }
 
         // Four keys at a time, each summed in the same order as alone.

@@ -21,16 +21,16 @@ internal static class AttentionCachedKernels
         ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<float> keys, ArrayView<float> values, ArrayView<int> faults, AttentionShape s)
     {
         Check(starts, list, listStarts, faults, s.Capacity);
-        int token = Grid.IdxX, sequence = GpuMath.SequenceOfRow(starts, token), c = s.Channels, end = starts[sequence + 1];
+        int token = Grid.IdxX, sequence = GpuMath.SequenceOfRow(starts, token), end = starts[sequence + 1];
         if (token >= end || !Fits(starts, listStarts, sequence, list.IntLength)) return;
         // The list ends with the new tokens' rows.
         int row = list[listStarts[sequence + 1] - (end - token)];
         if (row < 0 || row >= s.Capacity) return;
-        for (int j = Group.IdxX; j < c; j += Group.DimX)
+        for (int j = Group.IdxX; j < s.KeyWidth; j += Group.DimX)
         {
-            long from = (long)token * 3 * c + c + j, to = ((long)(j / s.Size) * s.Capacity + row) * s.Size + j % s.Size;
+            long from = (long)token * s.Width + s.Channels + j, to = ((long)(j / s.Size) * s.Capacity + row) * s.Size + j % s.Size;
             keys[to] = qkv[from];
-            values[to] = qkv[from + c];
+            values[to] = qkv[from + s.KeyWidth];
         }
     }
 
@@ -43,11 +43,16 @@ internal static class AttentionCachedKernels
         ArrayView<int> places = SharedMemory.Allocate<int>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
-        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32, c = s.Channels, sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
+        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32;
+        int sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
         if (faults[0] != 0 || row >= end) return;
-        int first = listStarts[sequence], seen = listStarts[sequence + 1] - first - (end - row) + 1;
-        long head = (long)Grid.IdxY * s.Capacity;
-        for (int d = Group.IdxX; d < s.Size; d += 128) query[d] = qkv[(long)row * 3 * c + Grid.IdxY * s.Size + d];
+        // Places in the list: of the row itself and of the first that it sees, and how many it sees.
+        int first = listStarts[sequence], length = listStarts[sequence + 1] - first;
+        int own = length - (end - row), lowest = s.FirstKey(0, own);
+        int seen = IntrinsicMath.Min(own + 1 + s.Ahead, length) - lowest;
+        first += lowest;
+        long head = (long)(Grid.IdxY / s.Group) * s.Capacity;
+        for (int d = Group.IdxX; d < s.Size; d += 128) query[d] = qkv[(long)row * s.Width + Grid.IdxY * s.Size + d];
         Group.Barrier();
 
         float max = float.NegativeInfinity, sum = 0;
@@ -85,7 +90,7 @@ internal static class AttentionCachedKernels
             total += sums[w] * weight;
             all += outputs[32 * w + lane] * weight;
         }
-        AttentionTiles.StoreColumns(y, (long)row * c + Grid.IdxY * s.Size, all * (1 / total), lane, s.Size, 0);
+        AttentionTiles.StoreColumns(y, (long)row * s.Channels + Grid.IdxY * s.Size, all * (1 / total), lane, s.Size, 0);
     }
 
     // All blocks share the rows; the first has the sequences.

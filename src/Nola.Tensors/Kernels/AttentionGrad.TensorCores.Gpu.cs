@@ -78,79 +78,99 @@ internal static class TensorAttentionGradKernels
     {
         // Tiles with many keys first, so that the last blocks to start are short.
         AttentionTile tile = AttentionPanels.TileOf(Grid.DimX - 1 - Grid.IdxX, starts, s);
-        int first = tile.First, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8, keys = IntrinsicMath.Min(first + AttentionPanels.Rows, end);
+        int first = tile.First, end = tile.End;
         if (first >= end) return;
+        AttentionColumns columns = AttentionPanels.ColumnsOf<THead>(tile.Head, s);
+        int keys = s.Ahead == 0 ? IntrinsicMath.Min(first + AttentionPanels.Rows, end) : end;
         int lane = Group.IdxX & 31, own = Group.IdxX / 32 * 16, row = first + own;
         int here = 0, slot = THead.Panels * AttentionPanels.Panel;
-        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, 3 * c, column);
-        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, dys, first, end, c, column);
-        Copy<THead>(ring, here, x, 3 * c, c + column, x, 3 * c, 2 * c + column, tile.Begin, end);
+        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, columns.Pitch, columns.Query);
+        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, dys, first, end, s.Channels / 8, columns.Query);
+        Copy<THead>(ring, here, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin, end);
         Operands operands = Own<THead>(ring, slot, 2 * slot, own);
-        if (tile.Begin + Stream < keys) Copy<THead>(ring, slot, x, 3 * c, c + column, x, 3 * c, 2 * c + column, tile.Begin + Stream, end);
+        if (tile.Begin + Stream < keys)
+            Copy<THead>(ring, slot, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin + Stream, end);
         GpuIntrinsics.CommitCopies();
         Float2 upper = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4], lower = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4 + 8];
         Sums dq = default;
         float scale = s.Scale * Log2E;
-        // The last keys that a warp needs are those with its queries' own numbers, and none when it has no queries.
-        int until = row < end ? row : tile.Begin;
+        // The last keys that a warp needs are masked: those with its queries' own numbers, or what goes beyond the sequence's
+        // end; and it needs none when it has no queries.
+        int last = s.Ahead == 0 ? row : tile.Begin + (end - tile.Begin) / Step * Step, until = row < end ? last : tile.Begin;
         for (int k = tile.Begin; k < keys; k += Stream)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (k + 2 * Stream < keys) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, 3 * c, c + column, x, 3 * c, 2 * c + column, k + 2 * Stream, end);
+            int spare = here == 0 ? 2 * slot : here - slot;
+            if (k + 2 * Stream < keys)
+                Copy<THead>(ring, spare, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, k + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
             int j = 0;
-            for (; j < Stream && k + j < until; j += Step) dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, false, scale, upper, lower);
-            if (j < Stream && k + j == row && row < end) dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, true, scale, upper, lower);
+            for (; j < Stream && k + j < until; j += Step)
+                dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, false, 0, 0);
+            if (j < Stream && k + j == last && IntrinsicMath.Max(row, last) < end)
+            {
+                // How far the step's first key lies beyond the last that a lane's two queries see.
+                int beyond = s.Ahead == 0 ? -lane / 4 : last - (end - 1), beneath = s.Ahead == 0 ? beyond - 8 : beyond;
+                dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, true, beyond, beneath);
+            }
             here = here == 2 * slot ? 0 : here + slot;
         }
         Float2 each = Float2.Of(s.Scale, s.Scale);
         row += lane / 4;
-        AttentionPanels.Store(dqkv, dq.First0, each, row, end, 3 * s.Channels, 8 * column, beta);
-        if (THead.Panels == 2) AttentionPanels.Store(dqkv, dq.First1, each, row, end, 3 * s.Channels, 8 * column + 64, beta);
+        AttentionPanels.Store(dqkv, dq.First0, each, row, end, s.Width, 8 * columns.Query, beta);
+        if (THead.Panels == 2) AttentionPanels.Store(dqkv, dq.First1, each, row, end, s.Width, 8 * columns.Query + 64, beta);
     }
 
     private static void Keys<THead>(
-        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts,
+        ArrayView<float> grads, AttentionShape s, float beta)
         where THead : struct, IHead
     {
         AttentionTile tile = AttentionPanels.TileOf(Grid.IdxX, starts, s);
-        int first = tile.First, end = tile.End, c = s.Channels / 8, column = tile.Head * THead.Panels * 8;
+        int first = tile.First, end = tile.End;
         if (first >= end) return;
+        AttentionColumns columns = AttentionPanels.ColumnsOf<THead>(tile.Head, s);
         int lane = Group.IdxX & 31, own = Group.IdxX / 32 * 16, row = first + own;
         int here = 0, slot = THead.Panels * AttentionPanels.Panel;
-        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, 3 * c, c + column);
-        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, x, first, end, 3 * c, 2 * c + column);
-        Copy<THead>(ring, here, x, 3 * c, column, dys, c, column, first, end);
+        AttentionPanels.Copy<THead>(ring, slot, AttentionPanels.Rows, x, first, end, columns.Pitch, columns.Key);
+        AttentionPanels.Copy<THead>(ring, 2 * slot, AttentionPanels.Rows, x, first, end, columns.Pitch, columns.Value);
+        int c = s.Channels / 8, from = s.Ahead == 0 ? first : tile.Begin;
+        Copy<THead>(ring, here, x, columns.Pitch, columns.Query, dys, c, columns.Query, from, end);
         Operands operands = Own<THead>(ring, slot, 2 * slot, own);
-        if (first + Stream < end) Copy<THead>(ring, slot, x, 3 * c, column, dys, c, column, first + Stream, end);
+        if (from + Stream < end) Copy<THead>(ring, slot, x, columns.Pitch, columns.Query, dys, c, columns.Query, from + Stream, end);
         GpuIntrinsics.CommitCopies();
         Sums sums = default;
         float scale = s.Scale * Log2E;
         // The numbers of a lane's two columns, which are neighbouring queries, are read as one.
-        int pairs = tile.Number * (AttentionPanels.Rows / 2) + (lane & 3);
-        for (int i = first; i < end; i += Stream)
+        int pairs = tile.Number * (AttentionPanels.Rows / 2) + (from - first) / 2 + (lane & 3);
+        // The first query that sees a warp's keys, on the diagonal where attention is causal and before all others where it is not.
+        int least = row - s.Ahead;
+        for (int i = from; i < end; i += Stream)
         {
             GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (i + 2 * Stream < end) Copy<THead>(ring, here == 0 ? 2 * slot : here - slot, x, 3 * c, column, dys, c, column, i + 2 * Stream, end);
+            int spare = here == 0 ? 2 * slot : here - slot;
+            if (i + 2 * Stream < end) Copy<THead>(ring, spare, x, columns.Pitch, columns.Query, dys, c, columns.Query, i + 2 * Stream, end);
             GpuIntrinsics.CommitCopies();
-            int q = IntrinsicMath.Max(i, row), until = IntrinsicMath.Min(i + Stream, end);
-            if (q == row && q < until)
+            int q = IntrinsicMath.Max(i, least), until = row < end ? IntrinsicMath.Min(i + Stream, end) : i;
+            if (q == least && q < until)
             {
-                sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), true, scale, numbers, pairs + (q - first) / 2);
+                sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), true, scale, numbers, pairs + (q - from) / 2);
                 q += Step;
             }
-            for (; q < until; q += Step) sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), false, scale, numbers, pairs + (q - first) / 2);
+            for (; q < until; q += Step)
+                sums = KeyStep<THead>(sums, operands, ring, here + 8 * (q - i), false, scale, numbers, pairs + (q - from) / 2);
             here = here == 2 * slot ? 0 : here + slot;
         }
         Float2 each = Float2.Of(s.Scale, s.Scale), one = Float2.Of(1, 1);
         row += lane / 4;
-        AttentionPanels.Store(dqkv, sums.First0, each, row, end, 3 * s.Channels, s.Channels + 8 * column, beta);
-        AttentionPanels.Store(dqkv, sums.Second0, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column, beta);
+        int dk = s.GradPitch - 2 * s.Channels + 8 * columns.Query, dv = dk + s.Channels;
+        AttentionPanels.Store(grads, sums.First0, each, row, end, s.GradPitch, dk, beta);
+        AttentionPanels.Store(grads, sums.Second0, one, row, end, s.GradPitch, dv, beta);
         if (THead.Panels == 1) return;
-        AttentionPanels.Store(dqkv, sums.First1, each, row, end, 3 * s.Channels, s.Channels + 8 * column + 64, beta);
-        AttentionPanels.Store(dqkv, sums.Second1, one, row, end, 3 * s.Channels, 2 * s.Channels + 8 * column + 64, beta);
+        AttentionPanels.Store(grads, sums.First1, each, row, end, s.GradPitch, dk + 64, beta);
+        AttentionPanels.Store(grads, sums.Second1, one, row, end, s.GradPitch, dv + 64, beta);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -188,9 +208,11 @@ internal static class TensorAttentionGradKernels
         return own;
     }
 
-    // dq + dS · k for 16 keys; own: q and dy; in the ring: k and v.
+    // dq + dS · k for 16 keys; own: q and dy; in the ring: k and v. For beyond and beneath see AttentionPanels.Masked.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Sums QueryStep<THead>(Sums dq, Operands own, ArrayView<Word4> ring, int here, bool masked, float scale, Float2 upper, Float2 lower)
+    private static Sums QueryStep<THead>(
+        Sums dq, Operands own, ArrayView<Word4> ring, int here, float scale, Float2 upper, Float2 lower,
+        bool masked, int beyond, int beneath)
         where THead : struct, IHead
     {
         int lane = Group.IdxX & 31;
@@ -198,9 +220,9 @@ internal static class TensorAttentionGradKernels
         Float4x2 score = Dots<THead>(own.First0, own.First1, ring, along, 0), dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
         if (masked)
         {
-            int ahead = 2 * (lane & 3) - lane / 4;
-            score.A = AttentionPanels.Masked(score.A, ahead);
-            score.B = AttentionPanels.Masked(score.B, ahead + 8);
+            int column = 2 * (lane & 3);
+            score.A = AttentionPanels.Masked(score.A, beyond + column, beneath + column);
+            score.B = AttentionPanels.Masked(score.B, beyond + column + 8, beneath + column + 8);
         }
         Float4 near = AttentionPanels.Exponentials(score.A, scale, upper.X, upper.X, lower.X, lower.X);
         Float4 far = AttentionPanels.Exponentials(score.B, scale, upper.X, upper.X, lower.X, lower.X);
@@ -246,7 +268,7 @@ internal static class TensorAttentionGradKernels
         return THead.Panels == 2 ? AttentionPanels.AddDots(sums, a1, ring, b, row + Stream) : sums;
     }
 
-    // AttentionPanels.Masked with rows and columns exchanged.
+    // AttentionPanels.Masked with rows and columns exchanged, on the diagonal.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 MaskedAcross(Float4 score, int ahead)
     {

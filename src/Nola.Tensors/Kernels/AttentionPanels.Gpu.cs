@@ -69,6 +69,12 @@ internal struct AttentionTile
     public int Head, Number, Begin, End, First;
 }
 
+/// <summary>Rows of q, k and v in memory, in chunks of eight columns: from row to row, and to the first column of a head of each.</summary>
+internal struct AttentionColumns
+{
+    public int Pitch, Query, Key, Value;
+}
+
 /// <summary>
 /// What attention's kernels on tensor cores share. A tile in shared memory is rows of one head in panels of 64 columns, one
 /// panel after the other, each row eight chunks of 16 bytes; chunk c lies at place c xor (row mod 8), so that the eight
@@ -102,9 +108,22 @@ internal static class AttentionPanels
         return tile;
     }
 
+    /// <summary>Where a query head's columns lie, and those of the keys and values that it reads.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static AttentionColumns ColumnsOf<THead>(int head, AttentionShape s)
+        where THead : struct, IHead
+    {
+        AttentionColumns columns = default;
+        columns.Pitch = s.Width / 8;
+        columns.Query = head * THead.Panels * Chunks;
+        columns.Key = s.Channels / 8 + head / s.Group * THead.Panels * Chunks;
+        columns.Value = columns.Key + s.KeyWidth / 8;
+        return columns;
+    }
+
     /// <summary>
     /// Starts the copy of rows first … first + count − 1 (32 or 64) of one head; beyond end the last row again, whose products
-    /// the causal mask hides. Pitch: chunks from row to row of memory.
+    /// a mask hides. Pitch: chunks from row to row of memory.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Copy<THead>(ArrayView<Word4> tile, int at, int count, ArrayView<Word4> x, int first, int end, int pitch, int column)
@@ -182,15 +201,16 @@ internal static class AttentionPanels
     public static Word4 Pack(Float4 near, Float4 far) => GpuIntrinsics.PackHalves(near, far);
 
     /// <summary>
-    /// −∞ for the keys of a tile that come after their queries; ahead: how far the lane's first key lies after its first query.
+    /// −∞ for the keys of a tile that their queries do not see; upper and lower: how far the lane's first key lies beyond the
+    /// last one that its first query sees, and its second, eight rows below.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Float4 Masked(Float4 score, int ahead)
+    public static Float4 Masked(Float4 score, int upper, int lower)
     {
-        if (ahead > 0) score.X = float.NegativeInfinity;
-        if (ahead > -1) score.Y = float.NegativeInfinity;
-        if (ahead > 8) score.Z = float.NegativeInfinity;
-        if (ahead > 7) score.W = float.NegativeInfinity;
+        if (upper > 0) score.X = float.NegativeInfinity;
+        if (upper > -1) score.Y = float.NegativeInfinity;
+        if (lower > 0) score.Z = float.NegativeInfinity;
+        if (lower > -1) score.W = float.NegativeInfinity;
         return score;
     }
 

@@ -241,13 +241,14 @@ public abstract class OpsContract(Device device)
     {
         Random r = new(seed);
         int heads = 1 + r.Next(3), c = heads * (1 + r.Next(40)), sequences = 1 + r.Next(4);
+        AttentionLayout layout = AttentionLayout.Of(c, heads);
         int[] starts = new int[sequences + 1];
         // Empty sequences, and one longer than a block of queries, now and then.
         for (int s = 0; s < sequences; s++) starts[s + 1] = starts[s] + (r.Next(6) == 0 ? 0 : r.Next(8) == 0 ? 57 + r.Next(40) : 1 + r.Next(12));
         if (starts[^1] == 0) starts[^1] = 1;
         using Tensor onDevice = device.From(starts);
         OpCheck.Run(device, r, [("qkv", [starts[^1], 3 * c], 2)],
-            (_, x) => Ops.Attention(x[0], onDevice, heads), x => Reference.Attention(x[0], starts, heads, c), 5e-5);
+            (_, x) => Ops.Attention(x[0], onDevice, layout), x => Reference.Attention(x[0], starts, layout), 5e-5);
     }
 
     [Contract(25)]
@@ -335,7 +336,7 @@ public abstract class OpsContract(Device device)
         Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Add(x, v)).Message);
         Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Multiply(x, v)).Message);
         Assert.Contains("expected (N, C), (C), (C)", Assert.Throws<ShapeException>(() => Ops.LayerNorm(x, v, v)).Message);
-        Assert.Contains("H dividing C", Assert.Throws<ShapeException>(() => Ops.Attention(x, device.From([0, 6]), 4)).Message);
+        Assert.Contains("(N, (H + 2G) · D)", Assert.Throws<ShapeException>(() => Ops.Attention(x, device.From([0, 6]), new(4, 4, 1))).Message);
         Assert.Contains("expected one element", Assert.Throws<ShapeException>(() => tape.Backward(x)).Message);
         RandomBasis basis = new(1, 255, 0, 4, 2, 2, BasisEntries.Uniform);
         Assert.Contains("(L, k)", Assert.Throws<ShapeException>(() => Ops.BasisMix(x, basis, 1)).Message);

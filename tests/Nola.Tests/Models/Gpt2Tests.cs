@@ -107,7 +107,7 @@ public sealed class Gpt2Tests : IDisposable
         Variable x = tape.Constant(device.From(NanoSort.Recorded("x"), [33, 48]));
         Variable ln1 = Check("ln1", Ops.LayerNorm(x, Read("h.0.ln_1.weight"), Read("h.0.ln_1.bias")));
         Variable qkv = Check("qkv", model.Map("h.0.attn.c_attn").Forward(ln1, []));
-        Variable y = Check("y", Ops.Attention(qkv, batch.Starts, 3));
+        Variable y = Check("y", Ops.Attention(qkv, batch.Starts, model.Config.Attention));
         Variable residual = Check("attnResid", x + Check("yProj", model.Map("h.0.attn.c_proj").Forward(y, [])));
         Variable ln2 = Check("ln2", Ops.LayerNorm(residual, Read("h.0.ln_2.weight"), Read("h.0.ln_2.bias")));
         Variable gelu = Check("gelu", Ops.Gelu(Check("fc", model.Map("h.0.mlp.c_fc").Forward(ln2, []))));

@@ -8,7 +8,7 @@ public abstract class DecodingKernelContract(Device device)
 {
     protected Device Device => device;
 
-    [Contract(30)]
+    [Contract(60)]
     public void Cached_attention_is_attention_over_each_list_of_rows(int seed)
     {
         Case x = Case.Draw(new Random(seed));
@@ -16,13 +16,16 @@ public abstract class DecodingKernelContract(Device device)
         for (int s = 0; s < x.Fresh.Length; s++)
         {
             // The same as one sequence of prompt and new tokens, whose queries for the prompt nobody reads.
-            int c = x.Channels, prompt = x.Prompt.Length;
-            double[] whole = new double[(prompt + x.Fresh[s]) * 3 * c];
+            int c = x.Layout.QueryWidth, width = x.Layout.Width, prompt = x.Prompt.Length;
+            double[] whole = new double[(prompt + x.Fresh[s]) * width];
             for (int i = 0; i < prompt; i++)
-                for (int j = 0; j < c; j++)
-                    (whole[(i * 3 * c) + c + j], whole[(i * 3 * c) + 2 * c + j]) = (x.Keys[x.At(j, x.Prompt[i])], x.Values[x.At(j, x.Prompt[i])]);
-            for (int i = 0; i < x.Fresh[s] * 3 * c; i++) whole[prompt * 3 * c + i] = x.Qkv[x.Starts[s] * 3 * c + i];
-            double[] wanted = Reference.Attention(whole, [0, prompt + x.Fresh[s]], x.Cache[0], c);
+                for (int j = 0; j < x.Layout.KeyWidth; j++)
+                {
+                    whole[i * width + x.Layout.KeyColumn + j] = x.Keys[x.At(j, x.Prompt[i])];
+                    whole[i * width + x.Layout.ValueColumn + j] = x.Values[x.At(j, x.Prompt[i])];
+                }
+            for (int i = 0; i < x.Fresh[s] * width; i++) whole[prompt * width + i] = x.Qkv[x.Starts[s] * width + i];
+            double[] wanted = Reference.Attention(whole, [0, prompt + x.Fresh[s]], x.Layout);
             for (int i = 0; i < x.Fresh[s] * c; i++) Assert.Equal(wanted[prompt * c + i], y[x.Starts[s] * c + i], 5e-6);       // weighted means of values up to 1 in float32
         }
     }
@@ -34,18 +37,19 @@ public abstract class DecodingKernelContract(Device device)
         Case x = Case.Draw(r);
         int padding = 1 + r.Next(4), n = x.Starts[^1];
         // Further tokens of no sequence, further sequences of no token, and a longer list.
-        float[] y = Run(device, [.. x.Qkv, .. Enumerable.Repeat(float.NaN, padding * 3 * x.Channels)], [.. x.Starts, .. Enumerable.Repeat(n, padding)],
+        float[] y = Run(device, x.Layout, [.. x.Qkv, .. Enumerable.Repeat(float.NaN, padding * x.Layout.Width)], [.. x.Starts, .. Enumerable.Repeat(n, padding)],
             [.. x.Rows, .. new int[100]], [.. x.RowStarts, .. Enumerable.Repeat(x.Rows.Length, padding)], x.Keys, x.Values, x.Cache);
-        Assert.Equal(x.Run(device), y[..(n * x.Channels)]);
+        Assert.Equal(x.Run(device), y[..(n * x.Layout.QueryWidth)]);
     }
 
     [Fact]
     public void Cached_attention_refuses_lists_that_do_not_fit()
     {
         float[] cache = new float[8], qkv = new float[6];
-        Assert.Throws<ArgumentOutOfRangeException>(() => Run(device, qkv, [0, 1], [4], [0, 1], cache, cache, [1, 4, 2]));
-        Assert.Contains("list of 0 rows", Assert.Throws<ArgumentException>(() => Run(device, qkv, [0, 1], [], [0, 0], cache, cache, [1, 4, 2])).Message);
-        Assert.Contains("(S + 1) twice", Assert.Throws<ShapeException>(() => Run(device, qkv, [0, 1], [0], [0, 1, 1], cache, cache, [1, 4, 2])).Message);
+        AttentionLayout layout = new(1, 1, 2);
+        Assert.Throws<ArgumentOutOfRangeException>(() => Run(device, layout, qkv, [0, 1], [4], [0, 1], cache, cache, [1, 4, 2]));
+        Assert.Contains("list of 0 rows", Assert.Throws<ArgumentException>(() => Run(device, layout, qkv, [0, 1], [], [0, 0], cache, cache, [1, 4, 2])).Message);
+        Assert.Contains("(S + 1) twice", Assert.Throws<ShapeException>(() => Run(device, layout, qkv, [0, 1], [0], [0, 1, 1], cache, cache, [1, 4, 2])).Message);
     }
 
     [Contract(40)]
@@ -119,40 +123,43 @@ public abstract class DecodingKernelContract(Device device)
 
     internal static int[] StartsOf(int[] lengths) => [0, .. lengths.Select((_, i) => lengths.Take(i + 1).Sum())];
 
-    private static float[] Run(Device on, float[] qkv, int[] starts, int[] rows, int[] rowStarts, float[] keys, float[] values, Shape cache)
+    private static float[] Run(
+        Device on, AttentionLayout layout, float[] qkv, int[] starts, int[] rows, int[] rowStarts, float[] keys, float[] values, Shape cache)
     {
-        int c = cache[0] * cache[2], n = qkv.Length / (3 * c);
-        using Tensor q = on.From(qkv, [n, 3 * c]), st = on.From(starts), ro = on.From(rows), rs = on.From(rowStarts);
+        int c = layout.QueryWidth, n = qkv.Length / layout.Width;
+        using Tensor q = on.From(qkv, [n, layout.Width]), st = on.From(starts), ro = on.From(rows), rs = on.From(rowStarts);
         using Tensor k = on.From(keys, cache), v = on.From(values, cache), y = on.Empty([n, c]);
         on.Fill(y, float.NaN);
-        on.AttentionCached(q, st, ro, rs, k, v, y);
+        on.AttentionCached(q, st, ro, rs, layout, k, v, y);
         return y.ToArray();
     }
 
     /// <summary>Sequences that share a prompt, in shuffled rows of a cache, and have new tokens of their own.</summary>
-    internal sealed record Case(int[] Fresh, int[] Prompt, int[] Starts, int[] Rows, int[] RowStarts, float[] Qkv, float[] Keys, float[] Values, Shape Cache)
+    internal sealed record Case(
+        AttentionLayout Layout, int[] Fresh, int[] Prompt, int[] Starts, int[] Rows, int[] RowStarts,
+        float[] Qkv, float[] Keys, float[] Values, Shape Cache)
     {
-        public int Channels => Cache[0] * Cache[2];
-
         public static Case Draw(Random r)
         {
             int heads = 1 + r.Next(3), d = ((int[])[1, 3, 8, 16, 20, 64, 70])[r.Next(7)], prompt = 1 + r.Next(30);
-            return Of(r, heads, d, prompt, [.. Enumerable.Range(0, 1 + r.Next(5)).Select(_ => 1 + r.Next(4))]);
+            bool causal = r.Next(4) > 0;
+            AttentionLayout layout = new(heads * (1 + r.Next(3)), heads, d, causal, causal && r.Next(3) == 0 ? 1 + r.Next(20) : 0);
+            return Of(r, layout, prompt, [.. Enumerable.Range(0, 1 + r.Next(5)).Select(_ => 1 + r.Next(4))]);
         }
 
-        public static Case Of(Random r, int heads, int d, int prompt, int[] fresh)
+        public static Case Of(Random r, AttentionLayout layout, int prompt, int[] fresh)
         {
-            int c = heads * d, store = prompt + fresh.Sum() + 3;
+            int c = layout.KeyWidth, store = prompt + fresh.Sum() + 3;
             int[] places = [.. Enumerable.Range(0, store)], starts = StartsOf(fresh);
             r.Shuffle(places);
-            float[] keys = OpCheck.Values(r, store * c, 1), values = OpCheck.Values(r, store * c, 1), qkv = OpCheck.Values(r, fresh.Sum() * 3 * c, 1);
+            float[] keys = OpCheck.Values(r, store * c, 1), values = OpCheck.Values(r, store * c, 1), qkv = OpCheck.Values(r, fresh.Sum() * layout.Width, 1);
             int[] rows = [.. fresh.SelectMany((n, s) => (int[])[.. places[..prompt], .. places.AsSpan(prompt + starts[s], n)])];
-            return new(fresh, places[..prompt], starts, rows, StartsOf([.. fresh.Select(n => prompt + n)]), qkv, keys, values, [heads, store, d]);
+            return new(layout, fresh, places[..prompt], starts, rows, StartsOf([.. fresh.Select(n => prompt + n)]), qkv, keys, values, [layout.KeyValueHeads, store, layout.HeadSize]);
         }
 
-        /// <summary>Where channel x of a row is.</summary>
+        /// <summary>Where column x of a row's keys or values is.</summary>
         public int At(int x, int row) => (x / Cache[2] * Cache[1] + row) * Cache[2] + x % Cache[2];
 
-        public float[] Run(Device on) => DecodingKernelContract.Run(on, Qkv, Starts, Rows, RowStarts, Keys, Values, Cache);
+        public float[] Run(Device on) => DecodingKernelContract.Run(on, Layout, Qkv, Starts, Rows, RowStarts, Keys, Values, Cache);
     }
 }
