@@ -38,6 +38,8 @@ public sealed class PtxTests(ITestOutputHelper output)
             string ptx = PtxCompiler.Compile(kernel, architecture);
             Assert.DoesNotMatch(@"\.local\b|ld\.local|st\.local", ptx);
             Assert.DoesNotMatch(@"tanh\.approx", ptx);
+            // Nobody but the driver knows which lanes take a conditional branch.
+            Assert.DoesNotMatch(@"@!?%\w+\s+\w+\.uni\b|brx\.idx\.uni", ptx);
             Assert.DoesNotMatch(@"\b(atom|red)\.\S*\.f(32|64)", ptx);
             Assert.Equal(MultipliesTiles(name), ptx.Contains("mma.sync") && ptx.Contains("cp.async"));
             // Words of 32 bits cannot be transposed by ldmatrix.
