@@ -32,13 +32,13 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
     {
         storage.Block.Give(storage.Offset, storage.Size);
         // After Dispose no block is left, and its buffer is gone already.
-        if (storage.Block.IsEmpty && blocks.Remove(storage.Block)) storage.Block.Buffer.Dispose();
+        if (storage.Block.IsEmpty && blocks.Remove(storage.Block)) Quietly.Dispose(storage.Block.Buffer);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Block block in blocks) block.Buffer.Dispose();
+        foreach (Block block in blocks) Quietly.Dispose(block.Buffer);
         blocks.Clear();
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
 
 namespace Nola.Tensors;
 
@@ -60,6 +61,18 @@ public sealed partial class GpuDevice : Device
 
     /// <summary>Bytes taken from the driver, in use or not.</summary>
     public long ReservedBytes => memory.TakenBytes;
+
+    /// <summary>What the self-test found that is no reason to refuse the device, for people.</summary>
+    internal IReadOnlyList<string> Remarks { get; set; } = [];
+
+    /// <summary>Whether uploads pass through page-locked memory.</summary>
+    internal bool IsPageLocked => staging.IsPageLocked;
+
+    /// <summary>The first kernel that was compiled, and how long that took.</summary>
+    internal (string Kernel, TimeSpan Took)? FirstKernel => kernels.First;
+
+    /// <summary>The version of PTX that the driver is given; null where there is no driver.</summary>
+    internal string? Ptx => accelerator is CudaAccelerator cuda ? $"{cuda.InstructionSet}" : null;
 
     /// <summary>A context with what kernels need; at O2 global loads and stores are told from others.</summary>
     internal static Context NewContext(Action<Context.Builder> devices) =>
@@ -125,7 +138,7 @@ public sealed partial class GpuDevice : Device
         }
         catch
         {
-            stream.Synchronize();
+            Quietly.Do(stream.Synchronize);
             throw;
         }
         finally
@@ -135,13 +148,19 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
+    /// <exception cref="NolaException">The device failed; the message has the driver's reason.</exception>
     public void Synchronize()
     {
         CheckNotRecording("A wait");
-        faults.Fetch();
-        stream.Synchronize();
-        Waits++;
-        staging.Restart();
+        try
+        {
+            faults.Fetch();
+            Wait();
+        }
+        catch (AcceleratorException error)
+        {
+            throw new NolaException($"Device {Name} failed: {error.Message}. {(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.", error);
+        }
         faults.Throw();
     }
 
@@ -149,14 +168,14 @@ public sealed partial class GpuDevice : Device
     public override void Dispose()
     {
         base.Dispose();
-        normalTable?.Dispose();
+        Quietly.Dispose(normalTable);
         normalTable = null;
-        faults.Dispose();
-        staging.Dispose();
+        Quietly.Dispose(faults);
+        Quietly.Dispose(staging);
         memory.Dispose();
-        stream.Dispose();
-        accelerator.Dispose();
-        context.Dispose();
+        Quietly.Dispose(stream);
+        Quietly.Dispose(accelerator);
+        Quietly.Dispose(context);
     }
 
     /// <inheritdoc/>
@@ -164,6 +183,13 @@ public sealed partial class GpuDevice : Device
 
     /// <inheritdoc/>
     protected override void Free(Storage storage) => memory.Give((GpuStorage)storage);
+
+    private void Wait()
+    {
+        stream.Synchronize();
+        Waits++;
+        staging.Restart();
+    }
 
     private static ArrayView<float> Floats(Tensor tensor) => View<float>(tensor, DType.Float32);
 
