@@ -88,7 +88,7 @@ public sealed partial class GpuDevice : Device
         if (first < 0 || first + source.Length > destination.Length)
             throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
         CheckNotRecording("An upload");
-        staging.Upload(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
+        Stage(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
     }
 
     /// <inheritdoc/>
@@ -96,7 +96,7 @@ public sealed partial class GpuDevice : Device
     {
         CheckLength(source.Length, destination);
         CheckNotRecording("An upload");
-        staging.Upload(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
+        Stage(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
     }
 
     /// <inheritdoc/>
@@ -159,7 +159,7 @@ public sealed partial class GpuDevice : Device
         }
         catch (AcceleratorException error)
         {
-            throw new NolaException($"Device {Name} failed: {error.Message}. {(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.", error);
+            throw Failed(error);
         }
         faults.Throw();
     }
@@ -179,10 +179,36 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <inheritdoc/>
-    protected override Storage? Allocate(long bytes) => memory.Take(bytes);
+    protected override Storage? Allocate(long bytes)
+    {
+        try
+        {
+            return memory.Take(bytes);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
+    }
 
     /// <inheritdoc/>
     protected override void Free(Storage storage) => memory.Give((GpuStorage)storage);
+
+    // Whatever asks the driver next meets what a kernel did before.
+    private NolaException Failed(AcceleratorException error) =>
+        new($"Device {Name} failed: {error.Message}. {(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.", error);
+
+    private void Stage(ReadOnlySpan<byte> source, ArrayView<byte> destination)
+    {
+        try
+        {
+            staging.Upload(source, destination);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
+    }
 
     private void Wait()
     {
@@ -228,6 +254,14 @@ public sealed partial class GpuDevice : Device
     private void Queue<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
     {
         Downloads++;
-        if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
+        if (destination.Length == 0) return;
+        try
+        {
+            source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
     }
 }
