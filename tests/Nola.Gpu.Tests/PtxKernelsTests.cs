@@ -21,6 +21,12 @@ public sealed class PtxKernelsTests
     public void Conditional_branches_claim_nothing(string written, string given) => Assert.Equal(given, PtxKernels.WithoutUniformClaims(written));
 
     [Fact]
+    public void Loops_are_unrolled_by_hand_or_not_at_all() =>
+        Assert.Equal(
+            ".visible .entry K(\n\t.param .u64 p\n)\n.maxntid 32, 1, 1\n.pragma \"nounroll\";\n{\n\t{ }\n}",
+            PtxKernels.WithoutUniformClaims(".visible .entry K(\n\t.param .u64 p\n)\n.maxntid 32, 1, 1\n{\n\t{ }\n}"));
+
+    [Fact]
     public void A_kernels_text_does_not_depend_on_what_was_compiled_before()
     {
         // The driver keeps what it compiled by the text.

@@ -39,12 +39,16 @@ internal static partial class PtxKernels
     /// At O2 ILGPU writes <c>bra.uni</c> wherever the data of a condition are the same for all threads, and overlooks that which
     /// of them a thread gets may depend on a branch before: a value that is 1 on one way and 0 on the other counts as the same.
     /// PTX leaves a <c>bra.uni</c> undefined that only some lanes of a warp take. A conditional branch is therefore left to the
-    /// driver, which looks for itself; an unconditional one is taken by all that reach it, and stays.
+    /// driver, which looks for itself; an unconditional one is taken by all that reach it, and stays. Without the claim NVIDIA's
+    /// assembler unrolls loops, up to a spill in a kernel that was unrolled by hand; told not to, it makes what it made before.
     /// </summary>
-    internal static string WithoutUniformClaims(string ptx) => UniformClaim().Replace(ptx, "$1");
+    internal static string WithoutUniformClaims(string ptx) => Entry().Replace(UniformClaim().Replace(ptx, "$1"), "$1.pragma \"nounroll\";\n{");
 
     [GeneratedRegex(@"(@!?%\w+\s+(?:bra|call|ret)|\bbrx\.idx)\.uni\b")]
     private static partial Regex UniformClaim();
+
+    [GeneratedRegex(@"(\.visible\s+\.entry[^{]*)\{")]
+    private static partial Regex Entry();
 
     // Not of the target's name.
     [GeneratedRegex(@"\b(?!sm_)(\w*_)(\d+)\b")]

@@ -231,11 +231,13 @@ static void touch(Thread *t, u32 address, int bytes, int access, int line) {
         if (access != WRITE && (w->known & mask) != mask) find(t, "read of shared memory that nobody wrote", line);
         if (access == READ) note_read(w, t);
         else {
+            /* An atomic operation does not hide what its own lane wrote before without a barrier. */
+            int plain = w->written == epoch && !w->atomic && w->writer == t->linear && w->write_meeting == t->own->meetings;
             w->known |= mask;
             w->written = epoch;
             w->writer = t->linear;
             w->write_meeting = t->own->meetings;
-            w->atomic = access == ATOMIC;
+            w->atomic = access == ATOMIC && !plain;
         }
     }
 }

@@ -28,7 +28,7 @@ public sealed partial record PtxModule(string? Name, int Target, IReadOnlyList<P
     [GeneratedRegex(@"\.target\s+sm_(\d+)")]
     private static partial Regex TargetLine();
 
-    [GeneratedRegex(@"\.visible\s+\.entry\s+(\w+)\s*\((.*?)\)([^{;]*)\{", RegexOptions.Singleline)]
+    [GeneratedRegex(@"\.visible\s+\.entry\s+(\w+)\s*\((.*?)\)([^{]*)\{", RegexOptions.Singleline)]
     private static partial Regex Entry();
 }
 

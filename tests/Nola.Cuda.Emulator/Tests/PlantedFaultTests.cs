@@ -36,7 +36,7 @@ public sealed class PlantedFaultTests
         { "copy not waited for", "read of an asynchronous copy that was not waited for", Copied("", ""), Copied("cp.async.commit_group; cp.async.wait_group 0;", "") },
         { "copy of another group", "read of an asynchronous copy that was not waited for", Copied("cp.async.commit_group; cp.async.wait_group 1;", ""), Copied("cp.async.commit_group; cp.async.commit_group; cp.async.wait_group 1;", "") },
         { "copy without a commit", "read of an asynchronous copy that was not waited for", Copied("cp.async.wait_group 0;", ""), Copied("cp.async.commit_group; cp.async.wait_group 0;", "") },
-        { "copy of another warp", "race: a word is read that another warp writes", Copied("cp.async.commit_group; cp.async.wait_group 0;", "xor.b32 %r3, %r3, 512;"), Copied("cp.async.commit_group; cp.async.wait_group 0; bar.sync 0;", "xor.b32 %r3, %r3, 512;") },
+        { "copy of another warp", "race: a word is written that another warp reads", Copied("cp.async.commit_group; cp.async.wait_group 0;", "xor.b32 %r3, %r3, 512;"), Copied("cp.async.commit_group; cp.async.wait_group 0; bar.sync 0;", "xor.b32 %r3, %r3, 512;") },
         { "copy at the end", "asynchronous copies are under way at the end", CopyOwn, CopyOwn + "cp.async.commit_group; cp.async.wait_group 0;" },
         { "copy misaligned", "misaligned asynchronous copy", CopyOwn.Replace("[%r3]", "[%r3+8]"), CopyOwn + "cp.async.commit_group; cp.async.wait_group 0;" },
         { "copy from nowhere", "asynchronous copy from an illegal address", CopyOwn.Replace("%rd2", "%rd1"), CopyOwn.Replace("16;", "16, 0;").Replace("%rd2", "%rd1") + "cp.async.commit_group; cp.async.wait_group 0;" },
@@ -97,6 +97,6 @@ public sealed class PlantedFaultTests
 
     private static string Loop(string times) => $"mov.u32 %r3, 0;\nAGAIN: add.u32 %r3, %r3, 1; setp.le.u32 %p1, %r3, {times}; @%p1 bra.uni AGAIN;";
 
-    // Each thread copies 16 bytes, and reads from there, or from where another's are.
-    private static string Copied(string wait, string other) => $"{CopyOwn} {wait} {other} ld.shared.u32 %r5, [%r3];" + (wait.Contains("commit") && !wait.StartsWith("cp.async.commit_group; cp.async.wait_group 1", StringComparison.Ordinal) ? "" : " cp.async.commit_group; cp.async.wait_group 0;");
+    // Each thread copies 16 bytes over what it wrote, and reads from there, or from where another's are.
+    private static string Copied(string wait, string other) => $"shl.b32 %r5, %r1, 4; mov.u32 %r6, tile; add.u32 %r5, %r5, %r6; st.shared.v4.u32 [%r5], {{%r1, %r1, %r1, %r1}}; bar.sync 0; {CopyOwn} {wait} {other} ld.shared.u32 %r5, [%r3];" + (wait.Contains("commit") && !wait.StartsWith("cp.async.commit_group; cp.async.wait_group 1", StringComparison.Ordinal) ? "" : " cp.async.commit_group; cp.async.wait_group 0;");
 }
