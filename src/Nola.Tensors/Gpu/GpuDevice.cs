@@ -12,6 +12,12 @@ namespace Nola.Tensors;
 /// </summary>
 public sealed partial class GpuDevice : Device
 {
+    /// <summary>
+    /// The environment variable that makes every tensor an allocation of the driver by itself, for tools that find accesses beyond
+    /// an allocation: inside one block they see none.
+    /// </summary>
+    internal const string SeparateVariable = "NOLA_GPU_SEPARATE";
+
     private readonly Context context;
     private readonly Accelerator accelerator;
     private readonly AcceleratorStream stream;
@@ -39,7 +45,7 @@ public sealed partial class GpuDevice : Device
         kernels = new KernelCache(accelerator);
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
         logitFloats = simulated ? 1 << 10 : 1 << 25;
-        memory = new BlockAllocator(accelerator, simulated ? 1 << 20 : 64 << 20);
+        memory = new BlockAllocator(accelerator, Environment.GetEnvironmentVariable(SeparateVariable) == "1" ? 0 : simulated ? 1 << 20 : 64 << 20);
         staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20, () => Waits++);
         faults = new Faults(accelerator, stream);
     }

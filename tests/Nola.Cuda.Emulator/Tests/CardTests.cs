@@ -118,6 +118,23 @@ public sealed class CardTests
         Assert.Equal(["page-locked for copies", "passed", "passed", "passed", "graphs for repeated calls", "passed"], lines.Skip(1).Select(l => l.Result));
     }
 
+    [EmulatedFact]
+    public void Separate_tensors_are_separate_allocations()
+    {
+        Environment.SetEnvironmentVariable(GpuDevice.SeparateVariable, "1");
+        try
+        {
+            using GpuDevice device = Open("cuda,float32");
+            long before = device.ReservedBytes;
+            using Tensor x = device.Empty([256]);
+            Assert.Equal(before + 1024, device.ReservedBytes);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(GpuDevice.SeparateVariable, null);
+        }
+    }
+
     [EmulatedTheory]
     [InlineData("7.5", "float32 products")]
     [InlineData("8.0", "bfloat16 products on tensor cores")]
