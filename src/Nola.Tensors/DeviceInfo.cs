@@ -26,7 +26,7 @@ public sealed record DeviceInfo(string Name, string? Description, bool Works, st
         try
         {
             using GpuDevice device = CudaDevices.Open(card, version);
-            return new($"cuda:{card.Index}", card.Description, true, $"{driver}; self-test passed; {device.Graphs}");
+            return new($"cuda:{card.Index}", card.Description, true, $"{driver}; self-test passed{string.Concat(device.Remarks.Select(r => $", but {r}"))}; {device.Graphs}");
         }
         catch (NolaException error)
         {

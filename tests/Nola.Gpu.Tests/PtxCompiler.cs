@@ -2,9 +2,7 @@ using System.Diagnostics;
 using System.Reflection;
 using System.Text.RegularExpressions;
 using ILGPU;
-using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.PTX;
-using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 using Nola.Tensors;
 
@@ -21,9 +19,7 @@ internal static class PtxCompiler
     {
         using Context context = GpuDevice.NewContext(_ => { });
         using PTXBackend backend = new(context, new CudaCapabilityContext(architecture), architecture, instructionSet, null);
-        KernelAttribute shape = KernelCache.ShapeOf(kernel);
-        return ((PTXCompiledKernel)backend.Compile(
-            EntryPointDescription.FromExplicitlyGroupedKernel(kernel), new KernelSpecialization(shape.Threads, shape.Blocks))).PTXAssembly;
+        return PtxKernels.Compile(backend, kernel).PTXAssembly;
     }
 
     /// <summary>ptxas, by NOLA_PTXAS or on the path; null when there is none.</summary>

@@ -1,5 +1,6 @@
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
 
 namespace Nola.Tensors;
 
@@ -18,6 +19,7 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
     public long TakenBytes => blocks.Sum(b => b.Buffer.Length);
 
     /// <summary>A piece of at least <paramref name="bytes"/> bytes, or null when the device has none.</summary>
+    /// <exception cref="AcceleratorException">The device failed before.</exception>
     public GpuStorage? Take(long bytes)
     {
         long size = Math.Max(Alignment, (bytes + Alignment - 1) / Alignment * Alignment);
@@ -32,13 +34,13 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
     {
         storage.Block.Give(storage.Offset, storage.Size);
         // After Dispose no block is left, and its buffer is gone already.
-        if (storage.Block.IsEmpty && blocks.Remove(storage.Block)) storage.Block.Buffer.Dispose();
+        if (storage.Block.IsEmpty && blocks.Remove(storage.Block)) Quietly.Dispose(storage.Block.Buffer);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (Block block in blocks) block.Buffer.Dispose();
+        foreach (Block block in blocks) Quietly.Dispose(block.Buffer);
         blocks.Clear();
     }
 
@@ -50,7 +52,7 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
             blocks.Add(block);
             return block;
         }
-        catch (Exception error) when (error is AcceleratorException or OutOfMemoryException)
+        catch (Exception error) when (error is CudaException { Error: nameof(CudaError.CUDA_ERROR_OUT_OF_MEMORY) } or OutOfMemoryException)
         {
             return null;
         }

@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Reflection;
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
@@ -46,7 +46,7 @@ internal static class CudaDevices
         }
         try
         {
-            SelfTest.Run(device);
+            device.Remarks = SelfTest.Run(device);
             return device;
         }
         catch (Exception error)
@@ -58,12 +58,11 @@ internal static class CudaDevices
 
     private static GpuDevice Create(CudaCard card, string? version, string name, Products products)
     {
-        Context context = GpuDevice.NewContext(builder => builder.Cuda(d => d.DeviceId == card.Index));
+        CudaDriver.Share();
+        Context context = GpuDevice.NewContext(_ => { });
         try
         {
-            CudaDevice device = context.GetCudaDevices().Count > 0
-                ? context.GetCudaDevice(0)
-                : throw Refused(name, $"ILGPU does not list {card.Name}: {WhyNotListed(card.Index)}");
+            CudaDevice device = Describe(card.Index);
             Accelerator accelerator = device.CreateAccelerator(context);
             string how = products switch { Products.BFloat16 => "bfloat16 products on tensor cores", Products.Tf32 => "TF32 products on tensor cores", _ => "float32 products" };
             return new GpuDevice(context, accelerator, name, $"{name}, {card.Description}, {how}, driver for CUDA {version ?? "unknown"}", products);
@@ -75,23 +74,10 @@ internal static class CudaDevices
         }
     }
 
-    // Listing constructs each device and forgets what the constructor threw; here it is constructed once more for that.
-    private static string WhyNotListed(int index)
-    {
-        try
-        {
-            Activator.CreateInstance(typeof(CudaDevice), BindingFlags.Instance | BindingFlags.NonPublic, null, [index], null);
-            return "no reason was given";
-        }
-        catch (TargetInvocationException error) when (error.InnerException is { } inner)
-        {
-            return inner.Message;
-        }
-        catch (MissingMethodException)
-        {
-            return "no reason was given";
-        }
-    }
+    // Not through a context's list of devices: that one forgets what describing a card threw, ends at the first that cannot be
+    // described, and, under WSL, sets a resolver of its own for every context, of which .NET allows one.
+    [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
+    private static extern CudaDevice Describe(int index);
 
     private static NolaException Refused(string name, string reason) =>
         new($"Device '{name}': {reason}. Use --device cpu or auto; 'nola devices' shows what was found.");

@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
+using ILGPU;
 
 namespace Nola.Tensors;
 
@@ -31,16 +33,55 @@ internal sealed record CudaFindings(bool HasDriver, string? Version, IReadOnlyLi
 /// </summary>
 internal static unsafe class CudaDriver
 {
-    private const int CapabilityMajor = 75, CapabilityMinor = 76, MultiprocessorCount = 16, NoDevice = 100;
+    private const int CapabilityMajor = 75, CapabilityMinor = 76, MultiprocessorCount = 16;
 
-    /// <summary>The name of the driver's library on this system.</summary>
-    public static string Library => OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
+    // Containers may have only the first, which ILGPU does not look for; under WSL the loader may not know the last's directory.
+    private static readonly string[] names = OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1"];
+
+    private static readonly Lazy<bool> shared = new(GiveToIlgpu);
+
+    /// <summary>The driver's library by the first of its names that is found.</summary>
+    public static bool TryLoad(out nint library)
+    {
+        foreach (string name in names)
+            if (NativeLibrary.TryLoad(name, out library)) return true;
+        library = 0;
+        return false;
+    }
+
+    /// <summary>
+    /// Makes ILGPU use the same library. To be called before anything of ILGPU's that asks the driver: what it once failed to
+    /// find, it does not look for again. An assembly has one resolver, so where the program that we are a part of has set
+    /// one for ILGPU, that one stays.
+    /// </summary>
+    public static void Share() => _ = shared.Value;
+
+    /// <summary>The file that a loaded library came from; null when the system does not say.</summary>
+    public static string? FileOf(nint library)
+    {
+        nint address = NativeLibrary.GetExport(library, "cuInit");
+        using Process process = Process.GetCurrentProcess();
+        return process.Modules.Cast<ProcessModule>().FirstOrDefault(m => address >= m.BaseAddress && address < m.BaseAddress + m.ModuleMemorySize)?.FileName;
+    }
+
+    private static bool GiveToIlgpu()
+    {
+        try
+        {
+            NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, (name, _, _) => name is "cuda" or "nvcuda" && TryLoad(out nint library) ? library : 0);
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            return false;
+        }
+    }
 
     /// <summary>Asks for the version and all cards.</summary>
     public static CudaFindings Look()
     {
-        if (!NativeLibrary.TryLoad(Library, out nint library))
-            return new(false, null, [], $"there is no NVIDIA driver: {Library} was not found");
+        if (!TryLoad(out nint library))
+            return new(false, null, [], $"there is no NVIDIA driver: {string.Join(", ", names)} {(names.Length == 1 ? "was" : "were")} not found");
         try
         {
             return Look(library);
@@ -92,7 +133,18 @@ internal static unsafe class CudaDriver
             if (((delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library, what))(code, &said) == 0 && said != null)
                 text.Append(", ").Append(Marshal.PtrToStringUTF8((nint)said));
         }
-        if (code == NoDevice) text.Append("; CUDA_VISIBLE_DEVICES or the container may hide the cards");
+        if (Advice(code) is { } advice) text.Append("; ").Append(advice);
         return text.ToString();
     }
+
+    /// <summary>What a person can do about an error of the driver; null where that is not known.</summary>
+    internal static string? Advice(int code) => code switch
+    {
+        100 => "CUDA_VISIBLE_DEVICES or the container may hide the cards",
+        802 => "cards that are joined by NVSwitch wait for the service nvidia-fabricmanager: start it (systemctl start nvidia-fabricmanager), in the driver's version",
+        803 => "the driver was updated while its kernel module was loaded: restart the machine; in a container, use the libraries of the host's driver",
+        804 => "a newer CUDA's compatibility library stands before the driver's: remove the package cuda-compat, or its directory from LD_LIBRARY_PATH",
+        999 => "the kernel module is in a bad state, as it may be after sleep or an update: reload nvidia_uvm, or restart the machine",
+        _ => null,
+    };
 }

@@ -21,7 +21,7 @@ internal sealed unsafe class CudaGraphCalls(Func<string, nint> export, Func<int,
     /// <exception cref="NolaException">The driver is too old.</exception>
     public static CudaGraphCalls Load()
     {
-        nint library = NativeLibrary.Load(CudaDriver.Library);
+        if (!CudaDriver.TryLoad(out nint library)) throw new NolaException("there is no driver to record graphs");
         try
         {
             return new(name => NativeLibrary.GetExport(library, name), code => CudaDriver.Explain(library, code));

@@ -14,7 +14,7 @@ internal sealed class Faults(Accelerator accelerator, AcceleratorStream stream) 
     private const int Words = 5;
 
     private readonly MemoryBuffer1D<int, Stride1D.Dense> noted = Zeroed(accelerator, stream);
-    private readonly PageLockedArray1D<int> fetched = accelerator.AllocatePageLocked1D<int>(Words);
+    private readonly HostMemory<int> fetched = new(accelerator, Words);
 
     /// <summary>What kernels get.</summary>
     public ArrayView<int> View => noted.View;
@@ -30,7 +30,7 @@ internal sealed class Faults(Accelerator accelerator, AcceleratorStream stream) 
     }
 
     /// <summary>Queues the copy to the host.</summary>
-    public void Fetch() => View.CopyToCPUUnsafeAsync(stream, ref fetched.Span[0], Words);
+    public void Fetch() => View.CopyToCPUUnsafeAsync(stream, ref fetched.Reference(0), Words);
 
     /// <summary>Throws what was fetched, once.</summary>
     public void Throw()

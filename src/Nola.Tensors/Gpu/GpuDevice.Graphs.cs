@@ -163,7 +163,7 @@ public sealed partial class GpuDevice
 
         protected override void Dispose(bool disposing)
         {
-            if (graph is not null) device.Synchronize();
+            if (graph is not null) Quietly.Do(device.Wait);
             graph?.Dispose();
             own?.Close();
             (graph, own) = (null, null);

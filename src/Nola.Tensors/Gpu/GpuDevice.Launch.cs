@@ -13,6 +13,11 @@ public sealed partial class GpuDevice
         public static int For(int count, int each) => Math.Max(1, (count + each - 1) / each);
     }
 
+    /// <summary>The environment variable that makes the host wait for each kernel, to learn which one fails.</summary>
+    internal const string SyncVariable = "NOLA_GPU_SYNC";
+
+    private readonly bool waitsForEach = Environment.GetEnvironmentVariable(SyncVariable) == "1";
+
     /// <summary>A kernel with its arguments, about to be queued.</summary>
     /// <param name="Kernel">What runs.</param>
     /// <param name="Config">In which blocks.</param>
@@ -40,7 +45,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2]))) return;
         Launches++;
-        launch(stream, config, a1, a2);
+        try { launch(stream, config, a1, a2); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3>(Action<T1, T2, T3> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3)
@@ -50,7 +57,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3);
+        try { launch(stream, config, a1, a2, a3); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4)
@@ -60,7 +69,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4);
+        try { launch(stream, config, a1, a2, a3, a4); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5)
@@ -70,7 +81,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4, a5);
+        try { launch(stream, config, a1, a2, a3, a4, a5); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6)
@@ -80,7 +93,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4, a5, a6);
+        try { launch(stream, config, a1, a2, a3, a4, a5, a6); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7)
@@ -90,7 +105,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4, a5, a6, a7);
+        try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8)
@@ -100,7 +117,9 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8);
+        try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
 
     private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9>(Action<T1, T2, T3, T4, T5, T6, T7, T8, T9> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9)
@@ -110,6 +129,28 @@ public sealed partial class GpuDevice
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8, a9]))) return;
         Launches++;
-        launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8, a9);
+        try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8, a9); }
+        catch (AcceleratorException error) { throw Failed(kernel.Method, error); }
+        if (waitsForEach) WaitFor(kernel.Method);
     }
+
+    // Not in Waits, which counts what a program cannot do without.
+    private void WaitFor(MethodInfo kernel)
+    {
+        if (recording) return;
+        try
+        {
+            stream.Synchronize();
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(kernel, error);
+        }
+    }
+
+    // A kernel that is not waited for may meet the failure of one before it.
+    private NolaException Failed(MethodInfo kernel, AcceleratorException error) =>
+        waitsForEach
+            ? new($"Kernel {KernelCache.NameOf(kernel)} failed on {Name}: {error.Message}", error)
+            : new($"Device {Name} failed before or at kernel {KernelCache.NameOf(kernel)}: {error.Message}. Set {SyncVariable}=1 to wait for each kernel and learn which.", error);
 }

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
 
 namespace Nola.Tensors;
 
@@ -11,6 +12,12 @@ namespace Nola.Tensors;
 /// </summary>
 public sealed partial class GpuDevice : Device
 {
+    /// <summary>
+    /// The environment variable that makes every tensor an allocation of the driver by itself, for tools that find accesses beyond
+    /// an allocation: inside one block they see none.
+    /// </summary>
+    internal const string SeparateVariable = "NOLA_GPU_SEPARATE";
+
     private readonly Context context;
     private readonly Accelerator accelerator;
     private readonly AcceleratorStream stream;
@@ -38,7 +45,7 @@ public sealed partial class GpuDevice : Device
         kernels = new KernelCache(accelerator);
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
         logitFloats = simulated ? 1 << 10 : 1 << 25;
-        memory = new BlockAllocator(accelerator, simulated ? 1 << 20 : 64 << 20);
+        memory = new BlockAllocator(accelerator, Environment.GetEnvironmentVariable(SeparateVariable) == "1" ? 0 : simulated ? 1 << 20 : 64 << 20);
         staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20, () => Waits++);
         faults = new Faults(accelerator, stream);
     }
@@ -61,6 +68,18 @@ public sealed partial class GpuDevice : Device
     /// <summary>Bytes taken from the driver, in use or not.</summary>
     public long ReservedBytes => memory.TakenBytes;
 
+    /// <summary>What the self-test found that is no reason to refuse the device, for people.</summary>
+    internal IReadOnlyList<string> Remarks { get; set; } = [];
+
+    /// <summary>Whether uploads pass through page-locked memory.</summary>
+    internal bool IsPageLocked => staging.IsPageLocked;
+
+    /// <summary>The first kernel that was compiled, and how long that took.</summary>
+    internal (string Kernel, TimeSpan Took)? FirstKernel => kernels.First;
+
+    /// <summary>The version of PTX that the driver is given; null where there is no driver.</summary>
+    internal string? Ptx => accelerator is CudaAccelerator cuda ? $"{cuda.InstructionSet}" : null;
+
     /// <summary>A context with what kernels need; at O2 global loads and stores are told from others.</summary>
     internal static Context NewContext(Action<Context.Builder> devices) =>
         Context.Create(builder =>
@@ -75,7 +94,7 @@ public sealed partial class GpuDevice : Device
         if (first < 0 || first + source.Length > destination.Length)
             throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
         CheckNotRecording("An upload");
-        staging.Upload(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
+        Stage(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
     }
 
     /// <inheritdoc/>
@@ -83,7 +102,7 @@ public sealed partial class GpuDevice : Device
     {
         CheckLength(source.Length, destination);
         CheckNotRecording("An upload");
-        staging.Upload(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
+        Stage(MemoryMarshal.AsBytes(source), Ints(destination).Cast<byte>());
     }
 
     /// <inheritdoc/>
@@ -125,7 +144,7 @@ public sealed partial class GpuDevice : Device
         }
         catch
         {
-            stream.Synchronize();
+            Quietly.Do(stream.Synchronize);
             throw;
         }
         finally
@@ -135,13 +154,19 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <summary>Waits until everything queued has run, and throws what kernels noted.</summary>
+    /// <exception cref="NolaException">The device failed; the message has the driver's reason.</exception>
     public void Synchronize()
     {
         CheckNotRecording("A wait");
-        faults.Fetch();
-        stream.Synchronize();
-        Waits++;
-        staging.Restart();
+        try
+        {
+            faults.Fetch();
+            Wait();
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
         faults.Throw();
     }
 
@@ -149,21 +174,54 @@ public sealed partial class GpuDevice : Device
     public override void Dispose()
     {
         base.Dispose();
-        normalTable?.Dispose();
+        Quietly.Dispose(normalTable);
         normalTable = null;
-        faults.Dispose();
-        staging.Dispose();
+        Quietly.Dispose(faults);
+        Quietly.Dispose(staging);
         memory.Dispose();
-        stream.Dispose();
-        accelerator.Dispose();
-        context.Dispose();
+        Quietly.Dispose(stream);
+        Quietly.Dispose(accelerator);
+        Quietly.Dispose(context);
     }
 
     /// <inheritdoc/>
-    protected override Storage? Allocate(long bytes) => memory.Take(bytes);
+    protected override Storage? Allocate(long bytes)
+    {
+        try
+        {
+            return memory.Take(bytes);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
+    }
 
     /// <inheritdoc/>
     protected override void Free(Storage storage) => memory.Give((GpuStorage)storage);
+
+    // Whatever asks the driver next meets what a kernel did before.
+    private NolaException Failed(AcceleratorException error) =>
+        new($"Device {Name} failed: {error.Message}. {(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.", error);
+
+    private void Stage(ReadOnlySpan<byte> source, ArrayView<byte> destination)
+    {
+        try
+        {
+            staging.Upload(source, destination);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
+    }
+
+    private void Wait()
+    {
+        stream.Synchronize();
+        Waits++;
+        staging.Restart();
+    }
 
     private static ArrayView<float> Floats(Tensor tensor) => View<float>(tensor, DType.Float32);
 
@@ -202,6 +260,14 @@ public sealed partial class GpuDevice : Device
     private void Queue<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged
     {
         Downloads++;
-        if (destination.Length > 0) source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
+        if (destination.Length == 0) return;
+        try
+        {
+            source.CopyToCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(destination), destination.Length);
+        }
+        catch (AcceleratorException error)
+        {
+            throw Failed(error);
+        }
     }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -12,8 +11,11 @@ namespace Nola.Tensors;
 /// </summary>
 internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream, int capacity, Action onWait) : IDisposable
 {
-    private readonly PageLockedArray1D<byte> pinned = accelerator.AllocatePageLocked1D<byte>(capacity);
+    private readonly HostMemory<byte> memory = new(accelerator, capacity);
     private int used;
+
+    /// <summary>Whether copies can overlap with kernels.</summary>
+    public bool IsPageLocked => memory.IsPageLocked;
 
     /// <summary>Queues the copy of <paramref name="source"/>, which may change as soon as this returns.</summary>
     public void Upload(ReadOnlySpan<byte> source, ArrayView<byte> destination)
@@ -27,9 +29,8 @@ internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream,
                 Restart();
             }
             int count = Math.Min(source.Length - done, capacity - used);
-            Span<byte> piece = pinned.Span.Slice(used, count);
-            source.Slice(done, count).CopyTo(piece);
-            destination.SubView(done, count).CopyFromCPUUnsafeAsync(stream, ref MemoryMarshal.GetReference(piece), count);
+            source.Slice(done, count).CopyTo(memory.Span[used..]);
+            destination.SubView(done, count).CopyFromCPUUnsafeAsync(stream, ref memory.Reference(used), count);
             used += count;
             done += count;
         }
@@ -39,5 +40,5 @@ internal sealed class Staging(Accelerator accelerator, AcceleratorStream stream,
     public void Restart() => used = 0;
 
     /// <inheritdoc/>
-    public void Dispose() => pinned.Dispose();
+    public void Dispose() => memory.Dispose();
 }

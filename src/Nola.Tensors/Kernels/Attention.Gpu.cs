@@ -248,14 +248,15 @@ internal static class AttentionTiles
         return dots;
     }
 
-    /// <summary>Elements at, at + 32, at + 64 and at + 96 of a row, as far as the head goes.</summary>
+    /// <summary>Elements at, at + 32, at + 64 and at + 96 of a row, as far as the head goes: beyond it nothing was written.</summary>
     public static Float4 LaneColumns(ArrayView<float> tile, int at, int size)
     {
+        int lane = Group.IdxX % 32;
         Float4 v = default;
-        v.X = tile[at];
-        if (size > 32) v.Y = tile[at + 32];
-        if (size > 64) v.Z = tile[at + 64];
-        if (size > 96) v.W = tile[at + 96];
+        if (size > lane) v.X = tile[at];
+        if (size > lane + 32) v.Y = tile[at + 32];
+        if (size > lane + 64) v.Z = tile[at + 64];
+        if (size > lane + 96) v.W = tile[at + 96];
         return v;
     }
 
