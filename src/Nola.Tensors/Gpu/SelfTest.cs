@@ -137,7 +137,7 @@ internal sealed class SelfTest
         }
         using Tensor x = device.From(qkv, [2, 3 * Size]), starts = device.From([0, 2]), result = device.From(y, [2, Size]), lse = device.From([0, MathF.Log(2)], [1, 2]);
         using Tensor gradient = device.From(dy, [2, Size]), got = device.Empty([2, 3 * Size]);
-        device.AttentionGrad(x, starts, 1, result, lse, gradient, got);
+        device.AttentionGrad(x, starts, AttentionLayout.Of(Size, 1), result, lse, gradient, got);
         // 2 to the power of −log₂ 2, through approximations of both.
         float[] gradients = got.ToArray();
         for (int i = 0; i < gradients.Length; i++)
@@ -155,7 +155,7 @@ internal sealed class SelfTest
         }
         using Tensor x = device.From(qkv, [1, 3 * Size]), starts = device.From([0, 1]), rows = device.From([0, 1, 2, 3]), rowStarts = device.From([0, 4]);
         using Tensor keys = device.Zeros([1, Past + 1, Size]), cached = device.From([.. values.AsSpan(0, Past * Size), .. new float[Size]], [1, Past + 1, Size]), y = device.Empty([1, Size]);
-        device.AttentionCached(x, starts, rows, rowStarts, keys, cached, y);
+        device.AttentionCached(x, starts, rows, rowStarts, AttentionLayout.Of(Size, 1), keys, cached, y);
         Check("AttentionCached", y.ToArray(), expected);
     }
 
