@@ -18,7 +18,7 @@ internal sealed class TextInput : TextReader
     public const int LongestWhole = 1 << 26;
 
     // Text shrinks to a third or a tenth; a file of one repeated byte to a thousandth.
-    private const int LargestRatio = 200, RatioFrom = 1 << 26;
+    private const int LargestRatio = 64, RatioFrom = 1 << 25;
 
     private readonly Stream stream;
     private readonly Stream? packed;

@@ -21,7 +21,8 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
         new PairsKind("csv", "d.csv", TextMutator.Table(","), DataExamples.E2E),
         new PairsKind("csv-pairs", "d.csv", TextMutator.Table(","), DataExamples.CsvPairs, DataExamples.Semicolons),
         new PairsKind("tsv", "d.tsv", TextMutator.Table("\t"), DataExamples.Tabs),
-        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Lines, DataExamples.AlpacaLines, DataExamples.ChatLines, DataExamples.TextLines),
+        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Lines, DataExamples.AlpacaLines, DataExamples.ChatLines),
+        new PairsKind("documents", "d.jsonl", JsonMutator.MutateLines, DataExamples.TextLines) { ArePrompts = false },
         new PairsKind("jsonl-ids", "d.jsonl", JsonMutator.MutateLines, DataExamples.IdLines),
         new PairsKind("json-array", "d.json", JsonMutator.Mutate, DataExamples.Array(DataExamples.Lines), DataExamples.Array(DataExamples.AlpacaLines), DataExamples.Array(DataExamples.ChatLines)),
         new PairsKind("webnlg-json", "d.json", JsonMutator.Mutate, DataExamples.WebNlgJson),
@@ -37,24 +38,21 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
         foreach (string example in examples) AddText(file, mutation, example);
     }
 
-    public override void Run(Bench bench, string directory, Dice dice) => Check(bench, Path.Combine(directory, file), dice);
+    /// <summary>Whether whole examples have contexts, which can be asked.</summary>
+    public bool ArePrompts { get; init; } = true;
 
-    /// <summary>What is done with any file of pairs.</summary>
-    public static void Check(Bench bench, string path, Dice dice)
+    public override void Run(Bench bench, string directory, Dice dice) => Check(bench, Path.Combine(directory, file), dice, ArePrompts);
+
+    /// <summary>What is done with any file of pairs: it is read once, as prompts now and then.</summary>
+    public static void Check(Bench bench, string path, Dice dice, bool arePrompts = true)
     {
-        TextPairs? pairs = null;
-        NolaException? refused = null;
-        try
+        if (arePrompts && dice.Once(4))
         {
-            pairs = TextPairs.Read(path);
+            _ = Prompts.Read(path);
+            bench.Accepted = true;
+            return;
         }
-        catch (NolaException error)
-        {
-            refused = error;
-        }
-        // Prompts may be there where pairs are not; documents, which have no contexts, are no prompts.
-        if (dice.Once(4) && (pairs is null || pairs.Any(pair => pair.Context.Length > 0 || pair.ContextIds is not null))) _ = Prompts.Read(path);
-        if (pairs is null) throw refused!;
+        TextPairs pairs = TextPairs.Read(path);
         bench.Accepted = true;
         string again = bench.Saved("pairs.jsonl");
         pairs.SaveLines(again);

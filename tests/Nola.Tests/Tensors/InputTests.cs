@@ -86,7 +86,7 @@ public sealed class InputTests : IDisposable
             for (int i = 0; i < 100; i++) zip.Write(Encoding.UTF8.GetBytes(new string('\n', 1 << 20)));
         using TextInput reader = TextInput.Open(path);
         NolaException error = Assert.Throws<NolaException>(() => { while (reader.ReadLine() is not null) { } });
-        Assert.Contains("unpacks to more than 200 times its size", error.Message);
+        Assert.Contains("unpacks to more than 64 times its size", error.Message);
     }
 
     [Fact]
