@@ -110,8 +110,9 @@ internal static class TensorAttentionGradKernels
                 dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, false, 0, 0);
             if (j < Stream && k + j == last && IntrinsicMath.Max(row, last) < end)
             {
-                // How far the step's first key lies beyond the last that a lane's two queries see.
-                int beyond = s.Ahead == 0 ? -lane / 4 : last - (end - 1), beneath = s.Ahead == 0 ? beyond - 8 : beyond;
+                // How far the step's first key lies beyond the last that a lane's two queries see. −lane / 4 would not do: of a negative
+                // number ILGPU makes a shift of the division by four, which rounds down where C# rounds towards zero.
+                int beyond = s.Ahead == 0 ? -(lane / 4) : last - (end - 1), beneath = s.Ahead == 0 ? beyond - 8 : beyond;
                 dq = QueryStep<THead>(dq, operands, ring, here + 8 * j, scale, upper, lower, true, beyond, beneath);
             }
             here = here == 2 * slot ? 0 : here + slot;
