@@ -119,11 +119,12 @@ prepare() {
     declare -gA settings pages
     data "$work"
     settings[nola]="$(settings "$work") --rank 2 --bases 8" settings[lora]="$(settings "$work") --method lora --rank 2"
-    local method
+    local method used
     for method in nola lora; do
         "$nola" train ${settings[$method]} --out "$work/reference-$method" >/dev/null 2>"$work/err" || { cat "$work/err"; exit 1; }
         # Pages of everything, and of a checkpoint beside the one before it.
-        pages[$method]=$(($(find "$work/reference-$method" -type f -printf '%s\n' | awk '{ n += int(($1 + 4095) / 4096) } END { print n }') * 5 / 4))
+        used=$(find "$work/reference-$method" -type f -printf '%s\n' | awk '{ n += int(($1 + 4095) / 4096) } END { print n }')
+        pages[$method]=$((used * 5 / 4))
     done
     output_commands "$work" "$work/reference-lora/adapter.safetensors"
     for name in "${outputs[@]}"; do

@@ -20,6 +20,14 @@ wrong() { # wrong WHAT WHERE: what is wrong stays where it is, to be looked at
     echo "       kept in $kept" >&2
 }
 
+being_written() { # being_written TARGET: whether this process is writing a file in or beside it; others may have left some
+    local file
+    for file in "$1"/*.tmp "$1"/*/*.tmp "$1"*.tmp; do
+        [ "$file" -nt "$scratch/start" ] && return 0
+    done
+    return 1
+}
+
 # Starts a command and kills it: after a random time, or as soon as a file is being written beside its target.
 # Sets killed=1 or 0 and code.
 kill_at_random() { # kill_at_random MILLISECONDS WATCHED COMMAND...
@@ -33,10 +41,10 @@ kill_at_random() { # kill_at_random MILLISECONDS WATCHED COMMAND...
         local skip
         skip=$(random 6)
         while kill -0 $pid 2>/dev/null; do
-            if compgen -G "$watched/*.tmp" >/dev/null || compgen -G "$watched/*/*.tmp" >/dev/null || compgen -G "$watched*.tmp" >/dev/null; then
+            if being_written "$watched"; then
                 [ "$skip" -gt 0 ] || break
                 skip=$((skip - 1))
-                while kill -0 $pid 2>/dev/null && { compgen -G "$watched/*.tmp" >/dev/null || compgen -G "$watched/*/*.tmp" >/dev/null || compgen -G "$watched*.tmp" >/dev/null; }; do :; done
+                while being_written "$watched" && kill -0 $pid 2>/dev/null; do :; done
             fi
         done
     else
@@ -122,16 +130,17 @@ whole_or_absent() { # whole_or_absent DIRECTORY REFERENCE
 # An experiment, killed and given again until it is done.
 experiment_lane() {
     local out=$scratch/experiment tries=0 what file
+    local command=("$nola" experiment "$work/experiment.json" --out "$out" --threads 1 --device cpu)
     rm -rf "$out"
     note "run"
     while :; do
         touch "$scratch/start"
         tries=$((tries + 1))
         if [ $tries -gt 12 ] || [ "$(wanted)" -le 0 ]; then
-            "$nola" experiment "$work/experiment.json" --out "$out" --threads 1 --device cpu >"$scratch/out" 2>"$scratch/err"
+            "${command[@]}" >"$scratch/out" 2>"$scratch/err"
             code=$? killed=0
         else
-            kill_at_random "$((3 * longest))" "$out" "$nola" experiment "$work/experiment.json" --out "$out" --threads 1 --device cpu
+            kill_at_random "$((3 * longest))" "$out" "${command[@]}"
         fi
         [ $killed = 1 ] || break
         note "kill experiment in a run or between two"
@@ -139,7 +148,9 @@ experiment_lane() {
     [ $code = 0 ] || { wrong "experiment ended with code $code: $(tail -n 1 "$scratch/err")" "$scratch"; return; }
     what=$(no_leftovers "$out") || { wrong "experiment: $what" "$out"; return; }
     while read -r file; do
-        cmp -s "$out/$file" "$work/reference-experiment/$file" || { wrong "experiment: $file differs from an uninterrupted run's" "$out"; return; }
+        cmp -s "$out/$file" "$work/reference-experiment/$file" && continue
+        wrong "experiment: $file differs from an uninterrupted run's" "$out"
+        return
     done < <(cd "$work/reference-experiment" && find . -name adapter.safetensors)
     note "same experiment"
 }
@@ -183,7 +194,8 @@ prepare() {
  "max-steps": 10, "eval-every": 5, "eval-pairs": 4, "checkpoint-every": 3, "warmup": 2}, "test": "$work/valid.jsonl", "seeds": [1, 2],
  "methods": [{"name": "base", "method": "base"}, {"name": "nola", "rank": 2, "bases": 8}, {"name": "nola-4", "of": "nola", "bits": 4}]}
 JSON
-    "$nola" experiment "$work/experiment.json" --out "$work/reference-experiment" --threads 1 --device cpu >/dev/null 2>"$work/err" || { cat "$work/err"; exit 1; }
+    "$nola" experiment "$work/experiment.json" --out "$work/reference-experiment" --threads 1 --device cpu \
+        >/dev/null 2>"$work/err" || { cat "$work/err"; exit 1; }
 }
 
 report() {
