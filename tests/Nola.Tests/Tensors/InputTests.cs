@@ -109,6 +109,13 @@ public sealed class InputTests : IDisposable
     }
 
     [Fact]
+    public void A_document_that_is_longer_than_can_be_parsed_is_refused()
+    {
+        using TextInput reader = TextInput.Of(new MemoryStream(Encoding.UTF8.GetBytes(new string('\n', TextInput.LongestWhole + 1))), "x");
+        Assert.Contains("x: has more than 64 Mi characters", Assert.Throws<NolaException>(() => reader.ReadToEnd()).Message);
+    }
+
+    [Fact]
     public void A_damaged_gzip_file_is_refused()
     {
         string path = Path.Combine(directory, "cut.txt.gz");
