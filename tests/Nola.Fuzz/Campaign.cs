@@ -39,7 +39,10 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
     // Of alike failures.
     private const int MostKept = 10;
 
-    private readonly string root = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"nola-fuzz-{Environment.ProcessId}-{Guid.NewGuid().ToString("N")[..8]}");
+    // In memory where there is such a place, so that no disk is the limit.
+    private readonly string root = Path.Combine(
+        Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(),
+        $"nola-fuzz-{Environment.ProcessId}-{Guid.NewGuid().ToString("N")[..8]}");
     private readonly ConcurrentDictionary<(string Kind, string What), int> seen = new();
     private readonly ConcurrentQueue<Failure> failures = new();
     private long next;
@@ -60,7 +63,8 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
             Thread watchdog = new(() => Watch(workers, clock, ended.Token)) { IsBackground = true, Name = "watchdog" };
             watchdog.Start();
             KindCounts[][] counts = [.. workers.Select(_ => kinds.Select(kind => new KindCounts(kind.Name)).ToArray())];
-            Thread[] threads = [.. workers.Select((worker, i) => new Thread(() => Work(worker, kinds, counts[i], turns, clock)) { IsBackground = true })];
+            Thread[] threads = [.. workers.Select((worker, i) => new Thread(() => Work(worker, kinds, counts[i], turns, clock)))];
+            foreach (Thread thread in threads) thread.IsBackground = true;
             foreach (Thread thread in threads) thread.Start();
             // A thread that runs for ever cannot be ended, only left.
             foreach (Thread thread in threads)
@@ -146,7 +150,8 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
         }
         catch (Exception error)
         {
-            return new(false, error.Message, new(kind.Name, options.Seed, number, $"the campaign itself: {error.GetType().Name}", error.ToString()), TimeSpan.Zero, 0);
+            Failure ours = new(kind.Name, options.Seed, number, $"the campaign itself: {error.GetType().Name}", error.ToString());
+            return new(false, error.Message, ours, TimeSpan.Zero, 0);
         }
     }
 
@@ -181,10 +186,12 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
             {
                 TimeSpan running = worker.Running;
                 if (running < Worker.LongestTime || worker.Current is not { } input) continue;
-                if (slow.Add(input)) say($"SLOW   {input.Kind.Name} --seed {input.Seed} --number {input.Number}: still running after 2 s");
+                string name = $"{input.Kind.Name} --seed {input.Seed} --number {input.Number}";
+                if (slow.Add(input)) say($"SLOW   {name}: still running after 2 s");
                 if (running < Hangs) continue;
-                Report(new(input.Kind.Name, input.Seed, input.Number, "runs for ever", ""), input.Kind.Make(Dice.Of(input.Kind.Name, input.Seed, input.Number)));
-                say($"{input.Kind.Name} --seed {input.Seed} --number {input.Number} runs for ever; the campaign ends here.");
+                FuzzInput files = input.Kind.Make(Dice.Of(input.Kind.Name, input.Seed, input.Number));
+                Report(new(input.Kind.Name, input.Seed, input.Number, "runs for ever", ""), files);
+                say($"{name} runs for ever; the campaign ends here.");
                 hung = true;
                 return;
             }

@@ -65,7 +65,8 @@ internal sealed class KindCounts(string kind)
 /// <param name="Failures">What was neither success nor a sentence.</param>
 /// <param name="Elapsed">How long it took.</param>
 /// <param name="Hung">Whether it ended early because an input ran for ever.</param>
-internal sealed record CampaignReport(CampaignOptions Options, IReadOnlyList<KindCounts> Kinds, IReadOnlyList<Failure> Failures, TimeSpan Elapsed, bool Hung)
+internal sealed record CampaignReport(
+    CampaignOptions Options, IReadOnlyList<KindCounts> Kinds, IReadOnlyList<Failure> Failures, TimeSpan Elapsed, bool Hung)
 {
     /// <summary>All inputs.</summary>
     public long Inputs => Kinds.Sum(kind => kind.Inputs);
@@ -75,12 +76,19 @@ internal sealed record CampaignReport(CampaignOptions Options, IReadOnlyList<Kin
     {
         StringBuilder text = new();
         CultureInfo plain = CultureInfo.InvariantCulture;
-        text.Append(plain, $"{Inputs:N0} inputs in {Elapsed.TotalHours:F2} hours on {Options.Threads} threads, seed {Options.Seed}; {Failures.Count:N0} failed.\n\n");
-        text.Append("| kind | inputs | accepted | refused | failed | inputs/s | slowest, ms | most memory, MB |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
-        foreach (KindCounts k in Kinds)
-            text.Append(plain, $"| {k.Kind} | {k.Inputs:N0} | {k.Accepted:N0} | {k.Refused:N0} | {k.Failed:N0} | {Rate(k.Inputs, k.Elapsed):N0} | {k.Slowest.TotalMilliseconds:N0} | {k.MostBytes / 1048576.0:N0} |\n");
-        text.Append(plain, $"| all | {Inputs:N0} | {Kinds.Sum(k => k.Accepted):N0} | {Kinds.Sum(k => k.Refused):N0} | {Kinds.Sum(k => k.Failed):N0} | {Rate(Inputs, Elapsed):N0} | {Kinds.Max(k => k.Slowest).TotalMilliseconds:N0} | {Kinds.Max(k => k.MostBytes) / 1048576.0:N0} |\n");
+        text.Append(plain, $"{Inputs:N0} inputs in {Elapsed.TotalHours:F2} hours on {Options.Threads} threads, seed {Options.Seed}; ");
+        text.Append(plain, $"{Failures.Count:N0} failed.\n\n");
+        text.Append("| kind | inputs | accepted | refused | failed | inputs/s | slowest, ms | most memory, MB |\n");
+        text.Append("|---|---:|---:|---:|---:|---:|---:|---:|\n");
+        foreach (KindCounts kind in Kinds) Row(kind, kind.Elapsed);
+        Row(KindCounts.Sum("all", Kinds), Elapsed);
         return text.ToString();
+
+        void Row(KindCounts k, TimeSpan time)
+        {
+            text.Append(plain, $"| {k.Kind} | {k.Inputs:N0} | {k.Accepted:N0} | {k.Refused:N0} | {k.Failed:N0} | {Rate(k.Inputs, time):N0} ");
+            text.Append(plain, $"| {k.Slowest.TotalMilliseconds:N0} | {k.MostBytes / 1048576.0:N0} |\n");
+        }
     }
 
     /// <summary>Alike failures, each with an example.</summary>

@@ -25,7 +25,10 @@ internal sealed record Arguments(CampaignOptions Options, long? Number, string? 
     {
         Dictionary<string, string> given = [];
         for (int i = 0; i + 1 < args.Length; i += 2) given[args[i]] = args[i + 1];
-        string[] known = ["--kind", "--seed", "--number", "--input", "--keep", "--count", "--time", "--first", "--threads", "--failures", "--report"];
+        string[] known =
+        [
+            "--kind", "--seed", "--number", "--input", "--keep", "--count", "--time", "--first", "--threads", "--failures", "--report",
+        ];
         string[] names = [.. AllKinds.Create().Select(kind => kind.Name)];
         string? kind = given.GetValueOrDefault("--kind");
         bool wrong = args.Length % 2 != 0 || given.Keys.Any(key => !known.Contains(key)) || (kind is not null && !names.Contains(kind));
@@ -46,9 +49,11 @@ internal sealed record Arguments(CampaignOptions Options, long? Number, string? 
             Failures = given.GetValueOrDefault("--failures", "fuzz-failures"),
         };
         long? number = given.ContainsKey("--number") || given.ContainsKey("--input") ? Whole("--number", 0) : null;
-        return new(options, number, given.GetValueOrDefault("--keep"), given.GetValueOrDefault("--input"), given.GetValueOrDefault("--report"));
+        return new(options, number, Text("--keep"), Text("--input"), Text("--report"));
 
-        long Whole(string key, long standard) => given.TryGetValue(key, out string? text) ? long.Parse(text, CultureInfo.InvariantCulture) : standard;
+        string? Text(string key) => given.GetValueOrDefault(key);
+
+        long Whole(string key, long standard) => Text(key) is { } text ? long.Parse(text, CultureInfo.InvariantCulture) : standard;
     }
 
     /// <summary>Does it; the exit code.</summary>
@@ -58,7 +63,8 @@ internal sealed record Arguments(CampaignOptions Options, long? Number, string? 
         if (Number is { } number)
         {
             Outcome outcome = campaign.RunOne(number, Keep, Input);
-            Console.WriteLine(outcome.Failure is { } failure ? $"FAILED: {failure.What}\n{failure.Detail}" : outcome.Accepted ? $"accepted {outcome.Message}" : $"refused: {outcome.Message}");
+            string result = outcome.Accepted ? $"accepted {outcome.Message}" : $"refused: {outcome.Message}";
+            Console.WriteLine(outcome.Failure is { } failure ? $"FAILED: {failure.What}\n{failure.Detail}" : result);
             Console.WriteLine($"{outcome.Elapsed.TotalMilliseconds:F1} ms, {outcome.Bytes / 1048576.0:F1} MB");
             return outcome.Failure is null ? 0 : 1;
         }

@@ -99,7 +99,8 @@ internal sealed class Worker : IDisposable
             ?? (used > MostBytes ? "takes more than 512 MB" : null)
             ?? (bench.Model.Adapter is not null ? "leaves an adapter on the model" : null)
             ?? (pool.LiveBytes != live ? "leaves memory on the device" : null);
-        Failure? failure = wrong is null ? null : new(kind.Name, seed, number, wrong, $"{elapsed.TotalSeconds:F2} s, {used >> 20} MB; {error?.ToString() ?? "no exception"}");
+        string detail = $"{elapsed.TotalSeconds:F2} s, {used >> 20} MB; {error?.ToString() ?? "no exception"}";
+        Failure? failure = wrong is null ? null : new(kind.Name, seed, number, wrong, detail);
         Outcome outcome = new(bench.Accepted, error?.Message ?? "", failure, elapsed, used);
         if (pool.LiveBytes != live || bench.Model.Adapter is not null) Renew();
         if (pool.PooledBytes > MostPooled) pool.Trim();
@@ -113,9 +114,11 @@ internal sealed class Worker : IDisposable
         if (error is not NolaException) return $"{error.GetType().Name} {Origin(error)}";
         string message = error.Message;
         if (input.IsWhole && !bench.Accepted) return $"a whole example is refused: {message.Replace(directory, "")}";
-        if (string.IsNullOrWhiteSpace(message) || message.Length >= 400 || message.AsSpan().ContainsAny('\n', '\r', '\0')) return $"the message is not one sentence {Origin(error)}";
+        if (string.IsNullOrWhiteSpace(message) || message.Length >= 400 || message.AsSpan().ContainsAny('\n', '\r', '\0'))
+            return $"the message is not one sentence {Origin(error)}";
         // Very long messages have lost their middle, which a name may stand in.
-        if (!bench.Accepted && !message.Contains(directory, StringComparison.Ordinal) && !message.Contains('…')) return $"the message does not name the file {Origin(error)}";
+        bool named = message.Contains(directory, StringComparison.Ordinal) || message.Contains('…');
+        if (!bench.Accepted && !named) return $"the message does not name the file {Origin(error)}";
         return null;
     }
 

@@ -96,6 +96,12 @@ internal static class DataExamples
 
     public const string LoraText = "name : The Punter | Type : pub||The Punter is a pub. \nname : Blue Spice || Blue Spice it is.\n";
 
+    /// <summary>Every kind of row that is read as a prompt too, each as lines of objects.</summary>
+    public static readonly string[] Rows = [Lines, AlpacaLines, ChatLines];
+
+    /// <summary>One of each form that a file without an extension may be of.</summary>
+    public static readonly string[] Forms = [Lines, DartJson, DartXml, E2E, LoraText];
+
     /// <summary>Lines of objects as one array.</summary>
     public static string Array(string lines) => "[" + string.Join(",\n", lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)) + "]";
 }

@@ -21,16 +21,16 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
         new PairsKind("csv", "d.csv", TextMutator.Table(","), DataExamples.E2E),
         new PairsKind("csv-pairs", "d.csv", TextMutator.Table(","), DataExamples.CsvPairs, DataExamples.Semicolons),
         new PairsKind("tsv", "d.tsv", TextMutator.Table("\t"), DataExamples.Tabs),
-        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Lines, DataExamples.AlpacaLines, DataExamples.ChatLines),
+        new PairsKind("jsonl", "d.jsonl", JsonMutator.MutateLines, DataExamples.Rows),
         new PairsKind("documents", "d.jsonl", JsonMutator.MutateLines, DataExamples.TextLines) { ArePrompts = false },
         new PairsKind("jsonl-ids", "d.jsonl", JsonMutator.MutateLines, DataExamples.IdLines),
-        new PairsKind("json-array", "d.json", JsonMutator.Mutate, DataExamples.Array(DataExamples.Lines), DataExamples.Array(DataExamples.AlpacaLines), DataExamples.Array(DataExamples.ChatLines)),
+        new PairsKind("json-array", "d.json", JsonMutator.Mutate, [.. DataExamples.Rows.Select(DataExamples.Array)]),
         new PairsKind("webnlg-json", "d.json", JsonMutator.Mutate, DataExamples.WebNlgJson),
         new PairsKind("webnlg-xml", "d.xml", XmlMutator.Mutate, DataExamples.WebNlgXml),
         new PairsKind("dart-json", "d.json", JsonMutator.Mutate, DataExamples.DartJson),
         new PairsKind("dart-xml", "d.xml", XmlMutator.Mutate, DataExamples.DartXml),
         new PairsKind("lora-text", "d.txt", TextMutator.Table("||"), DataExamples.LoraText),
-        new PairsKind("no-extension", "d", ByteMutator.Mutate, DataExamples.Lines, DataExamples.DartJson, DataExamples.DartXml, DataExamples.E2E, DataExamples.LoraText),
+        new PairsKind("no-extension", "d", ByteMutator.Mutate, DataExamples.Forms),
     ];
 
     public override void Prepare(Bench bench)
@@ -59,12 +59,14 @@ internal sealed class PairsKind(string name, string file, Mutation mutation, par
         TextPairs copy = TextPairs.Read(again);
         if (copy.Count != pairs.Count) throw new FuzzException($"{pairs.Count} pairs became {copy.Count} when they were written again");
         for (int i = 0; i < pairs.Count; i++)
-            if (!Same(pairs[i], copy[i])) throw new FuzzException($"pair {i + 1} changed when it was written again: {pairs[i]} became {copy[i]}");
+            if (!Same(pairs[i], copy[i]))
+                throw new FuzzException($"pair {i + 1} changed when it was written again: {pairs[i]} became {copy[i]}");
         if (dice.Once(8)) _ = new PairEncoder(Gpt2Tokenizer.Default, 40, Gpt2Tokenizer.GptVocabulary, truncate: dice.Once(2)).Encode(pairs);
     }
 
     private static bool Same(TextPair a, TextPair b) =>
-        (a.Context, a.Completion, a.Category, a.Origin, a.IsDocument) == (b.Context, b.Completion, b.Category, b.Origin, b.IsDocument) && Same(a.ContextIds, b.ContextIds) && Same(a.CompletionIds, b.CompletionIds);
+        (a.Context, a.Completion, a.Category, a.Origin, a.IsDocument) == (b.Context, b.Completion, b.Category, b.Origin, b.IsDocument)
+        && Same(a.ContextIds, b.ContextIds) && Same(a.CompletionIds, b.CompletionIds);
 
     private static bool Same(int[]? a, int[]? b) => (a is null) == (b is null) && a.AsSpan().SequenceEqual(b);
 }
@@ -76,7 +78,14 @@ internal sealed class TextKind() : FilesKind("text")
 
     public override void Prepare(Bench bench)
     {
-        AddText(Name0, TextMutator.Mutate, "The first document has one sentence of some words.\n\nAnd a second one, which is longer; it even has two halves.\n<|endoftext|>\nElan is spelt élan. 日本語 too.\n");
+        AddText(Name0, TextMutator.Mutate, """
+            The first document has one sentence of some words.
+
+            And a second one, which is longer; it even has two halves.
+            <|endoftext|>
+            Elan is spelled élan. 日本語 too.
+
+            """);
         AddText(Name0, TextMutator.Mutate, "word");
     }
 
@@ -135,7 +144,8 @@ internal sealed class MeteorKind() : FilesKind("meteor")
         List<(string, Mutation?, byte[])> database = [];
         foreach (string part in (string[])["noun", "verb", "adj", "adv"])
         {
-            database.Add(($"index.{part}", TextMutator.Mutate, Encoding.UTF8.GetBytes("  1 a line of the licence\npub n 1 2 @ ~ 1 0 04018399  \ninn n 2 1 @ 2 1 04018399 03541091  \n")));
+            const string Index = "  1 a line of the license\npub n 1 2 @ ~ 1 0 04018399  \ninn n 2 1 @ 2 1 04018399 03541091  \n";
+            database.Add(($"index.{part}", TextMutator.Mutate, Encoding.UTF8.GetBytes(Index)));
             database.Add(($"{part}.exc", TextMutator.Mutate, Encoding.UTF8.GetBytes("mice mouse\nmen man\n")));
         }
         Add([.. database]);

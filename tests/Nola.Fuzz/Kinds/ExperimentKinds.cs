@@ -16,7 +16,7 @@ internal sealed class ExperimentKind() : FilesKind("experiment")
           "test": "e2e:test", "test-subset": "all",
           "seeds": [1, 2],
           "scores": ["loss", "BLEU"],
-          "decoding": { "beams": 2, "beam-rules": "transformers", "length-penalty": 0.9, "no-repeat-ngram": 4, "repetition-penalty": 1.5, "min-new": 1, "max-new": 20, "stop": [50256, 628] },
+          "decoding": { "beams": 2, "length-penalty": 0.9, "no-repeat-ngram": 4, "repetition-penalty": 1.5, "min-new": 1, "max-new": 20, "stop": [50256, 628] },
           "plot": "loss",
           "methods": [
             { "name": "base", "method": "base" },
@@ -29,7 +29,7 @@ internal sealed class ExperimentKind() : FilesKind("experiment")
 
     public override void Prepare(Bench bench)
     {
-        AddText(Name0, JsonMutator.Mutate, Example.Replace("\"beam-rules\": \"transformers\", ", ""));
+        AddText(Name0, JsonMutator.Mutate, Example);
         AddText(Name0, JsonMutator.Mutate, """{"methods": [{"name": "a", "rank": 1}], "seeds": [1]}""");
     }
 
@@ -39,7 +39,8 @@ internal sealed class ExperimentKind() : FilesKind("experiment")
         bench.Accepted = true;
         IReadOnlyList<ExperimentRun> runs = ExperimentRun.Plan(file, bench.Output, "cpu", 1);
         foreach (ExperimentRun run in runs)
-            if (!Path.GetFullPath(run.Folder).StartsWith(bench.Output + Path.DirectorySeparatorChar, StringComparison.Ordinal)) throw new FuzzException($"a run would be written to {run.Folder}");
+            if (!Path.GetFullPath(run.Folder).StartsWith(bench.Output + Path.DirectorySeparatorChar, StringComparison.Ordinal))
+                throw new FuzzException($"a run would be written to {run.Folder}");
     }
 }
 
@@ -62,7 +63,10 @@ internal sealed class ResultKind() : FilesKind("result")
     public override void Prepare(Bench bench)
     {
         string path = bench.Saved("e.json");
-        File.WriteAllText(path, """{"name": "tiny", "seeds": [1, 2], "scores": ["loss"], "methods": [{"name": "base", "method": "base"}, {"name": "lora-r1", "method": "lora", "rank": 1}]}""");
+        File.WriteAllText(path, """
+            {"name": "tiny", "seeds": [1, 2], "scores": ["loss"],
+             "methods": [{"name": "base", "method": "base"}, {"name": "lora-r1", "method": "lora", "rank": 1}]}
+            """);
         experiment = ExperimentFile.Read(path);
         string[] results = [.. ExperimentRun.Plan(experiment, "", "cpu", 1).Select(run => run.ResultFile)];
         Add([.. results.Select(file => (file, (Mutation?)JsonMutator.Mutate, Encoding.UTF8.GetBytes(Result)))]);
@@ -71,13 +75,15 @@ internal sealed class ResultKind() : FilesKind("result")
     public override void Run(Bench bench, string directory, Dice dice)
     {
         IReadOnlyList<ExperimentRun> runs = ExperimentRun.Plan(experiment!, directory, "cpu", 1);
-        IReadOnlyList<MethodSummary> methods = ExperimentReport.Summarise(experiment!, runs, new Dictionary<string, string> { ["loss"] = "s" });
+        Dictionary<string, string> settings = new() { ["loss"] = "s" };
+        IReadOnlyList<MethodSummary> methods = ExperimentReport.Summarise(experiment!, runs, settings);
         bench.Accepted = true;
         ExperimentReport.Write(experiment!, methods, bench.Output);
         RunRecord? record = RunRecord.Read(runs[0].ResultFile);
         if (record is null) return;
         string again = bench.Saved("result.json");
         record.Write(again);
-        if (RunRecord.Read(again)!.RunInfo.RunId != record.RunInfo.RunId) throw new FuzzException("the run's id changed when its result was written again");
+        if (RunRecord.Read(again)!.RunInfo.RunId != record.RunInfo.RunId)
+            throw new FuzzException("the run's id changed when its result was written again");
     }
 }

@@ -12,7 +12,8 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
     private const string Config = "config.json", Single = "model.safetensors", Index = "model.safetensors.index.json";
 
     /// <summary>All kinds of model files.</summary>
-    public static IEnumerable<FuzzKind> All() => [new ModelKind("config", Config), new ModelKind("checkpoint", Single), new ModelKind("index", Index)];
+    public static IEnumerable<FuzzKind> All() =>
+        [new ModelKind("config", Config), new ModelKind("checkpoint", Single), new ModelKind("index", Index)];
 
     public override void Prepare(Bench bench)
     {
@@ -23,7 +24,8 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
             model.Save(bench.Output);
             byte[] config = File.ReadAllBytes(bench.Saved(Config)), weights = File.ReadAllBytes(bench.Saved(Single));
             if (damage == Index) AddShards(config, weights);
-            else Add((Config, damage == Config ? JsonMutator.Mutate : null, config), (Single, damage == Single ? SafetensorsMutator.Mutate : null, weights));
+            else if (damage == Config) Add((Config, JsonMutator.Mutate, config), (Single, null, weights));
+            else Add((Config, null, config), (Single, SafetensorsMutator.Mutate, weights));
         }
     }
 
@@ -40,7 +42,8 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
             model.Save(bench.Output);
         }
         using Gpt2 again = Gpt2.Load(bench.Output, bench.Device);
-        if (again.Identity != identity) throw new FuzzException($"the model's identity changed from {identity} to {again.Identity} when it was saved again");
+        if (again.Identity != identity)
+            throw new FuzzException($"the model's identity changed from {identity} to {again.Identity} when it was saved again");
     }
 
     private static void RoundTrip(string path)

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -14,8 +15,13 @@ internal sealed class SafetensorsKind() : FilesKind("safetensors")
         floats.Metadata.AddRange([("format", "pt"), ("note", "Größe 😀")]);
         floats.Tensors.AddRange([Tensor("a", "F32", 4, 3, 2), Tensor("b.weight", "F32", 4, 5), Tensor("scalar", "F32", 4)]);
         SafetensorsImage mixed = new();
-        mixed.Tensors.AddRange([Tensor("d", "F64", 8, 2, 2), Tensor("f", "F32", 4, 2), Tensor("h", "F16", 2, 3), Tensor("bf", "BF16", 2, 1, 4), Tensor("codes", "U8", 1, 2, 7), Tensor("none", "F32", 4, 0)]);
-        foreach (SafetensorsImage image in (SafetensorsImage[])[floats, mixed, new()]) Add((Name0, SafetensorsMutator.Mutate, image.ToBytes()));
+        mixed.Tensors.AddRange(
+        [
+            Tensor("d", "F64", 8, 2, 2), Tensor("f", "F32", 4, 2), Tensor("h", "F16", 2, 3),
+            Tensor("bf", "BF16", 2, 1, 4), Tensor("codes", "U8", 1, 2, 7), Tensor("none", "F32", 4, 0),
+        ]);
+        foreach (SafetensorsImage image in (SafetensorsImage[])[floats, mixed, new()])
+            Add((Name0, SafetensorsMutator.Mutate, image.ToBytes()));
     }
 
     public override void Run(Bench bench, string directory, Dice dice)
@@ -26,18 +32,22 @@ internal sealed class SafetensorsKind() : FilesKind("safetensors")
         foreach (SafetensorsEntry entry in file.Entries)
         {
             long bytes = entry.End - entry.Begin;
-            if (file.Bytes(entry).Length != bytes) throw new FuzzException($"'{entry.Name}' has {bytes} bytes and {file.Bytes(entry).Length} were read");
+            int read = file.Bytes(entry).Length;
+            if (read != bytes) throw new FuzzException($"'{entry.Name}' has {bytes} bytes and {read} were read");
             if (entry.Length is > 1 << 20 || entry.Type is not ("F32" or "F64" or "F16" or "BF16")) continue;
             float[] values = new float[entry.Length];
             file.ReadFloats(entry, values);
-            if (entry.Type == "F32" && entry.Shape.Length <= 4 && entry.Shape.All(d => d <= int.MaxValue)) tensors.Add(new(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), values));
+            if (entry.Type != "F32" || entry.Shape.Length > 4 || entry.Shape.Any(d => d > int.MaxValue)) continue;
+            tensors.Add(new(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), values));
         }
         string again = bench.Saved("x.safetensors");
         SafetensorsWriter.Write(again, tensors, file.Metadata);
         using Safetensors copy = Safetensors.Open(again);
-        if (!copy.Metadata.OrderBy(p => p.Key, StringComparer.Ordinal).SequenceEqual(file.Metadata.OrderBy(p => p.Key, StringComparer.Ordinal))) throw new FuzzException("the metadata changed when it was written again");
+        if (copy.Metadata.Count != file.Metadata.Count || file.Metadata.Any(entry => copy.Metadata.GetValueOrDefault(entry.Key) != entry.Value))
+            throw new FuzzException("the metadata changed when it was written again");
         foreach (SafetensorsTensor tensor in tensors)
-            if (!copy.Bytes(copy.Get(tensor.Name)).SequenceEqual(file.Bytes(file.Get(tensor.Name)))) throw new FuzzException($"'{tensor.Name}' changed when it was written again");
+            if (!copy.Bytes(copy.Get(tensor.Name)).SequenceEqual(file.Bytes(file.Get(tensor.Name))))
+                throw new FuzzException($"'{tensor.Name}' changed when it was written again");
     }
 
     private static ImageTensor Tensor(string name, string type, int size, params int[] shape)
@@ -61,7 +71,8 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int
         new AdapterKind("adapter", (bench, add) =>
         {
             add(NolaAdapter.Attach(bench.Model, new() { Rank = 2, Bases = 8, Targets = ["q", "v"] }), 0);
-            add(NolaAdapter.Attach(bench.Model, new() { Rank = 1, BasesA = 4, BasesB = 6, Alpha = 1.5f, Seed = 7, PerLayer = true, Variant = NolaVariant.Paper, Entries = BasisEntries.Sign, Targets = ["h.1.*"] }), 0);
+            NolaOptions other = new() { Rank = 1, BasesA = 4, BasesB = 6, Alpha = 1.5f, Seed = 7, PerLayer = true, Targets = ["h.1.*"] };
+            add(NolaAdapter.Attach(bench.Model, other with { Variant = NolaVariant.Paper, Entries = BasisEntries.Sign }), 0);
         }),
         new AdapterKind("adapter-lora", (bench, add) => add(LoraAdapter.Attach(bench.Model, new() { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
         new AdapterKind("adapter-packed", (bench, add) =>
@@ -105,7 +116,8 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int
         using (Adapter adapter = AdapterFile.Load(again, bench.Model))
         {
             IReadOnlyDictionary<string, string> now = AdapterFile.Metadata(adapter);
-            if (metadata.Any(entry => now.GetValueOrDefault(entry.Key) != entry.Value)) throw new FuzzException("the settings changed when it was saved again");
+            if (metadata.Any(entry => now.GetValueOrDefault(entry.Key) != entry.Value))
+                throw new FuzzException("the settings changed when it was saved again");
             // What was packed is rounded anew.
             if (!packed) Examples.Same(values, [.. adapter.Parameters.Select(p => p.Value.ToArray())]);
         }
@@ -141,7 +153,8 @@ internal sealed class PeftKind() : FilesKind("peft", 2)
             PeftLora.Save(adapter, bench.Output);
         }
         using Adapter again = PeftLora.Load(bench.Output, bench.Model);
-        if ((again.Rank, again.Alpha) != sizes) throw new FuzzException($"rank and alpha changed from {sizes} to {(again.Rank, again.Alpha)} when it was exported again");
+        (int Rank, float Alpha) now = (again.Rank, again.Alpha);
+        if (now != sizes) throw new FuzzException($"rank and alpha changed from {sizes} to {now} when it was exported again");
         Examples.Same(values, [.. again.Parameters.Select(p => p.Value.ToArray())]);
     }
 }
@@ -162,9 +175,10 @@ internal static class Examples
     /// <exception cref="FuzzException">They differ.</exception>
     public static void Same(float[][] before, float[][] after)
     {
-        if (before.Length != after.Length) throw new FuzzException($"{before.Length} tensors became {after.Length} when they were saved again");
+        if (before.Length != after.Length)
+            throw new FuzzException($"{before.Length} tensors became {after.Length} when they were saved again");
         for (int i = 0; i < before.Length; i++)
-            if (!System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(before[i]).SequenceEqual(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(after[i])))
+            if (!MemoryMarshal.AsBytes<float>(before[i]).SequenceEqual(MemoryMarshal.AsBytes<float>(after[i])))
                 throw new FuzzException($"tensor {i} changed when it was saved again");
     }
 }

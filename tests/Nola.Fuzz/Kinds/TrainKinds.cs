@@ -5,7 +5,7 @@ using Nola.Train;
 
 namespace Nola.Fuzz;
 
-/// <summary>A run's last checkpoint: read into an optimiser, and now and then a whole run is resumed from it.</summary>
+/// <summary>A run's last checkpoint: read into an optimizer, and now and then a whole run is resumed from it.</summary>
 internal sealed class StateKind() : FilesKind("state", 2)
 {
     private const string Last = "last.safetensors";
@@ -33,8 +33,7 @@ internal sealed class StateKind() : FilesKind("state", 2)
     {
         using Adapter adapter = Attach(bench);
         using RunDirectory run = new(directory, resume: true);
-        bool trains = dice.Once(20);
-        if (!trains)
+        if (!dice.Once(20))
         {
             using AdamW optimizer = new(adapter.Parameters, options);
             RunIdentity identity = RunIdentity.Of(bench.Model, adapter, options, pairs, pairs, new RunSource());
@@ -42,7 +41,8 @@ internal sealed class StateKind() : FilesKind("state", 2)
             bench.Accepted = true;
             return;
         }
-        TrainResult result = new Trainer(bench.Model, adapter, options with { MaxSteps = 4 }, run).Run(pairs, pairs, resume: true);
+        // Two steps more than it has.
+        TrainResult result = new Trainer(bench.Model, adapter, options with { MaxSteps = 6 }, run).Run(pairs, pairs, resume: true);
         bench.Accepted = true;
         if (result.Outcome != TrainOutcome.Finished) throw new FuzzException($"the resumed run ended with {result.Outcome}");
     }
@@ -58,9 +58,20 @@ internal sealed class RunConfigKind() : FilesKind("run-config")
     public override void Prepare(Bench bench)
     {
         Mutation mutation = JsonMutator.Mutate;
-        AddText(Name0, mutation, """{"model": "nola-tiny", "data": "e2e", "method": "nola", "rank": 2, "alpha": 1.5, "bases": 8, "entries": "sign", "sharing": "per-layer", "variant": "paper", "targets": ["q", "v"], "basis-seed": 7, "lr": 0.01, "schedule": "cosine", "threads": 1}""");
-        AddText(Name0, mutation, """{"method": "lora", "rank": 4, "epochs": 2.5, "max-steps": 40, "batch-tokens": 256, "warmup": 3, "weight-decay": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7, "clip": 0, "label-smoothing": 0.1, "eval-every": 10, "patience": 2, "checkpoint-every": 5, "truncate": true}""");
-        AddText(Name0, mutation, """{"method": "full", "text": ["a.txt", "b.txt"], "valid": "c.txt", "storage": "bfloat16", "checkpoint-blocks": false, "accumulation": 2, "batch-size": 8, "device": "cpu", "out": "runs/x"}""");
+        AddText(Name0, mutation, """
+            {"model": "nola-tiny", "data": "e2e", "method": "nola", "rank": 2, "alpha": 1.5, "bases": 8,
+            "entries": "sign", "sharing": "per-layer", "variant": "paper", "targets": ["q", "v"], "basis-seed": 7, "lr": 0.01,
+            "schedule": "cosine", "threads": 1}
+            """);
+        AddText(Name0, mutation, """
+            {"method": "lora", "rank": 4, "epochs": 2.5, "max-steps": 40, "batch-tokens": 256, "warmup": 3, "weight-decay": 0.01,
+            "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7, "clip": 0, "label-smoothing": 0.1, "eval-every": 10, "patience": 2,
+            "checkpoint-every": 5, "truncate": true}
+            """);
+        AddText(Name0, mutation, """
+            {"method": "full", "text": ["a.txt", "b.txt"], "valid": "c.txt", "storage": "bfloat16", "checkpoint-blocks": false,
+            "accumulation": 2, "batch-size": 8, "device": "cpu", "out": "runs/x"}
+            """);
         AddText(Name0, mutation, """{"quantise-bits": 4, "bases-a": 6, "bases-b": 9, "read-every": 3}""");
     }
 
@@ -90,7 +101,8 @@ internal sealed class LogKind() : FilesKind("log")
         StringBuilder log = new("""{"event":"eval","step":0,"loss":4.11,"tokens":120,"best":true}""" + "\n");
         for (int step = 1; step <= 6; step++)
         {
-            log.Append($$"""{"event":"step","step":{{step}},"epoch":0.{{step}},"loss":{{step}}.25,"lr":0.001,"grad_norm":1.5,"tokens":{{100 * step}},"tokens_per_second":10.5,"elapsed":0.5,"peak_bytes":123456}""").Append('\n');
+            log.Append($$"""{"event":"step","step":{{step}},"epoch":0.{{step}},"loss":{{step}}.25,"lr":0.001,"grad_norm":1.5,""");
+            log.Append($$""""tokens":{{100 * step}},"tokens_per_second":10.5,"elapsed":0.5,"peak_bytes":123456}"""").Append('\n');
             if (step % 3 == 0) log.Append($$"""{"event":"eval","step":{{step}},"loss":3.5,"tokens":120,"best":false}""").Append('\n');
         }
         Add((Name0, JsonMutator.MutateLines, Encoding.UTF8.GetBytes(log.ToString())), ("last.safetensors", null, [0]));

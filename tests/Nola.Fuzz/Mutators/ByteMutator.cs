@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Nola.Fuzz;
 
-/// <summary>Damage that knows nothing of a format: flips, inserts, deletes, truncation, repetition, splices, numbers at the edges.</summary>
+/// <summary>Damage that knows nothing of a format: flips, inserts, deletions, truncation, repetition, splices, edges of numbers.</summary>
 internal static class ByteMutator
 {
     /// <summary>The longest input that grows; it is not the size that is tested.</summary>
@@ -78,7 +78,8 @@ internal static class ByteMutator
     // Little-endian numbers of four and eight bytes, as binary headers have them.
     private static byte[] Number(byte[] data, int at, Dice dice)
     {
-        long value = dice.Pick((long[])[0, 1, -1, 7, 8, 127, 128, 65535, 65536, int.MaxValue, int.MinValue, uint.MaxValue, 1L << 32, 1L << 40, long.MaxValue, long.MinValue, data.Length]);
+        long[] edges = [0, 127, 65535, int.MaxValue, int.MinValue, uint.MaxValue, 1L << 40, long.MaxValue, long.MinValue, data.Length];
+        long value = dice.Pick(edges);
         byte[] bytes = new byte[8];
         BinaryPrimitives.WriteInt64LittleEndian(bytes, value + dice.Next(3) - 1);
         return Put(data, dice.Once(3) ? 0 : at, dice.Once(2) ? bytes : bytes[..4]);

@@ -49,7 +49,11 @@ internal static class Evil
     };
 
     /// <summary>One character repeated; rarely very often.</summary>
-    public static string Long(Dice dice) => new(dice.Pick("aé 0,[(\"<\\|".ToCharArray()), dice.Once(10) ? 50_000 + dice.Next(50_000) : dice.Length(2000));
+    public static string Long(Dice dice)
+    {
+        char character = "aé 0,[(\"<\\|"[dice.Next(11)];
+        return new(character, dice.Once(10) ? 50_000 + dice.Next(50_000) : dice.Length(2000));
+    }
 
     private static string Changed(Dice dice, string was)
     {

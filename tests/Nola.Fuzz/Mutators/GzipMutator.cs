@@ -2,10 +2,12 @@ using System.IO.Compression;
 
 namespace Nola.Fuzz;
 
-/// <summary>Damage to gzip files: cut off, wrong checksums, several members, junk behind; and rarely a file of a few MB that unpacks to GBs.</summary>
+/// <summary>
+/// Damage to gzip files: cut off, wrong checksums, several members, junk behind; and rarely a file of a few MB that unpacks to GBs.
+/// </summary>
 internal static class GzipMutator
 {
-    private static readonly Lazy<byte[]>[] bombs = [.. ((byte[])[0, (byte)' ', (byte)'\n', (byte)'[', (byte)'a', (byte)'"']).Select(b => new Lazy<byte[]>(() => Pack(Filled(b, 1 << 24))))];
+    private static readonly Lazy<byte[]>[] bombs = [.. "\0 \n[a\""u8.ToArray().Select(b => new Lazy<byte[]>(() => Pack(Filled(b, 1 << 24))))];
 
     /// <summary>Compresses.</summary>
     public static byte[] Pack(byte[] data)
@@ -16,8 +18,9 @@ internal static class GzipMutator
     }
 
     /// <summary>Damages a compressed file.</summary>
-    public static byte[] Mutate(byte[] packed, Dice dice, IReadOnlyList<byte[]> others) => dice.Next(400) == 0 ? Bomb(packed, dice) : dice.Next(8) switch
+    public static byte[] Mutate(byte[] packed, Dice dice, IReadOnlyList<byte[]> others) => dice.Next(8) switch
     {
+        _ when dice.Once(400) => Bomb(packed, dice),
         0 => packed[..dice.Next(packed.Length)],
         1 => Changed(packed, packed.Length - 1 - dice.Next(8), dice),
         2 => Changed(packed, dice.Next(10), dice),

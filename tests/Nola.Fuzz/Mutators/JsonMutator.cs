@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace Nola.Fuzz;
 
-/// <summary>Damage to JSON that keeps most of its form: other types, keys gone or twice, edges of numbers, halves of characters, deep nesting.</summary>
+/// <summary>
+/// Damage to JSON that keeps most of its form: other types, keys gone or twice, edges of numbers, halves of characters, deep nesting.
+/// </summary>
 internal static class JsonMutator
 {
     /// <summary>Changes one document.</summary>

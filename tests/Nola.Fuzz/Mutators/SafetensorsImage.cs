@@ -34,9 +34,11 @@ internal sealed class SafetensorsImage
                 image.Metadata.AddRange(property.Value.EnumerateObject().Select(p => (p.Name, p.Value.GetString()!)));
                 continue;
             }
-            int begin = property.Value.GetProperty("data_offsets")[0].GetInt32(), end = property.Value.GetProperty("data_offsets")[1].GetInt32();
+            JsonElement offsets = property.Value.GetProperty("data_offsets");
+            int begin = offsets[0].GetInt32(), end = offsets[1].GetInt32(), data = 8 + length;
+            string type = property.Value.GetProperty("dtype").GetString()!;
             string[] shape = [.. property.Value.GetProperty("shape").EnumerateArray().Select(d => d.GetRawText())];
-            tensors.Add((begin, new(property.Name, property.Value.GetProperty("dtype").GetString()!, shape, file[(8 + length + begin)..(8 + length + end)])));
+            tensors.Add((begin, new(property.Name, type, shape, file[(data + begin)..(data + end)])));
         }
         image.Tensors.AddRange(tensors.OrderBy(t => t.Begin).Select(t => t.Tensor));
         return image;
@@ -46,7 +48,8 @@ internal sealed class SafetensorsImage
     public JsonTree Header()
     {
         List<(string, JsonTree)> members = [];
-        if (Metadata.Count > 0) members.Add(("\"__metadata__\"", JsonTree.Object(Metadata.Select(m => (Text(m.Key), JsonTree.Leaf(Text(m.Value)))))));
+        JsonTree metadata = JsonTree.Object(Metadata.Select(m => (Text(m.Key), JsonTree.Leaf(Text(m.Value)))));
+        if (Metadata.Count > 0) members.Add(("\"__metadata__\"", metadata));
         long at = 0;
         foreach (ImageTensor tensor in Tensors)
         {

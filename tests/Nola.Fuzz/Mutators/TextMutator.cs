@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Nola.Fuzz;
 
-/// <summary>Damage to lines of text, and of fields where a separator is given: quotes, columns, encodings, ends of lines, lengths.</summary>
+/// <summary>Damage to lines of text, and to fields where they have a separator: quotes, columns, encodings, ends of lines.</summary>
 internal static class TextMutator
 {
     private static readonly string[] ends = ["\r\n", "\r", "\n\n", "\u0085", "\u2028", "\0\n", "\n\r"];

@@ -2,7 +2,9 @@ using System.Text;
 
 namespace Nola.Fuzz;
 
-/// <summary>Damage to XML: tags gone, twice or exchanged, attributes without quotes, DTDs with entities, deep nesting, wrong declarations.</summary>
+/// <summary>
+/// Damage to XML: tags gone, twice or exchanged, attributes without quotes, DTDs with entities, deep nesting, wrong declarations.
+/// </summary>
 internal static class XmlMutator
 {
     private static readonly string[] heads =
@@ -11,7 +13,7 @@ internal static class XmlMutator
         "<!DOCTYPE benchmark [<!ENTITY x \"y\">]>",
         "<!DOCTYPE benchmark [<!ENTITY x SYSTEM \"file:///etc/hostname\">]>",
         "<!DOCTYPE benchmark SYSTEM \"http://127.0.0.1:9/x.dtd\">",
-        "<!DOCTYPE benchmark [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;\"><!ENTITY d \"&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;\"><!ENTITY x \"&d;&d;&d;&d;&d;&d;&d;&d;&d;&d;\">]>",
+        $"<!DOCTYPE benchmark [<!ENTITY a \"aaaaaaaaaa\">{Tenfold('b', 'a')}{Tenfold('c', 'b')}{Tenfold('d', 'c')}{Tenfold('x', 'd')}]>",
         "<!DOCTYPE benchmark [<!ENTITY % p SYSTEM \"file:///etc/hostname\"> %p;]>",
         "<?xml version=\"1.0\" encoding=\"utf-16\"?>",
         "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>",
@@ -22,7 +24,8 @@ internal static class XmlMutator
 
     private static readonly string[] texts =
     [
-        "&x;", "&amp;", "&#0;", "&#xD800;", "&#x10FFFF;", "&#x110000;", "&;", "&", "<", ">", "]]>", "<![CDATA[a | b | c]]>", "<!-- -- -->", "<?x y?>", "\u0000", "\u0001", "\ufffe", " | ", "",
+        "&x;", "&amp;", "&#0;", "&#xD800;", "&#x10FFFF;", "&#x110000;", "&;", "&", "<", ">", "]]>", "<![CDATA[a | b | c]]>", "<!-- -- -->",
+        "<?x y?>", "\u0000", "\u0001", "\ufffe", " | ", "",
     ];
 
     /// <summary>Changes one document.</summary>
@@ -71,11 +74,15 @@ internal static class XmlMutator
         }
     }
 
+    // An entity of ten others.
+    private static string Tenfold(char name, char of) => $"<!ENTITY {name} \"{string.Concat(Enumerable.Repeat($"&{of};", 10))}\">";
+
     private static void Nest(List<string> parts, int at, Dice dice)
     {
         int depth = dice.Pick((int[])[1, 10, 100, 1000, 5000, 30_000]);
         string tag = dice.Pick((string[])["a", "entry", "lex", "mtriple", "benchmark"]);
-        parts.Insert(at, string.Concat(Enumerable.Repeat($"<{tag}>", depth)) + (dice.Once(3) ? "" : string.Concat(Enumerable.Repeat($"</{tag}>", depth))));
+        string close = dice.Once(3) ? "" : string.Concat(Enumerable.Repeat($"</{tag}>", depth));
+        parts.Insert(at, string.Concat(Enumerable.Repeat($"<{tag}>", depth)) + close);
     }
 
     private static string Attributes(string tag, Dice dice)

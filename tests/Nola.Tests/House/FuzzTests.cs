@@ -15,11 +15,19 @@ public sealed class FuzzTests : IDisposable
     [Fact]
     public void Damaged_files_of_every_kind_are_read_or_refused_in_one_sentence()
     {
-        CampaignReport report = new Campaign(new() { Seed = 13, Count = 20_000, Threads = Environment.ProcessorCount, Failures = Path.Combine(Path.GetTempPath(), "nola-fuzz-failures") }, _ => { }).Run();
+        CampaignOptions options = new()
+        {
+            Seed = 13,
+            Count = 20_000,
+            Threads = Environment.ProcessorCount,
+            Failures = Path.Combine(Path.GetTempPath(), "nola-fuzz-failures"),
+        };
+        CampaignReport report = new Campaign(options, _ => { }).Run();
         Assert.True(report.Failures.Count == 0, report.Summary());
         Assert.Equal(20_000, report.Inputs);
         // Damage that only ever ends at the first check, or is never noticed, tests nothing.
-        Assert.All(report.Kinds, kind => Assert.True(kind.Accepted > kind.Inputs / 50, $"{kind.Kind}: {kind.Accepted} of {kind.Inputs} accepted"));
+        // One in 50 is whole.
+        Assert.All(report.Kinds, kind => Assert.True(kind.Accepted > kind.Inputs / 30, $"{kind.Kind}: {kind.Accepted} of {kind.Inputs}"));
         Assert.True(report.Kinds.Sum(kind => kind.Refused) > report.Inputs / 4);
     }
 
@@ -38,7 +46,7 @@ public sealed class FuzzTests : IDisposable
                 Assert.Equal(inputs[number].Files.Select(f => f.Name), again.Files.Select(f => f.Name));
                 Assert.Equal(inputs[number].Files.Select(f => f.Bytes), again.Files.Select(f => f.Bytes));
             }
-            Assert.True(inputs.DistinctBy(input => string.Join(' ', input.Files.Select(f => Convert.ToBase64String(f.Bytes)))).Count() > 20, one.Name);
+            Assert.True(inputs.Select(Text).Distinct().Count() > 20, one.Name);
         }
     }
 
@@ -49,9 +57,9 @@ public sealed class FuzzTests : IDisposable
         foreach (FuzzKind kind in AllKinds.Create())
         {
             kind.Prepare(worker.Bench);
-            long[] whole = [.. Enumerable.Range(0, 1000).Select(n => (long)n).Where(n => kind.Make(Dice.Of(kind.Name, 5, n)).IsWhole).Take(6)];
+            int[] whole = [.. Enumerable.Range(0, 1000).Where(n => kind.Make(Dice.Of(kind.Name, 5, n)).IsWhole).Take(6)];
             Assert.Equal(6, whole.Length);
-            foreach (long number in whole)
+            foreach (int number in whole)
             {
                 Outcome outcome = worker.Run(kind, 5, number);
                 Assert.True(outcome is { Accepted: true, Failure: null }, $"{kind.Name}: {outcome.Failure?.What} {outcome.Message}");
@@ -77,6 +85,8 @@ public sealed class FuzzTests : IDisposable
         // And not of the input after it.
         Assert.Null(worker.Run(new Faulty("none"), 1, 1).Failure);
     }
+
+    private static string Text(FuzzInput input) => string.Join(' ', input.Files.Select(f => Convert.ToBase64String(f.Bytes)));
 
     private sealed class Faulty(string fault) : FuzzKind("faulty")
     {
