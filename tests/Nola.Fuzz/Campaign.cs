@@ -36,6 +36,8 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
     /// <summary>After this an input is taken to run for ever, and the campaign ends.</summary>
     public static readonly TimeSpan Hangs = TimeSpan.FromMinutes(1);
 
+    private static readonly TimeSpan look = TimeSpan.FromMilliseconds(100);
+
     // Of alike failures.
     private const int MostKept = 10;
 
@@ -179,15 +181,18 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
     private void Watch(Worker[] workers, Stopwatch clock, CancellationToken ended)
     {
         TimeSpan told = clock.Elapsed;
-        HashSet<(FuzzKind, long, long)> slow = [];
-        while (!ended.WaitHandle.WaitOne(100))
+        // Each worker's attempt, and how often in a row it was seen at it. Time on the clock would go on while the process is stopped.
+        (long Started, int Looks)[] seenAt = new (long, int)[workers.Length];
+        while (!ended.WaitHandle.WaitOne(look))
         {
-            foreach (Worker worker in workers)
+            for (int i = 0; i < workers.Length; i++)
             {
-                TimeSpan running = worker.Running;
-                if (running < Worker.LongestTime || worker.Current is not { } input) continue;
+                long started = workers[i].Started;
+                seenAt[i] = (started, started != 0 && started == seenAt[i].Started ? seenAt[i].Looks + 1 : 0);
+                TimeSpan running = seenAt[i].Looks * look;
+                if (running < Worker.LongestTime || workers[i].Current is not { } input) continue;
                 string name = $"{input.Kind.Name} --seed {input.Seed} --number {input.Number}";
-                if (slow.Add(input)) say($"SLOW   {name}: still running after 2 s");
+                if (running == Worker.LongestTime) say($"SLOW   {name}: still running after 2 s");
                 if (running < Hangs) continue;
                 FuzzInput files = input.Kind.Make(Dice.Of(input.Kind.Name, input.Seed, input.Number));
                 Report(new(input.Kind.Name, input.Seed, input.Number, "runs for ever", ""), files);
@@ -198,7 +203,8 @@ internal sealed class Campaign(CampaignOptions options, Action<string> say)
             if (clock.Elapsed - told < TimeSpan.FromSeconds(10)) continue;
             told = clock.Elapsed;
             long done = Math.Max(0, Math.Min(Interlocked.Read(ref next), options.Count) - workers.Length);
-            say($"{done:N0} inputs in {told.TotalMinutes:F1} min, {done / told.TotalSeconds:N0}/s, {failures.Count:N0} failed; {Environment.WorkingSet >> 20:N0} MB");
+            string speed = $"{told.TotalMinutes:F1} min, {done / told.TotalSeconds:N0}/s";
+            say($"{done:N0} inputs in {speed}, {failures.Count:N0} failed; {Environment.WorkingSet >> 20:N0} MB");
         }
     }
 }
