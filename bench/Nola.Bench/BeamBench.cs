@@ -12,21 +12,19 @@ internal static class BeamBench
     // Seconds of a token of one prompt with 10 beams, at most.
     private const double AloneBar = 0.06;
 
-    public static void Run(Bench bench, Gpt2 model)
+    public static void Run(Bench bench, LanguageModel model)
     {
-        using NolaAdapter adapter = StepBench.Nola(model, false);
-        adapter.Attach();
-        adapter.BeginStep();
+        using TrainableAdapter adapter = StepBench.Nola(model, false);
         int[][] prompts = E2EContexts();
         Bench.Require(prompts.Length == Inputs, "E2E's test set has 630 distinct inputs");
         int[][] sample = [.. Enumerable.Range(0, Sample).Select(i => prompts[i * prompts.Length / Sample])];
-        int[][] batched = model.GenerateAll(sample[..3], Beams(6));
-        for (int i = 0; i < batched.Length; i++) Bench.Require(model.Generate(sample[i], Beams(6)).SequenceEqual(batched[i]), "prompts decoded together say what they say alone");
+        int[][] batched = model.GenerateAll(sample[..3], adapter, Beams(6));
+        for (int i = 0; i < batched.Length; i++) Bench.Require(model.Generate(sample[i], adapter, Beams(6)).SequenceEqual(batched[i]), "prompts decoded together say what they say alone");
         int[] one = sample.OrderBy(prompt => prompt.Length).ElementAt(Sample / 2);
         // The prompt is read in the first step, so the difference is that of further tokens. Random weights never stop, so
         // every prompt takes all its tokens.
-        (Timing[] t, Peak peak) = bench.TimeWithPeak([() => model.Generate(one, Beams(1)), () => model.Generate(one, Beams(1 + Tokens)),
-            () => model.GenerateAll(sample, Beams(1)), () => model.GenerateAll(sample, Beams(1 + Tokens))], 1);
+        (Timing[] t, Peak peak) = bench.TimeWithPeak([() => model.Generate(one, adapter, Beams(1)), () => model.Generate(one, adapter, Beams(1 + Tokens)),
+            () => model.GenerateAll(sample, adapter, Beams(1)), () => model.GenerateAll(sample, adapter, Beams(1 + Tokens))], 1);
         double first = t[0].Median, token = (t[1].Median - first) / Tokens, alone = first + (Tokens - 1) * token;
         double firstOfMany = t[2].Median / Sample, tokenOfMany = (t[3].Median - t[2].Median) / Sample / Tokens, together = firstOfMany + (Tokens - 1) * tokenOfMany;
         bench.Section($"Beam search with {bench.Size}, float32, NOLA on q and v mixed once: 10 beams, length penalty 0.8, no 4-gram twice", "", "one prompt", $"{Sample} prompts in batches", "ratio");
@@ -58,5 +56,5 @@ internal static class BeamBench
     private static GenerateOptions Beams(int tokens) => GenerateOptions.Published with { MaxNewTokens = tokens, StopTokens = [] };
 
     private static int[][] E2EContexts() =>
-        [.. Prompts.Distinct(EmbeddedData.E2E("test")).Select(pair => (int[])[.. Gpt2Tokenizer.Default.Encode(pair.Context), Gpt2Tokenizer.EndOfText])];
+        [.. Prompts.Distinct(EmbeddedData.E2E("test")).Select(pair => (int[])[.. Gpt2Tokenizer.Default.Encode(pair.Context), Gpt2Tokenizer.Default.EndOfText])];
 }

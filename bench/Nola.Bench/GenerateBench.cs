@@ -9,18 +9,18 @@ internal static class GenerateBench
 
     public static void Run(Bench bench)
     {
-        using (Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false))
+        using (LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false))
         {
             int[] prompt = [.. Enumerable.Range(0, Prompt).Select(i => 1000 + 37 * i)];
             // The cache must not change what is said.
-            int[] cached = model.Generate(prompt, Greedy(6)), ids = prompt;
+            int[] cached = model.Generate(prompt, null, Greedy(6)), ids = prompt;
             for (int i = 0; i < 6; i++)
             {
                 float[] last = model.Logits(ids)[^bench.Config.Vocabulary..];
                 ids = [.. ids, Array.IndexOf(last, last.Max())];
             }
             Bench.Require(ids[Prompt..].SequenceEqual(cached), "decoding with the cache says what decoding without it says");
-            (Timing[] t, Timing read) = bench.TimeWithReading([() => model.Generate(prompt, Greedy(1)), () => model.Generate(prompt, Greedy(1 + Tokens))], 1);
+            (Timing[] t, Timing read) = bench.TimeWithReading([() => model.Generate(prompt, null, Greedy(1)), () => model.Generate(prompt, null, Greedy(1 + Tokens))], 1);
             double token = (t[1].Median - t[0].Median) / Tokens, bytes = 4.0 * (bench.Config.ParameterCount - bench.Config.Positions * bench.Config.Channels);
             bench.Section($"Decoding with {bench.Size}, float32", $"prompt of {Prompt}", "a token", "tokens/s", "weights read, GB/s");
             bench.Row($"{t[0].Median * 1e3:F0} ms", $"{token * 1e3:F1} ms", $"{1 / token:F0}", $"{bytes / token / 1e9:F1} of {1 / read.Median / 1e9:F1}");
@@ -36,10 +36,10 @@ internal static class GenerateBench
         string directory = Directory.CreateTempSubdirectory("nola-bench").FullName;
         try
         {
-            using (Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false)) model.Save(directory);
-            double embedded = Start(bench, Gpt2.EmbeddedName), small = Start(bench, directory);
+            using (LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false)) model.Save(directory);
+            double embedded = Start(bench, LanguageModel.EmbeddedName), small = Start(bench, directory);
             bench.Section("From the start of the process to the first token (nola generate)", "model", "time");
-            bench.Row(Gpt2.EmbeddedName, $"{embedded:F2} s");
+            bench.Row(LanguageModel.EmbeddedName, $"{embedded:F2} s");
             bench.Row($"{bench.Size}, float32, warm file cache", $"{small:F2} s");
             bench.AtMost($"{bench.Size}, loading to first token", small, 1.0, "s", "start of the process included");
             bench.AtMost("embedded model, start of the process to first token", embedded, 0.4, "s");

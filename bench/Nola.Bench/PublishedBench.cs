@@ -13,7 +13,7 @@ internal static class PublishedBench
 
     public static void Run(Bench bench)
     {
-        using Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false);
+        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false);
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         TokenStream few = Take(stream, 4), several = Take(stream, Math.Min(8, stream.Sequences));
         using TrainStep perLayer = new(model, StepBench.Nola(model, true)), shared = new(model, StepBench.Nola(model, false));
@@ -48,5 +48,5 @@ internal static class PublishedBench
     }
 
     private static TokenStream Everywhere(TokenStream s) =>
-        s with { LossPositions = [.. Enumerable.Range(0, s.Length)], Targets = [.. s.Ids[1..], Gpt2Tokenizer.EndOfText] };
+        s with { LossPositions = [.. Enumerable.Range(0, s.Length)], Targets = [.. s.Ids[1..], Gpt2Tokenizer.Default.EndOfText] };
 }

@@ -10,10 +10,10 @@ namespace Nola.Bench;
 internal sealed class TrainStep : IDisposable
 {
     private readonly AdamW optimizer;
-    private readonly Gpt2 model;
-    private readonly Adapter? adapter;
+    private readonly LanguageModel model;
+    private readonly TrainableAdapter? adapter;
 
-    public TrainStep(Gpt2 model, Adapter? adapter)
+    public TrainStep(LanguageModel model, TrainableAdapter? adapter)
     {
         (this.model, this.adapter) = (model, adapter);
         // A rate of zero: every repetition computes the same step.
@@ -24,9 +24,7 @@ internal sealed class TrainStep : IDisposable
 
     public double Run(TokenStream stream)
     {
-        using StreamTensors batch = new(model.Device, stream);
-        adapter?.Attach();
-        adapter?.BeginStep();
+        using StreamTensors batch = new(model.Device, stream.With(adapter));
         double loss;
         using (Tape tape = new(model.Device, record: true, CheckpointBlocks))
         {
@@ -34,9 +32,9 @@ internal sealed class TrainStep : IDisposable
             loss = y.Value.Item();
             tape.Backward(y);
         }
-        adapter?.EndStep();
+        adapter?.CollectGradients();
         optimizer.Step(0, optimizer.GradientNorm());
-        adapter?.Detach();
+        adapter?.Update();
         return loss;
     }
 
@@ -81,7 +79,7 @@ internal static class StepBench
 
     public static void Run(Bench bench)
     {
-        using Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false);
+        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false);
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         Dictionary<string, TrainStep> steps = new()
         {
@@ -109,14 +107,15 @@ internal static class StepBench
         Memory(bench);
     }
 
-    public static NolaAdapter Nola(Gpt2 model, bool perLayer) => Detached(NolaAdapter.Attach(model, new NolaOptions { Rank = Rank, Bases = Bases, PerLayer = perLayer }));
+    public static TrainableAdapter Nola(LanguageModel model, bool perLayer) =>
+        model.NewAdapter(new NolaOptions { Rank = Rank, Bases = Bases, PerLayer = perLayer });
 
-    public static LoraAdapter Lora(Gpt2 model) => Detached(LoraAdapter.Attach(model, new LoraOptions { Rank = Rank }));
+    public static TrainableAdapter Lora(LanguageModel model) => model.NewAdapter(new LoraOptions { Rank = Rank });
 
     /// <summary>In a process of its own: one NOLA step, and what the process needed for it.</summary>
     public static long PeakMemory(Bench bench, bool small)
     {
-        using Gpt2 model = Gpt2.Create(bench.Config, bench.Device, 1, trainable: false, small ? DType.BFloat16 : DType.Float32);
+        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false, small ? DType.BFloat16 : DType.Float32);
         using TrainStep step = new(model, Nola(model, false)) { CheckpointBlocks = small };
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         // As the trainer does before its first step.
@@ -124,12 +123,6 @@ internal static class StepBench
         for (int i = 0; i < 3; i++) step.Run(stream);
         using Process self = Process.GetCurrentProcess();
         return self.PeakWorkingSet64;
-    }
-
-    private static T Detached<T>(T adapter) where T : Adapter
-    {
-        adapter.Detach();
-        return adapter;
     }
 
     private static void Memory(Bench bench)

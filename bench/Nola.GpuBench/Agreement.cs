@@ -26,8 +26,8 @@ internal static class Agreement
         settings.Set("max-steps", steps.ToString(CultureInfo.InvariantCulture), "--train-steps");
         TrainConfig config = TrainConfig.From(settings);
         using Device device = Device.Open(name);
-        using Gpt2 model = Gpt2.Load(config.Model, device, storage: config.Storage);
-        using Adapter adapter = config.Attach(model)!;
+        using LanguageModel model = LanguageModel.Load(config.Model, device, storage: config.Storage);
+        using TrainableAdapter adapter = config.NewAdapter(model)!;
         TrainData data = TrainData.Read(config, model);
         TrainResult result = new Trainer(model, adapter, config.Options).Run(data.Training, data.Validation);
         report.Row(

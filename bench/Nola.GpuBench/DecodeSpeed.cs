@@ -9,7 +9,7 @@ internal static class DecodeSpeed
     private const int Prompt = 64;
 
     /// <summary>Rows, and the bar against the bandwidth.</summary>
-    public static void Run(Bench bench, Gpt2 model)
+    public static void Run(Bench bench, LanguageModel model)
     {
         bench.Report.Table($"Decoding with {bench.Work.Size}, weights in bfloat16, after a prompt of {Prompt}", "work", "a token", "tokens/s", "queued and waited for");
         double token = Row(bench, model, "greedy", 1);
@@ -25,16 +25,16 @@ internal static class DecodeSpeed
     }
 
     /// <summary>Bytes of weights that one more token of one sequence reads: all but the other rows of the table of positions.</summary>
-    internal static double BytesOfToken(Gpt2 model)
+    internal static double BytesOfToken(LanguageModel model)
     {
         double maps = model.Maps.Sum(m => (double)m.In * m.Out * m.Frozen!.Storage.Size());
-        double head = (double)model.Config.Vocabulary * model.Config.Channels * DType.BFloat16.Size();
+        double head = (double)model.Shape.Vocabulary * model.Shape.Channels * DType.BFloat16.Size();
         double vectors = model.Parameters.Where(p => p.Name != "wpe.weight").Sum(p => (double)p.Value.Bytes);
         return maps + head + vectors;
     }
 
     // The first token comes with the prompt, so the difference is that of further tokens.
-    private static double Row(Bench bench, Gpt2 model, string name, int beams)
+    private static double Row(Bench bench, LanguageModel model, string name, int beams)
     {
         int further = Math.Clamp(bench.Work.Tokens / 64, 16, 128);
         double[][] times = Timing.InTurn(bench.Device, 5, 0.1, () => Generate(1), () => Generate(1 + further));
@@ -48,6 +48,6 @@ internal static class DecodeSpeed
         return token;
 
         int[] Generate(int tokens) =>
-            model.Generate([.. Enumerable.Range(1, Prompt)], new GenerateOptions { MaxNewTokens = tokens, StopTokens = [], Beams = beams });
+            model.Generate([.. Enumerable.Range(1, Prompt)], null, new GenerateOptions { MaxNewTokens = tokens, StopTokens = [], Beams = beams });
     }
 }

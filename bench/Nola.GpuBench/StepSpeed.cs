@@ -8,7 +8,7 @@ internal static class StepSpeed
 {
     /// <summary>Rows, and the bars of NOLA's cost.</summary>
     /// <exception cref="NolaException">The methods do not start at the same loss.</exception>
-    public static void Run(Bench bench, Gpt2 model, E2EExamples e2e)
+    public static void Run(Bench bench, LanguageModel model, E2EExamples e2e)
     {
         using TrainStep lora = TrainStep.Lora(model), shared = TrainStep.Nola(model, false), perLayer = TrainStep.Nola(model, true);
         (string Name, TrainStep Step)[] ways = [("LoRA", lora), ("NOLA, shared basis", shared), ("NOLA, basis per layer", perLayer)];

@@ -11,25 +11,23 @@ namespace Nola.GpuBench;
 /// </summary>
 internal sealed class TrainStep : IDisposable
 {
-    private readonly Adapter adapter;
+    private readonly TrainableAdapter adapter;
     private readonly AdamW optimizer;
     private readonly Tensor record;
 
-    private TrainStep(Adapter adapter)
+    private TrainStep(TrainableAdapter adapter)
     {
         this.adapter = adapter;
         optimizer = new(adapter.Parameters, new TrainOptions { LearningRate = 0 });
         record = adapter.Model.Device.Empty([1, 2], DType.Float64);
-        // Several wait beside one model.
-        adapter.Detach();
     }
 
     /// <summary>With LoRA on q and v.</summary>
-    public static TrainStep Lora(Gpt2 model) => new(LoraAdapter.Attach(model, new LoraOptions { Rank = Workload.Rank }));
+    public static TrainStep Lora(LanguageModel model) => new(model.NewAdapter(new LoraOptions { Rank = Workload.Rank }));
 
     /// <summary>With NOLA on q and v.</summary>
-    public static TrainStep Nola(Gpt2 model, bool perLayer) =>
-        new(NolaAdapter.Attach(model, new NolaOptions { Rank = Workload.Rank, Bases = Workload.Bases, PerLayer = perLayer }));
+    public static TrainStep Nola(LanguageModel model, bool perLayer) =>
+        new(model.NewAdapter(new NolaOptions { Rank = Workload.Rank, Bases = Workload.Bases, PerLayer = perLayer }));
 
     /// <summary>The loss of the last step, after everything that was queued.</summary>
     public double Loss
@@ -45,19 +43,17 @@ internal sealed class TrainStep : IDisposable
     /// <summary>One step.</summary>
     public void Run(TokenStream stream)
     {
-        Gpt2 model = adapter.Model;
-        using StreamTensors batch = new(model.Device, stream);
-        adapter.Attach();
-        adapter.BeginStep();
+        IModel model = adapter.Model;
+        using StreamTensors batch = new(model.Device, stream.With(adapter));
         using (Tape tape = new(model.Device))
         {
             Variable loss = model.Loss(tape, batch, 0, 1f / stream.Targets.Length);
             model.Device.AddLoss(loss.Value, record, 0, 0);
             tape.Backward(loss);
         }
-        adapter.EndStep();
+        adapter.CollectGradients();
         optimizer.Step(0, record, 0);
-        adapter.Detach();
+        adapter.Update();
     }
 
     /// <inheritdoc/>

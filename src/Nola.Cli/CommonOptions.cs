@@ -9,7 +9,7 @@ namespace Nola.Cli;
 /// <summary>Options that several commands have, and what they mean.</summary>
 internal sealed class CommonOptions
 {
-    public Option<string> Model { get; } = new("--model") { Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache", DefaultValueFactory = _ => Gpt2.EmbeddedName };
+    public Option<string> Model { get; } = new("--model") { Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache", DefaultValueFactory = _ => LanguageModel.EmbeddedName };
 
     public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT LoRA directory" };
 
@@ -31,18 +31,14 @@ internal sealed class CommonOptions
         command.Add(Storage);
     }
 
-    /// <summary>Opens device and model, puts the adapter on, and runs.</summary>
-    public int WithModel(ParseResult result, Func<Gpt2, Adapter?, int> run)
+    /// <summary>Opens device, model and adapter, and runs.</summary>
+    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run)
     {
         using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
-        using Gpt2 model = Gpt2.Load(result.GetValue(Model)!, device, storage: TrainConfig.StorageType(result.GetValue(Storage)!));
-        using Adapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
+        using LanguageModel model = LanguageModel.Load(result.GetValue(Model)!, device, storage: TrainConfig.StorageType(result.GetValue(Storage)!));
+        using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }
-
-    /// <summary>The model's tokenizer; null where it has none.</summary>
-    public static Gpt2Tokenizer? Tokenizer(Gpt2 model) =>
-        ModelTokenizer.Find(model.Source, model.Config);
 
     /// <summary>Token ids from text such as <c>1,2,3</c>.</summary>
     public static int[] Ids(string text, string option)

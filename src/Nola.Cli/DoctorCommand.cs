@@ -19,7 +19,7 @@ internal static class DoctorCommand
             string cache = ModelLocator.Current.Cache;
             string? library = CardCheck.Library;
             (string Name, IReadOnlyList<(string Part, string Result)> Lines)[] cards = [.. devices.Where(d => d.Works && d.Name != "cpu").Select(d => (d.Name, CardCheck.Run(d.Name)))];
-            int models = ModelLocator.Current.List().Count(m => m.Problem is null);
+            int models = ModelCatalog.List().Count(m => m.Problem is null);
             if (r.GetValue(common.Json))
             {
                 var checks = cards.Select(c => new { name = c.Name, checks = c.Lines.ToDictionary(l => l.Part, l => l.Result) });
@@ -31,7 +31,7 @@ internal static class DoctorCommand
             if (library is not null) Console.Out.WriteLine($"driver   {library}");
             foreach ((string name, IReadOnlyList<(string Part, string Result)> lines) in cards)
                 foreach ((string part, string result) in lines) Console.Out.WriteLine($"{name,-8} {part,-8} {result}");
-            Console.Out.WriteLine($"models   {models} usable in {cache}, and the embedded {Gpt2.EmbeddedName}");
+            Console.Out.WriteLine($"models   {models} usable in {cache}, and the embedded {LanguageModel.EmbeddedName}");
             return 0;
         });
         return command;

@@ -18,7 +18,7 @@ internal static class ExportCommand
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "adapter_config.json");
-            PeftLora.Save(adapter!, path);
+            PeftFiles.Save(adapter!, path);
             return Terminal.Wrote(r.GetValue(common.Json), path, "PEFT LoRA");
         }));
         return command;

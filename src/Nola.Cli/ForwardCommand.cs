@@ -14,22 +14,22 @@ internal static class ForwardCommand
         Option<string> output = new("--out") { Description = "Safetensors file with one tensor 'logits' (T, V), float32", Required = true };
         Command command = new("forward", "Write the logits of every position of a sequence to a safetensors file.") { ids, output, common.Json };
         common.AddTo(command);
-        command.Does((r, _) => common.WithModel(r, (model, _) =>
+        command.Does((r, _) => common.WithModel(r, (model, adapter) =>
         {
             int[] sequence = CommonOptions.Ids(r.GetValue(ids)!, "--ids");
             if (sequence.Length == 0) throw new NolaException("--ids is empty; give at least one token id.");
             foreach (int id in sequence)
-                if (id >= model.Config.Vocabulary) throw new NolaException($"--ids: {id} is outside the model's vocabulary of {model.Config.Vocabulary}.");
-            float[] logits = model.Logits(sequence);
+                if (id >= model.Shape.Vocabulary) throw new NolaException($"--ids: {id} is outside the model's vocabulary of {model.Shape.Vocabulary}.");
+            float[] logits = model.Logits(sequence, adapter);
             int bad = Array.FindIndex(logits, value => !float.IsFinite(value));
             if (bad >= 0)
                 throw new NolaException(
-                    $"The logits of position {bad / model.Config.Vocabulary} (from 0) are not all finite numbers, and are not written: a " +
+                    $"The logits of position {bad / model.Shape.Vocabulary} (from 0) are not all finite numbers, and are not written: a " +
                     "weight of the model or of the adapter is none, or far too large.");
             string path = r.GetValue(output)!;
-            SafetensorsWriter.Write(path, [new SafetensorsTensor("logits", [sequence.Length, model.Config.Vocabulary], logits)]);
-            if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, shape = new[] { sequence.Length, model.Config.Vocabulary } });
-            else Terminal.Say($"Wrote logits ({sequence.Length}, {model.Config.Vocabulary}) to {path}.");
+            SafetensorsWriter.Write(path, [new SafetensorsTensor("logits", [sequence.Length, model.Shape.Vocabulary], logits)]);
+            if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, shape = new[] { sequence.Length, model.Shape.Vocabulary } });
+            else Terminal.Say($"Wrote logits ({sequence.Length}, {model.Shape.Vocabulary}) to {path}.");
             return 0;
         }));
         return command;

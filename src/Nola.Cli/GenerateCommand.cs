@@ -33,7 +33,7 @@ internal static class GenerateCommand
         };
         Option<bool> raw = new("--raw")
         {
-            Description = "Continue the text itself; else the prompt is a context, followed by token 50256 as in training",
+            Description = "Continue the text itself; else the prompt is a context, followed by the end of text as in training",
         };
         Option<int> maxNew = new WholeOption<int>("--max-new")
         {
@@ -73,8 +73,11 @@ internal static class GenerateCommand
         };
         Option<string> stop = new("--stop")
         {
-            Description = "Token ids that end the text; \"\" for none",
-            DefaultValueFactory = _ => string.Join(',', defaults.StopTokens),
+            Description = "Token ids that end the text; \"\" for none [the model's own: end of text and a blank line, 50256,628 for GPT-2]",
+                    };
+        Option<string[]> stopString = new("--stop-string")
+        {
+            Description = "Text that ends the text where it appears, and is not printed; may be given several times",
         };
         Option<int> batchTokens = new WholeOption<int>("--batch-tokens")
         {
@@ -88,6 +91,7 @@ internal static class GenerateCommand
         };
         sampling.AddTo(command);
         command.Add(stop);
+        command.Add(stopString);
         command.Add(batchTokens);
         command.Add(common.Json);
         common.AddTo(command);
@@ -102,7 +106,8 @@ internal static class GenerateCommand
                 BeamRules = Rules(r.GetValue(beamRules)!),
                 NoRepeatNgram = r.GetValue(noRepeat),
                 RepetitionPenalty = r.GetValue(repetition),
-                StopTokens = CommonOptions.Ids(r.GetValue(stop)!, "--stop"),
+                StopTokens = r.GetValue(stop) is { } tokens ? CommonOptions.Ids(tokens, "--stop") : null,
+                StopStrings = r.GetValue(stopString) ?? [],
                 BatchTokens = r.GetValue(batchTokens),
             });
             bool isRaw = r.GetValue(raw), json = r.GetValue(common.Json);
@@ -113,9 +118,9 @@ internal static class GenerateCommand
             // The tokenizer and the model are ready at about the same time.
             if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
-            return common.WithModel(r, (model, _) => file is not null
-                ? new GenerateFile(model, options, isRaw, json).Run(file, path, cancel)
-                : new GeneratePrompt(model, options, isRaw, json).Run(text, given, cancel));
+            return common.WithModel(r, (model, adapter) => file is not null
+                ? new GenerateFile(model, adapter, options.For(model), isRaw, json).Run(file, path, cancel)
+                : new GeneratePrompt(model, adapter, options.For(model), isRaw, json).Run(text, given, cancel));
         });
         return command;
     }

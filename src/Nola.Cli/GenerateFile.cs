@@ -6,29 +6,30 @@ using Nola.Train;
 namespace Nola.Cli;
 
 /// <summary><c>nola generate --prompts</c>: a line for each text of each input of a file, in order.</summary>
-/// <param name="model">The model with its adapter.</param>
-/// <param name="options">How to choose; with a seed where they sample.</param>
-/// <param name="raw">Continue the text itself, without token 50256 after it.</param>
+/// <param name="model">The model.</param>
+/// <param name="adapter">What it is read with; null for the base model alone.</param>
+/// <param name="options">How to choose; all that is left to be chosen is given.</param>
+/// <param name="raw">Continue the text itself, without the end of text after it.</param>
 /// <param name="json">An object on each line in place of text.</param>
-internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw, bool json)
+internal sealed class GenerateFile(LanguageModel model, IAdapter? adapter, GenerateOptions options, bool raw, bool json)
 {
     public int Run(string source, string? output, CancellationToken cancel)
     {
         IReadOnlyList<TextPair> pairs = Inputs(source);
         // Lines of ids need no tokenizer.
         bool needsText = !json || pairs.Any(p => p.ContextIds is null);
-        Gpt2Tokenizer? tokenizer = needsText ? ModelTokenizer.For(model.Source, model.Config) : CommonOptions.Tokenizer(model);
-        int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(pair, tokenizer, model.Config, raw))];
+        ITokenizer? tokenizer = needsText ? model.Tokenizer : model.FindTokenizer();
+        int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(pair, tokenizer, model.Shape, raw))];
         if (output is not null) AtomicFile.EnsureWritable(output);
         SamplingOptions.SaySeed(options);
         Stopwatch clock = Stopwatch.StartNew();
         string?[] lines = new string?[options.SequencesOf(pairs.Count)];
         int shown = 0, cut = 0;
         CountView view = new(lines.Length, options.NumSamples > 1 ? "texts" : "inputs");
-        int[][] results = view.Show(() => model.GenerateAll(contexts, options, (i, ids) =>
+        int[][] results = view.Show(() => model.GenerateAll(contexts, adapter, options, (i, ids) =>
         {
             int input = i / options.NumSamples;
-            FinishReason reason = FinishReasons.Of(contexts[input].Length, ids, options, model.Config);
+            FinishReason reason = FinishReasons.Of(contexts[input].Length, ids, options, model.Shape.Positions);
             if (reason == FinishReason.Context) cut++;
             lines[i] = Line(pairs[input], ids, tokenizer, reason, i);
             if (output is null)
@@ -39,7 +40,7 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
         string distinct = options.Samples ? "" : "distinct ";
         string texts = options.NumSamples > 1 ? $" with {options.NumSamples:N0} texts each" : "";
         Terminal.Say($"{pairs.Count:N0} {distinct}inputs{texts}, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
-        if (cut > 0) Terminal.Say($"{cut:N0} of the texts end where the model reads no further, at {model.Config.Positions:N0} tokens.");
+        if (cut > 0) Terminal.Say($"{cut:N0} of the texts end where the model reads no further, at {model.Shape.Positions:N0} tokens.");
         if (output is null) return 0;
         AtomicFile.WriteText(output, string.Concat(lines.Select(line => line + "\n")));
         double seconds = Math.Round(clock.Elapsed.TotalSeconds, 1);
@@ -58,9 +59,9 @@ internal sealed class GenerateFile(Gpt2 model, GenerateOptions options, bool raw
         return options.Samples && !references ? all : Prompts.Distinct(all);
     }
 
-    private string Line(TextPair pair, int[] ids, Gpt2Tokenizer? tokenizer, FinishReason reason, int index)
+    private string Line(TextPair pair, int[] ids, ITokenizer? tokenizer, FinishReason reason, int index)
     {
-        string? text = tokenizer is null ? null : GeneratedText.Of(ids, tokenizer, options.StopTokens);
+        string? text = tokenizer is null ? null : GeneratedText.Of(ids, tokenizer, options);
         if (!json) return GeneratedText.OneLine(text!);
         return GeneratedLine.Json(pair.ContextIds is { } context ? context : pair.Context, text, ids, reason, options, index);
     }

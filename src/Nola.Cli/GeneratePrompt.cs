@@ -6,31 +6,32 @@ using Nola.Train;
 namespace Nola.Cli;
 
 /// <summary><c>nola generate</c> of one prompt: its text token by token, or several samples with a line for each.</summary>
-/// <param name="model">The model with its adapter.</param>
-/// <param name="options">How to choose; with a seed where they sample.</param>
-/// <param name="raw">Continue the text itself, without token 50256 after it.</param>
+/// <param name="model">The model.</param>
+/// <param name="adapter">What it is read with; null for the base model alone.</param>
+/// <param name="options">How to choose; all that is left to be chosen is given.</param>
+/// <param name="raw">Continue the text itself, without the end of text after it.</param>
 /// <param name="json">An object for each text in place of the text.</param>
-internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool raw, bool json)
+internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, GenerateOptions options, bool raw, bool json)
 {
     /// <summary>Continues a text or token ids, whichever is not null.</summary>
     public int Run(string? text, string? ids, CancellationToken cancel)
     {
-        Gpt2Tokenizer? tokenizer = ids is null ? ModelTokenizer.For(model.Source, model.Config) : CommonOptions.Tokenizer(model);
+        ITokenizer? tokenizer = ids is null ? model.Tokenizer : model.FindTokenizer();
         int[] context = ids is not null ? CommonOptions.Ids(ids, "--ids") : Context(text!, tokenizer!);
         if (tokenizer is null && !json) Terminal.Say("The model has no tokenizer, so that token ids are printed in place of text.");
         SamplingOptions.SaySeed(options);
         return options.NumSamples > 1 ? Several(context, tokenizer, cancel) : One(context, tokenizer, cancel);
     }
 
-    private int[] Context(string prompt, Gpt2Tokenizer tokenizer)
+    private int[] Context(string prompt, ITokenizer tokenizer)
     {
-        if (!raw) return [.. tokenizer.Encode(prompt), Gpt2Tokenizer.EndOfText];
-        return prompt.Length == 0 ? [Gpt2Tokenizer.EndOfText] : tokenizer.Encode(prompt);
+        if (!raw) return tokenizer.EncodeContext(prompt);
+        return prompt.Length == 0 ? [tokenizer.EndOfText] : tokenizer.Encode(prompt);
     }
 
-    private int One(int[] context, Gpt2Tokenizer? tokenizer, CancellationToken cancel)
+    private int One(int[] context, ITokenizer? tokenizer, CancellationToken cancel)
     {
-        int[] generated = model.Generate(context, options, json ? null : Printer(tokenizer), cancel);
+        int[] generated = model.Generate(context, adapter, options, json ? null : Printer(tokenizer), cancel);
         if (!json) Console.Out.WriteLine();
         cancel.ThrowIfCancellationRequested();
         FinishReason reason = Reason(context, generated);
@@ -39,9 +40,9 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
         return 0;
     }
 
-    private int Several(int[] context, Gpt2Tokenizer? tokenizer, CancellationToken cancel)
+    private int Several(int[] context, ITokenizer? tokenizer, CancellationToken cancel)
     {
-        int[][] all = model.GenerateAll([context], options, null, cancel);
+        int[][] all = model.GenerateAll([context], adapter, options, null, cancel);
         for (int s = 0; s < all.Length; s++)
         {
             string? text = Text(all[s], tokenizer);
@@ -54,31 +55,31 @@ internal sealed class GeneratePrompt(Gpt2 model, GenerateOptions options, bool r
     }
 
     // Prints each token as it comes: its text, or its id.
-    private Action<int> Printer(Gpt2Tokenizer? tokenizer)
+    private Action<int> Printer(ITokenizer? tokenizer)
     {
         IncrementalDecoder? decoder = tokenizer is null ? null : new(tokenizer);
         bool first = true;
         return token =>
         {
             if (decoder is null) Console.Out.Write((first ? "" : ",") + token.ToString(CultureInfo.InvariantCulture));
-            else if (options.StopTokens.Contains(token)) return;
+            else if (options.StopTokens!.Contains(token)) return;
             else Console.Out.Write(first ? Begun(decoder.Add(token)) : decoder.Add(token));
             Console.Out.Flush();
             first = false;
         };
     }
 
-    private string? Text(int[] generated, Gpt2Tokenizer? tokenizer) =>
-        tokenizer is null ? null : Begun(tokenizer.Decode([.. generated.Where(id => !options.StopTokens.Contains(id))]));
+    private string? Text(int[] generated, ITokenizer? tokenizer) =>
+        tokenizer is null ? null : Begun(StopStrings.Cut(tokenizer.Decode([.. generated.Where(id => !options.StopTokens!.Contains(id))]), options.StopStrings));
 
     // A completion begins with the space that the encoders put before it.
     private string Begun(string text) => raw ? text : text.TrimStart();
 
-    private FinishReason Reason(int[] context, int[] generated) => FinishReasons.Of(context.Length, generated, options, model.Config);
+    private FinishReason Reason(int[] context, int[] generated) => FinishReasons.Of(context.Length, generated, options, model.Shape.Positions);
 
     private void SayContext(int[] context)
     {
-        string most = $"it reads at most {model.Config.Positions:N0} tokens, of which the prompt has {context.Length:N0}";
+        string most = $"it reads at most {model.Shape.Positions:N0} tokens, of which the prompt has {context.Length:N0}";
         Terminal.Say($"The text ends where the model reads no further: {most}.");
     }
 }

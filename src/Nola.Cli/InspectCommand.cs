@@ -22,9 +22,9 @@ internal static class InspectCommand
         if (File.Exists(path)) return DescribeFile(path);
         string peft = Path.Combine(path, "adapter_config.json");
         if (File.Exists(peft)) return DescribePeft(path, peft);
-        if (path == Gpt2.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
+        if (path == LanguageModel.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
         string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
-        Gpt2Config config = Gpt2Config.Parse(InputFile.ReadAll(file), file);
+        ModelConfig config = ModelFamilies.Parse(InputFile.ReadAll(file), file);
         return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
     }
 
@@ -65,22 +65,22 @@ internal static class InspectCommand
     private static Dictionary<string, object> DescribeEmbedded()
     {
         using Device device = Device.Open("cpu", 1);
-        using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
+        using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
         Dictionary<string, object> facts = Model("embedded", model.Config, []);
         facts["identity"] = model.Identity;
         return facts;
     }
 
-    private static Dictionary<string, object> Model(string place, Gpt2Config c, IEnumerable<object> files) => new()
+    private static Dictionary<string, object> Model(string place, ModelConfig c, IEnumerable<object> files) => new()
     {
         ["path"] = place,
-        ["kind"] = "GPT-2 model",
+        ["kind"] = c.Family.Title + " model",
         ["parameters"] = c.ParameterCount,
-        ["layers"] = c.Layers,
-        ["heads"] = c.Heads,
-        ["channels"] = c.Channels,
-        ["vocabulary"] = c.Vocabulary,
-        ["positions"] = c.Positions,
+        ["layers"] = c.Shape.Layers,
+        ["heads"] = c.Shape.Attention.Heads,
+        ["channels"] = c.Shape.Channels,
+        ["vocabulary"] = c.Shape.Vocabulary,
+        ["positions"] = c.Shape.Positions,
         ["files"] = files.ToArray(),
     };
 

@@ -21,12 +21,12 @@ internal static class LossCommand
         Option<string> subset = DataConvertCommand.Subset();
         Command command = new("loss", "Score pairs: the mean loss over their completion tokens.") { pairs, subset, smoothing, truncate, common.Json };
         common.AddTo(command);
-        command.Does((r, cancel) => common.WithModel(r, (model, _) =>
+        command.Does((r, cancel) => common.WithModel(r, (model, adapter) =>
         {
             float epsilon = r.GetValue(smoothing);
             if (epsilon is not (>= 0 and < 1)) throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
             TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
-            LossResult result = Evaluation.Loss(model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), epsilon, cancel: cancel);
+            LossResult result = Evaluation.Loss(model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), adapter, epsilon, cancel: cancel);
             if (!double.IsFinite(result.Loss))
                 throw new NolaException(
                     $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is none, or far too " +

@@ -12,18 +12,18 @@ internal static class ModelsCommand
         Command command = new("models", "List the models on this machine: the embedded one and GPT-2s in the Hugging Face cache.") { common.Json };
         command.Does((r, _) =>
         {
-            IReadOnlyList<FoundModel> found = ModelLocator.Current.List();
+            IReadOnlyList<FoundModel> found = ModelCatalog.List();
             if (r.GetValue(common.Json))
             {
                 Terminal.Json(new
                 {
-                    embedded = Gpt2.EmbeddedName,
+                    embedded = LanguageModel.EmbeddedName,
                     cache = ModelLocator.Current.Cache,
                     models = found.Select(m => new { name = m.Name, directory = m.Directory, revision = m.Revision, bytes = m.Bytes, problem = m.Problem }),
                 });
                 return 0;
             }
-            Console.Out.WriteLine($"{Gpt2.EmbeddedName,-32} embedded");
+            Console.Out.WriteLine($"{LanguageModel.EmbeddedName,-32} embedded");
             foreach (FoundModel model in found)
                 Console.Out.WriteLine($"{model.Name,-32} {(model.Problem is { } problem ? "unusable: " + problem : $"{model.Bytes / 1048576.0:N0} MiB  {model.Directory}")}");
             Terminal.Say($"{found.Count} found in {ModelLocator.Current.Cache}; a directory with config.json and model.safetensors can be given as --model too.");

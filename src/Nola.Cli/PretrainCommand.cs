@@ -49,9 +49,9 @@ internal static class PretrainCommand
             // The run to be resumed is taken before anything in it is read.
             using RunDirectory? old = resumes ? new RunDirectory(place, resume: true) : null;
             using Device device = Device.Open(r.GetValue(deviceName)!, r.GetValue(threads), Terminal.Say);
-            using Gpt2 model = r.GetValue(from) is { } start ? Gpt2.Load(start, device, trainable: true) : Gpt2.Create(config, device, r.GetValue(seed));
-            config = model.Config;
-            Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
+            using LanguageModel model = r.GetValue(from) is { } start ? LanguageModel.Load(start, device, trainable: true) : LanguageModel.Create(config, device, r.GetValue(seed));
+            config = model.Config as Gpt2Config ?? throw new NolaException($"--from is a {model.Config.Family.Title}; only a GPT-2 can be trained further here.");
+            ITokenizer tokenizer = model.Tokenizer;
             List<EncodedPair> training = [.. PlainText.Read(r.GetValue(text)!, tokenizer, config.Positions)];
             if (r.GetValue(spans))
             {
@@ -85,7 +85,7 @@ internal static class PretrainCommand
             TrainView view = new();
             RunSource source = Source(r.GetValue(text)!, r.GetValue(pairs) ?? [], r.GetValue(valid));
             Trainer trainer = new(model, null, options, run, view) { Source = source };
-            TrainResult result = view.Show(() => trainer.Run([.. training], held, resumes, cancel));
+            TrainResult result = view.Show(() => TrainCommand.Finished(trainer, () => trainer.Run([.. training], held, resumes, cancel)));
             run.DrawLossCurve();
             Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}{(held.Length > 0 ? $"; validation loss {result.LastLoss:F4}" : "")}; model in {run.BestModel}");
             if (result.Outcome != TrainOutcome.Interrupted) return 0;
@@ -113,7 +113,7 @@ internal static class PretrainCommand
     }
 
     // Every token of a pair is learned, context too.
-    private static EncodedPair[] WholePairs(string path, string[] excluded, Gpt2Tokenizer tokenizer, Gpt2Config config)
+    private static EncodedPair[] WholePairs(string path, string[] excluded, ITokenizer tokenizer, Gpt2Config config)
     {
         TextPairs pairs = TextPairs.Read(path);
         PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary, truncate: true);

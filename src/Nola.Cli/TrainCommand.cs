@@ -68,17 +68,17 @@ internal static class TrainCommand
     private static int Run(TrainConfig config, Func<RunDirectory> open, bool json, CancellationToken cancel)
     {
         using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
-        using Gpt2 model = Gpt2.Load(config.Model, device, config.Method == TrainMethod.Full, config.Storage);
-        using Adapter? adapter = config.Attach(model);
+        using LanguageModel model = LanguageModel.Load(config.Model, device, config.Adapter is null, config.Storage);
+        using TrainableAdapter? adapter = config.NewAdapter(model);
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
-        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method.ToString().ToLowerInvariant()} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
+        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
         using IDisposable held = Signals.Held();
         using RunDirectory run = open();
         run.WriteConfig(config.ToJson());
         TrainView view = new();
         Trainer trainer = new(model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery, Source = config.Source };
-        TrainResult result = view.Show(() => trainer.Run(training, validation, run.Resumes, cancel));
+        TrainResult result = view.Show(() => Finished(trainer, () => trainer.Run(training, validation, run.Resumes, cancel)));
         run.DrawLossCurve();
         string saved = adapter is null ? run.BestModel : run.BestAdapter;
         Report(config, run, result, saved, trained, json);
@@ -88,6 +88,19 @@ internal static class TrainCommand
             return Terminal.Interrupted;
         }
         return 0;
+    }
+
+    /// <summary>What a run came to, also when it was canceled.</summary>
+    internal static TrainResult Finished(Trainer trainer, Func<TrainResult> run)
+    {
+        try
+        {
+            return run();
+        }
+        catch (OperationCanceledException) when (trainer.Result is not null)
+        {
+            return trainer.Result;
+        }
     }
 
     private static void Report(TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, bool json)
@@ -115,7 +128,7 @@ internal static class TrainCommand
         Terminal.Say($"{result.Outcome switch { TrainOutcome.StoppedEarly => "Stopped early", TrainOutcome.Interrupted => "Stopped", _ => "Done" }}: {result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed.TotalSeconds:N0} s.");
         if (!double.IsNaN(result.BestLoss)) Terminal.Say($"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
         Terminal.Say($"Saved {saved}{(bytes > 0 ? $" ({bytes / 1024.0:F1} KB)" : "")}; log and loss curve in {run.Path}.");
-        if (config.Method == TrainMethod.Full || config.Data != EmbeddedData.E2EName) return;
+        if (config.Adapter is null || config.Data != EmbeddedData.E2EName) return;
         Terminal.Say($"Ask it:  dotnet run -c Release --project src/Nola.Cli -- generate --adapter {saved} --prompt \"{E2EPrompt}\"");
     }
 

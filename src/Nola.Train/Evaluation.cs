@@ -17,12 +17,14 @@ public readonly record struct LossResult(double Loss, long Tokens)
 public static class Evaluation
 {
     /// <summary>The mean loss of the completion's tokens.</summary>
-    /// <param name="model">With its adapter, whose factors must be up to date.</param>
+    /// <param name="model">What predicts.</param>
     /// <param name="pairs">What to score.</param>
+    /// <param name="adapter">What the sequences are read with; null for the model alone.</param>
     /// <param name="labelSmoothing">ε over the whole vocabulary.</param>
     /// <param name="batchTokens">Most tokens at once.</param>
     /// <param name="cancel">Ends it early with an <see cref="OperationCanceledException"/>.</param>
-    public static LossResult Loss(Gpt2 model, EncodedPair[] pairs, float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
+    public static LossResult Loss(
+        IModel model, EncodedPair[] pairs, IAdapter? adapter = null, float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
     {
         Batches batches = new(pairs, batchTokens, 0, 0, shuffle: false);
         double sum = 0;
@@ -30,7 +32,7 @@ public static class Evaluation
         foreach (int[] batch in batches.Epoch(0))
         {
             cancel.ThrowIfCancellationRequested();
-            TokenStream stream = batches.Stream(batch);
+            TokenStream stream = batches.Stream(batch).With(adapter);
             if (stream.Targets.Length == 0) continue;
             using StreamTensors tensors = new(model.Device, stream);
             using Tensor losses = model.Device.Empty([stream.Targets.Length]);

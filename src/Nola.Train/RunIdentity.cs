@@ -32,16 +32,6 @@ internal sealed class RunIdentity
     // Items of a digest are shown with so many of its characters.
     private const int Shown = 8;
 
-    private static readonly Dictionary<string, string> keysOfAdapterFiles = new()
-    {
-        ["bases_a"] = "bases-a",
-        ["bases_b"] = "bases-b",
-        ["seed"] = "basis-seed",
-        ["bits"] = "quantise-bits",
-        ["generator"] = "generator of the bases",
-        ["fingerprint"] = "fingerprint of the bases",
-    };
-
     private readonly SortedDictionary<string, string> items = new(StringComparer.Ordinal);
 
     private RunIdentity() { }
@@ -57,13 +47,12 @@ internal sealed class RunIdentity
     /// <param name="validation">What is evaluated on, before a sample is taken.</param>
     /// <param name="source">Where model, adapter and data come from.</param>
     public static RunIdentity Of(
-        Gpt2 model, Adapter? adapter, TrainOptions options, EncodedPair[] training, EncodedPair[] validation, RunSource source)
+        IModel model, Adapter? adapter, TrainOptions options, EncodedPair[] training, EncodedPair[] validation, RunSource source)
     {
         RunIdentity identity = new();
         identity.Add("model", model.Identity, model.Source);
-        identity.items["architecture"] = Text($"{model.Config}");
         // Of a model whose every weight is trained nothing is frozen.
-        identity.items["storage"] = model.Maps.FirstOrDefault()?.Frozen?.Storage == DType.BFloat16 ? "bfloat16" : "float32";
+        identity.items["storage"] = model.AdaptableMaps.FirstOrDefault()?.Linear.Frozen?.Storage == DType.BFloat16 ? "bfloat16" : "float32";
         identity.AddAdapter(adapter);
         identity.Add("data", Digest(training), source.Data);
         identity.Add("valid", Digest(validation), source.Valid);
@@ -108,14 +97,14 @@ internal sealed class RunIdentity
 
     private void AddAdapter(Adapter? adapter)
     {
-        items["method"] = "full";
+        items["method"] = adapter?.Options.Method.Name ?? TrainConfig.Full;
         if (adapter is null) return;
-        foreach ((string key, string value) in AdapterFile.Metadata(adapter))
-        {
-            // These are said by other items, or follow from them.
-            if (key is "format" or "values" or "base_model" or "base_identity") continue;
-            items[keysOfAdapterFiles.GetValueOrDefault(key, key)] = value;
-        }
+        AdapterMethod method = adapter.Options.Method;
+        foreach (AdapterOption option in method.Options)
+            if (option.Get(adapter.Options) is not null) items[option.Key] = option.Text(adapter.Options);
+        foreach (MapGroup group in adapter.Groups) items["layers." + group.Kind] = string.Join(',', group.Layers);
+        if (method.Generator is { } generator) items["generator of the bases"] = generator;
+        if (method.Fingerprint(adapter.Options, [.. adapter.Groups]) is { } fingerprint) items["fingerprint of the bases"] = fingerprint;
     }
 
     private void AddOptions(TrainOptions o)

@@ -122,6 +122,9 @@ public sealed class Settings(IReadOnlyList<Setting> known)
         _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; expected text, a number, true or false, or a list of them."),
     };
 
+    /// <summary>What is said of a value that cannot be read.</summary>
+    internal NolaException Bad(string key) => Bad(key, Text(key, ""));
+
     private NolaException Bad(string key, string text) => new(
         $"{key} is {Quoted.Of(text)}; expected {known.First(s => s.Name == key).Values}.");
 }

@@ -5,33 +5,20 @@ using Nola.Tensors;
 
 namespace Nola.Train;
 
-/// <summary>What is trained.</summary>
-public enum TrainMethod
-{
-    /// <summary>Mixture coefficients of random bases (<see cref="NolaAdapter"/>).</summary>
-    Nola,
-
-    /// <summary>Low-rank factors (<see cref="LoraAdapter"/>).</summary>
-    Lora,
-
-    /// <summary>Every weight.</summary>
-    Full,
-}
-
 /// <summary>Everything that <c>nola train</c> can be told, checked: what, on what, how, and where to.</summary>
 public sealed record TrainConfig
 {
-    /// <summary>
-    /// The largest rank. PEFT's LoRA takes any; but above the width of a map a higher one can express nothing more, and no GPT-2
-    /// is a tenth as wide.
-    /// </summary>
-    private const int LargestRank = 65_536;
+    /// <summary>The method that trains every weight, beside those of adapters.</summary>
+    public const string Full = "full";
 
     private static readonly TrainOptions standard = new();
-    private static readonly string[] sharings = ["shared", "per-layer"], storages = ["float32", "bfloat16"];
+    private static readonly string[] storages = ["float32", "bfloat16"];
+
+    // Full fine-tuning's learning rates, as those of the methods.
+    private const double FullRate = 0.0001, FullRateForEmbedded = 0.003;
 
     /// <summary>The keys of a training configuration, in the order of the help.</summary>
-    public static IReadOnlyList<Setting> Keys { get; } =
+    public static IReadOnlyList<Setting> Keys =>
     [
         new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
         new("data",
@@ -45,24 +32,14 @@ public sealed record TrainConfig
             + "or jsonl with a text on each line",
             "files, comma-separated"),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
-        new("method", $"What is trained: {Settings.Names<TrainMethod>()} [nola]", Settings.Names<TrainMethod>()),
-        new("rank", "r of the adapter [nola 8, lora 4; nola 16 for nola-tiny]", $"a whole number from 1 to {LargestRank}"),
-        new("alpha", "The adapter's output is scaled by alpha/rank [nola 8, lora 32; nola 16 for nola-tiny]", "a positive number"),
-        new("bases", "k: random matrices mixed for each factor [512; 1024 for nola-tiny]", "a whole number from 1"),
-        new("bases-a", "k for A, when it differs", "a whole number from 1"),
-        new("bases-b", "k for B, when it differs", "a whole number from 1"),
-        new("entries", $"Distribution of the bases' entries: {Settings.Names<BasisEntries>()} [uniform]", Settings.Names<BasisEntries>()),
-        new("sharing", $"Whether all layers share their bases: {Settings.Names(sharings)} [shared]", Settings.Names(sharings)),
-        new("variant", $"{Settings.Names<NolaVariant>()}: a frozen A0 plus mixture and B from 0, or mixtures alone [offset]", Settings.Names<NolaVariant>()),
-        new("quantise-bits", "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32 [0]", "0, 8, 4, 3 or 2"),
-        new("basis-seed", "Seed of the random bases, or of LoRA's A [42]", "a whole number from 0"),
-        new("targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, … [q,v as published; * for nola-tiny]", "patterns, comma-separated"),
+        new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
+        .. AdapterKeys,
         new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit. With epochs too, the first that is reached ends the run [0; 400 for e2e]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
-        new("lr", "Highest learning rate [nola 0.005 as published, lora 0.0002 as published, full 0.0001; for nola-tiny 0.03, 0.003, 0.003]", "a positive number"),
+        new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
         new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear]", Settings.Names<Schedule>()),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
@@ -99,14 +76,8 @@ public sealed record TrainConfig
     /// <summary>Run directory.</summary>
     public required string Out { get; init; }
 
-    /// <summary>What is trained.</summary>
-    public required TrainMethod Method { get; init; }
-
-    /// <summary>Settings of NOLA.</summary>
-    public required NolaOptions Nola { get; init; }
-
-    /// <summary>Settings of LoRA.</summary>
-    public required LoraOptions Lora { get; init; }
+    /// <summary>Method and settings of the adapter; null when every weight is trained.</summary>
+    public required AdapterOptions? Adapter { get; init; }
 
     /// <summary>Settings of the loop.</summary>
     public required TrainOptions Options { get; init; }
@@ -134,58 +105,34 @@ public sealed record TrainConfig
     {
         Data = Text.Count > 0 ? string.Join(", ", Text) : Data,
         Valid = Valid.Length > 0 ? Valid : UsesEmbeddedData ? EmbeddedData.E2EName + ":dev" : "none",
-        // Where a LoRA began is in none of its settings.
-        Settings = Method == TrainMethod.Lora
-            ? new Dictionary<string, string> { ["basis-seed"] = Lora.Seed.ToString(CultureInfo.InvariantCulture) }
-            : new Dictionary<string, string>(),
     };
 
-    /// <summary>Puts a new adapter on a model; null when the whole model is trained.</summary>
+    /// <summary>The name of what is trained: that of the adapter's method, or <see cref="Full"/>.</summary>
+    public string Method => Adapter?.Method.Name ?? Full;
+
+    /// <summary>A new adapter for a model; null when the whole model is trained.</summary>
     /// <exception cref="NolaException">A setting is out of range.</exception>
-    public Adapter? Attach(Gpt2 model) => Method switch
-    {
-        TrainMethod.Nola => NolaAdapter.Attach(model, Nola),
-        TrainMethod.Lora => LoraAdapter.Attach(model, Lora),
-        _ => null,
-    };
+    public TrainableAdapter? NewAdapter(IModel model) => Adapter is null ? null : model.NewAdapter(Adapter);
 
     /// <summary>Checks settings and fills in defaults.</summary>
     /// <exception cref="NolaException">A value is out of its range.</exception>
     public static TrainConfig From(Settings s)
     {
-        TrainMethod method = s.Choice("method", TrainMethod.Nola);
+        AdapterMethod? method = MethodOf(s);
         string data = s.Text("data", EmbeddedData.E2EName);
         bool e2e = data == EmbeddedData.E2EName && !s.Has("text");
-        string model = s.Text("model", Gpt2.EmbeddedName);
+        string model = s.Text("model", LanguageModel.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
-        bool tiny = model == Gpt2.EmbeddedName;
-        int bases = s.Whole("bases", tiny ? 1024 : 512);
-        string[] targets = s.List("targets", tiny ? ["*"] : ["q", "v"]);
-        string sharing = s.Text("sharing", "shared");
-        if (!sharings.Contains(sharing)) throw new NolaException($"sharing is {Quoted.Of(sharing)}; expected {Settings.Names(sharings)}.");
+        bool tiny = model == LanguageModel.EmbeddedName;
         TrainConfig config = new()
         {
             Model = model,
             Data = data,
             Valid = s.Text("valid", ""),
             Text = s.List("text"),
-            Out = s.Text("out", $"runs/{method.ToString().ToLowerInvariant()}-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}"),
-            Method = method,
-            Nola = new NolaOptions
-            {
-                Rank = s.Whole("rank", tiny ? 16 : 8),
-                Alpha = (float)s.Real("alpha", tiny ? 16 : 8),
-                BasesA = s.Whole("bases-a", bases),
-                BasesB = s.Whole("bases-b", bases),
-                Entries = s.Choice("entries", BasisEntries.Uniform),
-                PerLayer = sharing == "per-layer",
-                Variant = s.Choice("variant", NolaVariant.Offset),
-                QuantiseBits = s.Whole("quantise-bits", 0),
-                Seed = s.Seed("basis-seed", 42),
-                Targets = targets,
-            },
-            Lora = new LoraOptions { Rank = s.Whole("rank", 4), Alpha = (float)s.Real("alpha", 32), Seed = s.Seed("basis-seed", 42), Targets = targets },
-            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", StandardRate(method, tiny)) },
+            Out = s.Text("out", $"runs/{method?.Name ?? Full}-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}"),
+            Adapter = method is null ? null : AdapterOf(s, method, tiny),
+            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", RateOf(method, tiny)) },
             Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
             ReadEvery = s.Whole("read-every", 0),
@@ -193,7 +140,6 @@ public sealed record TrainConfig
             Threads = s.Whole("threads", 0),
         };
         config.Options.Validate();
-        config.CheckAdapter();
         return config;
     }
 
@@ -213,7 +159,7 @@ public sealed record TrainConfig
         Dictionary<string, object?> keys = new()
         {
             ["model"] = Model,
-            ["method"] = Method.ToString().ToLowerInvariant(),
+            ["method"] = Method,
             // Not given, they must not become a limit when this is read again.
             ["epochs"] = o.Epochs,
             ["max-steps"] = o.MaxSteps,
@@ -241,46 +187,79 @@ public sealed record TrainConfig
         if (Text.Count > 0) keys["text"] = Text;
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;
-        if (Method != TrainMethod.Full) AddAdapter(keys);
+        if (Adapter is not null)
+            foreach (AdapterOption option in Adapter.Method.Options)
+                keys[option.Key] = option.Get(Adapter) is float real ? StrictNumber.Shortest(real) : option.Get(Adapter);
         Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
         return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
 
-    // What an adapter would refuse, said before a model is loaded.
-    private void CheckAdapter()
+    private static string NolaName => AdapterMethods.Known[0].Name;
+
+    private static string[] MethodNames => [.. AdapterMethods.Known.Select(method => method.Name), Full];
+
+    // Every option of every method once, with its defaults.
+    private static IEnumerable<Setting> AdapterKeys => AdapterMethods.Known
+        .SelectMany(method => method.Options)
+        .DistinctBy(option => option.Key)
+        .Select(option => new Setting(option.Key, option.Help + DefaultHelp(option.Key), option.Values));
+
+    private static AdapterMethod? MethodOf(Settings s)
     {
-        int rank = Method == TrainMethod.Nola ? Nola.Rank : Lora.Rank, bits = Nola.QuantiseBits;
-        float alpha = Method == TrainMethod.Nola ? Nola.Alpha : Lora.Alpha;
-        if (rank is < 1 or > LargestRank) throw new NolaException($"rank is {rank}; expected 1 to {LargestRank}.");
-        if (!(alpha > 0 && float.IsFinite(alpha))) throw new NolaException(FormattableString.Invariant($"alpha is {alpha}; expected a positive number."));
-        foreach (int k in (ReadOnlySpan<int>)[Nola.BasesA, Nola.BasesB])
-            if (k is < 1 or > 1_000_000) throw new NolaException($"bases is {k}; expected 1 to 1,000,000.");
-        if (bits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {bits}; expected 0, 8, 4, 3 or 2.");
-        if (bits > 0 && Method != TrainMethod.Nola)
-            throw new NolaException($"quantise-bits is {bits} with method {Method.ToString().ToLowerInvariant()}; it is for nola. Round a LoRA after training, with 'nola quantise'.");
+        string name = s.Text("method", NolaName).ToLowerInvariant();
+        return name == Full ? null : AdapterMethods.Find(name) ?? throw s.Bad("method");
     }
 
-    private static double StandardRate(TrainMethod method, bool tiny) => method switch
+    // The method's defaults with what is given; what an adapter would refuse is said before a model is loaded.
+    private static AdapterOptions AdapterOf(Settings s, AdapterMethod method, bool tiny)
     {
-        TrainMethod.Nola => tiny ? 0.03 : 0.005,
-        TrainMethod.Lora => tiny ? 0.003 : 0.0002,
-        _ => tiny ? 0.003 : 0.0001,
-    };
+        AdapterOptions options = tiny ? method.DefaultsForEmbedded : method.Defaults;
+        foreach (AdapterOption option in method.Options)
+        {
+            if (!s.Has(option.Key)) continue;
+            string text = option.Get(options) is IEnumerable<string> ? string.Join(',', s.List(option.Key)) : s.Text(option.Key, "");
+            options = option.Set(options, text) ?? throw s.Bad(option.Key);
+        }
+        method.Check(options);
+        foreach (AdapterMethod other in AdapterMethods.Known)
+            foreach (AdapterOption option in other.OwnOptions.Where(option => option.Elsewhere is not null && s.Has(option.Key)))
+                if (method.Options.All(own => own.Key != option.Key) && s.Text(option.Key, "") != option.Text(other.Defaults))
+                    throw new NolaException(
+                        $"{option.Key} is {Quoted.Of(s.Text(option.Key, ""))} with method {method.Name}; it is for {other.Name}. {option.Elsewhere}");
+        return options;
+    }
 
-    private void AddAdapter(Dictionary<string, object?> keys)
+    private static double RateOf(AdapterMethod? method, bool tiny) => method is null
+        ? tiny ? FullRateForEmbedded : FullRate
+        : tiny ? method.LearningRateForEmbedded : method.LearningRate;
+
+    private static string RateHelp()
     {
-        bool nola = Method == TrainMethod.Nola;
-        keys["rank"] = nola ? Nola.Rank : Lora.Rank;
-        keys["alpha"] = StrictNumber.Shortest(nola ? Nola.Alpha : Lora.Alpha);
-        keys["targets"] = nola ? Nola.Targets : Lora.Targets;
-        keys["basis-seed"] = nola ? Nola.Seed : Lora.Seed;
-        if (!nola) return;
-        keys["bases-a"] = Nola.BasesA;
-        keys["bases-b"] = Nola.BasesB;
-        keys["entries"] = Nola.Entries.ToString().ToLowerInvariant();
-        keys["sharing"] = Nola.PerLayer ? "per-layer" : "shared";
-        keys["variant"] = Nola.Variant.ToString().ToLowerInvariant();
-        keys["quantise-bits"] = Nola.QuantiseBits;
+        IReadOnlyList<AdapterMethod> all = AdapterMethods.Known;
+        string published = string.Join(", ", all.Select(method => Rate(method.Name, method.LearningRate)).Append(Rate(Full, FullRate)));
+        string embedded = string.Join(", ", all.Select(method => Rate(method.Name, method.LearningRateForEmbedded)).Append(Rate(Full, FullRateForEmbedded)));
+        return $"{published}; for {LanguageModel.EmbeddedName} {embedded}";
+
+        static string Rate(string name, double rate) => string.Create(CultureInfo.InvariantCulture, $"{name} {rate}");
+    }
+
+    // " [nola 8, lora 4; nola 16 for nola-tiny]"; nothing where an option has no default.
+    private static string DefaultHelp(string key)
+    {
+        List<(string Name, string Published, string Embedded)> defaults = [];
+        foreach (AdapterMethod method in AdapterMethods.Known)
+            if (method.Options.FirstOrDefault(option => option.Key == key) is { } option && option.Get(method.Defaults) is not null)
+                defaults.Add((method.Name, option.Text(method.Defaults), option.Text(method.DefaultsForEmbedded)));
+        if (defaults.Count == 0) return "";
+        (string, string)[] changed = [.. defaults.Where(d => d.Embedded != d.Published).Select(d => (d.Name, d.Embedded))];
+        string published = Joined([.. defaults.Select(d => (d.Name, d.Published))]);
+        return changed.Length == 0
+            ? $" [{published}]"
+            : $" [{published}; {(changed.Length == defaults.Count ? Joined(changed) : Named(changed))} for {LanguageModel.EmbeddedName}]";
+
+        static string Joined((string Name, string Text)[] values) => values.Select(v => v.Text).Distinct().Count() == 1 ? values[0].Text : Named(values);
+
+        static string Named((string Name, string Text)[] values) => string.Join(", ", values.Select(v => $"{v.Name} {v.Text}"));
     }
 
     private static TrainOptions Loop(Settings s, bool e2e) => new()

@@ -10,12 +10,12 @@ public sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validation)
 {
     /// <summary>Reads and encodes what a configuration names.</summary>
     /// <exception cref="NolaException">A file is missing or malformed, or a pair does not fit the model.</exception>
-    public static TrainData Read(TrainConfig config, Gpt2 model)
+    public static TrainData Read(TrainConfig config, LanguageModel model)
     {
         if (config.Text.Count > 0)
         {
-            Gpt2Tokenizer tokenizer = ModelTokenizer.For(config.Model, model.Config);
-            int window = model.Config.Positions;
+            ITokenizer tokenizer = model.Tokenizer;
+            int window = model.Shape.Positions;
             return new(PlainText.Read(config.Text, tokenizer, window), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, window) : []);
         }
         bool e2e = config.UsesEmbeddedData;

@@ -12,8 +12,8 @@ namespace Nola.Train;
 /// </summary>
 public sealed class Trainer
 {
-    private readonly Gpt2 model;
-    private readonly Adapter? adapter;
+    private readonly IModel model;
+    private readonly TrainableAdapter? adapter;
     private readonly TrainOptions options;
     private readonly RunDirectory? run;
     private readonly ITrainObserver[] observers;
@@ -26,9 +26,10 @@ public sealed class Trainer
     /// <param name="run">Where logs and checkpoints go; null keeps nothing.</param>
     /// <param name="observers">Who is told.</param>
     /// <exception cref="NolaException">
-    /// A setting is out of range, there is nothing to train, or the adapter is not on the model.
+    /// A setting is out of range, there is nothing to train, or the adapter is of another model.
     /// </exception>
-    public Trainer(Gpt2 model, Adapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
+    public Trainer(
+        IModel model, TrainableAdapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
     {
         (this.model, this.adapter, this.options, this.run) = (model, adapter, options ?? new(), run);
         this.options.Validate();
@@ -57,17 +58,22 @@ public sealed class Trainer
     /// </summary>
     public bool Diverged { get; private set; }
 
-    /// <summary>Trains on text pairs. Afterwards the model speaks with what was trained last.</summary>
-    /// <exception cref="NolaException">The data do not fit, or the loss is not a number.</exception>
+    /// <summary>What the last call of <c>Run</c> came to, also one that was canceled; null before its end.</summary>
+    public TrainResult? Result { get; private set; }
+
+    /// <summary>Trains a language model on text pairs. Afterwards the adapter holds what was trained last.</summary>
+    /// <exception cref="NolaException">The data do not fit, the model reads no text, or the loss is not a number.</exception>
+    /// <exception cref="OperationCanceledException">It was canceled; the last checkpoint is written.</exception>
     public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
     {
-        EncodedPair[] held = validation is null ? [] : PairEncoder.EncodeFor(model, validation);
-        return Run(PairEncoder.EncodeFor(model, pairs), held, resume: false, cancel);
+        LanguageModel language = model as LanguageModel ?? throw new NolaException("Trainer: text pairs are given and the model is not a language model.");
+        EncodedPair[] held = validation is null ? [] : PairEncoder.EncodeFor(language, validation);
+        return Run(PairEncoder.EncodeFor(language, pairs), held, resume: false, cancel);
     }
 
     /// <summary>
-    /// Trains on encoded sequences. However it ends, the model speaks afterwards with what was trained last; with validation data
-    /// the run directory's best adapter may be of an earlier step.
+    /// Trains on encoded sequences. However it ends, the adapter holds afterwards what was trained last; with validation data the run
+    /// directory's best adapter may be of an earlier step.
     /// </summary>
     /// <param name="training">What to learn.</param>
     /// <param name="validation">What to evaluate on; may be empty.</param>
@@ -75,7 +81,8 @@ public sealed class Trainer
     /// Go on from the run directory's last checkpoint. A run that asks for more steps or epochs than the one before is continued: its
     /// schedule is drawn to the new last step, and so the learning rate goes on higher than it was at the old end.
     /// </param>
-    /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
+    /// <param name="cancel">Stops after the current step, with the last checkpoint written; <see cref="Result"/> says how far it came.</param>
+    /// <exception cref="OperationCanceledException">It was canceled.</exception>
     /// <exception cref="NolaException">
     /// The state is of another run: the message names each difference, and nothing was changed. Or the loss is not a number: the
     /// message says what to lower; the best and the last checkpoint stay as they were.
@@ -90,6 +97,7 @@ public sealed class Trainer
         Batches batches = new(training, options.BatchTokens, options.BatchSize, options.Seed);
         EncodedPair[] held = Evaluation.Sample(validation, options.EvalPairs);
         TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Length > 0) : new();
+        if (resume) adapter?.Update();
         List<int[]> epoch = batches.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
             throw new NolaException(
@@ -100,19 +108,18 @@ public sealed class Trainer
         state.Total = total;
         // What reading the data left behind is as large as a block of the model; the system can have it back.
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
-        adapter?.BeginStep();
         model.Device.Pool.ResetPeak();
         using StepMeter meter = new(model.Device, ReadEvery > 0 ? ReadEvery : model.Device.IsQueued ? 10 : 1);
         Stopwatch clock = new();
         long tokensBefore = state.Tokens;
         double secondsBefore = state.Seconds;
-        if (state.Step == 0 && !EvaluateFirst()) return Finish(TrainOutcome.Interrupted);
+        if (state.Step == 0 && !EvaluateFirst()) throw Canceled();
         // A run that stopped early stays so until more is asked of it.
         if (resume && HasWaited(state)) return Finish(TrainOutcome.StoppedEarly);
 
         while (state.Step < total)
         {
-            if (cancel.IsCancellationRequested) return Finish(TrainOutcome.Interrupted);
+            if (cancel.IsCancellationRequested) throw Canceled();
             clock.Start();
             Step(state, optimizer, meter, batches, ref epoch, total);
             clock.Stop();
@@ -160,6 +167,12 @@ public sealed class Trainer
             }
         }
 
+        OperationCanceledException Canceled()
+        {
+            Finish(TrainOutcome.Interrupted);
+            return new OperationCanceledException($"The run was canceled after step {state.Step}.", cancel);
+        }
+
         TrainResult Finish(TrainOutcome outcome)
         {
             if (meter.Waiting > 0) Read();
@@ -168,26 +181,19 @@ public sealed class Trainer
             // Without validation data there is no best; and a run that only made things worse still gives what it learned. What may
             // lie there from an earlier run is not of this one.
             if (run is not null && (held.Length == 0 || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
-            // The last step changed what is trained after the factors were made of it.
-            adapter?.BeginStep();
-            return new TrainResult(outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, TimeSpan.FromSeconds(state.Seconds));
+            return Result = new TrainResult(outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, TimeSpan.FromSeconds(state.Seconds));
         }
     }
 
-    // An adapter that is not on the model would get no gradient, and be saved as it was.
+    // An adapter of another model would get no gradient, and be saved as it was.
     private void CheckAdapter()
     {
         if (adapter is null && !model.Trainable)
             throw new NolaException(
-                "Trainer: the model is frozen and there is no adapter; attach one, or load the model with trainable: true.");
-        if (adapter is null && model.Adapter is not null)
-            throw new NolaException(
-                "Trainer: the whole model is to be trained and has an adapter on it, which would not be; give the adapter too, or " +
-                "detach or merge it first.");
-        if (adapter is null || model.Adapter == adapter) return;
-        throw new NolaException(adapter.Model == model
-            ? "Trainer: the adapter was detached from the model, so that no step would reach it; call its Attach first."
-            : $"Trainer: the adapter is on another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); " +
+                "Trainer: the model is frozen and there is no adapter; give one, or load the model with trainable: true.");
+        if (adapter is null || adapter.Model == model) return;
+        throw new NolaException(
+            $"Trainer: the adapter is for another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); " +
             "give the adapter's own model.");
     }
 
@@ -231,28 +237,15 @@ public sealed class Trainer
                 $"epochs is {options.Epochs}, which makes more than {int.MaxValue} steps of these data; lower it, or set max-steps.");
     }
 
-    // One optimizer step: the factors are mixed once, the batches add their gradients, and the parameters get theirs once.
-    // Nothing here waits for the device.
+    // One optimizer step. Nothing here waits for the device.
     private void Step(TrainState state, AdamW optimizer, StepMeter meter, Batches batches, ref List<int[]> epoch, int total)
     {
         List<TokenStream> streams = [];
         for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, ref epoch));
-        int positions = streams.Sum(s => s.Targets.Length);
-        adapter?.BeginStep();
-        foreach (TokenStream stream in streams)
-        {
-            if (stream.Targets.Length == 0) continue;
-            using StreamTensors tensors = new(model.Device, stream);
-            using Tape tape = new(model.Device, record: true, options.CheckpointBlocks);
-            Variable y = model.Loss(tape, tensors, options.LabelSmoothing, 1f / positions);
-            meter.Add(y.Value);
-            tape.Backward(y);
-            state.Tokens += stream.Length;
-        }
-        if (positions == 0) meter.AddNothing();
-        adapter?.EndStep();
+        state.Tokens += TrainStep.Gradients(model, adapter, streams, options, meter);
         float rate = LearningRate.At(state.Step, total, options);
         optimizer.Step(rate, meter.Record, meter.Waiting);
+        adapter?.Update();
         state.Step++;
         double passes = state.Epoch + (double)state.Batch / epoch.Count;
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
@@ -260,7 +253,7 @@ public sealed class Trainer
 
     private TokenStream Next(TrainState state, Batches batches, ref List<int[]> epoch)
     {
-        TokenStream stream = batches.Stream(epoch[state.Batch++]);
+        TokenStream stream = batches.Stream(epoch[state.Batch++]).With(adapter);
         if (state.Batch == epoch.Count)
         {
             (state.Batch, state.Epoch) = (0, state.Epoch + 1);
@@ -272,8 +265,7 @@ public sealed class Trainer
     private void Evaluate(TrainState state, EncodedPair[] held, AdamW optimizer, CancellationToken cancel = default)
     {
         if (held.Length == 0) return;
-        adapter?.BeginStep();
-        LossResult result = Evaluation.Loss(model, held, cancel: cancel);
+        LossResult result = Evaluation.Loss(model, held, adapter, cancel: cancel);
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;

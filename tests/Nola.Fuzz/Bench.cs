@@ -9,7 +9,7 @@ internal sealed class Bench : IDisposable
     /// <summary>Sizes of the model that adapters are for.</summary>
     public static readonly Gpt2Config Sizes = new(2, 3, 24, 61, 40);
 
-    private Gpt2? model;
+    private LanguageModel? model;
 
     /// <summary>Makes the device and the directories.</summary>
     /// <param name="root">A directory of its own.</param>
@@ -28,8 +28,8 @@ internal sealed class Bench : IDisposable
     /// <summary>With one thread, so that a campaign has as many as it was given.</summary>
     public CpuDevice Device { get; } = new(1);
 
-    /// <summary>A frozen model without an adapter between attempts.</summary>
-    public Gpt2 Model => model ??= Gpt2.Create(Sizes, Device, 3, trainable: false);
+    /// <summary>A frozen model, which no attempt changes.</summary>
+    public LanguageModel Model => model ??= LanguageModel.Create(Sizes, Device, 3, trainable: false);
 
     /// <summary>
     /// Whether the attempt's files were accepted: what is said from there on need not name them.

@@ -97,12 +97,11 @@ internal sealed class Worker : IDisposable
         string? wrong = Wrong(error, input, directory)
             ?? (elapsed > LongestTime ? "takes longer than 2 s" : null)
             ?? (used > MostBytes ? "takes more than 512 MB" : null)
-            ?? (bench.Model.Adapter is not null ? "leaves an adapter on the model" : null)
             ?? (pool.LiveBytes != live ? "leaves memory on the device" : null);
         string detail = $"{elapsed.TotalSeconds:F2} s, {used >> 20} MB; {error?.ToString() ?? "no exception"}";
         Failure? failure = wrong is null ? null : new(kind.Name, seed, number, wrong, detail);
         Outcome outcome = new(bench.Accepted, error?.Message ?? "", failure, elapsed, used);
-        if (pool.LiveBytes != live || bench.Model.Adapter is not null) Renew();
+        if (pool.LiveBytes != live) Renew();
         if (pool.PooledBytes > MostPooled) pool.Trim();
         return outcome;
     }

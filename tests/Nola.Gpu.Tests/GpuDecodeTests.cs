@@ -38,9 +38,9 @@ public sealed class GpuDecodeTests : IDisposable
 
         int[] Generate(Device device)
         {
-            using Gpt2 model = TinyModels.Create(device, layers: 1);
+            using LanguageModel model = TinyModels.Create(device, layers: 1);
             long before = gpu.Waits;
-            int[] tokens = model.Generate([1, 2, 3], options);
+            int[] tokens = model.Generate([1, 2, 3], null, options);
             waits = gpu.Waits - before;
             return tokens;
         }
@@ -51,9 +51,9 @@ public sealed class GpuDecodeTests : IDisposable
     {
         TapRecorder recorder = new(gpu);
         gpu.RecordWith(recorder);
-        using Gpt2 model = TinyModels.Create(gpu, layers: 1);
+        using LanguageModel model = TinyModels.Create(gpu, layers: 1);
         using KvCache cache = new(model, 3, 40);
-        using StreamTensors batch = new(gpu, 4);
+        using StreamTensors batch = new(gpu, 4, null);
         using KvCache.Places places = new(gpu.Empty([256], DType.Int32), gpu.Empty([5], DType.Int32));
         using Tensor logits = gpu.Empty([4, 61]);
         model.Decode(new TokenStream([1, 2, 3, 4], [0, 2, 3, 4], [], []), cache);
@@ -83,7 +83,7 @@ public sealed class GpuDecodeTests : IDisposable
         TapRecorder recorder = new(gpu);
         gpu.RecordWith(recorder);
         using CpuDevice cpu = new(2);
-        using Gpt2 model = TinyModels.Create(gpu, layers: 1), reference = TinyModels.Create(cpu, layers: 1);
+        using LanguageModel model = TinyModels.Create(gpu, layers: 1), reference = TinyModels.Create(cpu, layers: 1);
         // Room for four tokens, then six, then nine.
         using KvCache cache = new(model, 1, 40, 4), wanted = new(reference, 1, 40);
         using DecodePass pass = new(model, cache);

@@ -22,16 +22,16 @@ public sealed class GpuModelTests
     private static (float Loss, float[][] Gradients) Step(Device device)
     {
         Random r = new(5);
-        using Gpt2 model = TinyModels.Create(device);
-        using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 2, Alpha = 2, Bases = 5, Targets = ["q", "v"], Seed = 3 });
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 5, Targets = ["q", "v"], Seed = 3 });
         TinyModels.Randomize(adapter, r);
-        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 2, model.Config.Vocabulary, 8));
+        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 2, model.Shape.Vocabulary, 8)).With(adapter);
         using StreamTensors batch = new(device, stream);
         using Tape tape = new(device);
         Variable y = model.Loss(tape, batch, 0.1f, 1f / stream.Targets.Length);
         float loss = y.Value.Item();
         tape.Backward(y);
-        adapter.EndStep();
+        adapter.CollectGradients();
         return (loss, [.. adapter.Parameters.Select(p => p.Gradient.ToArray())]);
     }
 }

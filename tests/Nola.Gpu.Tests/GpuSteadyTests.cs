@@ -14,8 +14,8 @@ public sealed class GpuSteadyTests
     public void Steady_steps_neither_wait_nor_download_nor_take_memory_between_two_reads(bool whole)
     {
         GpuDevice gpu = TestGpu.Device;
-        using Gpt2 model = TinyModels.Create(gpu, whole, layers: 1);
-        using NolaAdapter? adapter = whole ? null : NolaAdapter.Attach(model, new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantiseBits = 4 });
+        using LanguageModel model = TinyModels.Create(gpu, whole, layers: 1);
+        using TrainableAdapter? adapter = whole ? null : model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantiseBits = 4 });
         Random r = new(1);
         EncodedPair[] pairs = [.. Enumerable.Range(0, 8).Select(_ => new EncodedPair(TinyModels.Ids(r, 2, 61), TinyModels.Ids(r, 3, 61)))];
         Counts seen = new(gpu);

@@ -6,9 +6,9 @@ namespace Nola.Tests;
 /// Beam search for reading, not for speed: no cache, no batch, no pruning; every sequence is read whole at each step, in
 /// double precision from its logits on. Also says by how much its closest decision was taken.
 /// </summary>
-internal sealed class BeamReference(Gpt2 model, GenerateOptions options)
+internal sealed class BeamReference(LanguageModel model, GenerateOptions options)
 {
-    private readonly int v = model.Config.Vocabulary;
+    private readonly int v = model.Shape.Vocabulary;
 
     /// <summary>The smallest difference between what was taken and what was not.</summary>
     public double Margin { get; private set; } = double.PositiveInfinity;
@@ -35,7 +35,7 @@ internal sealed class BeamReference(Gpt2 model, GenerateOptions options)
         int b = options.Beams;
         for (int step = 0; step < options.MaxNewTokens; step++)
         {
-            List<(int[] Tokens, double Score)> ranked = Ranked(prompt, beams, b * Math.Max(2, 1 + options.StopTokens.Count));
+            List<(int[] Tokens, double Score)> ranked = Ranked(prompt, beams, b * Math.Max(2, 1 + options.StopTokens!.Count));
             if (ranked.Count > b) Decide(ranked[b - 1].Score, ranked[b].Score);
             beams = [];
             for (int rank = 0; rank < ranked.Count && beams.Count < b; rank++)
@@ -63,7 +63,7 @@ internal sealed class BeamReference(Gpt2 model, GenerateOptions options)
 
     private double Score((int[] Tokens, double Sum) beam) => beam.Sum / Math.Pow(beam.Tokens.Length, options.LengthPenalty);
 
-    private bool Stops(int token) => options.StopTokens.Contains(token);
+    private bool Stops(int token) => options.StopTokens!.Contains(token);
 
     private int[] Winner(List<(int[] Tokens, double Score)> ended)
     {
@@ -97,7 +97,7 @@ internal sealed class BeamReference(Gpt2 model, GenerateOptions options)
         int[] seen = hugging ? [.. prompt, .. tokens] : tokens;
         foreach (int token in seen.ToHashSet()) last[token] = last[token] < 0 ? last[token] * options.RepetitionPenalty : last[token] / options.RepetitionPenalty;
         if (tokens.Length < options.MinNewTokens)
-            foreach (int token in options.StopTokens) last[token] = double.NegativeInfinity;
+            foreach (int token in options.StopTokens!) last[token] = double.NegativeInfinity;
         for (int token = 0; token < v; token++)
             if (options.NoRepeatNgram > 0 && Repeats([.. seen, token], options.NoRepeatNgram)) last[token] = double.NegativeInfinity;
         if (!hugging) Normalise(last);

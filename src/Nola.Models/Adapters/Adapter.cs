@@ -4,198 +4,181 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// What is added to a frozen model's linear maps: y += (alpha / r) · (x · A) · B for each adapted map. Layers of one kind
-/// of map share two stacked factors, A (L, in, r) and B (L, r, out). What is trained, and how the factors come from it,
-/// is the subclass's: <see cref="LoraAdapter"/> trains the factors, <see cref="NolaAdapter"/> mixes them from a random basis.
+/// What is added to the linear maps of a model: by <see cref="AdapterOptions.Method"/>, for each kind of adapted map a stack with
+/// one delta for each layer. It is on no model by itself; each sequence of a batch names the adapter that it is read with.
 /// </summary>
-public abstract class Adapter : IDisposable
+public abstract class Adapter : IAdapter, IDisposable
 {
-    private readonly Dictionary<MapKind, Factors> factors = [];
+    // Where each adapted linear map finds its deltas.
+    private readonly Dictionary<LinearMap, List<(DeltaStack Stack, int Row)>> places = [];
 
-    private protected Adapter(Gpt2 model, int rank, float alpha, IReadOnlyList<string> targets)
+    private protected Adapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks)
     {
-        if (model.Adapter is not null) throw new NolaException("The model has an adapter already; detach or merge it first.");
-        SortedDictionary<MapKind, int[]> layers = Check(model.Config, rank, alpha, targets);
-        (Model, Rank, Alpha, Targets) = (model, rank, alpha, targets);
+        (Model, Options, Stacks) = (model, options, stacks);
+        foreach (DeltaStack stack in stacks)
+        {
+            for (int row = 0; row < stack.Group.Count; row++)
+            {
+                LinearMap map = stack.Group.Maps[row].Linear;
+                if (!places.TryGetValue(map, out List<(DeltaStack, int)>? found)) places[map] = found = [];
+                found.Add((stack, row));
+            }
+        }
+    }
+
+    /// <summary>The model that it is for.</summary>
+    public IModel Model { get; }
+
+    /// <summary>Its settings.</summary>
+    public AdapterOptions Options { get; }
+
+    /// <summary>The adapted kinds of map, in the order of their numbers.</summary>
+    public IEnumerable<MapGroup> Groups => Stacks.Select(stack => stack.Group);
+
+    /// <summary>Number of trained values.</summary>
+    public long ParameterCount => Groups
+        .SelectMany(group => Options.Method.Trained(Options, group))
+        .Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
+
+    internal IReadOnlyList<DeltaStack> Stacks { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<Delta> On(LinearMap map, Tape tape) =>
+        places.TryGetValue(map, out List<(DeltaStack Stack, int Row)>? found) ? [.. found.SelectMany(place => place.Stack.On(tape, place.Row))] : [];
+
+    /// <summary>Adds itself to the model's own weights: the model alone then gives what model and adapter gave, up to rounding.</summary>
+    /// <exception cref="NolaException">The model has no place for a part of it.</exception>
+    public void Merge()
+    {
+        using Tape tape = new(Model.Device, record: false);
+        foreach ((LinearMap map, List<(DeltaStack Stack, int Row)> found) in places)
+        {
+            using Tensor weight = map.CopyWeight();                               // (in, out)
+            foreach ((DeltaStack stack, int row) in found)
+                foreach (Delta delta in stack.On(tape, row)) delta.AddTo(Model.Device, weight, map.Bias?.Value);
+            map.Replace(weight);
+        }
+    }
+
+    /// <summary>Gives the memory back.</summary>
+    public void Dispose()
+    {
+        foreach (DeltaStack stack in Stacks) stack.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Resolves the targets of settings on a model, and refuses what does not fit, before anything is allocated.</summary>
+    /// <exception cref="NolaException">A setting is out of range, or the targets match nothing.</exception>
+    internal static IReadOnlyList<MapGroup> Check(IModel model, AdapterOptions options)
+    {
+        IReadOnlyList<MapGroup> groups = AdapterTargets.Resolve(options.Targets, model.AdaptableMaps);
+        // What the maps allow is said first, since it is more to the point.
+        options.Method.Check(options, groups);
+        options.Method.Check(options);
+        return groups;
+    }
+}
+
+/// <summary>An adapter that is trained: parameters, and what is made of them.</summary>
+public sealed class TrainableAdapter : Adapter
+{
+    private TrainableAdapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks) : base(model, options, stacks) =>
+        Parameters = [.. stacks.SelectMany(stack => stack.Parameters)];
+
+    /// <summary>What is trained, in the order of the file. After changing their values, call <see cref="Update"/>.</summary>
+    public IReadOnlyList<Parameter> Parameters { get; }
+
+    /// <summary>Brings what is made of the parameters up to date; whoever changes the parameters calls it, as the trainer does after each step.</summary>
+    public void Update()
+    {
+        foreach (DeltaStack stack in Stacks) stack.Update();
+    }
+
+    /// <summary>Brings the gradients of the batches to the parameters; once after the batches of an optimizer step.</summary>
+    public void CollectGradients()
+    {
+        foreach (DeltaStack stack in Stacks) stack.CollectGradients();
+    }
+
+    /// <summary>A new adapter with its method's initial values.</summary>
+    internal static TrainableAdapter Create(IModel model, AdapterOptions options)
+    {
+        TrainableAdapter adapter = Allocate(model, options);
         try
         {
-            foreach ((MapKind kind, int[] adapted) in layers) factors[kind] = new Factors(model, kind, adapted, rank);
+            adapter.Update();
+            return adapter;
         }
         catch
         {
-            DisposeFactors();
+            adapter.Dispose();
             throw;
         }
     }
 
-    /// <summary>Refuses what no adapter can be, before anything is allocated. Returns the layers of each adapted kind.</summary>
-    /// <exception cref="NolaException">A setting is out of range.</exception>
-    internal static SortedDictionary<MapKind, int[]> Check(Gpt2Config config, int rank, float alpha, IReadOnlyList<string> targets)
+    /// <summary>An adapter of trained values.</summary>
+    /// <param name="model">The model that it is for.</param>
+    /// <param name="options">Its settings.</param>
+    /// <param name="values">The values of a parameter.</param>
+    internal static TrainableAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
     {
-        if (!(alpha > 0 && float.IsFinite(alpha))) throw new NolaException($"alpha is {alpha}; expected a finite number above 0.");
-        SortedDictionary<MapKind, int[]> layers = AdapterTargets.Resolve(targets, config);
-        // The product of two factors has no higher rank than its sides are long.
-        int longest = layers.Keys.Max(kind => Math.Max(kind.Sizes(config).In, kind.Sizes(config).Out));
-        if (rank < 1 || rank > longest)
-            throw new NolaException(
-                $"rank is {rank}; expected 1 to {longest}, the longest side of the adapted maps.");
-        long bytes = 0;
-        foreach ((MapKind kind, int[] adapted) in layers)
+        TrainableAdapter adapter = Allocate(model, options);
+        try
         {
-            (int inputs, int outputs, _) = kind.Sizes(config);
-            long stacked = (long)adapted.Length * Math.Max(inputs, outputs) * rank;
-            if (stacked > Array.MaxLength)
-                throw new NolaException(
-                    $"rank is {rank}; with it, a factor of {kind.Name()} in {adapted.Length} layers has {stacked} elements, "
-                    + $"and at most {Array.MaxLength} are supported.");
-            bytes += (long)adapted.Length * (inputs + outputs) * rank * sizeof(float);
+            foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(values(parameter), parameter.Value);
+            adapter.Update();
+            return adapter;
         }
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        if (bytes > available)
-            throw new NolaException(
-                $"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
-        return layers;
-    }
-
-    /// <summary>The model it is on.</summary>
-    public Gpt2 Model { get; }
-
-    /// <summary>r.</summary>
-    public int Rank { get; }
-
-    /// <summary>Numerator of the output's scale.</summary>
-    public float Alpha { get; }
-
-    /// <summary>alpha / r.</summary>
-    public float Scale => Alpha / Rank;
-
-    /// <summary>The patterns it was attached with, see <see cref="AdapterTargets"/>.</summary>
-    public IReadOnlyList<string> Targets { get; }
-
-    /// <summary>What is trained.</summary>
-    public abstract IReadOnlyList<Parameter> Parameters { get; }
-
-    /// <summary>How many numbers are trained.</summary>
-    public long ParameterCount => Parameters.Sum(p => (long)p.Shape.Length);
-
-    /// <summary>The adapted kinds of map, in the order of their numbers, each with its layers.</summary>
-    public IEnumerable<(MapKind Kind, IReadOnlyList<int> Layers)> AdaptedMaps =>
-        FactorSets.Select(f => (f.Kind, (IReadOnlyList<int>)f.Layers));
-
-    internal IEnumerable<Factors> FactorSets => factors.Values.OrderBy(f => f.Kind);
-
-    /// <summary>Brings the factors up to date with the parameters; once before the batches of an optimiser step.</summary>
-    public abstract void BeginStep();
-
-    /// <summary>Brings the factors' gradients to the parameters; once after the batches of an optimiser step.</summary>
-    public abstract void EndStep();
-
-    /// <summary>Takes the adapter off its model.</summary>
-    public void Detach()
-    {
-        if (Model.Adapter == this) Model.Adapter = null;
-    }
-
-    /// <summary>Puts it back on its model after <see cref="Detach"/>: many adapters can wait beside one base.</summary>
-    /// <exception cref="NolaException">The model has another adapter.</exception>
-    public void Attach()
-    {
-        if (Model.Adapter is not null && Model.Adapter != this) throw new NolaException("The model has an adapter already; detach or merge it first.");
-        Model.Adapter = this;
-    }
-
-    /// <summary>W += (alpha / r) · A · B in the model's own weights, and takes the adapter off.</summary>
-    public void Merge()
-    {
-        BeginStep();
-        foreach (IGrouping<string, (Factors F, int Row)> map in FactorSets
-            .SelectMany(f => f.Layers.Select((layer, row) => (Name: f.Kind.MapName(layer), F: f, Row: row)))
-            .GroupBy(x => x.Name, x => (x.F, x.Row)))
+        catch
         {
-            LinearMap linear = Model.Map(map.Key);
-            using Tensor weight = linear.CopyWeight();                            // (in, out)
-            foreach ((Factors f, int row) in map)
-            {
-                Matrix columns = ((Matrix)weight).SliceColumns(f.Column, f.Out);
-                Model.Device.MatMul(f.MatrixA(row), false, f.MatrixB(row), false, columns, Scale, 1);
-            }
-            linear.Replace(weight);
-        }
-        Detach();
-    }
-
-    /// <summary>Detaches and gives the memory back.</summary>
-    public virtual void Dispose()
-    {
-        Detach();
-        DisposeFactors();
-        GC.SuppressFinalize(this);
-    }
-
-    private void DisposeFactors()
-    {
-        foreach (Factors set in factors.Values) set.Dispose();
-    }
-
-    internal DeltaRows[] On(Tape tape, int layer, ReadOnlySpan<MapKind> kinds)
-    {
-        List<DeltaRows> found = [];
-        foreach (MapKind kind in kinds)
-            if (factors.TryGetValue(kind, out Factors? f) && f.Row(layer) is int row and >= 0)
-                found.Add(new LowRank(tape.Read(f.A), tape.Read(f.B), row, Scale, f.Column));
-        return [.. found];
-    }
-
-    /// <summary>The stacked factors of one kind of map, over the layers that are adapted.</summary>
-    internal sealed class Factors : IDisposable
-    {
-        private readonly int[] rows;
-
-        public Factors(Gpt2 model, MapKind kind, int[] layers, int rank)
-        {
-            (In, Out, Column) = kind.Sizes(model.Config);
-            (Kind, Layers, Rank) = (kind, layers, rank);
-            A = new Parameter(kind.Name() + ".A", model.Device.Zeros([layers.Length, In, rank]));
-            try
-            {
-                B = new Parameter(kind.Name() + ".B", model.Device.Zeros([layers.Length, rank, Out]));
-            }
-            catch
-            {
-                A.Dispose();
-                throw;
-            }
-            rows = new int[model.Config.Layers];
-            Array.Fill(rows, -1);
-            for (int i = 0; i < layers.Length; i++) rows[layers[i]] = i;
-        }
-
-        public MapKind Kind { get; }
-
-        public int[] Layers { get; }
-
-        public int In { get; }
-
-        public int Out { get; }
-
-        public int Rank { get; }
-
-        public int Column { get; }
-
-        public Parameter A { get; }
-
-        public Parameter B { get; }
-
-        public int Row(int layer) => rows[layer];
-
-        public Matrix MatrixA(int row) => new(A.Value, In, Rank, row * In * Rank, Rank);
-
-        public Matrix MatrixB(int row) => new(B.Value, Rank, Out, row * Rank * Out, Out);
-
-        public void Dispose()
-        {
-            A.Dispose();
-            B.Dispose();
+            adapter.Dispose();
+            throw;
         }
     }
+
+    private static TrainableAdapter Allocate(IModel model, AdapterOptions options)
+    {
+        IReadOnlyList<MapGroup> groups = Check(model, options);
+        return new(model, options, options.Method.Create(options, groups, model.Device));
+    }
+}
+
+/// <summary>
+/// An adapter that is read and never changed: what a file holds, ready to be used by any number of sequences. It holds each factor
+/// once and no coefficients.
+/// </summary>
+public sealed class LoadedAdapter : Adapter
+{
+    private LoadedAdapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks, string digest) : base(model, options, stacks) =>
+        Digest = digest;
+
+    /// <summary>A digest of the trained values and settings, by which equal adapters are known. 32 hex digits.</summary>
+    public string Digest { get; }
+
+    /// <summary>Makes a read-only adapter of trained values.</summary>
+    /// <param name="model">The model that it is for.</param>
+    /// <param name="options">Its settings.</param>
+    /// <param name="values">The values of a parameter.</param>
+    internal static LoadedAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
+    {
+        AdapterDigest digest = new(options);
+        TrainableAdapter adapter = TrainableAdapter.Of(model, options, parameter =>
+        {
+            float[] read = values(parameter);
+            digest.Add(parameter.Name, read);
+            return read;
+        });
+        foreach (DeltaStack stack in adapter.Stacks) stack.Freeze();
+        return new(model, options, adapter.Stacks, digest.ToString());
+    }
+}
+
+/// <summary>New adapters for models.</summary>
+public static class AdapterModelExtensions
+{
+    /// <summary>A new adapter for a frozen model, to be trained; the model itself does not change.</summary>
+    /// <param name="model">The base.</param>
+    /// <param name="options">The method and its settings.</param>
+    /// <exception cref="NolaException">A setting is out of range, or does not fit the model.</exception>
+    public static TrainableAdapter NewAdapter(this IModel model, AdapterOptions options) => TrainableAdapter.Create(model, options);
 }

@@ -12,9 +12,11 @@ internal sealed class AdapterSettings
     // Far more than the names of all maps of a large model.
     private const int LongestTargets = 100_000;
 
+    // What the keys of adapted layers begin with; the kind of map follows.
+    private const string LayersPrefix = "layers.";
+
     private static readonly string[] commonKeys = ["format", "method", "rank", "alpha", "targets", "base_model", "base_identity"];
-    private static readonly string[] packedKeys = ["bits", "values"];
-    private static readonly string[] nolaKeys = ["variant", "entries", "sharing", "bases_a", "bases_b", "seed", "generator", "fingerprint"];
+    private static readonly string[] packedKeys = ["bits", "values"], frozenKeys = ["generator", "fingerprint"];
 
     private readonly IReadOnlyDictionary<string, string> data;
     private readonly string path;
@@ -32,30 +34,24 @@ internal sealed class AdapterSettings
                 $"{path}: its format is {Quoted.Of(other)} "
                 + $"and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantisedFormat}'."),
         };
-        IsNola = Choice("method", ("nola", true), ("lora", false));
+        Method = AdapterMethods.Find(Text("method")) ?? throw new NolaException(
+            $"{path}: its method is {Quoted.Of(Text("method"))}; expected {string.Join(" or ", AdapterMethods.Known.Select(m => m.Name))}.");
         CheckKeys();
         if (Text("targets").Length > LongestTargets) throw Bad("targets");
-        Targets = Text("targets").Split(',');
-        (Rank, Alpha) = (Whole("rank"), Real("alpha"));
         (BaseModel, BaseIdentity) = (Text("base_model"), Text("base_identity"));
         if (Bits > 0 && !StrictNumber.TryWhole(Text("values"), out long _)) throw Bad("values");
-        if (IsNola) Nola = ReadNola();
+        CheckGenerator();
+        Options = ReadOptions();
     }
 
-    /// <summary>Of a coefficient; 0 where they are float32.</summary>
+    /// <summary>Bits of a trained value; 0 where they are float32.</summary>
     public int Bits { get; }
 
-    /// <summary>Whether the method is NOLA, not LoRA.</summary>
-    public bool IsNola { get; }
+    /// <summary>The method.</summary>
+    public AdapterMethod Method { get; }
 
-    /// <summary>r.</summary>
-    public int Rank { get; }
-
-    /// <summary>Numerator of the output's scale.</summary>
-    public float Alpha { get; }
-
-    /// <summary>The patterns that chose the maps.</summary>
-    public string[] Targets { get; }
+    /// <summary>Its settings.</summary>
+    public AdapterOptions Options { get; }
 
     /// <summary>What the base was called.</summary>
     public string BaseModel { get; }
@@ -63,106 +59,124 @@ internal sealed class AdapterSettings
     /// <summary>The digest of the base.</summary>
     public string BaseIdentity { get; }
 
-    /// <summary>NOLA's settings; null for LoRA.</summary>
-    public NolaOptions? Nola { get; }
+    /// <summary>The metadata of an adapter, as a file holds it.</summary>
+    /// <param name="adapter">What is written.</param>
+    /// <param name="bits">Bits of a trained value; 0 for float32.</param>
+    public static Dictionary<string, string> Of(Adapter adapter, int bits)
+    {
+        AdapterOptions options = adapter.Options;
+        AdapterMethod method = options.Method;
+        Dictionary<string, string> data = new() { ["format"] = bits == 0 ? AdapterFile.Format : AdapterFile.QuantisedFormat };
+        Add(AdapterOption.Common);
+        (data["base_model"], data["base_identity"]) = (adapter.Model.Source, adapter.Model.Identity);
+        foreach (MapGroup group in adapter.Groups) data[LayersPrefix + group.Kind] = string.Join(',', group.Layers);
+        if (bits > 0)
+        {
+            data["bits"] = bits.ToString(CultureInfo.InvariantCulture);
+            data["values"] = adapter.ParameterCount.ToString(CultureInfo.InvariantCulture);
+        }
+        data["method"] = method.Name;
+        Add(method.OwnOptions);
+        if (method.Generator is { } generator) data["generator"] = generator;
+        if (method.Fingerprint(options, [.. adapter.Groups]) is { } fingerprint) data["fingerprint"] = fingerprint;
+        return data;
 
-    /// <summary>The proof of NOLA's bases.</summary>
-    public string Fingerprint => Text("fingerprint");
+        void Add(IEnumerable<AdapterOption> written)
+        {
+            foreach (AdapterOption option in written)
+                if (option.FileKey is { } key) data[key] = option.Text(options);
+        }
+    }
 
     /// <summary>
     /// Refuses settings that do not fit the model, the tensors of the file, or each other. Nothing is believed of the metadata
     /// that would make an adapter larger than its tensors or its model are.
     /// </summary>
-    public void Check(Gpt2Config config, Safetensors file)
+    public void Check(IModel model, Safetensors file)
     {
-        SortedDictionary<MapKind, int[]> layers;
+        IReadOnlyList<MapGroup> groups;
         try
         {
-            Nola?.Check();
-            layers = Adapter.Check(config, Rank, Alpha, Targets);
+            groups = Adapter.Check(model, Options);
         }
         catch (NolaException error)
         {
             throw new NolaException($"{path}: {error.Message}", error);
         }
-        CheckTensors(layers, config, file);
-        CheckLayers(layers);
+        CheckTensors(groups, file);
+        CheckLayers(groups);
+        if (Method.Fingerprint(Options, groups) is { } fingerprint && fingerprint != Text("fingerprint"))
+            throw new NolaException(
+                $"{path}: the fingerprint of its bases is {Quoted.Of(Text("fingerprint"))} and this machine generates "
+                + $"{fingerprint}; the file is damaged or from another generator.");
     }
 
-    /// <summary>Puts an adapter with these settings on a model.</summary>
-    public Adapter Attach(Gpt2 model) => Nola is not null
-        ? NolaAdapter.Attach(model, Nola)
-        : LoraAdapter.Attach(model, new LoraOptions { Rank = Rank, Alpha = Alpha, Targets = Targets });
-
-    private NolaOptions ReadNola()
+    private AdapterOptions ReadOptions()
     {
-        if (Text("generator") != RandomBasis.GeneratorId)
-            throw new NolaException(
-                $"{path}: its bases come from generator "
-                + $"{Quoted.Of(Text("generator"))} and this version has '{RandomBasis.GeneratorId}'; "
-                + "use the version of nola that wrote it.");
-        return new NolaOptions
+        AdapterOptions options = Method.Defaults;
+        foreach (AdapterOption option in Method.Options)
         {
-            Rank = Rank,
-            Alpha = Alpha,
-            Targets = Targets,
-            BasesA = Whole("bases_a"),
-            BasesB = Whole("bases_b"),
-            Seed = StrictNumber.TryWhole(Text("seed"), out ulong seed) ? seed : throw Bad("seed"),
-            Entries = Choice("entries", ("uniform", BasisEntries.Uniform), ("normal", BasisEntries.Normal), ("sign", BasisEntries.Sign)),
-            Variant = Choice("variant", ("offset", NolaVariant.Offset), ("paper", NolaVariant.Paper)),
-            PerLayer = Choice("sharing", ("shared", false), ("per-layer", true)),
-            QuantiseBits = Bits,
-        };
+            if (option.FileKey is not { } key) continue;
+            string text = Text(key);
+            // People may write a word with capitals; files never have them.
+            if (option.Set(options, text) is not { } read || (option.Get(read) is string word && word != text)) throw Wrong(option, key, text);
+            options = read;
+        }
+        return Bits > 0 ? Method.WithStoredBits(options, Bits) : options;
+    }
+
+    private NolaException Wrong(AdapterOption option, string key, string text) => option.Get(Method.Defaults) is string
+        ? new($"{path}: its {key} is {Quoted.Of(text)}; expected {option.Values}.")
+        : Bad(key);
+
+    private void CheckGenerator()
+    {
+        if (Method.Generator is not { } generator || Text("generator") == generator) return;
+        throw new NolaException(
+            $"{path}: its bases come from generator {Quoted.Of(Text("generator"))} and this version has '{generator}'; "
+            + "use the version of nola that wrote it.");
     }
 
     private void CheckKeys()
     {
-        HashSet<string> known = [.. commonKeys, .. MapKinds.All.Select(LayersKey)];
+        HashSet<string> known = [.. commonKeys, .. Method.OwnOptions.Select(option => option.FileKey).OfType<string>()];
         if (Bits > 0) known.UnionWith(packedKeys);
-        if (IsNola) known.UnionWith(nolaKeys);
-        foreach (string key in known)
-            if (!key.StartsWith("layers.", StringComparison.Ordinal)) Text(key);
+        if (Method.Generator is not null) known.UnionWith(frozenKeys);
+        foreach (string key in known) Text(key);
         foreach (string key in data.Keys)
-            if (!known.Contains(key))
+            if (!known.Contains(key) && !key.StartsWith(LayersPrefix, StringComparison.Ordinal))
                 throw new NolaException(
-                    $"{path}: its metadata has {Quoted.Of(key)}, which no {Text("method")} file of format '{Text("format")}' has; "
+                    $"{path}: its metadata has {Quoted.Of(key)}, which no {Method.Name} file of format '{Text("format")}' has; "
                     + "it is damaged or of a newer version of nola.");
     }
 
     // What the file's tensors must be, and nothing else.
-    private void CheckTensors(SortedDictionary<MapKind, int[]> layers, Gpt2Config config, Safetensors file)
+    private void CheckTensors(IReadOnlyList<MapGroup> groups, Safetensors file)
     {
         long values = 0;
-        int expected = 0;
-        foreach ((MapKind kind, int[] adapted) in layers)
+        HashSet<string> expected = [];
+        foreach (MapGroup group in groups)
         {
-            (int inputs, int outputs, _) = kind.Sizes(config);
-            Check(".A", Nola is null ? [adapted.Length, inputs, Rank] : [adapted.Length, Nola.BasesA]);
-            Check(".B", Nola is null ? [adapted.Length, Rank, outputs] : [adapted.Length, Nola.BasesB]);
-
-            void Check(string factor, long[] shape)
+            foreach ((string suffix, int[] shape) in Method.Trained(Options, group))
             {
-                string name = kind.Name() + factor;
+                string name = group.Kind + suffix;
                 long length = shape.Skip(1).Aggregate(1L, (product, d) => product * d);
                 values += shape[0] * length;
-                expected += Bits > 0 ? 2 : 1;
                 if (Bits > 0)
                 {
                     CheckTensor(file, name + ".codes", "U8", [shape[0], (length * Bits + 7) / 8]);
                     CheckTensor(file, name + ".steps", "F32", [shape[0]]);
+                    expected.UnionWith([name + ".codes", name + ".steps"]);
                 }
-                else CheckTensor(file, name, "F32", shape);
+                else
+                {
+                    CheckTensor(file, name, "F32", [.. shape.Select(d => (long)d)]);
+                    expected.Add(name);
+                }
             }
         }
-        if (file.Entries.Count > expected)
-        {
-            string[] ends = Bits > 0 ? [".A.codes", ".A.steps", ".B.codes", ".B.steps"] : [".A", ".B"];
-            string[] names = [.. layers.Keys.SelectMany(_ => ends, (kind, end) => kind.Name() + end)];
-            throw new NolaException(
-                $"{path}: tensor {Quoted.Of(file.Entries.First(e => !names.Contains(e.Name)).Name)} "
-                + "belongs to no map of its targets; the file is damaged.");
-        }
+        if (file.Entries.FirstOrDefault(entry => !expected.Contains(entry.Name)) is { } stranger)
+            throw new NolaException($"{path}: tensor {Quoted.Of(stranger.Name)} belongs to no map of its targets; the file is damaged.");
         if (Bits > 0 && Text("values") != values.ToString(CultureInfo.InvariantCulture))
             throw new NolaException(
                 $"{path}: its metadata has 'values' = {Quoted.Of(Text("values"))} and its tensors hold {values}; the file is damaged.");
@@ -177,16 +191,16 @@ internal sealed class AdapterSettings
                 + $"what its metadata says needs {type} [{string.Join(", ", shape)}]. The file is damaged.");
     }
 
-    private void CheckLayers(SortedDictionary<MapKind, int[]> layers)
+    private void CheckLayers(IReadOnlyList<MapGroup> groups)
     {
-        foreach (MapKind kind in MapKinds.All)
+        Dictionary<string, string> here = groups.ToDictionary(group => LayersPrefix + group.Kind, group => string.Join(',', group.Layers));
+        IEnumerable<string> written = data.Keys.Where(key => key.StartsWith(LayersPrefix, StringComparison.Ordinal));
+        foreach (string key in here.Keys.Union(written))
         {
-            string written = data.GetValueOrDefault(LayersKey(kind), "");
-            string here = layers.TryGetValue(kind, out int[]? adapted) ? string.Join(',', adapted) : "";
-            if (written != here)
+            (string there, string made) = (data.GetValueOrDefault(key, ""), here.GetValueOrDefault(key, ""));
+            if (there != made)
                 throw new NolaException(
-                    $"{path}: its metadata has '{LayersKey(kind)}' = {Quoted.Of(written)} and its targets make it '{here}'; "
-                    + "the file is damaged.");
+                    $"{path}: its metadata has {Quoted.Of(key)} = {Quoted.Of(there)} and its targets make it '{made}'; the file is damaged.");
         }
     }
 
@@ -195,22 +209,6 @@ internal sealed class AdapterSettings
         : throw new NolaException($"{path}: not a Nola adapter: its metadata lacks '{key}'.");
 
     private int Whole(string key) => StrictNumber.TryWhole(Text(key), out int value) ? value : throw Bad(key);
-
-    private float Real(string key) => StrictNumber.TryReal(Text(key), out float value) ? value : throw Bad(key);
-
-    private T Choice<T>(string key, params ReadOnlySpan<(string Name, T Value)> choices)
-    {
-        string text = Text(key);
-        List<string> names = [];
-        foreach ((string name, T value) in choices)
-        {
-            if (name == text) return value;
-            names.Add(name);
-        }
-        throw new NolaException($"{path}: its {key} is {Quoted.Of(text)}; expected {string.Join(" or ", names)}.");
-    }
-
-    private static string LayersKey(MapKind kind) => "layers." + kind.Name();
 
     private NolaException Bad(string key) => new(
         $"{path}: its metadata has '{key}' = {Quoted.Of(Text(key))}, which cannot be read; the file is damaged.");

@@ -4,9 +4,9 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// Which linear maps an adapter is on, by name pattern. The full names are <c>h.{layer}.attn.q</c>, <c>.attn.k</c>,
-/// <c>.attn.v</c>, <c>.attn.c_attn</c> (the three as one), <c>.attn.c_proj</c>, <c>.mlp.c_fc</c> and <c>.mlp.c_proj</c>.
-/// A pattern matches a full name or its end after a dot, and <c>*</c> stands for any characters: <c>q</c> is every query
+/// Which linear maps an adapter is on, by name pattern. A pattern matches the full name of a map or its end after a dot, and
+/// <c>*</c> stands for any characters. In GPT-2 the full names are <c>h.{layer}.attn.q</c>, <c>.attn.k</c>, <c>.attn.v</c>,
+/// <c>.attn.c_attn</c> (the three as one), <c>.attn.c_proj</c>, <c>.mlp.c_fc</c> and <c>.mlp.c_proj</c>: <c>q</c> is every query
 /// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers.
 /// </summary>
 public static class AdapterTargets
@@ -14,29 +14,37 @@ public static class AdapterTargets
     /// <summary>Query and value projections, as published for LoRA and NOLA.</summary>
     public static IReadOnlyList<string> Default { get; } = ["q", "v"];
 
-    /// <summary>The adapted layers of each kind of map that any pattern matches.</summary>
-    /// <exception cref="NolaException">A pattern matches nothing, or q, k or v is named together with the whole c_attn.</exception>
-    public static SortedDictionary<MapKind, int[]> Resolve(IReadOnlyList<string> patterns, Gpt2Config config)
+    /// <summary>The maps that any pattern matches, grouped by kind, in the order of the kinds' numbers.</summary>
+    /// <exception cref="NolaException">A pattern matches nothing, or a map is named together with one that holds it.</exception>
+    public static IReadOnlyList<MapGroup> Resolve(IReadOnlyList<string> patterns, IReadOnlyList<AdaptableMap> maps)
     {
-        if (patterns.Count == 0) throw new NolaException("targets is empty; name at least one map, for example q,v.");
-        List<(MapKind Kind, int Layer)> found = [];
+        if (patterns.Count == 0) throw new NolaException($"targets is empty; name at least one map, for example {string.Join(',', Kinds(maps).Take(2))}.");
+        HashSet<AdaptableMap> wholes = Wholes(maps), found = [];
         foreach (string pattern in patterns)
         {
-            List<(MapKind Kind, int Layer)> matches =
-                [.. Candidates(config, pattern).Where(c => Matches(pattern, $"h.{c.Layer}.{c.Kind.Name()}"))];
-            if (matches.Count == 0)
+            AdaptableMap[] matches = [.. maps.Where(map => Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map)))];
+            if (matches.Length == 0)
                 throw new NolaException(
-                    $"targets: {Quoted.Of(pattern)} matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, "
-                    + $"mlp.c_proj in h.0 … h.{config.Layers - 1}.");
-            found.AddRange(matches);
+                    $"targets: {Quoted.Of(pattern)} matches no linear map; maps are {string.Join(", ", Kinds(maps))} in {Blocks(maps)}.");
+            found.UnionWith(matches);
         }
-        SortedDictionary<MapKind, int[]> layers = [];
-        foreach (IGrouping<MapKind, int> kind in found.GroupBy(f => f.Kind, f => f.Layer))
-            layers[kind.Key] = [.. kind.Distinct().Order()];
-        if (layers.ContainsKey(MapKind.CAttn) && (layers.ContainsKey(MapKind.Q) || layers.ContainsKey(MapKind.K) || layers.ContainsKey(MapKind.V)))
-            throw new NolaException("targets: c_attn is q, k and v together; name it or them, not both.");
-        return layers;
+        if (found.Where(wholes.Contains).FirstOrDefault(whole => found.Any(map => map != whole && map.Overlaps(whole))) is { } both)
+        {
+            string[] parts = [.. maps.Where(map => map != both && map.Overlaps(both)).Select(map => ShortName(map, maps))];
+            throw new NolaException(
+                $"targets: {ShortName(both, maps)} is {string.Join(", ", parts[..^1])} and {parts[^1]} together; name it or them, not both.");
+        }
+        return
+        [
+            .. found.GroupBy(map => map.Stream).OrderBy(kind => kind.Key).Select(kind => new MapGroup([.. kind.OrderBy(map => map.Layer)])),
+        ];
     }
+
+    // Maps that hold others: one that a wildcard such as h.0.* would match twice. They only answer to their own name.
+    private static HashSet<AdaptableMap> Wholes(IReadOnlyList<AdaptableMap> maps) =>
+        [.. maps.Where(whole => maps.Any(map => map != whole && map.Out < whole.Out && map.Overlaps(whole)))];
+
+    private static bool Names(string pattern, AdaptableMap map) => pattern.EndsWith(LastName(map), StringComparison.Ordinal);
 
     // The whole name, or its end after a dot. The time that a match takes is bounded by the lengths, however many stars there are.
     private static bool Matches(string pattern, string name)
@@ -52,10 +60,15 @@ public static class AdapterTargets
         return false;
     }
 
-    // A wildcard such as h.0.* means each map once: the fused c_attn only answers to its own name.
-    private static IEnumerable<(MapKind Kind, int Layer)> Candidates(Gpt2Config config, string pattern) =>
-        from layer in Enumerable.Range(0, config.Layers)
-        from kind in MapKinds.All
-        where kind != MapKind.CAttn || pattern.EndsWith("c_attn", StringComparison.Ordinal)
-        select (kind, layer);
+    private static IEnumerable<string> Kinds(IReadOnlyList<AdaptableMap> maps) => maps.DistinctBy(map => map.Kind).Select(map => ShortName(map, maps));
+
+    // The last word of a kind's name where no other kind has it, else all of it.
+    private static string ShortName(AdaptableMap map, IReadOnlyList<AdaptableMap> maps) =>
+        maps.Any(other => other.Kind != map.Kind && LastName(other) == LastName(map)) ? map.Kind : LastName(map);
+
+    private static string LastName(AdaptableMap map) => map.Kind[(map.Kind.LastIndexOf('.') + 1)..];
+
+    private static string Blocks(IReadOnlyList<AdaptableMap> maps) => $"{Block(maps[0])} … {Block(maps[^1])}";
+
+    private static string Block(AdaptableMap map) => map.Name[..^(map.Kind.Length + 1)];
 }

@@ -5,76 +5,98 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// The <c>adapter_config.json</c> of a PEFT LoRA, read so that whatever would change the adapter's output is either understood or
-/// refused by name.
+/// The <c>adapter_config.json</c> of a PEFT adapter, read so that whatever would change the adapter's output is either understood or
+/// refused by name. What all methods have is read here, their own keys by their <see cref="PeftForm"/>.
 /// </summary>
-internal sealed class PeftConfig
+internal sealed class PeftConfig : IDisposable
 {
-    // What says nothing about the output of an adapter that is loaded for GPT-2: people's notes, training, and the first values.
+    // What says nothing about the output of a loaded adapter: people's notes, training, and the first values.
     private static readonly HashSet<string> silent =
     [
-        "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "lora_dropout",
-        "fan_in_fan_out", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config",
-        "qalora_group_size", "ensure_weight_tying", "low_cpu_mem_usage",
+        "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "fan_in_fan_out",
+        "runtime_config", "low_cpu_mem_usage",
     ];
 
-    private static readonly HashSet<string> understood =
-        ["r", "lora_alpha", "bias", "init_lora_weights", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"];
+    private static readonly HashSet<string> understood = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"];
 
-    // Others take something out of the base model's weights, to which the adapter then does not fit.
-    private static readonly string[] plainStarts = ["gaussian", "eva", "orthogonal"];
+    // PEFT's own choices where target_modules is not given: for GPT-2, and for LLaMA and its kin.
+    private static readonly string[][] standardTargets = [["c_attn"], ["q_proj", "v_proj"]];
 
     private const int LongestPattern = 10_000;
 
     private static readonly TimeSpan longestMatch = TimeSpan.FromSeconds(1);
 
+    private readonly JsonDocument document;
     private readonly string path;
     private readonly Modules targets, excluded;
     private readonly int[]? layers;
     private readonly Regex[] layerPatterns;
 
-    private PeftConfig(JsonElement root, string path)
+    private PeftConfig(JsonDocument document, string path, IModel model)
     {
-        this.path = path;
-        string? type = Given(root, "peft_type") is { } t ? Text(t, "peft_type") : null;
-        if (type != "LORA") throw new NolaException($"{path}: peft_type is {Quoted.Of(type ?? "")}; only LORA can be loaded.");
-        foreach (JsonProperty property in root.EnumerateObject())
-            if (!silent.Contains(property.Name) && !understood.Contains(property.Name) && !IsOff(property.Value))
+        (this.document, this.path) = (document, path);
+        string[] linear = [.. model.AdaptableMaps.Where(map => map.IsModule).Select(map => LastOf(map.Kind)).Distinct()];
+        targets = ReadModules("target_modules", linear) ?? new(standardTargets.FirstOrDefault(names => names.All(linear.Contains)) ?? [], null);
+        excluded = ReadModules("exclude_modules", linear) ?? new([], null);
+        layers = ReadLayers();
+        layerPatterns = [.. ReadLayerPatterns()];
+    }
+
+    /// <summary>Where it is, for messages.</summary>
+    public string Path => path;
+
+    private JsonElement Root => document.RootElement;
+
+    /// <summary>Reads the configuration of an adapter for a model; the form that it is of says which of its keys are known.</summary>
+    /// <exception cref="NolaException">It is of a method that cannot be loaded, or asks for more; the message names what.</exception>
+    public static PeftConfig Read(string path, IModel model, out PeftForm form)
+    {
+        JsonDocument document = JsonInput.Read(path);
+        try
+        {
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new NolaException($"{path}: not a PEFT configuration; expected an object with peft_type and r.");
+            form = FormOf(document.RootElement, path);
+            foreach (JsonProperty property in document.RootElement.EnumerateObject())
+            {
+                string key = property.Name;
+                if (silent.Contains(key) || understood.Contains(key) || form.Silent.Contains(key) || form.Understood.Contains(key) || IsOff(property.Value)) continue;
                 throw new NolaException(
-                    $"{path}: {Quoted.Of(property.Name)} is {Quoted.Of(property.Value.GetRawText())}; only plain LoRA, "
-                    + "with one rank and alpha for all maps, can be loaded.");
-        Rank = Number(root, "r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0
-            ? rank
-            : throw Bad(root, "r", "a whole number from 1");
-        Alpha = Number(root, "lora_alpha") is { } a && StrictNumber.TryReal(a, out float alpha) && alpha > 0
-            ? alpha
-            : throw Bad(root, "lora_alpha", "a finite number above 0");
-        if (Given(root, "bias") is { } bias && Text(bias, "bias") != "none") throw Bad(root, "bias", "'none'");
-        if (Given(root, "init_lora_weights") is { ValueKind: not (JsonValueKind.True or JsonValueKind.False) } start
-            && !plainStarts.Contains(Text(start, "init_lora_weights")))
-            throw Bad(root, "init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
-        // PEFT's own choice for GPT-2.
-        targets = ReadModules(root, "target_modules") ?? new(["c_attn"], null);
-        excluded = ReadModules(root, "exclude_modules") ?? new([], null);
-        layers = ReadLayers(root);
-        layerPatterns = [.. ReadLayerPatterns(root)];
+                    $"{path}: {Quoted.Of(key)} is {Quoted.Of(property.Value.GetRawText())}; {form.Plain} can be loaded.");
+            }
+            return new PeftConfig(document, path, model);
+        }
+        catch
+        {
+            document.Dispose();
+            throw;
+        }
     }
 
-    /// <summary>r.</summary>
-    public int Rank { get; }
+    /// <inheritdoc/>
+    public void Dispose() => document.Dispose();
 
-    /// <summary>Numerator of the output's scale.</summary>
-    public float Alpha { get; }
+    /// <summary>A value, where one is given.</summary>
+    public JsonElement? Given(string key) =>
+        Root.TryGetProperty(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    /// <summary>Reads a file.</summary>
-    /// <exception cref="NolaException">It is not a plain LoRA's; the message names what is not.</exception>
-    public static PeftConfig Read(string path)
-    {
-        using JsonDocument document = JsonInput.Read(path);
-        if (document.RootElement.ValueKind != JsonValueKind.Object)
-            throw new NolaException($"{path}: not a PEFT LoRA configuration; expected an object with peft_type, r and lora_alpha.");
-        return new PeftConfig(document.RootElement, path);
-    }
+    /// <summary>A number as it is written; null where none is given.</summary>
+    public string? Number(string key) => Given(key) is { ValueKind: JsonValueKind.Number } value ? value.GetRawText() : null;
+
+    /// <summary>A rank.</summary>
+    /// <exception cref="NolaException">It is missing, or is none.</exception>
+    public int Rank() => Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
+
+    /// <summary>A text.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
+        ? value.GetString()!
+        : throw new NolaException($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected text.");
+
+    /// <summary>What is said of a value that cannot be used, or is not there.</summary>
+    public NolaException Bad(string key, string expected) => Given(key) is { } value
+        ? new($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected {expected}.")
+        : new($"{path}: not a PEFT configuration; it has no {key}, which is {expected}.");
 
     /// <summary>Whether PEFT adapts a module of that name, by PEFT's own rules.</summary>
     /// <param name="name">For example <c>transformer.h.0.attn.c_attn</c>.</param>
@@ -111,18 +133,18 @@ internal sealed class PeftConfig
         return null;
     }
 
-    private Modules? ReadModules(JsonElement root, string key)
+    private Modules? ReadModules(string key, string[] linear)
     {
-        if (Given(root, key) is not { } value) return null;
+        if (Given(key) is not { } value) return null;
         if (value.ValueKind == JsonValueKind.Array) return new([.. value.EnumerateArray().Select(v => Text(v, key))], null);
         string text = Text(value, key);
-        return text == "all-linear" ? new(["c_attn", "c_proj", "c_fc"], null) : new([], Pattern($"^(?:{text})$", key));
+        return text == "all-linear" ? new(linear, null) : new([], Pattern($"^(?:{text})$", key));
     }
 
-    private int[]? ReadLayers(JsonElement root)
+    private int[]? ReadLayers()
     {
         const string Key = "layers_to_transform";
-        if (Given(root, Key) is not { } value) return null;
+        if (Given(Key) is not { } value) return null;
         JsonElement[] items = value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray()] : [value];
         int[] numbers = [.. items.Select(Layer)];
         // An empty list is no restriction.
@@ -130,13 +152,13 @@ internal sealed class PeftConfig
 
         int Layer(JsonElement item) => item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int layer) && layer >= 0
             ? layer
-            : throw Bad(root, Key, "whole numbers from 0");
+            : throw Bad(Key, "whole numbers from 0");
     }
 
-    private IEnumerable<Regex> ReadLayerPatterns(JsonElement root)
+    private IEnumerable<Regex> ReadLayerPatterns()
     {
         const string Key = "layers_pattern";
-        JsonElement? value = Given(root, Key);
+        JsonElement? value = Given(Key);
         string[] names = value switch
         {
             null => [],
@@ -164,16 +186,17 @@ internal sealed class PeftConfig
         }
     }
 
-    private static string? Number(JsonElement root, string key) =>
-        Given(root, key) is { ValueKind: JsonValueKind.Number } value ? value.GetRawText() : null;
+    private static PeftForm FormOf(JsonElement root, string path)
+    {
+        string type = root.TryGetProperty("peft_type", out JsonElement value) && value.ValueKind != JsonValueKind.Null
+            ? value.ValueKind == JsonValueKind.String ? value.GetString()! : value.GetRawText()
+            : "";
+        PeftForm[] forms = [.. AdapterMethods.Known.Select(method => method.Peft).OfType<PeftForm>()];
+        return forms.FirstOrDefault(form => form.PeftType == type) ?? throw new NolaException(
+            $"{path}: peft_type is {Quoted.Of(type)}; only {string.Join(" and ", forms.Select(form => form.PeftType))} can be loaded.");
+    }
 
-    private string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
-        ? value.GetString()!
-        : throw new NolaException($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected text.");
-
-    private NolaException Bad(JsonElement root, string key, string expected) => Given(root, key) is { } value
-        ? new($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected {expected}.")
-        : new($"{path}: not a PEFT LoRA configuration; it has no {key}, which is {expected}.");
+    private static string LastOf(string kind) => kind[(kind.LastIndexOf('.') + 1)..];
 
     private static bool IsOff(JsonElement value) => value.ValueKind switch
     {
@@ -183,7 +206,4 @@ internal sealed class PeftConfig
         JsonValueKind.String => value.GetString()!.Length == 0,
         _ => false,
     };
-
-    private static JsonElement? Given(JsonElement root, string key) =>
-        root.TryGetProperty(key, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 }

@@ -8,7 +8,7 @@ namespace Nola.Models;
 /// queued for the last token: what changes from token to token (ids, positions, lists of cache rows) is read from tensors that
 /// stay where they are. Sequences and lists are padded to the next shape; what is padded belongs to no sequence.
 /// </summary>
-internal sealed class DecodePass(Gpt2 model, KvCache cache) : IDisposable
+internal sealed class DecodePass(LanguageModel model, KvCache cache) : IDisposable
 {
     // With more sequences than this, a pass takes longer than queueing it.
     private const int MostSequences = 128;
@@ -19,8 +19,13 @@ internal sealed class DecodePass(Gpt2 model, KvCache cache) : IDisposable
     private readonly List<Bucket> buckets = [];
     private int store = -1;
 
-    /// <summary>Whether a step is one new token of each of a few sequences, on a device to which small calls are a burden.</summary>
-    public bool Fits(TokenStream stream) => model.Device.IsQueued && stream.Length == stream.Sequences && stream.Sequences is > 0 and <= MostSequences;
+    /// <summary>
+    /// Whether a step is one new token of each of a few sequences with the same adapter, on a device to which small calls are a
+    /// burden.
+    /// </summary>
+    public bool Fits(TokenStream stream) =>
+        model.Device.IsQueued && stream.Length == stream.Sequences && stream.Sequences is > 0 and <= MostSequences
+        && stream.Adapters.All(adapter => adapter == stream.Adapters[0]);
 
     /// <summary>
     /// Reads the tokens. The logits, of rows for each sequence and padding after them, are this object's until the next call.
@@ -34,7 +39,7 @@ internal sealed class DecodePass(Gpt2 model, KvCache cache) : IDisposable
         // Keys and values have moved, and whatever was recorded writes to where they were.
         if (cache.Store != store) Dispose();
         store = cache.Store;
-        Bucket bucket = Take(SequencesOf(stream.Sequences), RowsOf(rows.Length));
+        Bucket bucket = Take(SequencesOf(stream.Sequences), RowsOf(rows.Length), stream.Adapters.Count > 0 ? stream.Adapters[0] : null);
         bucket.Fill(stream, past, rows, rowStarts);
         bucket.Replay.Run(() => model.Decode(bucket.Batch, cache, bucket.Places, bucket.Logits));
         return bucket.Logits;
@@ -54,10 +59,10 @@ internal sealed class DecodePass(Gpt2 model, KvCache cache) : IDisposable
     internal static int RowsOf(int count) => (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(256, count));
 
     // The latest stands last.
-    private Bucket Take(int sequences, int rows)
+    private Bucket Take(int sequences, int rows, IAdapter? adapter)
     {
-        int at = buckets.FindIndex(b => b.Sequences == sequences && b.Rows == rows);
-        Bucket bucket = at < 0 ? new(model, sequences, rows) : buckets[at];
+        int at = buckets.FindIndex(b => b.Sequences == sequences && b.Rows == rows && b.Adapter == adapter);
+        Bucket bucket = at < 0 ? new(model, sequences, rows, adapter) : buckets[at];
         if (at >= 0) buckets.RemoveAt(at);
         buckets.Add(bucket);
         if (buckets.Count <= Kept) return bucket;
@@ -67,17 +72,19 @@ internal sealed class DecodePass(Gpt2 model, KvCache cache) : IDisposable
     }
 
     /// <summary>One shape: the tensors that its pass reads and writes.</summary>
-    private sealed class Bucket(Gpt2 model, int sequences, int rows) : IDisposable
+    private sealed class Bucket(LanguageModel model, int sequences, int rows, IAdapter? adapter) : IDisposable
     {
         public int Sequences => sequences;
 
         public int Rows => rows;
 
-        public StreamTensors Batch { get; } = new(model.Device, sequences);
+        public IAdapter? Adapter => adapter;
+
+        public StreamTensors Batch { get; } = new(model.Device, sequences, adapter);
 
         public KvCache.Places Places { get; } = new(model.Device.Empty([rows], DType.Int32), model.Device.Empty([sequences + 1], DType.Int32));
 
-        public Tensor Logits { get; } = model.Device.Empty([sequences, model.Config.Vocabulary]);
+        public Tensor Logits { get; } = model.Device.Empty([sequences, model.Shape.Vocabulary]);
 
         public Replay Replay { get; } = model.Device.NewReplay();
 

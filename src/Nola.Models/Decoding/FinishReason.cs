@@ -1,9 +1,9 @@
 namespace Nola.Models;
 
 /// <summary>Why a text ended.</summary>
-internal enum FinishReason
+public enum FinishReason
 {
-    /// <summary>Its last token is a stop token.</summary>
+    /// <summary>Its last token is a stop token, or completes a stop string.</summary>
     Stop,
 
     /// <summary>It has as many new tokens as were asked for.</summary>
@@ -14,22 +14,25 @@ internal enum FinishReason
 
     /// <summary>The options ban every next token.</summary>
     Banned,
+
+    /// <summary>Somebody asked it to end.</summary>
+    Canceled,
 }
 
 /// <summary>Tells why texts ended.</summary>
 internal static class FinishReasons
 {
-    /// <summary>The reason, read off the whole result of <see cref="Gpt2.GenerateAll"/> for one prompt.</summary>
+    /// <summary>The reason, read off the whole result of <see cref="TextGeneration.GenerateAll"/> for one prompt.</summary>
     /// <param name="prompt">Length of the prompt, in tokens.</param>
     /// <param name="generated">The new tokens, the stop token included.</param>
-    /// <param name="options">By which they were generated.</param>
-    /// <param name="config">Sizes of the model.</param>
-    public static FinishReason Of(int prompt, ReadOnlySpan<int> generated, GenerateOptions options, Gpt2Config config)
+    /// <param name="options">By which they were generated; the stop tokens are given.</param>
+    /// <param name="positions">Most tokens that the model reads.</param>
+    public static FinishReason Of(int prompt, ReadOnlySpan<int> generated, GenerateOptions options, int positions)
     {
-        if (generated.Length > 0 && options.StopTokens.Contains(generated[^1])) return FinishReason.Stop;
+        if (generated.Length > 0 && options.StopTokens!.Contains(generated[^1])) return FinishReason.Stop;
         if (generated.Length == options.MaxNewTokens) return FinishReason.Length;
         // The last token is not read any more.
-        return prompt + generated.Length > config.Positions ? FinishReason.Context : FinishReason.Banned;
+        return prompt + generated.Length > positions ? FinishReason.Context : FinishReason.Banned;
     }
 
     /// <summary>What the reason is called in JSON: stop, length, context or banned.</summary>

@@ -61,8 +61,14 @@ public sealed record GenerateOptions
     /// <summary>Number of the first sequence of a call, so that one text of an earlier batch can be sampled again alone.</summary>
     public int FirstSequence { get; init; }
 
-    /// <summary>Tokens that end the text: 50256 and 628 (a blank line) as published.</summary>
-    public IReadOnlyList<int> StopTokens { get; init; } = [Gpt2Tokenizer.EndOfText, 628];
+    /// <summary>
+    /// Tokens that end the text. Null, the default, takes the tokenizer's own: the end of text, and a blank line as published (50256
+    /// and 628 for GPT-2); none where the model has no tokenizer.
+    /// </summary>
+    public IReadOnlyList<int>? StopTokens { get; init; }
+
+    /// <summary>Texts that end the text when they appear in it; the tokens that complete one are still among the result's.</summary>
+    public IReadOnlyList<string> StopStrings { get; init; } = [];
 
     /// <summary>Most tokens that the model reads at once when there are many prompts: one for each beam, and those of new prompts.</summary>
     public int BatchTokens { get; init; } = 512;
@@ -72,6 +78,21 @@ public sealed record GenerateOptions
 
     /// <summary>The temperature that counts: the given one, else 1 where another option of sampling is given, else 0.</summary>
     internal float DrawnTemperature => Temperature ?? (TopK > 0 || TopP < 1 || Seed is not null || NumSamples > 1 ? 1 : 0);
+
+    /// <summary>
+    /// The options with all that is left to be chosen, checked: the model's own stop tokens, and where they sample a seed, so that all
+    /// sequences of a call have the same one.
+    /// </summary>
+    /// <exception cref="NolaException">A value is out of its range, or two contradict each other.</exception>
+    public GenerateOptions For(LanguageModel model)
+    {
+        Validate();
+        return this with
+        {
+            StopTokens = StopTokens ?? model.FindTokenizer()?.StopTokens ?? [],
+            Seed = Samples && Seed is null ? NewSeed() : Seed,
+        };
+    }
 
     /// <summary>A seed from the operating system, of 32 bits, so that it is short enough to be typed again.</summary>
     internal static ulong NewSeed() => BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(sizeof(uint)));
@@ -100,7 +121,9 @@ public sealed record GenerateOptions
         Check(Temperature is null or (>= 0 and <= 100), "temperature", Temperature!, "0 (likeliest token) to 100");
         Check(TopK >= 0, "top-k", TopK, "0 (all tokens) or more");
         Check(TopP is > 0 and <= 1, "top-p", TopP, "above 0, at most 1");
-        Check(StopTokens.All(token => token >= 0), "stop", string.Join(", ", StopTokens), "token ids from 0");
+        Check(StopTokens is null || StopTokens.All(token => token >= 0), "stop", string.Join(", ", StopTokens ?? []), "token ids from 0");
+        Check(StopStrings.All(text => text.Length > 0), "stop-string", "empty", "a text");
+        Check(StopStrings.Count == 0 || Beams == 1, "stop-string", StopStrings.Count > 0 ? Quoted.Of(StopStrings[0]) : "", "none with several beams");
         Check(BatchTokens >= 1, "batch-tokens", BatchTokens, "1 or more");
         Check(NumSamples is >= 1 and <= 100_000, "num-samples", NumSamples, "1 to 100000");
         Check(FirstSequence >= 0, "first-sequence", FirstSequence, "0 or more");

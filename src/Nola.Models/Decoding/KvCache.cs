@@ -10,7 +10,7 @@ namespace Nola.Models;
 /// </summary>
 public sealed class KvCache : IDisposable
 {
-    private readonly Gpt2 model;
+    private readonly LanguageModel model;
     private readonly AttentionLayout layout;
     private readonly Tensor[] keys, values;                                       // per layer (G, rows, D)
     private readonly Stack<int> free = new();
@@ -18,20 +18,20 @@ public sealed class KvCache : IDisposable
     private int[] lengths;
 
     /// <summary>Room for <paramref name="slots"/> sequences of up to <paramref name="capacity"/> tokens.</summary>
-    public KvCache(Gpt2 model, int slots, int capacity) : this(model, slots, capacity, slots * capacity)
+    public KvCache(LanguageModel model, int slots, int capacity) : this(model, slots, capacity, slots * capacity)
     {
     }
 
     /// <summary>With a store of <paramref name="rows"/> tokens to begin with; it grows when it is full.</summary>
-    internal KvCache(Gpt2 model, int slots, int capacity, int rows)
+    internal KvCache(LanguageModel model, int slots, int capacity, int rows)
     {
         this.model = model;
-        layout = model.Config.Attention;
+        layout = model.Shape.Attention;
         Capacity = capacity;
         this.slots = [.. Enumerable.Range(0, slots).Select(_ => new List<int>())];
         lengths = new int[slots];
-        keys = new Tensor[model.Config.Layers];
-        values = new Tensor[model.Config.Layers];
+        keys = new Tensor[model.Shape.Layers];
+        values = new Tensor[model.Shape.Layers];
         for (int l = 0; l < keys.Length; l++)
         {
             keys[l] = model.Device.Empty([layout.KeyValueHeads, rows, layout.HeadSize]);
@@ -41,7 +41,7 @@ public sealed class KvCache : IDisposable
     }
 
     /// <summary>Bytes of a token's keys and values.</summary>
-    internal static long BytesOfRow(Gpt2Config config) => 2L * config.Layers * config.Attention.KeyWidth * sizeof(float);
+    internal static long BytesOfRow(LanguageShape shape) => 2L * shape.Layers * shape.Attention.KeyWidth * sizeof(float);
 
     /// <summary>Tokens that a slot can hold.</summary>
     public int Capacity { get; }

@@ -8,53 +8,71 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class NextTokens
 {
-    private readonly float[] values, normalisers;
-    private readonly int[] ids;
-    private readonly int columns;
+    private readonly float[] all, ranked;                                         // (S, V) or empty, (S, columns)
+    private readonly int[] ids;                                                   // (S, columns)
+    private readonly float[] logSums;                                             // (S)
+    private readonly int columns, vocabulary;
 
-    private NextTokens(float[] values, int[] ids, float[] normalisers) =>
-        (this.values, this.ids, this.normalisers, columns) = (values, ids, normalisers, values.Length / normalisers.Length);
+    private NextTokens(float[] all, float[] ranked, int[] ids, float[] logSums, int columns, int vocabulary) =>
+        (this.all, this.ranked, this.ids, this.logSums, this.columns, this.vocabulary) = (all, ranked, ids, logSums, columns, vocabulary);
 
-    /// <summary>Ranks the next tokens of each row.</summary>
+    /// <summary>Ranks the next tokens of each row, as many as the search that looks at most of them wants.</summary>
     /// <param name="logits">After each sequence; further rows are of no interest. Changed. (S or more, V)</param>
-    /// <param name="rules">What is banned and penalised.</param>
     /// <param name="sequences">What each row continues.</param>
-    /// <param name="wanted">How many tokens of each row; 0 for all of them, unsorted.</param>
     /// <exception cref="NolaException">The model gives values that are not numbers.</exception>
-    public static NextTokens Rank(Tensor logits, TokenRules rules, IReadOnlyList<(int[] Prompt, int[] Generated)> sequences, int wanted)
+    public static NextTokens Rank(Tensor logits, IReadOnlyList<(Search Search, int[] Generated)> sequences)
     {
         Device device = logits.Device;
-        int rows = logits.Shape.Rows;
-        using Tensor normalisers = device.Empty([rows]);
-        // Hugging Face's beam search normalises first, so that what is banned keeps its share of the probability.
-        if (rules.AfterNormalising) device.LogSumExp(logits, normalisers);
-        rules.Apply(logits, sequences, normalisers);
-        if (!rules.AfterNormalising) device.LogSumExp(logits, normalisers);
+        int rows = logits.Shape.Rows, vocabulary = logits.Shape.Columns;
+        bool[] after = [.. sequences.Select(s => TokenRules.AfterNormalizing(s.Search.Options))];
+        using Tensor before = device.Empty([rows]), changed = device.Empty([rows]);
+        // Hugging Face's beam search normalizes first, so that what is banned keeps its share of the probability.
+        bool first = after.Contains(true), last = after.Contains(false);
+        if (first) device.LogSumExp(logits, before);
+        TokenRules.Apply(logits, sequences, before);
+        if (last) device.LogSumExp(logits, changed);
+        int wanted = sequences.Max(s => s.Search.Wanted);
+        bool whole = sequences.Any(s => s.Search.Wanted == 0);
         using Tensor values = device.Empty([rows, wanted]), ids = device.Empty([rows, wanted], DType.Int32);
         if (wanted > 0) device.TopK(logits, values, ids);
-        float[] sums = new float[rows], top = new float[wanted > 0 ? rows * wanted : logits.Length];
+        float[] sumsBefore = new float[rows], sumsAfter = new float[rows], top = new float[rows * wanted], all = new float[whole ? logits.Length : 0];
         int[] tokens = new int[rows * wanted];
-        device.DownloadAll((normalisers, sums), (wanted > 0 ? values : logits, top), (ids, tokens));
-        if (Array.Exists(sums[..sequences.Count], float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
-        return new NextTokens(top, tokens, sums);
+        List<(Tensor, Array)> downloads = [];
+        if (first) downloads.Add((before, sumsBefore));
+        if (last) downloads.Add((changed, sumsAfter));
+        if (wanted > 0) downloads.AddRange([(values, top), (ids, tokens)]);
+        if (whole) downloads.Add((logits, all));
+        device.DownloadAll([.. downloads]);
+        float[] sums = [.. after.Select((earlier, s) => earlier ? sumsBefore[s] : sumsAfter[s])];
+        if (Array.Exists(sums, float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
+        return new NextTokens(all, top, tokens, sums, wanted, vocabulary);
     }
 
-    /// <summary>The tokens of a row with their log-probabilities, the likeliest first.</summary>
-    public IEnumerable<(int Token, double LogProbability)> Of(int row)
+    /// <summary>The likeliest tokens of a row with their log-probabilities, the likeliest first.</summary>
+    public IEnumerable<(int Token, double LogProbability)> Of(int row, int count)
     {
-        for (int i = row * columns; i < (row + 1) * columns && ids[i] >= 0; i++)
-            // A probability is not above 1, whatever rounding says.
-            yield return (ids[i], Math.Min(0, (double)values[i] - normalisers[row]));
+        for (int i = row * columns; i < row * columns + Math.Min(count, columns) && ids[i] >= 0; i++)
+            yield return (ids[i], LogProbability(ranked[i], row));
     }
 
-    /// <summary>One token of a row by the sampler; null when all are banned.</summary>
-    public int? Choose(int row, GenerateOptions options, int step, int sequence)
+    /// <summary>One token of a row by the sampler, with its log-probability; null when all are banned.</summary>
+    public (int Token, double LogProbability)? Choose(int row, Search search, int step)
     {
-        if (float.IsNegativeInfinity(normalisers[row])) return null;
-        ReadOnlySpan<float> own = values.AsSpan(row * columns, columns);
-        if (ids.Length == 0) return Sampler.Choose(own, options, step, sequence);
-        ReadOnlySpan<int> tokens = ids.AsSpan(row * columns, columns);
-        int none = tokens.IndexOf(-1), count = none < 0 ? columns : none;
-        return Sampler.Choose(own[..count], tokens[..count], options, step, sequence);
+        if (float.IsNegativeInfinity(logSums[row])) return null;
+        if (search.Wanted == 0)
+        {
+            ReadOnlySpan<float> own = all.AsSpan(row * vocabulary, vocabulary);
+            int chosen = Sampler.Choose(own, search.Options, step, search.Sequence);
+            return (chosen, LogProbability(own[chosen], row));
+        }
+        int wanted = Math.Min(search.Wanted, columns);
+        ReadOnlySpan<int> tokens = ids.AsSpan(row * columns, wanted);
+        int none = tokens.IndexOf(-1), count = none < 0 ? wanted : none;
+        ReadOnlySpan<float> values = ranked.AsSpan(row * columns, count);
+        int token = Sampler.Choose(values, tokens[..count], search.Options, step, search.Sequence);
+        return (token, LogProbability(values[tokens.IndexOf(token)], row));
     }
+
+    // A probability is not above 1, whatever rounding says.
+    private double LogProbability(float value, int row) => Math.Min(0, (double)value - logSums[row]);
 }

@@ -1,13 +1,20 @@
 namespace Nola.Models;
 
-/// <summary>A sequence that goes on: its generated tokens, and the place among those of the step before that it goes on from.</summary>
+/// <summary>A sequence that continues: its generated tokens, and the place among those of the step before that it continues.</summary>
 /// <param name="Tokens">What was generated. Never changed.</param>
+/// <param name="LogProbabilities">log p of each of them. Never changed.</param>
 /// <param name="Score">Σ log p, for a beam search.</param>
 /// <param name="Parent">Index among the sequences of the step before.</param>
-internal readonly record struct Beam(int[] Tokens, double Score, int Parent);
+internal readonly record struct Beam(int[] Tokens, double[] LogProbabilities, double Score, int Parent);
+
+/// <summary>What was generated, the stop token included, and log p of each token.</summary>
+internal sealed record Decoded(int[] Tokens, double[] LogProbabilities)
+{
+    public static readonly Decoded Nothing = new([], []);
+}
 
 /// <summary>
-/// How one prompt is continued: which sequences go on after each step, and which one is the result. Sees the likeliest
+/// How one prompt is continued: which sequences continue after each step, and which one is the result. Sees the likeliest
 /// next tokens of its sequences, never the model.
 /// </summary>
 internal abstract class Search
@@ -15,16 +22,25 @@ internal abstract class Search
     protected Search(int[] prompt, GenerateOptions options, int limit, int vocabulary)
     {
         (Prompt, Options, Limit, Vocabulary) = (prompt, options, limit, vocabulary);
-        Beams = [new Beam([], 0, 0)];
+        Beams = [new Beam([], [], 0, 0)];
     }
 
     /// <summary>What is continued.</summary>
     public int[] Prompt { get; }
 
+    /// <summary>How.</summary>
+    public GenerateOptions Options { get; }
+
+    /// <summary>What its sequences are read with; null for the base model alone.</summary>
+    public IAdapter? Adapter { get; private init; }
+
     /// <summary>Number of the sequence, whose random numbers are drawn.</summary>
     public int Sequence { get; private init; }
 
-    /// <summary>The sequences that go on; at first one, of no generated token. None when the search has ended.</summary>
+    /// <summary>First of its rows in the last step; −1 before the first, which reads the prompt.</summary>
+    public int Row { get; set; } = -1;
+
+    /// <summary>The sequences that continue; at first one, of no generated token. None when the search has ended.</summary>
     public List<Beam> Beams { get; protected set; }
 
     /// <summary>Most tokens that are generated: what was asked for, or what the model can read.</summary>
@@ -34,26 +50,34 @@ internal abstract class Search
     public abstract int Wanted { get; }
 
     /// <summary>The generated tokens, the stop token included.</summary>
-    public abstract int[] Result { get; }
+    public abstract Decoded Result { get; }
 
-    protected GenerateOptions Options { get; }
+    /// <summary>Whether a stop string ended it.</summary>
+    public virtual bool IsStopped => false;
 
     protected int Vocabulary { get; }
 
     /// <summary>Starts the search that the options ask for.</summary>
     /// <param name="prompt">What is continued.</param>
-    /// <param name="options">How; a seed is given where they sample.</param>
-    /// <param name="config">Sizes of the model.</param>
+    /// <param name="options">How; all that is left to be chosen is given.</param>
+    /// <param name="model">What is read.</param>
+    /// <param name="adapter">What the sequences are read with.</param>
     /// <param name="sequence">Number of the sequence, whose random numbers are drawn.</param>
     /// <param name="onToken">Told each new token of a single sequence.</param>
-    public static Search Start(int[] prompt, GenerateOptions options, Gpt2Config config, int sequence, Action<int>? onToken = null)
+    public static Search Start(
+        int[] prompt, GenerateOptions options, LanguageModel model, IAdapter? adapter, int sequence, Action<int>? onToken = null)
     {
+        int vocabulary = model.Shape.Vocabulary;
         // The last token is not read any more, so one more than the model reads is generated.
-        int limit = Math.Min(options.MaxNewTokens, config.Positions - prompt.Length + 1);
-        if (options.Beams == 1) return new SingleSearch(prompt, options, limit, config.Vocabulary, onToken) { Sequence = sequence };
+        int limit = Math.Min(options.MaxNewTokens, model.Shape.Positions - prompt.Length + 1);
+        if (options.Beams == 1)
+        {
+            StopStrings? stops = options.StopStrings.Count > 0 ? new(options.StopStrings, model.Tokenizer) : null;
+            return new SingleSearch(prompt, options, limit, vocabulary, stops, onToken) { Sequence = sequence, Adapter = adapter };
+        }
         return options.BeamRules == BeamRules.Published
-            ? new PublishedBeamSearch(prompt, options, limit, config.Vocabulary) { Sequence = sequence }
-            : new HuggingFaceBeamSearch(prompt, options, limit, config.Vocabulary) { Sequence = sequence };
+            ? new PublishedBeamSearch(prompt, options, limit, vocabulary) { Sequence = sequence, Adapter = adapter }
+            : new HuggingFaceBeamSearch(prompt, options, limit, vocabulary) { Sequence = sequence, Adapter = adapter };
     }
 
     /// <summary>Takes a step with the likeliest next tokens of each sequence, whose rows begin at <paramref name="row"/>.</summary>
@@ -62,33 +86,37 @@ internal abstract class Search
     /// <summary>Ends the search with what it has.</summary>
     public abstract void End();
 
-    protected bool Ends(int token) => Options.StopTokens.Contains(token);
+    protected bool Ends(int token) => Options.StopTokens!.Contains(token);
 }
 
 /// <summary>One sequence, greedy or sampled.</summary>
-internal sealed class SingleSearch(int[] prompt, GenerateOptions options, int limit, int vocabulary, Action<int>? onToken)
+internal sealed class SingleSearch(int[] prompt, GenerateOptions options, int limit, int vocabulary, StopStrings? stops, Action<int>? onToken)
     : Search(prompt, options, limit, vocabulary)
 {
     // Above this, sorting all tokens is faster than finding the largest ones.
     private const int MostRanked = 1024;
 
-    private int[] tokens = [];
+    private Decoded said = Decoded.Nothing;
+    private bool stopped;
 
     public override int Wanted => !Options.Samples ? 1 : Options.TopK is > 0 and <= MostRanked ? Math.Min(Options.TopK, Vocabulary) : 0;
 
-    public override int[] Result => tokens;
+    public override Decoded Result => said;
+
+    public override bool IsStopped => stopped;
 
     public override void Advance(NextTokens next, int row)
     {
-        if (next.Choose(row, Options, tokens.Length, Sequence) is not { } token)
+        if (next.Choose(row, this, said.Tokens.Length) is not { } chosen)
         {
             End();
             return;
         }
-        tokens = [.. tokens, token];
-        onToken?.Invoke(token);
-        if (Ends(token) || tokens.Length == Limit) End();
-        else Beams = [new Beam(tokens, 0, 0)];
+        said = new([.. said.Tokens, chosen.Token], [.. said.LogProbabilities, chosen.LogProbability]);
+        onToken?.Invoke(chosen.Token);
+        stopped = stops?.Add(chosen.Token) == true;
+        if (stopped || Ends(chosen.Token) || said.Tokens.Length == Limit) End();
+        else Beams = [new Beam(said.Tokens, said.LogProbabilities, 0, 0)];
     }
 
     public override void End() => Beams = [];

@@ -2,48 +2,48 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>What the options say of single tokens: no n-gram twice, no stop token too early, a penalty for repetition.</summary>
-internal sealed class TokenRules
+/// <summary>What each sequence's options say of single tokens: no n-gram twice, no stop token too early, a penalty for repetition.</summary>
+internal static class TokenRules
 {
-    private readonly GenerateOptions options;
-    private readonly int[] stops;
+    /// <summary>Whether log-probabilities are changed, which do not sum to one any more, or logits, which are normalized then.</summary>
+    public static bool AfterNormalizing(GenerateOptions options) => options.BeamRules == BeamRules.HuggingFace && options.Beams > 1;
 
-    public TokenRules(GenerateOptions options, int vocabulary)
-    {
-        this.options = options;
-        stops = [.. options.StopTokens.Where(token => token < vocabulary).Distinct()];
-    }
-
-    /// <summary>Whether log-probabilities are changed, which do not sum to one any more, or logits, which are normalised then.</summary>
-    public bool AfterNormalising => options.BeamRules == BeamRules.HuggingFace && options.Beams > 1;
-
-    private bool SeesPrompt => options.BeamRules == BeamRules.HuggingFace;
-
-    /// <summary>Changes the logits of each row.</summary>
+    /// <summary>Changes the logits of each row by the options of its sequence.</summary>
     /// <param name="logits">(S or more, V)</param>
     /// <param name="sequences">What each row continues.</param>
-    /// <param name="normalisers">Log of the sum of exponentials of each row, where that has been computed already. (S)</param>
-    public void Apply(Tensor logits, IReadOnlyList<(int[] Prompt, int[] Generated)> sequences, Tensor normalisers)
+    /// <param name="logSums">Log of the sum of exponentials of each row, where a row's options need it before. (S or more)</param>
+    public static void Apply(Tensor logits, IReadOnlyList<(Search Search, int[] Generated)> sequences, Tensor logSums)
     {
-        int[][] seen = [.. sequences.Select(s => SeesPrompt ? (int[])[.. s.Prompt, .. s.Generated] : s.Generated)];
-        if (options.RepetitionPenalty != 1)
+        int vocabulary = logits.Shape.Columns;
+        int[][] seen = [.. sequences.Select(s => SeesPrompt(s.Search.Options) ? (int[])[.. s.Search.Prompt, .. s.Generated] : s.Generated)];
+        foreach ((float penalty, bool after) in sequences.Select(s => Penalty(s.Search.Options)).Where(p => p.Penalty != 1).Distinct())
         {
-            using TokenLists lists = new(logits, seen.Select(tokens => tokens.Distinct()));
-            logits.Device.Penalise(logits, lists.Starts, lists.Ids, options.RepetitionPenalty, AfterNormalising ? normalisers : null);
+            using TokenLists lists = new(logits, seen.Select((tokens, s) => Penalty(sequences[s].Search.Options) == (penalty, after) ? tokens.Distinct() : []));
+            logits.Device.Penalise(logits, lists.Starts, lists.Ids, penalty, after ? logSums : null);
         }
-        int[][] banned = [.. seen.Select((tokens, s) => (int[])[.. sequences[s].Generated.Length < options.MinNewTokens ? stops : [], .. Repeating(tokens, options.NoRepeatNgram)])];
+        int[][] banned = [.. seen.Select((tokens, s) => Banned(tokens, sequences[s].Search.Options, sequences[s].Generated.Length, vocabulary))];
         if (banned.All(tokens => tokens.Length == 0)) return;
         using TokenLists bans = new(logits, banned);
         logits.Device.Ban(logits, bans.Starts, bans.Ids);
     }
 
-    /// <summary>The tokens that would complete an n-gram that stands in the sequence already.</summary>
+    /// <summary>The tokens that would complete an n-gram that is in the sequence already.</summary>
     internal static IEnumerable<int> Repeating(int[] tokens, int n)
     {
         if (n == 0) yield break;
         int last = tokens.Length - (n - 1);
         for (int i = 0; i < last; i++)
             if (tokens.AsSpan(i, n - 1).SequenceEqual(tokens.AsSpan(last))) yield return tokens[i + n - 1];
+    }
+
+    private static (float Penalty, bool After) Penalty(GenerateOptions options) => (options.RepetitionPenalty, AfterNormalizing(options));
+
+    private static bool SeesPrompt(GenerateOptions options) => options.BeamRules == BeamRules.HuggingFace;
+
+    private static int[] Banned(int[] seen, GenerateOptions options, int generated, int vocabulary)
+    {
+        IEnumerable<int> early = generated < options.MinNewTokens ? options.StopTokens!.Where(token => token < vocabulary).Distinct() : [];
+        return [.. early, .. Repeating(seen, options.NoRepeatNgram)];
     }
 
     /// <summary>Lists of tokens for the rows of logits, on their device; empty ones for rows that no sequence has.</summary>

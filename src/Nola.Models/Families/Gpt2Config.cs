@@ -12,14 +12,12 @@ namespace Nola.Models;
 /// <param name="Channels">Width of the residual stream, C (<c>n_embd</c>).</param>
 /// <param name="Vocabulary">Number of tokens, V (<c>vocab_size</c>).</param>
 /// <param name="Positions">Longest sequence (<c>n_positions</c>).</param>
-public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabulary = 50257, int Positions = 1024)
+public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabulary = 50257, int Positions = 1024) : ModelConfig
 {
     // Every size is below it.
     private const int Largest = 10_000_000;
 
     private static readonly string[] geluNames = ["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
-
-    private static readonly string[] blockParts = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"];
 
     // Flags that change the output, and what they are in GPT-2.
     private static readonly (string Name, bool Plain)[] plainFlags =
@@ -37,6 +35,24 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <summary>Whether the head is the token embedding (<c>tie_word_embeddings</c>).</summary>
     public bool TiedHead { get; init; } = true;
 
+    /// <inheritdoc/>
+    public override ModelFamily Family => Gpt2Family.Instance;
+
+    /// <inheritdoc/>
+    public override LanguageShape Shape => new(Layers, Channels, Vocabulary, Positions, Attention);
+
+    /// <inheritdoc/>
+    public override string Description => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{SampledDescription} {BitConverter.SingleToUInt32Bits(LayerNormEpsilon):x8} {(TiedHead ? "tied" : "untied")}");
+
+    /// <inheritdoc/>
+    public override (string Embedding, string Head)? Tied => TiedHead ? ("wte.weight", "lm_head.weight") : null;
+
+    /// <inheritdoc/>
+    internal override string SampledDescription => string.Create(
+        CultureInfo.InvariantCulture, $"gpt2 {Layers} {Heads} {Channels} {Inner} {Vocabulary} {Positions}");
+
     /// <summary>Rows of 3C columns, each token seeing those before it.</summary>
     internal AttentionLayout Attention => AttentionLayout.Of(Channels, Heads);
 
@@ -51,7 +67,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     };
 
     /// <summary>Number of trained values: embeddings, blocks, final norm, and the head when it is not tied.</summary>
-    public long ParameterCount
+    public override long ParameterCount
     {
         get
         {
@@ -73,14 +89,25 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         return Parse(document.RootElement, path);
     }
 
-    /// <summary>Reads the <c>config.json</c> at a path.</summary>
-    /// <inheritdoc cref="Parse(ReadOnlyMemory{byte}, string)"/>
-    internal static Gpt2Config Read(string path) => Parse(InputFile.ReadAll(path), path);
+    /// <inheritdoc/>
+    public override ILanguageNetwork Build(ModelBuilder make) => new Gpt2(this, make);
 
-    /// <summary>Refuses sizes that no model can have.</summary>
-    /// <param name="place">Where they came from, for messages.</param>
-    /// <exception cref="NolaException">A size is out of range.</exception>
-    internal void Check(string place)
+    /// <summary>
+    /// GPT-2's initial values: N(0, 0.02²), with the projections into the residual stream divided by √(2 · layers) (Radford et al.
+    /// 2019, section 2.3); positions N(0, 0.01²).
+    /// </summary>
+    /// <inheritdoc/>
+    public override float Deviation(string name, out float mean)
+    {
+        bool bias = name.EndsWith(".bias", StringComparison.Ordinal), norm = name.Contains("ln_", StringComparison.Ordinal);
+        mean = norm && !bias ? 1 : 0;
+        if (bias || norm) return 0;
+        if (name == "wpe.weight") return 0.01f;
+        return name.EndsWith("c_proj.weight", StringComparison.Ordinal) ? 0.02f / MathF.Sqrt(2 * Layers) : 0.02f;
+    }
+
+    /// <inheritdoc/>
+    public override void Check(string place)
     {
         (string, int)[] sizes =
             [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("n_inner", Inner), ("vocab_size", Vocabulary), ("n_positions", Positions)];
@@ -95,19 +122,8 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
                 $"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
     }
 
-    /// <summary>Whether a checkpoint name is one of the model's weights; a head of its own is one too, tied or not.</summary>
-    internal bool HasWeight(string name)
-    {
-        if (name is "wte.weight" or "wpe.weight" or "ln_f.weight" or "ln_f.bias" or "lm_head.weight") return true;
-        return name.Split('.', 3) is ["h", var number, var part]
-            && StrictNumber.TryWhole(number, out int layer) && layer >= 0 && layer < Layers
-            && number == layer.ToString(CultureInfo.InvariantCulture)
-            && (part.EndsWith(".weight", StringComparison.Ordinal) || part.EndsWith(".bias", StringComparison.Ordinal))
-            && blockParts.Contains(part[..part.LastIndexOf('.')]);
-    }
-
-    /// <summary>The configuration as Hugging Face writes it.</summary>
-    public string ToJson() => JsonSerializer.Serialize(
+    /// <inheritdoc/>
+    public override string ToJson() => JsonSerializer.Serialize(
         new Dictionary<string, object>
         {
             ["model_type"] = "gpt2",
@@ -127,7 +143,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         },
         new JsonSerializerOptions { WriteIndented = true });
 
-    private static Gpt2Config Parse(JsonElement root, string path)
+    internal static Gpt2Config Parse(JsonElement root, string path)
     {
         CheckKind(root, path);
         Gpt2Config config = new(

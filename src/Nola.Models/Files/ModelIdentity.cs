@@ -19,21 +19,24 @@ internal static class ModelIdentity
     public static bool IsSampled(string identity) => identity.Length == 32 && identity.All(char.IsAsciiHexDigitLower);
 
     /// <summary>A digest of all that shapes the output: the configuration, and every value of every weight.</summary>
-    public static string Of(Gpt2Config config, IEnumerable<(string Name, WeightDigest Digest)> weights)
+    /// <param name="configuration">What the configuration says, in one line.</param>
+    /// <param name="weights">Each weight by its checkpoint name.</param>
+    public static string Of(string configuration, IEnumerable<(string Name, WeightDigest Digest)> weights)
     {
         StringBuilder text = new();
-        string epsilon = BitConverter.SingleToUInt32Bits(config.LayerNormEpsilon).ToString("x8", CultureInfo.InvariantCulture);
-        text.Append(CultureInfo.InvariantCulture, $"{Sizes(config)} {epsilon} {(config.TiedHead ? "tied" : "untied")}\n");
+        text.Append(configuration).Append('\n');
         foreach ((string name, WeightDigest digest) in weights.OrderBy(w => w.Name, StringComparer.Ordinal))
             text.Append(CultureInfo.InvariantCulture, $"{Line(name, digest)} {digest.Hash}\n");
         return Version + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())))[..32];
     }
 
     /// <summary>The digest of earlier versions: sizes, and at most 256 evenly spaced values of every weight.</summary>
-    public static string Sampled(Gpt2Config config, IEnumerable<(string Name, WeightDigest Digest)> weights)
+    /// <param name="sizes">The sizes, in one line.</param>
+    /// <param name="weights">Each weight by its checkpoint name.</param>
+    public static string Sampled(string sizes, IEnumerable<(string Name, WeightDigest Digest)> weights)
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes(Sizes(config) + "\n"));
+        hash.AppendData(Encoding.UTF8.GetBytes(sizes + "\n"));
         foreach ((string name, WeightDigest digest) in weights.OrderBy(w => w.Name, StringComparer.Ordinal))
         {
             hash.AppendData(Encoding.UTF8.GetBytes(Line(name, digest) + "\n"));
@@ -41,9 +44,6 @@ internal static class ModelIdentity
         }
         return Convert.ToHexStringLower(hash.GetHashAndReset())[..32];
     }
-
-    private static string Sizes(Gpt2Config config) => string.Create(CultureInfo.InvariantCulture,
-        $"gpt2 {config.Layers} {config.Heads} {config.Channels} {config.Inner} {config.Vocabulary} {config.Positions}");
 
     private static string Line(string name, WeightDigest digest) => $"{name} {string.Join('x', digest.Shape.Dimensions())}";
 }

@@ -1,16 +1,7 @@
 using System.Text;
-using System.Text.Json;
 using Nola.Tensors;
 
 namespace Nola.Models;
-
-/// <summary>A model that was found on this machine.</summary>
-/// <param name="Name">What to give as <c>--model</c>.</param>
-/// <param name="Directory">Where its files are.</param>
-/// <param name="Revision">The commit in the Hugging Face cache; empty elsewhere.</param>
-/// <param name="Bytes">Size of its weights.</param>
-/// <param name="Problem">Why it cannot be used, or null.</param>
-public sealed record FoundModel(string Name, string Directory, string Revision, long Bytes, string? Problem);
 
 /// <summary>
 /// Finds models in directories and in the Hugging Face cache (<c>HF_HUB_CACHE</c>, else <c>HF_HOME/hub</c>, else
@@ -42,7 +33,7 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
         if (Directory.Exists(model))
         {
             if (File.Exists(Path.Combine(model, "config.json"))) return model;
-            throw new NolaException($"{model}: there is no config.json in this directory; expected a GPT-2 checkpoint with config.json and model.safetensors.");
+            throw new NolaException($"{model}: there is no config.json in this directory; expected a checkpoint with config.json and model.safetensors.");
         }
         if (File.Exists(model))
         {
@@ -58,67 +49,33 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
             problem ??= failure;
         }
         throw new NolaException(problem is null
-            ? $"Model '{model}' is neither a directory nor in the Hugging Face cache {Cache}; 'nola models' lists what there is. Put its config.json and model.safetensors into a directory and give that path."
+            ? $"Model '{model}' is neither a directory nor in the Hugging Face cache {Cache}. Put its config.json and model.safetensors into a directory and give that path."
             : $"Model '{model}' is in the Hugging Face cache but cannot be used: {problem}.");
     }
 
-    /// <summary>Every GPT-2 in the cache, usable or not.</summary>
+    /// <summary>The directories of all models in the cache, by name; <c>models--gpt2</c> is <c>gpt2</c>.</summary>
     /// <exception cref="NolaException">The cache cannot be listed.</exception>
-    public IReadOnlyList<FoundModel> List()
+    internal IReadOnlyList<(string Name, string Directory)> Repositories()
     {
         if (!Directory.Exists(Cache)) return [];
         try
         {
             string[] repositories = Directory.GetDirectories(Cache, "models--*");
-            return [.. repositories.Order(StringComparer.Ordinal).Select(Look).OfType<FoundModel>()];
+            return [.. repositories.Order(StringComparer.Ordinal).Select(path => (NameOf(path), path))];
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new NolaException($"{Cache}: cannot be listed ({error.Message.TrimEnd('.')}).", error);
         }
+
+        static string NameOf(string path) => Path.GetFileName(path)["models--".Length..].Replace("--", "/");
     }
 
-    // What a repository of the cache holds; null when it is something else than a GPT-2.
-    private FoundModel? Look(string repository)
-    {
-        string name = Path.GetFileName(repository)["models--".Length..].Replace("--", "/"), revision = "";
-        try
-        {
-            string? snapshot = Snapshot(repository, out revision, out string? problem);
-            if (snapshot is null) return new FoundModel(name, repository, revision, 0, problem);
-            string path = Path.Combine(snapshot, "config.json");
-            byte[] config = InputFile.ReadAll(path);
-            if (!IsGpt2(config, path)) return null;
-            Gpt2Config.Parse(config, path);
-            long bytes = WeightFiles.Names(snapshot).Sum(InputFile.Length);
-            string? weights = bytes > 0 ? null : "there is no model.safetensors (a pytorch_model.bin cannot be read safely)";
-            return new FoundModel(name, snapshot, revision, bytes, weights);
-        }
-        catch (NolaException error)
-        {
-            return new FoundModel(name, repository, revision, 0, error.Message);
-        }
-    }
-
-    // Early configurations do not say their type.
-    private static bool IsGpt2(byte[] config, string path)
-    {
-        using JsonDocument document = JsonInput.Parse(config, path);
-        if (document.RootElement.ValueKind != JsonValueKind.Object) return false;
-        return document.RootElement.TryGetProperty("model_type", out JsonElement type)
-            ? type.ValueKind == JsonValueKind.String && type.GetString() == "gpt2"
-            : document.RootElement.TryGetProperty("n_embd", out _);
-    }
-
-    private IEnumerable<string> Repositories(string model)
-    {
-        if (model.Contains("..", StringComparison.Ordinal) || model.Contains('\\')) yield break;
-        yield return Path.Combine(Cache, "models--" + model.Replace("/", "--"));
-        if (sizes.Contains(model)) yield return Path.Combine(Cache, "models--openai-community--" + model);
-    }
-
-    // The snapshot of refs/main, or the only snapshot.
-    private string? Snapshot(string repository, out string revision, out string? problem)
+    /// <summary>The files of a repository's present revision: those of refs/main, or the only snapshot.</summary>
+    /// <param name="repository">A directory of the cache.</param>
+    /// <param name="revision">The commit.</param>
+    /// <param name="problem">Why there are none that can be used.</param>
+    internal string? Snapshot(string repository, out string revision, out string? problem)
     {
         (revision, problem) = ("", null);
         string snapshots = Path.Combine(repository, "snapshots"), reference = Path.Combine(repository, "refs", "main");
@@ -141,6 +98,13 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
         if (File.Exists(Path.Combine(directory, "config.json"))) return directory;
         problem = $"there is no config.json in {directory}";
         return null;
+    }
+
+    private IEnumerable<string> Repositories(string model)
+    {
+        if (model.Contains("..", StringComparison.Ordinal) || model.Contains('\\')) yield break;
+        yield return Path.Combine(Cache, "models--" + model.Replace("/", "--"));
+        if (sizes.Contains(model)) yield return Path.Combine(Cache, "models--openai-community--" + model);
     }
 
     // What is never read may be missing, or anywhere.

@@ -5,13 +5,12 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// A GPT-2 checkpoint in the Hugging Face layout: <c>model.safetensors</c>, or shards named by
-/// <c>model.safetensors.index.json</c>; keys with or without the <c>transformer.</c> prefix.
+/// A checkpoint in the Hugging Face layout: <c>model.safetensors</c>, or shards named by <c>model.safetensors.index.json</c>; names
+/// with or without the family's prefix.
 /// </summary>
 internal sealed class WeightFiles : IWeightSource, IDisposable
 {
-    private const string Prefix = "transformer.", Single = "model.safetensors", Index = "model.safetensors.index.json";
-    private const string Embedding = "wte.weight", Head = "lm_head.weight";
+    private const string Single = "model.safetensors", Index = "model.safetensors.index.json";
 
     // Elements read at a time: an embedding matrix is not to exist twice, and a piece is to stay in the cache while it is looked through.
     private const int Piece = 1 << 16;
@@ -21,28 +20,33 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     private readonly string place;
     private readonly Device device;
     private readonly float[] buffer = new float[Piece];
+    private readonly HashSet<string> read = [];
 
-    /// <summary>Checks that the tensors are those of the configuration; the files are the new object's.</summary>
-    /// <exception cref="NolaException">One is there twice or does not belong to the model; the message names it.</exception>
-    public WeightFiles(string place, Device device, List<Safetensors> files, Gpt2Config config)
+    /// <summary>Lists the tensors; the files are the new object's.</summary>
+    /// <param name="place">Where they are, for messages.</param>
+    /// <param name="device">Where the weights are put.</param>
+    /// <param name="files">One file, or shards.</param>
+    /// <param name="prefix">What names may begin with.</param>
+    /// <param name="tied">Token embedding and head, when they are one table.</param>
+    /// <exception cref="NolaException">A tensor is there twice; the message names it.</exception>
+    public WeightFiles(string place, Device device, List<Safetensors> files, string prefix, (string Embedding, string Head)? tied)
     {
         (this.place, this.device, this.files) = (place, device, files);
         foreach (Safetensors file in files)
         {
             foreach (SafetensorsEntry entry in file.Entries)
             {
-                string name = entry.Name.StartsWith(Prefix, StringComparison.Ordinal) ? entry.Name[Prefix.Length..] : entry.Name;
+                string name = entry.Name.StartsWith(prefix, StringComparison.Ordinal) ? entry.Name[prefix.Length..] : entry.Name;
                 if (!tensors.TryAdd(name, (file, entry)))
                     throw new NolaException($"{file.Path}: tensor '{entry.Name}' appears twice in the checkpoint, with and without a prefix or in two shards.");
             }
         }
-        Refuse(config);
-        if (config.TiedHead) Tie();
+        if (tied is { } names) Tie(names.Embedding, names.Head);
     }
 
     /// <summary>Opens the checkpoint of a directory.</summary>
-    /// <exception cref="NolaException">There is none, or it is not the configuration's.</exception>
-    public static WeightFiles Open(string directory, Device device, Gpt2Config config)
+    /// <exception cref="NolaException">There is none, or a tensor is there twice.</exception>
+    public static WeightFiles Open(string directory, Device device, string prefix, (string Embedding, string Head)? tied)
     {
         List<Safetensors> files = [];
         try
@@ -51,7 +55,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             if (File.Exists(single)) files.Add(Safetensors.Open(single));
             else if (File.Exists(index)) OpenShards(index, directory, files);
             else throw new NolaException($"{directory}: there is no {Single} and no {Index}; {Advice(directory)}");
-            return new WeightFiles(directory, device, files, config);
+            return new WeightFiles(directory, device, files, prefix, tied);
         }
         catch
         {
@@ -73,9 +77,10 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
         if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
-            throw new NolaException($"{place}: tensor '{name}' is missing; this is not a GPT-2 checkpoint of the size that config.json gives.");
+            throw new NolaException($"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
         if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
             throw new NolaException($"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
+        read.Add(name);
         digest = new WeightDigest(shape);
         Tensor tensor = device.Empty(shape);
         try
@@ -96,34 +101,36 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         }
     }
 
+    /// <summary>Refuses a weight that nothing has read: it is of another model than config.json describes.</summary>
+    /// <param name="model">What config.json describes, for messages.</param>
+    /// <param name="skips">Whether a name is of something else than a weight.</param>
+    /// <exception cref="NolaException">There is such a tensor; the message names it.</exception>
+    public void RefuseUnread(string model, Func<string, bool> skips)
+    {
+        foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors)
+        {
+            if (read.Contains(name) || skips(name)) continue;
+            throw new NolaException(
+                $"{file.Path}: tensor {Quoted.Of(entry.Name)} is no weight of the {model} that config.json describes; "
+                + "expected a language model without other heads.");
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
         foreach (Safetensors file in files) file.Dispose();
     }
 
-    // A weight that nothing would read is of another model than config.json says.
-    private void Refuse(Gpt2Config config)
-    {
-        foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors)
-        {
-            // Causal masks, which old checkpoints hold, are not weights.
-            bool mask = name.EndsWith(".attn.bias", StringComparison.Ordinal) || name.EndsWith(".attn.masked_bias", StringComparison.Ordinal);
-            if (mask || config.HasWeight(name)) continue;
-            throw new NolaException(
-                $"{file.Path}: tensor '{entry.Name}' is no weight of the GPT-2 with {config.Layers} layers that config.json "
-                + "describes; expected a language model without other heads.");
-        }
-    }
-
     // A tied head may be stored under either name, or as an equal copy.
-    private void Tie()
+    private void Tie(string embedding, string head)
     {
-        if (!tensors.TryGetValue(Head, out (Safetensors File, SafetensorsEntry Entry) head)) return;
-        if (tensors.TryAdd(Embedding, head)) return;
-        if (!AreEqual(head, tensors[Embedding]))
+        if (!tensors.TryGetValue(head, out (Safetensors File, SafetensorsEntry Entry) found)) return;
+        read.Add(head);
+        if (tensors.TryAdd(embedding, found)) return;
+        if (!AreEqual(found, tensors[embedding]))
             throw new NolaException(
-                $"{head.File.Path}: tensor '{Head}' differs from '{Embedding}', and config.json makes them one; "
+                $"{found.File.Path}: tensor '{head}' differs from '{embedding}', and config.json makes them one; "
                 + "set \"tie_word_embeddings\": false there to load both.");
     }
 

@@ -4,25 +4,34 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// One of the model's linear maps, y = x · W + b: packed and frozen, or an ordinary parameter when the whole model is
-/// trained. W keeps the checkpoint's orientation (in, out).
+/// One of the model's linear maps, y = x · W + b, with what the batch's adapters add to it: packed and frozen, or an ordinary
+/// parameter when the whole model is trained. In memory W is (in, out), whichever way the checkpoint has it.
 /// </summary>
 public sealed class LinearMap : IDisposable
 {
+    private readonly Device device;
     private WeightDigest? digest;
 
     /// <summary>Takes over weight and bias; they are the caller's still when it throws.</summary>
-    internal LinearMap(string name, Tensor weight, Tensor bias, bool trainable, DType storage, WeightDigest? digest)
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="weight">(in, out), or (out, in) when <paramref name="transposed"/>.</param>
+    /// <param name="bias">(out), or null.</param>
+    /// <param name="transposed">Whether the checkpoint has W as (out, in).</param>
+    /// <param name="trainable">Whether W and b are trained.</param>
+    /// <param name="storage">How a frozen W is kept.</param>
+    /// <param name="digest">The weight's, where it is known.</param>
+    internal LinearMap(string name, Tensor weight, Tensor? bias, bool transposed, bool trainable, DType storage, WeightDigest? digest)
     {
-        Name = name;
-        Bias = new Parameter(name + ".bias", bias, trainable);
-        (In, Out) = (weight.Shape[0], weight.Shape[1]);
+        (Name, Transposed, device) = (name, transposed, weight.Device);
+        (In, Out) = transposed ? (weight.Shape[1], weight.Shape[0]) : (weight.Shape[0], weight.Shape[1]);
+        if (bias is not null) Bias = new Parameter(name + ".bias", bias, trainable);
         if (trainable)
         {
-            Weight = new Parameter(name + ".weight", weight);
+            Weight = new Parameter(WeightName, transposed ? Turned(weight) : weight);
+            if (transposed) weight.Dispose();
             return;
         }
-        Frozen = weight.Device.Freeze(weight, storage: storage);
+        Frozen = device.Freeze(weight, transposed, storage);
         this.digest = digest;
         weight.Dispose();
     }
@@ -30,11 +39,14 @@ public sealed class LinearMap : IDisposable
     /// <summary>The checkpoint's name without its suffix, for example <c>h.3.attn.c_attn</c>.</summary>
     public string Name { get; }
 
-    /// <summary>Inputs.</summary>
+    /// <summary>Number of inputs.</summary>
     public int In { get; }
 
-    /// <summary>Outputs.</summary>
+    /// <summary>Number of outputs.</summary>
     public int Out { get; }
+
+    /// <summary>Whether the checkpoint has W as (out, in), as PyTorch's Linear does.</summary>
+    public bool Transposed { get; }
 
     /// <summary>The packed weight, when the model is frozen.</summary>
     public FrozenMatrix? Frozen { get; private set; }
@@ -42,57 +54,55 @@ public sealed class LinearMap : IDisposable
     /// <summary>The weight, when the model is trained. (in, out)</summary>
     public Parameter? Weight { get; }
 
-    /// <summary>The bias. (out)</summary>
-    public Parameter Bias { get; }
+    /// <summary>The bias (out); null where the map has none.</summary>
+    public Parameter? Bias { get; }
 
-    /// <summary>y = x · W + b + adapters. x: (N, in), y: (N, out).</summary>
-    public Variable Forward(Variable x, DeltaRows[] adapters) => Weight is null
-        ? Ops.Linear(x, Frozen!, Bias.Value, adapters)
-        : Ops.Linear(x, x.Tape.Read(Weight), x.Tape.Read(Bias), adapters);
+    internal string WeightName => Name + ".weight";
+
+    /// <summary>The weight's dimensions in the checkpoint.</summary>
+    internal Shape StoredShape => Transposed ? [Out, In] : [In, Out];
+
+    /// <summary>y = x · W + b + what the batch's adapters add. x: (N, in), y: (N, out).</summary>
+    public Variable Forward(Variable x, StreamTensors batch) => Forward(x, batch.On(this, x.Tape));
 
     /// <summary>residual + y. residual: (N, out).</summary>
-    public Variable AddTo(Variable residual, Variable x, DeltaRows[] adapters) => Weight is null
-        ? Ops.Linear(x, Frozen!, Bias.Value, residual, adapters)
-        : residual + Forward(x, adapters);
+    public Variable AddTo(Variable residual, Variable x, StreamTensors batch)
+    {
+        DeltaRows[] deltas = batch.On(this, x.Tape);
+        return Weight is null ? Ops.Linear(x, Frozen!, Bias?.Value, residual, deltas) : residual + Forward(x, deltas);
+    }
 
     /// <summary>gelu(y), in one with the product unless weight or adapter need the product's own gradient.</summary>
-    public Variable Activated(Variable x, DeltaRows[] adapters) => Weight is null && adapters.Length == 0
-        ? Ops.LinearGelu(x, Frozen!, Bias.Value)
-        : Ops.Gelu(Forward(x, adapters));
+    public Variable Activated(Variable x, StreamTensors batch)
+    {
+        DeltaRows[] deltas = batch.On(this, x.Tape);
+        return Weight is null && Bias is not null && deltas.Length == 0
+            ? Ops.LinearGelu(x, Frozen!, Bias.Value)
+            : Ops.Gelu(Forward(x, deltas));
+    }
 
-    /// <summary>A copy of W in row-major form; the caller owns it.</summary>
+    /// <summary>A copy of W as (in, out) in row-major form; the caller owns it.</summary>
     public Tensor CopyWeight()
     {
-        Tensor copy = Bias.Value.Device.Empty([In, Out]);
-        if (Weight is null) copy.Device.Unpack(Frozen!, copy);
-        else copy.Device.Axpby(1, Weight.Value, 0, copy);
+        Tensor copy = device.Empty([In, Out]);
+        if (Weight is null) device.Unpack(Frozen!, copy);
+        else device.Axpby(1, Weight.Value, 0, copy);
         return copy;
     }
 
-    /// <summary>W = <paramref name="weight"/>, for merging an adapter.</summary>
+    /// <summary>W = <paramref name="weight"/> (in, out), for merging an adapter.</summary>
     public void Replace(Tensor weight)
     {
         IsReplaced = true;
         digest = null;
         if (Weight is not null)
         {
-            weight.Device.Axpby(1, weight, 0, Weight.Value);
+            device.Axpby(1, weight, 0, Weight.Value);
             return;
         }
         DType storage = Frozen!.Storage;
         Frozen.Dispose();
-        Frozen = weight.Device.Freeze(weight, storage: storage);
-    }
-
-    /// <summary>Whether W is another one than the model was made with.</summary>
-    internal bool IsReplaced { get; private set; }
-
-    /// <summary>The digest of a frozen W: of the values that it was made of, before they were rounded for storage.</summary>
-    internal WeightDigest Digest()
-    {
-        if (digest is not null) return digest;
-        using Tensor copy = CopyWeight();
-        return digest = WeightDigest.Of([In, Out], copy.ToArray());
+        Frozen = device.Freeze(weight, storage: storage);
     }
 
     /// <inheritdoc/>
@@ -100,6 +110,37 @@ public sealed class LinearMap : IDisposable
     {
         Frozen?.Dispose();
         Weight?.Dispose();
-        Bias.Dispose();
+        Bias?.Dispose();
+    }
+
+    /// <summary>Whether W is another one than the model was made with.</summary>
+    internal bool IsReplaced { get; private set; }
+
+    /// <summary>W as the checkpoint has it.</summary>
+    internal float[] StoredWeight()
+    {
+        using Tensor copy = CopyWeight();
+        if (!Transposed) return copy.ToArray();
+        using Tensor turned = Turned(copy);
+        return turned.ToArray();
+    }
+
+    /// <summary>The digest of W as the checkpoint has it: when frozen, of the values that it was made of, before they were rounded.</summary>
+    internal WeightDigest Digest() => Weight is null
+        ? digest ??= WeightDigest.Of(StoredShape, StoredWeight())
+        : WeightDigest.Of(StoredShape, StoredWeight());
+
+    private Variable Forward(Variable x, DeltaRows[] deltas) => Weight is null
+        ? Ops.Linear(x, Frozen!, Bias?.Value, deltas)
+        : Ops.Linear(x, x.Tape.Read(Weight), Bias is null ? null : x.Tape.Read(Bias), deltas);
+
+    private Tensor Turned(Tensor matrix)
+    {
+        (int rows, int columns) = (matrix.Shape[0], matrix.Shape[1]);
+        float[] from = matrix.ToArray(), to = new float[from.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                to[j * rows + i] = from[i * columns + j];
+        return device.From(to, [columns, rows]);
     }
 }

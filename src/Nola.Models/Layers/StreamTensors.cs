@@ -1,3 +1,4 @@
+using Nola.Autograd;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -5,12 +6,17 @@ namespace Nola.Models;
 /// <summary>A <see cref="TokenStream"/> on a device, with the position number of each token. Dispose it after the step.</summary>
 public sealed class StreamTensors : IDisposable
 {
+    // Neighboring sequences with one adapter, as rows of the batch; −1 for all rows.
+    private readonly (IAdapter Adapter, int First, int Count)[] segments;
+
     /// <summary>Copies the stream to the device.</summary>
     /// <param name="device">Where the model is.</param>
     /// <param name="stream">The batch.</param>
     /// <param name="past">For decoding: how many tokens each sequence has in the cache already. (S)</param>
+    /// <exception cref="ArgumentException">The stream names adapters, but not one for each sequence.</exception>
     public StreamTensors(Device device, TokenStream stream, ReadOnlySpan<int> past = default)
     {
+        segments = Segments(stream);
         int[] positions = new int[stream.Length];
         for (int s = 0; s < stream.Sequences; s++)
             for (int i = stream.Starts[s]; i < stream.Starts[s + 1]; i++)
@@ -22,9 +28,10 @@ public sealed class StreamTensors : IDisposable
         Targets = device.From(stream.Targets);
     }
 
-    /// <summary>Room for one token of each of so many sequences.</summary>
-    internal StreamTensors(Device device, int sequences)
+    /// <summary>Room for one token of each of so many sequences, all with one adapter or with none.</summary>
+    internal StreamTensors(Device device, int sequences, IAdapter? adapter)
     {
+        segments = adapter is null ? [] : [(adapter, 0, -1)];
         Ids = device.Empty([sequences], DType.Int32);
         Positions = device.Empty([sequences], DType.Int32);
         Starts = device.Empty([sequences + 1], DType.Int32);
@@ -47,6 +54,18 @@ public sealed class StreamTensors : IDisposable
     /// <summary>The token to be predicted at each. (P)</summary>
     public Tensor Targets { get; }
 
+    /// <summary>What the adapters of the batch's sequences add to a linear map, each to its own rows.</summary>
+    /// <param name="map">One of the model's linear maps.</param>
+    /// <param name="tape">The step.</param>
+    public DeltaRows[] On(LinearMap map, Tape tape)
+    {
+        List<DeltaRows> deltas = [];
+        foreach ((IAdapter adapter, int first, int count) in segments)
+            foreach (Delta delta in adapter.On(map, tape))
+                deltas.Add(new DeltaRows(delta, first, count));
+        return [.. deltas];
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -55,5 +74,23 @@ public sealed class StreamTensors : IDisposable
         Starts.Dispose();
         LossPositions.Dispose();
         Targets.Dispose();
+    }
+
+    private static (IAdapter, int, int)[] Segments(TokenStream stream)
+    {
+        IReadOnlyList<IAdapter?> adapters = stream.Adapters;
+        if (adapters.Count == 0) return [];
+        if (adapters.Count != stream.Sequences)
+            throw new ArgumentException(
+                $"StreamTensors: the stream has {stream.Sequences} sequences and {adapters.Count} adapters; "
+                + "expected one for each sequence, null where it has none.");
+        if (adapters[0] is { } only && adapters.All(adapter => adapter == only)) return [(only, 0, -1)];
+        List<(IAdapter, int, int)> segments = [];
+        for (int s = 0, end; s < adapters.Count; s = end)
+        {
+            for (end = s + 1; end < adapters.Count && adapters[end] == adapters[s];) end++;
+            if (adapters[s] is { } adapter) segments.Add((adapter, stream.Starts[s], stream.Starts[end] - stream.Starts[s]));
+        }
+        return [.. segments];
     }
 }

@@ -1,8 +1,8 @@
 namespace Nola.Models;
 
 /// <summary>
-/// What a batch is, from the reader to the loss: sequences laid end to end, without padding.
-/// Attention is causal within each sequence; position numbers restart at 0 at each start; the language-model head is
+/// What a batch is, from the reader to the loss: sequences laid end to end, without padding, each with the adapter that it is
+/// read with. Attention is causal within each sequence; position numbers restart at 0 at each start; the language-model head is
 /// computed only at the positions whose loss counts. Equal to the padded, masked computation (a test proves it).
 /// </summary>
 /// <param name="Ids">Token ids of all sequences, one after the other. (N)</param>
@@ -11,6 +11,9 @@ namespace Nola.Models;
 /// <param name="Targets">The token to be predicted at each loss position. (P)</param>
 public sealed record TokenStream(int[] Ids, int[] Starts, int[] LossPositions, int[] Targets)
 {
+    /// <summary>The adapter of each sequence, null where it has none (S); empty when no sequence has one.</summary>
+    public IReadOnlyList<IAdapter?> Adapters { get; init; } = [];
+
     /// <summary>Number of sequences, S.</summary>
     public int Sequences => Starts.Length - 1;
 
@@ -27,4 +30,8 @@ public sealed record TokenStream(int[] Ids, int[] Starts, int[] LossPositions, i
             return longest;
         }
     }
+
+    /// <summary>The same sequences, all with one adapter, or with none.</summary>
+    public TokenStream With(IAdapter? adapter) =>
+        this with { Adapters = adapter is null ? [] : [.. Enumerable.Repeat(adapter, Sequences)] };
 }

@@ -11,13 +11,12 @@ namespace Nola.Models;
 /// GPT-2's byte-level BPE. Every string has exactly one encoding and <c>Decode(Encode(s)) == s</c>. Special tokens are
 /// not looked for in the text: <see cref="EndOfText"/> is put in by the caller.
 /// </summary>
-public sealed partial class Gpt2Tokenizer
+public sealed partial class Gpt2Tokenizer : ITokenizer
 {
-    /// <summary><c>&lt;|endoftext|&gt;</c>: ends every text, and begins the context-free ones.</summary>
-    public const int EndOfText = 50256;
-
     /// <summary>Number of tokens of GPT-2's vocabulary.</summary>
     public const int GptVocabulary = 50257;
+
+    private const string EndOfTextName = "<|endoftext|>";
 
     // Every token's id is below it; a larger one would ask for memory that no vocabulary needs.
     private const int LargestVocabulary = 10_000_000;
@@ -32,10 +31,14 @@ public sealed partial class Gpt2Tokenizer
     private readonly Lazy<BpeTokenizer> bpe;
     private readonly Lazy<LongWords> longWords;
     private readonly byte[]?[] bytes;
+    private readonly int endOfText;
 
     private Gpt2Tokenizer(List<(string Token, int Id)> tokens, Func<IEnumerable<string>> merges)
     {
         bytes = TokenBytes(tokens);
+        endOfText = tokens.FindIndex(token => token.Token == EndOfTextName) is var at and >= 0 ? tokens[at].Id : -1;
+        int blankLine = Array.FindIndex(bytes, token => token is not null && token.AsSpan().SequenceEqual("\n\n"u8));
+        StopTokens = [.. new[] { endOfText, blankLine }.Where(token => token >= 0)];
         bpe = new(() => Create(tokens, merges()));
         longWords = new(() => new(tokens, merges(), Alphabet()));
     }
@@ -45,6 +48,15 @@ public sealed partial class Gpt2Tokenizer
 
     /// <summary>Number of tokens.</summary>
     public int Vocabulary => bytes.Length;
+
+    /// <summary><c>&lt;|endoftext|&gt;</c>, 50256 in GPT-2's vocabulary: ends every text, and begins those without a context.</summary>
+    /// <exception cref="NolaException">The vocabulary has no such token.</exception>
+    public int EndOfText => endOfText >= 0
+        ? endOfText
+        : throw new NolaException($"The tokenizer's vocabulary has no token '{EndOfTextName}', which ends texts; give token ids in place of text.");
+
+    /// <summary>The end of text, and the token of a blank line, which ends a published text: 50256 and 628 in GPT-2's vocabulary.</summary>
+    public IReadOnlyList<int> StopTokens { get; }
 
     /// <summary>A model's own <c>vocab.json</c> and <c>merges.txt</c>.</summary>
     /// <exception cref="NolaException">A file is missing or is not of that form; the message names the token or the line.</exception>
@@ -233,7 +245,7 @@ public sealed partial class Gpt2Tokenizer
 }
 
 /// <summary>Turns tokens into text as they come, holding back the bytes of a character that is not complete yet.</summary>
-public sealed class IncrementalDecoder(Gpt2Tokenizer tokenizer)
+public sealed class IncrementalDecoder(ITokenizer tokenizer)
 {
     private readonly Decoder decoder = Encoding.UTF8.GetDecoder();
 

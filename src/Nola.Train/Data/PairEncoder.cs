@@ -4,14 +4,14 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>
-/// Text pairs → token ids, in the form of the published encoders: context + 50256, space + completion + 50256; of a document
-/// (<see cref="TextPair.IsDocument"/>) 50256, text + 50256. Token ids in the place of text are taken as they stand.
+/// Text pairs → token ids, in the form of the published encoders: context + end of text, space + completion + end of text; of a
+/// document (<see cref="TextPair.IsDocument"/>) end of text, text + end of text. Token ids in place of text are taken as they are.
 /// </summary>
 /// <param name="tokenizer">Of the model; may be null when every pair holds token ids.</param>
 /// <param name="longest">The model's context length; a sequence of one more token fits, since its last is only predicted.</param>
 /// <param name="vocabulary">Number of tokens that the model knows.</param>
 /// <param name="truncate">Cut contexts that are too long from the left, oldest tokens first, instead of refusing.</param>
-public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocabulary, bool truncate = false)
+public sealed class PairEncoder(ITokenizer? tokenizer, int longest, int vocabulary, bool truncate = false)
 {
     private readonly Dictionary<string, int[]> contexts = [];
 
@@ -19,11 +19,11 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     /// Encodes a data set for a model. A model without a tokenizer takes data whose every pair is token ids.
     /// </summary>
     /// <exception cref="NolaException">As <see cref="Encode(TextPair)"/>, or there is text and no tokenizer for it.</exception>
-    public static EncodedPair[] EncodeFor(Gpt2 model, TextPairs pairs, bool truncate = false)
+    public static EncodedPair[] EncodeFor(LanguageModel model, TextPairs pairs, bool truncate = false)
     {
         bool ids = pairs.All(p => p.ContextIds is not null && p.CompletionIds is not null);
-        Gpt2Tokenizer? tokenizer = ids ? null : ModelTokenizer.For(model);
-        return new PairEncoder(tokenizer, model.Config.Positions, model.Config.Vocabulary, truncate).Encode(pairs);
+        ITokenizer? tokenizer = ids ? null : model.Tokenizer;
+        return new PairEncoder(tokenizer, model.Shape.Positions, model.Shape.Vocabulary, truncate).Encode(pairs);
     }
 
     /// <summary>Encodes a data set.</summary>
@@ -35,8 +35,8 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     public EncodedPair Encode(TextPair pair)
     {
         int[] context = pair.ContextIds ?? Context(pair.Context);
-        string space = pair.IsDocument ? "" : " ";
-        int[] completion = pair.CompletionIds ?? [.. Tokens(space + pair.Completion), Gpt2Tokenizer.EndOfText];
+        int[] completion = pair.CompletionIds
+            ?? (pair.IsDocument ? Tokenizer.EncodeDocument(pair.Completion) : Tokenizer.EncodeCompletion(pair.Completion));
         foreach (int id in (int[])[.. context, .. completion])
             if (id >= vocabulary)
                 throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");
@@ -53,8 +53,8 @@ public sealed class PairEncoder(Gpt2Tokenizer? tokenizer, int longest, int vocab
     private int[] Context(string text)
     {
         if (contexts.TryGetValue(text, out int[]? known)) return known;
-        return contexts[text] = [.. Tokens(text), Gpt2Tokenizer.EndOfText];
+        return contexts[text] = Tokenizer.EncodeContext(text);
     }
 
-    private int[] Tokens(string text) => (tokenizer ?? throw new NolaException("PairEncoder: a pair holds text and there is no tokenizer for it.")).Encode(text);
+    private ITokenizer Tokenizer => tokenizer ?? throw new NolaException("PairEncoder: a pair holds text and there is no tokenizer for it.");
 }

@@ -20,7 +20,7 @@ public static class PlainText
     /// neighbours share one token.
     /// </summary>
     /// <exception cref="NolaException">A file is missing or not UTF-8, or there is no text.</exception>
-    public static EncodedPair[] Read(IReadOnlyList<string> paths, Gpt2Tokenizer tokenizer, int window)
+    public static EncodedPair[] Read(IReadOnlyList<string> paths, ITokenizer tokenizer, int window)
     {
         List<int> ids = [];
         foreach (string path in paths) Encode(Lines(path), tokenizer, ids);
@@ -62,7 +62,7 @@ public static class PlainText
 
     // Paragraph by paragraph: the pre-tokenizer never joins across a newline, except that it takes runs of white space whole,
     // so a blank line goes with the newline before it.
-    private static void Encode(IEnumerable<string> lines, Gpt2Tokenizer tokenizer, List<int> ids)
+    private static void Encode(IEnumerable<string> lines, ITokenizer tokenizer, List<int> ids)
     {
         StringBuilder paragraph = new();
         foreach (string line in lines)
@@ -70,14 +70,14 @@ public static class PlainText
             if (line == Separator)
             {
                 Flush();
-                ids.Add(Gpt2Tokenizer.EndOfText);
+                ids.Add(tokenizer.EndOfText);
                 continue;
             }
             if (line.Length > 0 && paragraph.Length > 0 && paragraph[^1] == '\n') Flush();
             paragraph.Append(line).Append('\n');
         }
         Flush();
-        if (ids.Count > 0 && ids[^1] != Gpt2Tokenizer.EndOfText) ids.Add(Gpt2Tokenizer.EndOfText);
+        if (ids.Count > 0 && ids[^1] != tokenizer.EndOfText) ids.Add(tokenizer.EndOfText);
 
         void Flush()
         {

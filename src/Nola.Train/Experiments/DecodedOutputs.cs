@@ -37,9 +37,10 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
         if (last is { } kept && kept.Folder == input.Folder) return kept.Corpus;
         // Ids are not the text that they look like.
         TextPair[][] groups = [.. input.Test.GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context)).Select(group => group.ToArray())];
-        Gpt2Tokenizer tokenizer = ModelTokenizer.For(input.BaseModel, input.Model.Config);
-        ReferenceSet set = References(input, groups, tokenizer);
-        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, cancel);
+        ITokenizer tokenizer = input.Model.Tokenizer;
+        GenerateOptions options = decoding.For(input.Model);
+        ReferenceSet set = References(input, groups, tokenizer, options);
+        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
         Corpus corpus = new(outputs, set, form, allowEmpty: true);
         last = (input.Folder, corpus);
         return corpus;
@@ -49,10 +50,10 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     internal static void Forget(string folder) => AtomicFile.Delete(Path.Combine(folder, AboutFile));
 
     // The same for every run of a base model, and so tokenised once.
-    private ReferenceSet References(ScoreInput input, TextPair[][] groups, Gpt2Tokenizer tokenizer)
+    private ReferenceSet References(ScoreInput input, TextPair[][] groups, ITokenizer tokenizer, GenerateOptions options)
     {
         if (references is { } kept && kept.Test == input.Test && kept.BaseModel == input.BaseModel) return kept.Set;
-        string[][] texts = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, decoding.StopTokens) : pair.Completion).ToArray())];
+        string[][] texts = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, options) : pair.Completion).ToArray())];
         int blank = Array.FindIndex(texts, group => group.All(string.IsNullOrWhiteSpace));
         if (blank >= 0) throw new NolaException($"{groups[blank][0].Place}: no completion of this context has text, so that there is nothing to compare an output with; give one, or leave the context out.");
         references = (input.Test, input.BaseModel, form == ReferenceForm.Columns ? new ReferenceSet(Published(texts), TextForm.Published) : new ReferenceSet(texts));
@@ -62,12 +63,13 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     // gpt2_decode.py of LoRA and NOLA repeats the first where there are fewer, and leaves out what is over.
     private static string[][] Published(string[][] texts) => [.. texts.Select(group => (string[])[.. Enumerable.Range(0, PublishedReferences).Select(i => group[i < group.Length ? i : 0])])];
 
-    private string[] Decode(ScoreInput input, TextPair[] contexts, Gpt2Tokenizer tokenizer, CancellationToken cancel)
+    private string[] Decode(ScoreInput input, TextPair[] contexts, ITokenizer tokenizer, GenerateOptions options, CancellationToken cancel)
     {
         int done = 0;
-        int? room = input.Truncate ? decoding.MaxNewTokens : null;
-        int[][] tokens = input.Model.GenerateAll([.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Config, room: room))], decoding, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
-        string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, decoding.StopTokens)))];
+        int? room = input.Truncate ? options.MaxNewTokens : null;
+        int[][] prompts = [.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Shape, room: room))];
+        int[][] tokens = input.Model.GenerateAll(prompts, input.Adapter, options, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
+        string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, options)))];
         string text = string.Concat(outputs.Select(line => line + "\n"));
         AtomicFile.EnsureDirectory(input.Folder);
         AtomicFile.WriteText(Path.Combine(input.Folder, TextFile), text);

@@ -45,7 +45,7 @@ internal static class DecodingReader
 
     /// <summary>Everything that decides the outputs, in one line.</summary>
     public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
-        $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {string.Join(", ", o.StopTokens)}");
+        $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {(o.StopTokens is null ? "the end of text or a blank line" : string.Join(", ", o.StopTokens))}");
 
     private static int Whole(JsonProperty p, string place)
     {

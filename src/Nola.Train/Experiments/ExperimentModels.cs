@@ -8,22 +8,22 @@ internal sealed class ExperimentModels(Device device) : IDisposable
 {
     private readonly Dictionary<string, string> identities = [];
     private readonly HashSet<string> fitting = [];
-    private Gpt2? model;
+    private LanguageModel? model;
     private string loaded = "";
     private (string Key, TrainData Data)? data;
 
     /// <summary>A frozen base model, shared by runs; or a trainable one, new for each.</summary>
-    public Gpt2 For(TrainConfig config, bool trainable)
+    public LanguageModel For(TrainConfig config, bool trainable)
     {
         string key = $"{config.Model} {config.Storage}";
         if (!trainable && loaded == key) return model!;
-        Gpt2 found = Load(config.Model, trainable, config.Storage, trainable ? "" : key);
+        LanguageModel found = Load(config.Model, trainable, config.Storage, trainable ? "" : key);
         identities.TryAdd(config.Model, found.Identity);
         return found;
     }
 
     /// <summary>A model that a run has trained.</summary>
-    public Gpt2 Open(string directory, TrainConfig config) => Load(directory, false, config.Storage, "");
+    public LanguageModel Open(string directory, TrainConfig config) => Load(directory, false, config.Storage, "");
 
     /// <summary>The digest of a base model that was loaded.</summary>
     public string IdentityOf(TrainConfig config) => identities.GetValueOrDefault(config.Model, "");
@@ -52,10 +52,10 @@ internal sealed class ExperimentModels(Device device) : IDisposable
         loaded = "";
     }
 
-    private Gpt2 Load(string source, bool trainable, DType storage, string key)
+    private LanguageModel Load(string source, bool trainable, DType storage, string key)
     {
         Dispose();
-        model = Gpt2.Load(source, device, trainable, storage);
+        model = LanguageModel.Load(source, device, trainable, storage);
         loaded = key;
         return model;
     }

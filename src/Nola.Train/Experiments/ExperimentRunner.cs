@@ -163,9 +163,9 @@ public sealed class ExperimentRunner : IDisposable
 
     private RunRecord? Train(ExperimentRun run, TextPairs pairs, CancellationToken cancel)
     {
-        bool full = run.Config.Method == TrainMethod.Full;
-        Gpt2 model = models.For(run.Config, trainable: full);
-        using Adapter? adapter = run.Config.Attach(model);
+        bool full = run.Config.Adapter is null;
+        LanguageModel model = models.For(run.Config, trainable: full);
+        using TrainableAdapter? adapter = run.Config.NewAdapter(model);
         TrainData data = models.DataOf(run.Config);
         models.Check(pairs, run.Config);
         bool resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
@@ -182,7 +182,6 @@ public sealed class ExperimentRunner : IDisposable
         {
             using IDisposable? held = observer.OnTraining();
             TrainResult result = trainer.Run(data.Training, data.Validation, resume, cancel);
-            if (result.Outcome == TrainOutcome.Interrupted) return null;
             directory.DrawLossCurve();
             string saved = full ? Path.Combine(directory.BestModel, "model.safetensors") : directory.BestAdapter;
             return Record(run, WithLog(run, info) with { TrainTime = result.Elapsed.TotalSeconds, FileSize = new FileInfo(saved).Length });
@@ -213,16 +212,16 @@ public sealed class ExperimentRunner : IDisposable
 
     private RunRecord Measure(ExperimentRun run, RunRecord record, TextPairs pairs, CancellationToken cancel)
     {
-        Gpt2 model = run.Config.Method == TrainMethod.Full && run.Method.Kind == ExperimentKind.Train
+        LanguageModel model = run.Config.Adapter is null && run.Method.Kind == ExperimentKind.Train
             ? models.Open(Path.Combine(run.Folder, "model"), run.Config)
             : models.For(run.Config, trainable: false);
         string saved = Path.Combine(run.Folder, "adapter.safetensors");
-        using Adapter? adapter = File.Exists(saved) ? AdapterFile.Load(saved, model) : null;
+        using LoadedAdapter? adapter = File.Exists(saved) ? AdapterFile.Load(saved, model) : null;
         foreach (IExperimentScore score in scores)
         {
             if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
             Stopwatch clock = Stopwatch.StartNew();
-            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
+            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
             ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
             record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
             record = record with { RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) } };

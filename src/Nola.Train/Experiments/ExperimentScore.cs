@@ -4,14 +4,16 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>What a score is measured on.</summary>
-/// <param name="Model">The base model with the run's adapter on it, factors up to date; or the run's own model.</param>
-/// <param name="BaseModel">Name or directory of the base model, whose tokenizer is used.</param>
+/// <param name="Model">The base model; or the run's own model, where all of it was trained.</param>
+/// <param name="Adapter">The run's adapter; null where there is none.</param>
+/// <param name="BaseModel">Name or directory of the base model.</param>
 /// <param name="Test">The pairs.</param>
 /// <param name="TestName">What the experiment file calls them.</param>
 /// <param name="Truncate">Cut contexts that are too long.</param>
 /// <param name="Folder">The run's directory, for outputs that a score leaves, such as generated texts.</param>
 /// <param name="OnDecoded">Told after each text that is generated: how many, of how many.</param>
-public sealed record ScoreInput(Gpt2 Model, string BaseModel, TextPairs Test, string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
+public sealed record ScoreInput(
+    LanguageModel Model, IAdapter? Adapter, string BaseModel, TextPairs Test, string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
 
 /// <summary>Something that is measured of each finished run.</summary>
 public interface IExperimentScore
@@ -48,7 +50,7 @@ public sealed class LossScore : IExperimentScore
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
     {
-        LossResult result = Evaluation.Loss(input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), cancel: cancel);
+        LossResult result = Evaluation.Loss(input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), input.Adapter, cancel: cancel);
         return new Dictionary<string, double> { ["loss"] = result.Loss, ["perplexity"] = result.Perplexity };
     }
 }

@@ -129,7 +129,7 @@ public sealed class RunDirectory : IDisposable
         return true;
     }
 
-    internal void SaveBest(Gpt2 model, Adapter? adapter)
+    internal void SaveBest(IModel model, TrainableAdapter? adapter)
     {
         if (adapter is null) model.Save(BestModel);
         else AdapterFile.Save(adapter, BestAdapter);

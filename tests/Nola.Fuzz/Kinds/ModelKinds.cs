@@ -20,7 +20,7 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
         foreach (bool tied in (bool[])[true, false])
         {
             Gpt2Config sizes = new(2, 2, 8, 11, 6) { TiedHead = tied, Inner = tied ? 32 : 20 };
-            using Gpt2 model = Gpt2.Create(sizes, bench.Device, 9);
+            using LanguageModel model = LanguageModel.Create(sizes, bench.Device, 9);
             model.Save(bench.Output);
             byte[] config = File.ReadAllBytes(bench.Saved(Config)), weights = File.ReadAllBytes(bench.Saved(Single));
             if (damage == Index) AddShards(config, weights);
@@ -33,7 +33,7 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
     {
         if (damage == Config) RoundTrip(Path.Combine(directory, Config));
         string identity;
-        using (Gpt2 model = Gpt2.Load(directory, bench.Device))
+        using (LanguageModel model = LanguageModel.Load(directory, bench.Device))
         {
             bench.Accepted = true;
             identity = model.Identity;
@@ -41,7 +41,7 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
             if (!dice.Once(4)) return;
             model.Save(bench.Output);
         }
-        using Gpt2 again = Gpt2.Load(bench.Output, bench.Device);
+        using LanguageModel again = LanguageModel.Load(bench.Output, bench.Device);
         if (again.Identity != identity)
             throw new FuzzException($"the model's identity changed from {identity} to {again.Identity} when it was saved again");
     }

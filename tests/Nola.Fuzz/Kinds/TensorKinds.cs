@@ -61,7 +61,7 @@ internal sealed class SafetensorsKind() : FilesKind("safetensors")
 /// <summary>Adapter files: loaded on a small model, saved again, loaded again, and equal.</summary>
 /// <param name="name">What it is called.</param>
 /// <param name="make">Adds the example adapters to a model and saves them.</param>
-internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int>> make) : FilesKind(name)
+internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAdapter, int>> make) : FilesKind(name)
 {
     private const string File0 = "a.safetensors";
 
@@ -70,17 +70,17 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int
     [
         new AdapterKind("adapter", (bench, add) =>
         {
-            add(NolaAdapter.Attach(bench.Model, new() { Rank = 2, Bases = 8, Targets = ["q", "v"] }), 0);
+            add(bench.Model.NewAdapter(new NolaOptions { Rank = 2, Bases = 8, Targets = ["q", "v"] }), 0);
             NolaOptions other = new() { Rank = 1, BasesA = 4, BasesB = 6, Alpha = 1.5f, Seed = 7, PerLayer = true, Targets = ["h.1.*"] };
-            add(NolaAdapter.Attach(bench.Model, other with { Variant = NolaVariant.Paper, Entries = BasisEntries.Sign }), 0);
+            add(bench.Model.NewAdapter(other with { Variant = NolaVariant.Paper, Entries = BasisEntries.Sign }), 0);
         }),
-        new AdapterKind("adapter-lora", (bench, add) => add(LoraAdapter.Attach(bench.Model, new() { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
+        new AdapterKind("adapter-lora", (bench, add) => add(bench.Model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
         new AdapterKind("adapter-packed", (bench, add) =>
         {
             foreach (int bits in (int[])[8, 4, 3, 2])
             {
-                add(NolaAdapter.Attach(bench.Model, new() { Rank = 2, Bases = 9, Targets = ["q", "v"], QuantiseBits = bits }), 0);
-                add(LoraAdapter.Attach(bench.Model, new() { Rank = 1, Targets = ["v"] }), bits);
+                add(bench.Model.NewAdapter(new NolaOptions { Rank = 2, Bases = 9, Targets = ["q", "v"], QuantiseBits = bits }), 0);
+                add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["v"] }), bits);
             }
         }),
     ];
@@ -105,20 +105,29 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<Adapter, int
         float[][] values;
         Dictionary<string, string> metadata;
         bool packed;
-        using (Adapter adapter = AdapterFile.Load(path, bench.Model))
+        string digest;
+        using (LoadedAdapter adapter = AdapterFile.Load(path, bench.Model))
         {
             bench.Accepted = true;
+            digest = adapter.Digest;
+        }
+        using (TrainableAdapter adapter = AdapterFile.LoadTrainable(path, bench.Model))
+        {
             values = [.. adapter.Parameters.Select(p => p.Value.ToArray())];
             metadata = new(AdapterFile.Metadata(adapter));
-            packed = adapter is NolaAdapter { Options.QuantiseBits: > 0 };
+            packed = adapter.Options.StoredBits > 0;
             AdapterFile.Save(adapter, again);
         }
-        using (Adapter adapter = AdapterFile.Load(again, bench.Model))
+        using (LoadedAdapter adapter = AdapterFile.Load(again, bench.Model))
         {
             IReadOnlyDictionary<string, string> now = AdapterFile.Metadata(adapter);
             if (metadata.Any(entry => now.GetValueOrDefault(entry.Key) != entry.Value))
                 throw new FuzzException("the settings changed when it was saved again");
-            // What was packed is rounded anew.
+            // What was packed is rounded again.
+            if (!packed && adapter.Digest != digest) throw new FuzzException("the digest changed when it was saved again");
+        }
+        using (TrainableAdapter adapter = AdapterFile.LoadTrainable(again, bench.Model))
+        {
             if (!packed) Examples.Same(values, [.. adapter.Parameters.Select(p => p.Value.ToArray())]);
         }
         if (!packed && dice.Once(4)) AdapterQuantisation.Quantise(again, dice.Pick((int[])[8, 4, 3, 2]), bench.Saved("packed.safetensors"));
@@ -132,9 +141,9 @@ internal sealed class PeftKind() : FilesKind("peft", 2)
     {
         foreach (string[] targets in (string[][])[["c_attn"], ["q", "v"], ["h.0.*"]])
         {
-            using Adapter adapter = LoraAdapter.Attach(bench.Model, new() { Rank = 2, Alpha = 4, Targets = targets });
+            using TrainableAdapter adapter = bench.Model.NewAdapter(new LoraOptions { Rank = 2, Alpha = 4, Targets = targets });
             Examples.Fill(adapter);
-            PeftLora.Save(adapter, bench.Output);
+            PeftFiles.Save(adapter, bench.Output);
             Add(File("adapter_config.json", JsonMutator.Mutate), File("adapter_model.safetensors", SafetensorsMutator.Mutate));
         }
 
@@ -145,17 +154,17 @@ internal sealed class PeftKind() : FilesKind("peft", 2)
     {
         float[][] values;
         (int Rank, float Alpha) sizes;
-        using (Adapter adapter = PeftLora.Load(directory, bench.Model))
+        using (LoadedAdapter adapter = PeftFiles.Load(directory, bench.Model))
         {
             bench.Accepted = true;
-            values = [.. adapter.Parameters.Select(p => p.Value.ToArray())];
-            sizes = (adapter.Rank, adapter.Alpha);
-            PeftLora.Save(adapter, bench.Output);
+            values = Examples.Factors(adapter);
+            sizes = (adapter.Options.Rank, adapter.Options.Alpha);
+            PeftFiles.Save(adapter, bench.Output);
         }
-        using Adapter again = PeftLora.Load(bench.Output, bench.Model);
-        (int Rank, float Alpha) now = (again.Rank, again.Alpha);
+        using LoadedAdapter again = PeftFiles.Load(bench.Output, bench.Model);
+        (int Rank, float Alpha) now = (again.Options.Rank, again.Options.Alpha);
         if (now != sizes) throw new FuzzException($"rank and alpha changed from {sizes} to {now} when it was exported again");
-        Examples.Same(values, [.. again.Parameters.Select(p => p.Value.ToArray())]);
+        Examples.Same(values, Examples.Factors(again));
     }
 }
 
@@ -163,13 +172,17 @@ internal sealed class PeftKind() : FilesKind("peft", 2)
 internal static class Examples
 {
     /// <summary>Gives an adapter values that tell one another apart.</summary>
-    public static void Fill(Adapter adapter)
+    public static void Fill(TrainableAdapter adapter)
     {
         Dice dice = new(5);
         foreach (Autograd.Parameter p in adapter.Parameters)
             p.Value.Device.Upload([.. Enumerable.Range(0, p.Shape.Length).Select(_ => (float)(dice.Next(2001) - 1000) / 2000)], p.Value);
-        adapter.BeginStep();
+        adapter.Update();
     }
+
+    /// <summary>The factors of every map of an adapter.</summary>
+    public static float[][] Factors(Adapter adapter) =>
+        [.. adapter.Stacks.SelectMany(stack => Enumerable.Range(0, stack.Group.Count).SelectMany(row => (float[][])[stack.Factors(row)!.A, stack.Factors(row)!.B]))];
 
     /// <summary>Compares values by their bits.</summary>
     /// <exception cref="FuzzException">They differ.</exception>

@@ -16,7 +16,7 @@ internal sealed class StateKind() : FilesKind("state", 2)
     public override void Prepare(Bench bench)
     {
         string folder = Path.Combine(bench.Root, "run");
-        using (Adapter adapter = Attach(bench))
+        using (TrainableAdapter adapter = Attach(bench))
         using (RunDirectory run = new(folder))
         {
             new Trainer(bench.Model, adapter, options with { MaxSteps = 4 }, run).Run(pairs, pairs);
@@ -31,7 +31,7 @@ internal sealed class StateKind() : FilesKind("state", 2)
 
     public override void Run(Bench bench, string directory, Dice dice)
     {
-        using Adapter adapter = Attach(bench);
+        using TrainableAdapter adapter = Attach(bench);
         using RunDirectory run = new(directory, resume: true);
         if (!dice.Once(20))
         {
@@ -47,7 +47,7 @@ internal sealed class StateKind() : FilesKind("state", 2)
         if (result.Outcome != TrainOutcome.Finished) throw new FuzzException($"the resumed run ended with {result.Outcome}");
     }
 
-    private static LoraAdapter Attach(Bench bench) => LoraAdapter.Attach(bench.Model, new() { Rank = 1, Targets = ["v"] });
+    private static TrainableAdapter Attach(Bench bench) => bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["v"] });
 }
 
 /// <summary>A run's configuration: read, checked, its adapter put on a model, written and read again, and equal.</summary>
@@ -82,7 +82,7 @@ internal sealed class RunConfigKind() : FilesKind("run-config")
         bench.Accepted = true;
         TrainConfig config = TrainConfig.From(settings);
         // Thousands of bases are no fault, only long to make.
-        if (config.Nola is { BasesA: <= 64, BasesB: <= 64 }) config.Attach(bench.Model)?.Dispose();
+        if (config.Adapter is not NolaOptions nola || nola is { BasesA: <= 64, BasesB: <= 64 }) config.NewAdapter(bench.Model)?.Dispose();
         string json = config.ToJson(), again = bench.Saved(Name0);
         AtomicFile.WriteText(again, json);
         Settings copy = new(TrainConfig.Keys);

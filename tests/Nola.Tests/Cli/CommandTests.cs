@@ -36,7 +36,7 @@ public sealed class CommandTests : IDisposable
         float[] got = new float[3 * 97];
         logits.ReadFloats(entry, got);
         using CpuDevice device = new();
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         Assert.Equal(model.Logits([28, 26, 47]), got);
     }
 
@@ -56,7 +56,7 @@ public sealed class CommandTests : IDisposable
     {
         string wild = Path.Combine(directory, "wild");
         using (CpuDevice device = new(1))
-        using (Gpt2 model = Gpt2.Load(TinyModels.Golden, device, trainable: true))
+        using (LanguageModel model = LanguageModel.Load(TinyModels.Golden, device, trainable: true))
         {
             Parameter table = model.Parameters.First(p => p.Name == "wte.weight");
             device.Upload([.. table.Value.ToArray().Select(x => 1e6f * x)], table.Value);
@@ -146,10 +146,10 @@ public sealed class CommandTests : IDisposable
         JsonElement published = Succeeds([.. common, "--ids", "32,94,45,88,94,83", "--length-penalty", "1"]);
         Assert.Equal([39, 39, 39, 90, 90, 17, 17, 28, 28, 3], TinyModels.Ids(published.GetProperty("ids")));      // as data/golden/decoding has it
         using CpuDevice device = new();
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         GenerateOptions options = new() { Beams = 4, BeamRules = BeamRules.HuggingFace, NoRepeatNgram = 3, MaxNewTokens = 14, MinNewTokens = 5, RepetitionPenalty = 1.2f, StopTokens = [3, 14, 15, 92] };
         JsonElement hugging = Succeeds([.. common, "--ids", "48,69,13", "--beam-rules", "huggingface", "--min-new", "5", "--repetition-penalty", "1.2"]);
-        Assert.Equal(model.Generate([48, 69, 13], options), TinyModels.Ids(hugging.GetProperty("ids")));
+        Assert.Equal(model.Generate([48, 69, 13], null, options), TinyModels.Ids(hugging.GetProperty("ids")));
     }
 
     [Fact]

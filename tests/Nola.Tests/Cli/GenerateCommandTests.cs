@@ -51,9 +51,9 @@ public sealed class GenerateCommandTests : IDisposable
         Assert.Equal(4, texts.Select(Ids).Distinct(TokenSequences.Comparer).Count());
         Assert.Equal(Ids(texts[2]), Ids(Assert.Single(Tool.Json([.. common, "--first-sequence", "2"]))));
         using CpuDevice device = new();
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         GenerateOptions options = new() { Temperature = 1, Seed = 4, NumSamples = 4, MaxNewTokens = 6, StopTokens = [] };
-        int[][] wanted = model.GenerateAll([[28, 26, 47]], options);
+        int[][] wanted = model.GenerateAll([[28, 26, 47]], null, options);
         Assert.Equal(wanted, texts.Select(Ids));
         Assert.Equal(wanted.Select(ids => string.Join(',', ids)), Tool.Lines([.. common, "--num-samples", "4"]));
     }

@@ -69,13 +69,13 @@ public sealed class InspectCommandTests
         {
             string file = Path.Combine(directory, "adapter.safetensors"), peft = Path.Combine(directory, "peft");
             using (CpuDevice device = new(1))
-            using (Gpt2 model = Gpt2.Load(TinyModels.Golden, device))
-            using (NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Alpha = 4, Bases = 16 }))
+            using (LanguageModel model = LanguageModel.Load(TinyModels.Golden, device))
+            using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Alpha = 4, Bases = 16 }))
             {
                 AdapterFile.Save(adapter, file);
-                PeftLora.Save(adapter, peft);
+                PeftFiles.Save(adapter, peft);
             }
-            foreach (string path in (string[])[file, peft, TinyModels.Golden, Gpt2.EmbeddedName])
+            foreach (string path in (string[])[file, peft, TinyModels.Golden, LanguageModel.EmbeddedName])
             {
                 string[] lines = Tool.Lines("inspect", path);
                 Assert.DoesNotContain(lines, line => line.Contains('{') || line.Contains('['));

@@ -160,7 +160,7 @@ public sealed class RunCommandTests : IDisposable
         string wild = Path.Combine(directory, "wild"), pairs = Path.Combine(directory, "pairs.jsonl"), logits = Path.Combine(directory, "logits.safetensors");
         File.WriteAllText(pairs, """{"context":[1,2],"completion":[3,4]}""");
         using (CpuDevice device = new(1))
-        using (Gpt2 model = Gpt2.Load(TinyModels.Golden, device, trainable: true))
+        using (LanguageModel model = LanguageModel.Load(TinyModels.Golden, device, trainable: true))
         {
             // Finite, and beyond every float32 when it is multiplied.
             Parameter norm = model.Parameters.First(p => p.Name == "ln_f.weight");

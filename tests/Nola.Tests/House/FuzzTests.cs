@@ -74,7 +74,6 @@ public sealed class FuzzTests : IDisposable
     [InlineData("changed", "pair 1 changed")]
     [InlineData("memory", "takes more than 512 MB")]
     [InlineData("leak", "leaves memory on the device")]
-    [InlineData("adapter", "leaves an adapter on the model")]
     [InlineData("refuses", "a whole example is refused")]
     [InlineData("slow", "takes longer than 2 s")]
     public void What_is_wrong_with_an_outcome_is_seen(string fault, string what)
@@ -111,9 +110,6 @@ public sealed class FuzzTests : IDisposable
                     break;
                 case "leak":
                     _ = bench.Device.Empty([1000]);
-                    break;
-                case "adapter":
-                    LoraAdapter.Attach(bench.Model);
                     break;
                 case "slow":
                     for (TimeSpan start = ThreadTime.Now; ThreadTime.Now - start < TimeSpan.FromSeconds(2.1);) { }

@@ -23,11 +23,10 @@ public sealed class AdapterTests : IDisposable
     {
         Random r = new(seed);
         int[] ids = TinyModels.Ids(r, 12, 61);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         float[] without = model.Logits(ids);
-        using Adapter adapter = r.Next(2) == 0 ? NolaAdapter.Attach(model, Options(r)) : LoraAdapter.Attach(model, new LoraOptions { Targets = ["*"] });
-        adapter.BeginStep();
-        Assert.Equal(without, model.Logits(ids));
+        using TrainableAdapter adapter = r.Next(2) == 0 ? model.NewAdapter(Options(r)) : model.NewAdapter(new LoraOptions { Targets = ["*"] });
+        Assert.Equal(without, model.Logits(ids, adapter));
     }
 
     [Property(MaxTest = 12)]
@@ -35,11 +34,11 @@ public sealed class AdapterTests : IDisposable
     {
         Random r = new(seed);
         int[] ids = TinyModels.Ids(r, 12, 61);
-        using Gpt2 model = TinyModels.Create(device, trainable: r.Next(2) == 0);
+        using LanguageModel model = TinyModels.Create(device, trainable: r.Next(2) == 0);
         float[] without = model.Logits(ids);
-        using Adapter adapter = NolaAdapter.Attach(model, Options(r));
+        using TrainableAdapter adapter = model.NewAdapter(Options(r));
         TinyModels.Randomize(adapter, r);
-        float[] unmerged = model.Logits(ids);
+        float[] unmerged = model.Logits(ids, adapter);
         adapter.Merge();
         Assert.NotEqual(without, unmerged);
         OpCheck.Close(OpCheck.Wide(unmerged), model.Logits(ids), 2e-5);      // one float32 rounding of W + AB in place of two sums
@@ -50,17 +49,17 @@ public sealed class AdapterTests : IDisposable
     {
         Random r = new(seed);
         int[] ids = TinyModels.Ids(r, 12, 61);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         string path = Path.Combine(directory, "adapter.safetensors");
         float[] trained;
-        using (Adapter adapter = r.Next(3) > 0 ? NolaAdapter.Attach(model, Options(r)) : LoraAdapter.Attach(model, new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
+        using (TrainableAdapter adapter = r.Next(3) > 0 ? model.NewAdapter(Options(r)) : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
         {
             TinyModels.Randomize(adapter, r);
-            trained = model.Logits(ids);
+            trained = model.Logits(ids, adapter);
             AdapterFile.Save(adapter, path);
         }
-        using Adapter loaded = AdapterFile.Load(path, model);
-        Assert.Equal(trained, model.Logits(ids));
+        using LoadedAdapter loaded = AdapterFile.Load(path, model);
+        Assert.Equal(trained, model.Logits(ids, loaded));
     }
 
     [Property(MaxTest = 12)]
@@ -68,24 +67,24 @@ public sealed class AdapterTests : IDisposable
     {
         Random r = new(seed);
         int[] ids = TinyModels.Ids(r, 12, 61);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         float[] trained;
         string peft = Path.Combine(directory, $"peft{seed}");
-        using (Adapter adapter = NolaAdapter.Attach(model, Options(r)))
+        using (TrainableAdapter adapter = model.NewAdapter(Options(r)))
         {
             TinyModels.Randomize(adapter, r);
-            trained = model.Logits(ids);
-            PeftLora.Save(adapter, peft);
+            trained = model.Logits(ids, adapter);
+            PeftFiles.Save(adapter, peft);
         }
-        using Adapter loaded = AdapterFile.Load(peft, model);
-        OpCheck.Close(OpCheck.Wide(trained), model.Logits(ids), 2e-5);       // the products are summed in another order
+        using LoadedAdapter loaded = AdapterFile.Load(peft, model);
+        OpCheck.Close(OpCheck.Wide(trained), model.Logits(ids, loaded), 2e-5);       // the products are summed in another order
     }
 
     [Fact]
     public void A_NOLA_file_holds_only_what_was_trained()
     {
-        using Gpt2 model = TinyModels.Create(device);
-        using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 100 });
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Bases = 100 });
         string path = Path.Combine(directory, "a");
         AdapterFile.Save(adapter, path);
         Assert.Equal(2 * 2 * 2 * 100, adapter.ParameterCount);      // layers, maps, factors, k
@@ -95,10 +94,10 @@ public sealed class AdapterTests : IDisposable
     [Fact]
     public void Another_base_generator_fingerprint_or_damage_is_refused()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         string path = Path.Combine(directory, "a");
-        using (NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, path);
-        using Gpt2 other = Gpt2.Load(TinyModels.TinyRandom, device);
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, path);
+        using LanguageModel other = LanguageModel.Load(TinyModels.TinyRandom, device);
         Assert.Contains("another one", Refused(other, path));
         Assert.Contains("generator", Refused(model, Changed(path, "generator", "mt19937")));
         Assert.Contains("fingerprint", Refused(model, Changed(path, "seed", "43")));
@@ -107,16 +106,15 @@ public sealed class AdapterTests : IDisposable
         Assert.Contains("lacks 'format'", Refused(model, Path.Combine(TinyModels.Golden, "expected.safetensors")));
         Assert.Contains("no such adapter", Refused(model, Path.Combine(directory, "none")));
         Assert.Contains("no adapter_config.json", Refused(model, directory));
-        Assert.Null(model.Adapter);
-        using Adapter right = AdapterFile.Load(path, model);
+        using LoadedAdapter right = AdapterFile.Load(path, model);
     }
 
     [Fact]
     public void A_PEFT_adapter_that_is_not_plain_LoRA_of_this_size_is_refused()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
-        using Gpt2 other = Gpt2.Load(TinyModels.TinyRandom, device);
-        using (LoraAdapter adapter = LoraAdapter.Attach(model)) PeftLora.Save(adapter, directory);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
+        using LanguageModel other = LanguageModel.Load(TinyModels.TinyRandom, device);
+        using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions())) PeftFiles.Save(adapter, directory);
         Assert.Contains("another base model", Refused(other, directory));
         string config = Path.Combine(directory, "adapter_config.json"), text = File.ReadAllText(config);
         File.WriteAllText(config, text.Replace("LORA", "IA3"));
@@ -128,31 +126,36 @@ public sealed class AdapterTests : IDisposable
     [Fact]
     public void Targets_match_names_and_their_ends()
     {
-        Gpt2Config config = new(3, 3, 24);
-        Assert.Equal("Q:0,1,2 V:0,1,2", Resolve("q", "v"));
-        Assert.Equal("AttnProj:0,1,2 MlpProj:0,1,2", Resolve("c_proj"));
-        Assert.Equal("Q:1 K:1 V:1 AttnProj:1 Fc:1 MlpProj:1", Resolve("h.1.*"));
-        Assert.Equal("CAttn:0,1,2", Resolve("c_attn"));
-        Assert.Equal("Fc:0,2", Resolve("h.0.mlp.c_fc", "h.2.mlp.c_fc"));
+        using LanguageModel model = TinyModels.Create(device, layers: 3);
+        Assert.Equal("attn.q:0,1,2 attn.v:0,1,2", Resolve("q", "v"));
+        Assert.Equal("attn.c_proj:0,1,2 mlp.c_proj:0,1,2", Resolve("c_proj"));
+        Assert.Equal("attn.q:1 attn.k:1 attn.v:1 attn.c_proj:1 mlp.c_fc:1 mlp.c_proj:1", Resolve("h.1.*"));
+        Assert.Equal("attn.c_attn:0,1,2", Resolve("c_attn"));
+        Assert.Equal("mlp.c_fc:0,2", Resolve("h.0.mlp.c_fc", "h.2.mlp.c_fc"));
         Assert.Contains("'query' matches no", Assert.Throws<NolaException>(() => Resolve("query")).Message);
-        Assert.Contains("not both", Assert.Throws<NolaException>(() => Resolve("c_attn", "q")).Message);
+        Assert.Equal(
+            "targets: 'query' matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.2.",
+            Assert.Throws<NolaException>(() => Resolve("query")).Message);
+        Assert.Equal(
+            "targets: c_attn is q, k and v together; name it or them, not both.",
+            Assert.Throws<NolaException>(() => Resolve("c_attn", "q")).Message);
         Assert.Contains("empty", Assert.Throws<NolaException>(() => Resolve()).Message);
 
         string Resolve(params string[] patterns) =>
-            string.Join(' ', AdapterTargets.Resolve(patterns, config).Select(p => $"{p.Key}:{string.Join(',', p.Value)}"));
+            string.Join(' ', AdapterTargets.Resolve(patterns, model.AdaptableMaps).Select(g => $"{g.Kind}:{string.Join(',', g.Layers)}"));
     }
 
     [Property(MaxTest = 20)]
     public void A_whole_two_layer_GPT2_with_NOLA_has_the_gradient_of_its_loss(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = TinyModels.Create(device);
-        using NolaAdapter adapter = NolaAdapter.Attach(model, Options(r) with { Alpha = 4 });
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(Options(r) with { Alpha = 4 });
         TinyModels.Randomize(adapter, r, 0.1); // weights of the size of the model's own: larger ones bend the loss sharply
-        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61));
+        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61)).With(adapter);
         using StreamTensors batch = new(device, stream);
         using (Tape tape = new(device)) tape.Backward(model.Loss(tape, batch, 0.1f, 1f / stream.Targets.Length));
-        adapter.EndStep();
+        adapter.CollectGradients();
         foreach (Parameter p in adapter.Parameters)
         {
             float[] gradient = p.Gradient.ToArray(), values = p.Value.ToArray();
@@ -171,7 +174,7 @@ public sealed class AdapterTests : IDisposable
             double LossAt(float by)
             {
                 device.Upload([.. values.Zip(direction, (v, d) => v + by * d)], p.Value);
-                adapter.BeginStep();
+                adapter.Update();
                 using Tape tape = new(device, record: false);
                 using Tensor losses = device.Empty([stream.Targets.Length]);
                 model.Loss(tape, batch, 0.1f, 1, losses);
@@ -191,7 +194,7 @@ public sealed class AdapterTests : IDisposable
         Targets = r.Next(3) switch { 0 => ["q", "v"], 1 => ["*"], _ => ["c_attn", "h.1.mlp.c_fc"] },
     };
 
-    private static string Refused(Gpt2 model, string path) => Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
+    private static string Refused(LanguageModel model, string path) => Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
 
     private string Changed(string path, string key, string value)
     {

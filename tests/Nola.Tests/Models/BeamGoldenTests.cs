@@ -15,7 +15,7 @@ public sealed class BeamGoldenTests : IDisposable
     [Fact]
     public void Published_rules_give_the_recorded_outputs()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         JsonElement golden = Read("published-rules-on-gpt2.json");
         int[][] prompts = Rows(golden.GetProperty("prompts"));
         int outputs = 0;
@@ -30,12 +30,12 @@ public sealed class BeamGoldenTests : IDisposable
                 MinNewTokens = run.TryGetProperty("min_length", out JsonElement least) ? least.GetInt32() : 0,
                 StopTokens = TinyModels.Ids(run.GetProperty("stop")),
             };
-            int[][] wanted = Rows(run.GetProperty("outputs")), got = model.GenerateAll(prompts, options);
+            int[][] wanted = Rows(run.GetProperty("outputs")), got = model.GenerateAll(prompts, null, options);
             for (int i = 0; i < prompts.Length; i++)
             {
                 // Outputs are filled up with 0.
                 Assert.Equal(wanted[i], got[i].Concat(new int[options.MaxNewTokens - got[i].Length]));
-                Assert.Equal(got[i], model.Generate(prompts[i], options));
+                Assert.Equal(got[i], model.Generate(prompts[i], null, options));
                 outputs++;
             }
         }
@@ -45,7 +45,7 @@ public sealed class BeamGoldenTests : IDisposable
     [Fact]
     public void Hugging_Face_rules_give_what_ONNX_Runtime_gives()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.TinyRandom, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.TinyRandom, device);
         JsonElement golden = Read("tiny-random-gpt2.json");
         int[][] prompts = Rows(golden.GetProperty("input_ids"));
         foreach (JsonElement run in golden.GetProperty("beam_search_by_onnxruntime_cpu").EnumerateArray())
@@ -59,7 +59,7 @@ public sealed class BeamGoldenTests : IDisposable
                 MaxNewTokens = length - prompts[0].Length,
                 StopTokens = [golden.GetProperty("eos_and_pad").GetInt32()],
             };
-            int[] wanted = TinyModels.Ids(run.GetProperty("seq")), got = [.. model.GenerateAll(prompts, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
+            int[] wanted = TinyModels.Ids(run.GetProperty("seq")), got = [.. model.GenerateAll(prompts, null, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
             Assert.Equal(wanted, got);
         }
     }

@@ -25,15 +25,15 @@ public sealed class BeamSearchTests : IDisposable
     public void Many_prompts_together_give_what_each_gives_alone(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = Model(r);
+        using LanguageModel model = Model(r);
         int[][] prompts = [.. Enumerable.Range(0, 9).Select(_ => TinyModels.Ids(r, 1 + r.Next(9), Vocabulary))];
         for (int i = 0; i < prompts.Length; i++) prompts[i][0] = i;
         prompts[7] = [.. prompts[2]];
         foreach (GenerateOptions options in (GenerateOptions[])[Options(r, BeamRules.Published), Options(r, BeamRules.HuggingFace), new() { StopTokens = [3], MaxNewTokens = 12 }, Sampling(r)])
         {
             Dictionary<int, int[]> told = [];
-            int[][] together = model.GenerateAll(prompts, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
-            Assert.Equal(prompts.Select((prompt, i) => model.Generate(prompt, options with { FirstSequence = i })), together);
+            int[][] together = model.GenerateAll(prompts, null, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
+            Assert.Equal(prompts.Select((prompt, i) => model.Generate(prompt, null, options with { FirstSequence = i })), together);
             // Each distinct one, where it stands first; when sampling, all.
             Assert.Equal(options.Samples ? [0, 1, 2, 3, 4, 5, 6, 7, 8] : [0, 1, 2, 3, 4, 5, 6, 8], told.Keys.Order());
             Assert.All(told, pair => Assert.Equal(together[pair.Key], pair.Value));
@@ -44,7 +44,7 @@ public sealed class BeamSearchTests : IDisposable
     public void Shared_and_reordered_slots_equal_reading_the_whole(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         using KvCache cache = new(model, 0, 40, 3);                               // so small that it must grow
         List<int[]> slots = [];
         for (int step = 0; step < 8; step++)
@@ -69,7 +69,7 @@ public sealed class BeamSearchTests : IDisposable
     [Fact]
     public void A_prompt_is_held_once_for_all_its_beams()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         using KvCache cache = new(model, 1, 40);
         model.Decode(TokenStreams.Single(new int[20]), cache);
         cache.Reorder([0, 0, 0, 0]);
@@ -88,13 +88,14 @@ public sealed class BeamSearchTests : IDisposable
         Random r = new(1);
         for (int i = 0; i < 10; i++)
         {
-            using Gpt2 model = Model(r);
+            using LanguageModel model = Model(r);
             GenerateOptions options = new() { NoRepeatNgram = ngram, RepetitionPenalty = penalty, MinNewTokens = least, MaxNewTokens = 14, StopTokens = [3, 5] };
             int[] prompt = TinyModels.Ids(r, 5, Vocabulary);
-            Assert.Equal(new BeamReference(model, options).Run(prompt), model.Generate(prompt, options));
-            PublishedBeamSearch search = new(prompt, options, 14, Vocabulary);
-            new DecodeLoop(model, options).Run([search], _ => { }, default);
-            Assert.Equal(search.Result, model.Generate(prompt, options));
+            Assert.Equal(new BeamReference(model, options).Run(prompt), model.Generate(prompt, null, options));
+            using DecodeLoop loop = new(model);
+            Continuation continuation = loop.Admit(prompt, options with { Beams = 1 });
+            while (loop.Step()) { }
+            Assert.Equal(continuation.Tokens, model.Generate(prompt, null, options));
         }
     }
 
@@ -103,11 +104,11 @@ public sealed class BeamSearchTests : IDisposable
     [InlineData(BeamRules.HuggingFace)]
     public void Equal_scores_are_decided_by_order(BeamRules rules)
     {
-        using Gpt2 model = TinyModels.Create(device, trainable: true, vocabulary: 7);
+        using LanguageModel model = TinyModels.Create(device, trainable: true, vocabulary: 7);
         foreach (Parameter p in model.Parameters) device.Fill(p.Value, 0);
         // Every token is equally likely: the first beam goes on with the first token.
-        Assert.Equal([0, 0, 0, 0], model.Generate([6], new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [5] }));
-        Assert.Equal([0, 1, 2, 3], model.Generate([6], new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [6], NoRepeatNgram = 1 }));
+        Assert.Equal([0, 0, 0, 0], model.Generate([6], null, new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [5] }));
+        Assert.Equal([0, 1, 2, 3], model.Generate([6], null, new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [6], NoRepeatNgram = 1 }));
     }
 
     [Theory]
@@ -116,8 +117,8 @@ public sealed class BeamSearchTests : IDisposable
     [InlineData(4, BeamRules.HuggingFace)]
     public void When_every_token_is_banned_the_text_ends(int beams, BeamRules rules)
     {
-        using Gpt2 model = TinyModels.Create(device, vocabulary: 5);
-        int[] got = model.Generate([4], new GenerateOptions { Beams = beams, BeamRules = rules, NoRepeatNgram = 1, MaxNewTokens = 30, StopTokens = [] });
+        using LanguageModel model = TinyModels.Create(device, vocabulary: 5);
+        int[] got = model.Generate([4], null, new GenerateOptions { Beams = beams, BeamRules = rules, NoRepeatNgram = 1, MaxNewTokens = 30, StopTokens = [] });
         // Hugging Face's rules see the prompt's token too.
         Assert.Equal(rules == BeamRules.Published ? [0, 1, 2, 3, 4] : [0, 1, 2, 3], got.Order());
     }
@@ -125,33 +126,33 @@ public sealed class BeamSearchTests : IDisposable
     [Fact]
     public void A_text_ends_where_the_model_cannot_read_on()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         GenerateOptions options = GenerateOptions.Published with { MaxNewTokens = 100, StopTokens = [] };
-        Assert.Equal(38, model.Generate([1, 2, 3], options).Length);
-        Assert.Equal([38, 1], model.GenerateAll([[1, 2, 3], new int[40]], options).Select(ids => ids.Length));
+        Assert.Equal(38, model.Generate([1, 2, 3], null, options).Length);
+        Assert.Equal([38, 1], model.GenerateAll([[1, 2, 3], new int[40]], null, options).Select(ids => ids.Length));
     }
 
     [Fact]
     public void Top_k_of_the_device_is_the_sampler_s()
     {
         Random r = new(2);
-        using Gpt2 model = Model(r);
+        using LanguageModel model = Model(r);
         GenerateOptions options = new() { Temperature = 1.5f, TopK = 5, TopP = 0.9f, Seed = 7, MaxNewTokens = 20, StopTokens = [] };
         List<int> ids = [1, 2];
         for (int step = 0; step < 20; step++) ids.Add(Sampler.Choose(model.Logits(ids.ToArray())[^Vocabulary..], options, step));
-        Assert.Equal(ids.Skip(2), model.Generate([1, 2], options));
+        Assert.Equal(ids.Skip(2), model.Generate([1, 2], null, options));
     }
 
     [Fact]
     public void Decoding_a_batch_again_takes_no_fresh_memory()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         int[][] prompts = [.. Enumerable.Range(1, 12).Select(n => TinyModels.Ids(new Random(n), n, 61))];
         GenerateOptions options = GenerateOptions.Published with { StopTokens = [], MaxNewTokens = 20, BatchTokens = 60 };
         int[] fresh = [.. Enumerable.Range(0, 4).Select(_ =>
         {
-            model.GenerateAll(prompts, options);
-            foreach (int[] prompt in prompts) model.Generate(prompt, options);
+            model.GenerateAll(prompts, null, options);
+            foreach (int[] prompt in prompts) model.Generate(prompt, null, options);
             return device.Pool.FreshAllocations;
         })];
         // A cache that grew would have given back what the next batch needs.
@@ -164,42 +165,47 @@ public sealed class BeamSearchTests : IDisposable
         int[][][] said = [.. ((int[])[1, 3]).Select(threads =>
         {
             using CpuDevice own = new(threads);
-            using Gpt2 model = TinyModels.Create(own);
-            return model.GenerateAll([[1, 2, 3], [4], [5, 6, 7, 8]], GenerateOptions.Published with { StopTokens = [3], MaxNewTokens = 20 });
+            using LanguageModel model = TinyModels.Create(own);
+            return model.GenerateAll([[1, 2, 3], [4], [5, 6, 7, 8]], null, GenerateOptions.Published with { StopTokens = [3], MaxNewTokens = 20 });
         })];
         Assert.Equal(said[0], said[1]);
     }
 
     [Fact]
-    public void Cancelling_ends_one_text_and_stops_many()
+    public void Canceling_throws_and_what_came_before_was_told()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         using CancellationTokenSource source = new();
         GenerateOptions greedy = new() { StopTokens = [], MaxNewTokens = 20 };
-        int calls = 0;
-        Action<int> third = _ => { if (++calls == 3) source.Cancel(); };
-        Assert.Equal(3, model.Generate([1], greedy, third, source.Token).Length);
-        Assert.Throws<OperationCanceledException>(() => model.GenerateAll([[1], [2]], greedy, null, source.Token));
-        Assert.Empty(model.Generate([1], greedy with { Beams = 3 }, null, source.Token));
-        Assert.Empty(model.Generate([1], greedy with { Beams = 3, BeamRules = BeamRules.HuggingFace }, null, source.Token));
+        List<int> told = [];
+        Assert.Throws<OperationCanceledException>(() => model.Generate([1], null, greedy, Third, source.Token));
+        Assert.Equal(model.Generate([1], null, greedy)[..3], told);
+        Assert.Throws<OperationCanceledException>(() => model.GenerateAll([[1], [2]], null, greedy, null, source.Token));
+        Assert.Throws<OperationCanceledException>(() => model.Generate([1], null, greedy with { Beams = 3 }, null, source.Token));
         using CancellationTokenSource later = new();
         int[][] some = new int[2][];
-        Assert.Throws<OperationCanceledException>(() => model.GenerateAll([[1], [2]], greedy with { BatchTokens = 1 }, (i, ids) => { some[i] = ids; later.Cancel(); }, later.Token));
+        Assert.Throws<OperationCanceledException>(() => model.GenerateAll([[1], [2]], null, greedy with { BatchTokens = 1 }, (i, ids) => { some[i] = ids; later.Cancel(); }, later.Token));
         Assert.Equal((20, null), (some[0].Length, some[1]));
+
+        void Third(int token)
+        {
+            told.Add(token);
+            if (told.Count == 3) source.Cancel();
+        }
     }
 
     [Fact]
     public void Nothing_asked_gives_nothing()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         Assert.Empty(model.GenerateAll([]));
-        Assert.Equal([[], []], model.GenerateAll([[1], [2]], new GenerateOptions { MaxNewTokens = 0 }));
+        Assert.Equal([[], []], model.GenerateAll([[1], [2]], null, new GenerateOptions { MaxNewTokens = 0 }));
     }
 
     [Fact]
     public void What_cannot_be_decoded_gives_a_sentence()
     {
-        using Gpt2 model = TinyModels.Create(device, trainable: true);
+        using LanguageModel model = TinyModels.Create(device, trainable: true);
         Assert.Contains("prompt 1 is empty", Assert.Throws<NolaException>(() => model.GenerateAll([[1], []])).Message);
         Assert.Contains("token id 61 of prompt 0", Assert.Throws<NolaException>(() => model.GenerateAll([[61]])).Message);
         Assert.Contains("prompt 2 has 41 tokens", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2], new int[41]])).Message);
@@ -209,7 +215,7 @@ public sealed class BeamSearchTests : IDisposable
         Assert.Contains("goes on from slot 1", Assert.Throws<ArgumentException>(() => cache.Reorder([1])).Message);
         device.Fill(model.Parameters.First().Value, float.NaN);
         Assert.Contains("not numbers", Assert.Throws<NolaException>(() => model.Generate([1])).Message);
-        Assert.Contains("not numbers", Assert.Throws<NolaException>(() => model.Generate([1], GenerateOptions.Published)).Message);
+        Assert.Contains("not numbers", Assert.Throws<NolaException>(() => model.Generate([1], null, GenerateOptions.Published)).Message);
     }
 
     [Theory]
@@ -234,13 +240,13 @@ public sealed class BeamSearchTests : IDisposable
         Random r = new(seed);
         while (true)
         {
-            using Gpt2 model = Model(r);
+            using LanguageModel model = Model(r);
             GenerateOptions options = Options(r, rules);
             int[] prompt = TinyModels.Ids(r, 1 + r.Next(8), Vocabulary);
             BeamReference reference = new(model, options);
             int[] wanted = reference.Run(prompt);
             if (reference.Margin < 2e-5) continue;
-            Assert.Equal(wanted, model.Generate(prompt, options));
+            Assert.Equal(wanted, model.Generate(prompt, null, options));
             return;
         }
     }
@@ -260,9 +266,9 @@ public sealed class BeamSearchTests : IDisposable
     private static GenerateOptions Sampling(Random r) => new() { Temperature = 1, TopK = r.Next(6), TopP = 0.9f, Seed = (ulong)r.Next(), MaxNewTokens = 12, StopTokens = [3] };
 
     // With an embedding that makes the logits differ as a trained model's do; else every token is about equally likely.
-    private Gpt2 Model(Random r)
+    private LanguageModel Model(Random r)
     {
-        Gpt2 model = TinyModels.Create(device, trainable: true, vocabulary: Vocabulary, seed: (ulong)r.Next());
+        LanguageModel model = TinyModels.Create(device, trainable: true, vocabulary: Vocabulary, seed: (ulong)r.Next());
         Parameter table = model.Parameters.First(p => p.Name == "wte.weight");
         device.Upload(OpCheck.Values(r, table.Shape.Length, 0.8), table.Value);
         return model;

@@ -16,7 +16,7 @@ public sealed class DamagedModelTests : IDisposable
 
     public DamagedModelTests()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         weights = [.. model.Weights().Select(w => new SafetensorsTensor(w.Name, w.Shape, w.Values()))];
         config = JsonNode.Parse(File.ReadAllText(Path.Combine(TinyModels.Golden, "config.json")))!.AsObject();
     }
@@ -69,7 +69,7 @@ public sealed class DamagedModelTests : IDisposable
         foreach ((string key, JsonNode? value) in (ReadOnlySpan<(string, JsonNode?)>)
             [("scale_attn_weights", true), ("reorder_and_upcast_attn", true), ("n_inner", null), ("hidden_size", 48), ("pruned_heads", new JsonObject()), ("quantization_config", null), ("unknown", 5)])
             config[key] = value;
-        using Gpt2 model = Load(), golden = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = Load(), golden = LanguageModel.Load(TinyModels.Golden, device);
         Assert.Equal(golden.Identity, model.Identity);
     }
 
@@ -89,19 +89,19 @@ public sealed class DamagedModelTests : IDisposable
     [Fact]
     public void A_head_that_contradicts_the_configuration_is_refused_and_an_equal_or_the_only_one_loads()
     {
-        using Gpt2 golden = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel golden = LanguageModel.Load(TinyModels.Golden, device);
         SafetensorsTensor embedding = weights.Single(w => w.Name == "wte.weight");
         float[] head = [.. embedding.Values()];
         weights.Add(new SafetensorsTensor("lm_head.weight", embedding.Shape, head));
-        using (Gpt2 equal = Load()) Assert.Equal(golden.Identity, equal.Identity);
+        using (LanguageModel equal = Load()) Assert.Equal(golden.Identity, equal.Identity);
         head[^1] += 1;
         Assert.Contains("'lm_head.weight' differs from 'wte.weight'", Refused());
         config["tie_word_embeddings"] = false;
-        using (Gpt2 untied = Load()) Assert.NotEqual(golden.Logits([1, 2]), untied.Logits([1, 2]));
+        using (LanguageModel untied = Load()) Assert.NotEqual(golden.Logits([1, 2]), untied.Logits([1, 2]));
         config["tie_word_embeddings"] = true;
         head[^1] -= 1;
         weights.Remove(embedding);
-        using (Gpt2 only = Load()) Assert.Equal(golden.Logits([1, 2]), only.Logits([1, 2]));
+        using (LanguageModel only = Load()) Assert.Equal(golden.Logits([1, 2]), only.Logits([1, 2]));
         config["tie_word_embeddings"] = false;
         Assert.Contains("'wte.weight' is missing", Refused());
     }
@@ -123,7 +123,7 @@ public sealed class DamagedModelTests : IDisposable
     {
         weights.Add(new SafetensorsTensor("h.0.attn.bias", [1, 1, 24, 24], new float[24 * 24]));
         weights.Add(new SafetensorsTensor("h.0.attn.masked_bias", [1], [float.NegativeInfinity]));
-        using Gpt2 golden = Gpt2.Load(TinyModels.Golden, device), model = Load();
+        using LanguageModel golden = LanguageModel.Load(TinyModels.Golden, device), model = Load();
         Assert.Equal(golden.Identity, model.Identity);
     }
 
@@ -144,7 +144,7 @@ public sealed class DamagedModelTests : IDisposable
         File.WriteAllText(Path.Combine(directory, "config.json"), config.ToJsonString());
         File.WriteAllText(Path.Combine(directory, "model.safetensors.index.json"), index);
         long before = device.Pool.LiveBytes;
-        Assert.Contains(expected, Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains(expected, Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         Assert.Equal(before, device.Pool.LiveBytes);
     }
 
@@ -168,17 +168,17 @@ public sealed class DamagedModelTests : IDisposable
         Assert.Contains("layer_norm_epsilon is NaN", Create(new(1, 3, 24, 61, 40) { LayerNormEpsilon = float.NaN }));
         Assert.Contains("these sizes make a weight", Create(new(1, 1, 100_000, 61, 40)));
 
-        string Create(Gpt2Config sizes) => Assert.Throws<NolaException>(() => Gpt2.Create(sizes, device, 1)).Message;
+        string Create(Gpt2Config sizes) => Assert.Throws<NolaException>(() => LanguageModel.Create(sizes, device, 1)).Message;
     }
 
     [Fact]
     public void A_created_model_speaks_with_GPT2_s_vocabulary_and_without_it_says_so()
     {
         Gpt2Config small = new(1, 1, 8, 50257, 40);
-        using Gpt2 model = Gpt2.Create(small, device, 1, trainable: false), other = TinyModels.Create(device);
-        Assert.Same(Gpt2Tokenizer.Default, ModelTokenizer.For(model));
-        string text = model.Generate("a b", new GenerateOptions { MaxNewTokens = 3, StopTokens = [] });
-        Assert.Equal(Gpt2Tokenizer.Default.Decode(model.Generate([.. Gpt2Tokenizer.Default.Encode("a b"), 50256], new GenerateOptions { MaxNewTokens = 3, StopTokens = [] })).TrimStart(), text);
+        using LanguageModel model = LanguageModel.Create(small, device, 1, trainable: false), other = TinyModels.Create(device);
+        Assert.Same(Gpt2Tokenizer.Default, model.Tokenizer);
+        string text = model.Generate("a b", null, new GenerateOptions { MaxNewTokens = 3, StopTokens = [] });
+        Assert.Equal(Gpt2Tokenizer.Default.Decode(model.Generate([.. Gpt2Tokenizer.Default.Encode("a b"), 50256], null, new GenerateOptions { MaxNewTokens = 3, StopTokens = [] })).TrimStart(), text);
         Assert.Contains("its vocabulary is 61 and not GPT-2's 50257", Assert.Throws<NolaException>(() => other.Generate("a b")).Message);
     }
 
@@ -188,17 +188,17 @@ public sealed class DamagedModelTests : IDisposable
         SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), weights.Select(w => w with { Type = type }));
     }
 
-    private Gpt2 Load()
+    private LanguageModel Load()
     {
         Write();
-        return Gpt2.Load(directory, device);
+        return LanguageModel.Load(directory, device);
     }
 
     private string Refused(DType type = DType.Float32, bool trainable = false)
     {
         Write(type);
         long before = device.Pool.LiveBytes;
-        string message = Assert.Throws<NolaException>(() => Gpt2.Load(directory, device, trainable)).Message;
+        string message = Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device, trainable)).Message;
         Assert.Equal(before, device.Pool.LiveBytes);
         return message;
     }

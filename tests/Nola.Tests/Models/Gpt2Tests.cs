@@ -58,7 +58,7 @@ public sealed class Gpt2Tests : IDisposable
     public void Tiny_random_gpt2_has_the_logits_that_numpy_computed_in_double()
     {
         using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "decoding", "tiny-random-gpt2.json")));
-        using Gpt2 model = Gpt2.Load(TinyModels.TinyRandom, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.TinyRandom, device);
         int[][] inputs = [.. golden.RootElement.GetProperty("input_ids").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetInt32()).ToArray())];
         double[][] wanted = [.. golden.RootElement.GetProperty("logits_last_position_float64_numpy").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetDouble()).ToArray())];
         for (int i = 0; i < inputs.Length; i++)
@@ -72,14 +72,14 @@ public sealed class Gpt2Tests : IDisposable
     public void Greedy_continuations_are_PyTorch_s()
     {
         using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(TinyModels.Golden, "case.json")));
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         int[] prompts = TinyModels.Ids(golden.RootElement.GetProperty("prompt"));
         int i = 0;
         foreach (JsonElement row in golden.RootElement.GetProperty("greedy").EnumerateArray())
         {
             int[] wanted = TinyModels.Ids(row);
             int prompt = prompts[i++];
-            int[] got = model.Generate(wanted.AsSpan(0, prompt), new GenerateOptions { MaxNewTokens = wanted.Length - prompt, StopTokens = [] });
+            int[] got = model.Generate(wanted.AsSpan(0, prompt), null, new GenerateOptions { MaxNewTokens = wanted.Length - prompt, StopTokens = [] });
             Assert.Equal(wanted[prompt..], got);
         }
     }
@@ -87,18 +87,18 @@ public sealed class Gpt2Tests : IDisposable
     [Fact]
     public void The_trained_sorter_sorts_every_input()
     {
-        using Gpt2 model = NanoSort.Load(device, directory);
+        using LanguageModel model = NanoSort.Load(device, directory);
         for (int n = 0; n < 729; n++)
         {
             int[] input = [.. Enumerable.Range(0, 6).Select(i => n / (int)Math.Pow(3, i) % 3)];
-            Assert.Equal(input.Order(), model.Generate(input, new GenerateOptions { MaxNewTokens = 6, StopTokens = [] }));
+            Assert.Equal(input.Order(), model.Generate(input, null, new GenerateOptions { MaxNewTokens = 6, StopTokens = [] }));
         }
     }
 
     [Fact]
     public void Every_tensor_inside_the_trained_sorter_is_the_recorded_one()
     {
-        using Gpt2 model = NanoSort.Load(device, directory);
+        using LanguageModel model = NanoSort.Load(device, directory);
         int[][] inputs = NanoSort.Inputs();
         TokenStream stream = new([.. inputs.SelectMany(i => i)], [0, 11, 22, 33], [], []);
         using StreamTensors batch = new(device, stream);
@@ -106,12 +106,12 @@ public sealed class Gpt2Tests : IDisposable
         Dictionary<string, Parameter> weights = model.Parameters.ToDictionary(p => p.Name);
         Variable x = tape.Constant(device.From(NanoSort.Recorded("x"), [33, 48]));
         Variable ln1 = Check("ln1", Ops.LayerNorm(x, Read("h.0.ln_1.weight"), Read("h.0.ln_1.bias")));
-        Variable qkv = Check("qkv", model.Map("h.0.attn.c_attn").Forward(ln1, []));
-        Variable y = Check("y", Ops.Attention(qkv, batch.Starts, model.Config.Attention));
-        Variable residual = Check("attnResid", x + Check("yProj", model.Map("h.0.attn.c_proj").Forward(y, [])));
+        Variable qkv = Check("qkv", model.Map("h.0.attn.c_attn").Forward(ln1, batch));
+        Variable y = Check("y", Ops.Attention(qkv, batch.Starts, model.Shape.Attention));
+        Variable residual = Check("attnResid", x + Check("yProj", model.Map("h.0.attn.c_proj").Forward(y, batch)));
         Variable ln2 = Check("ln2", Ops.LayerNorm(residual, Read("h.0.ln_2.weight"), Read("h.0.ln_2.bias")));
-        Variable gelu = Check("gelu", Ops.Gelu(Check("fc", model.Map("h.0.mlp.c_fc").Forward(ln2, []))));
-        Check("mlpResid", residual + Check("mlp", model.Map("h.0.mlp.c_proj").Forward(gelu, [])));
+        Variable gelu = Check("gelu", Ops.Gelu(Check("fc", model.Map("h.0.mlp.c_fc").Forward(ln2, batch))));
+        Check("mlpResid", residual + Check("mlp", model.Map("h.0.mlp.c_proj").Forward(gelu, batch)));
         Check("ln_f", model.Hidden(tape, batch));
         float[] logits = [.. inputs.SelectMany(i => model.Logits(i))];
         Close(NanoSort.Recorded("lm_head"), logits, "lm_head");
@@ -136,7 +136,7 @@ public sealed class Gpt2Tests : IDisposable
     public void A_token_stream_equals_the_padded_batch(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         EncodedPair[] pairs = TinyModels.Pairs(r, 1 + r.Next(5), 61);
         TokenStream stream = TokenStreams.FromPairs(pairs);
         // The same as a rectangle: every sequence filled up to the longest with tokens whose loss does not count.
@@ -158,7 +158,7 @@ public sealed class Gpt2Tests : IDisposable
     public void Decoding_with_the_cache_equals_reading_the_whole(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         int[][] sequences = [.. Enumerable.Range(0, 1 + r.Next(3)).Select(_ => TinyModels.Ids(r, 4 + r.Next(12), 61))];
         using KvCache cache = new(model, sequences.Length, 20);
         int[] done = new int[sequences.Length];
@@ -190,7 +190,7 @@ public sealed class Gpt2Tests : IDisposable
         float[][] gradients = [.. ((int[])[1, 3]).Select(threads =>
         {
             using CpuDevice own = new(threads);
-            using Gpt2 model = TinyModels.Create(own, trainable: true);
+            using LanguageModel model = TinyModels.Create(own, trainable: true);
             using StreamTensors batch = new(own, TokenStreams.FromPairs(pairs));
             using Tape tape = new(own);
             tape.Backward(model.Loss(tape, batch, 0.1f, 0.01f));
@@ -202,10 +202,10 @@ public sealed class Gpt2Tests : IDisposable
     [Fact]
     public void Blocks_computed_again_give_the_same_bits_in_less_memory()
     {
-        using Gpt2 model = TinyModels.Create(device, layers: 6);
-        using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 20, Targets = ["*"] });
+        using LanguageModel model = TinyModels.Create(device, layers: 6);
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Bases = 20, Targets = ["*"] });
         TinyModels.Randomize(adapter, new Random(2));
-        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(new Random(1), 20, 61));
+        TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(new Random(1), 20, 61)).With(adapter);
         using StreamTensors batch = new(device, stream);
         (float[] plain, long plainPeak) = Run(false);
         (float[] again, long againPeak) = Run(true);
@@ -214,12 +214,12 @@ public sealed class Gpt2Tests : IDisposable
 
         (float[], long) Run(bool blocks)
         {
-            adapter.BeginStep();
+            adapter.Update();
             long before = device.Pool.LiveBytes;
             device.Pool.ResetPeak();
             using (Tape tape = new(device, true, blocks)) tape.Backward(model.Loss(tape, batch, 0, 0.01f));
             long peak = device.Pool.PeakBytes - before;
-            adapter.EndStep();
+            adapter.CollectGradients();
             float[] gradients = [.. adapter.Parameters.SelectMany(p => p.Gradient.ToArray())];
             foreach (Parameter p in adapter.Parameters) p.ClearGradient();
             return (gradients, peak);
@@ -230,12 +230,12 @@ public sealed class Gpt2Tests : IDisposable
     public void A_frozen_model_has_the_trainable_one_s_logits_and_a_saved_one_loads_the_same()
     {
         int[] ids = TinyModels.Ids(new Random(1), 15, 61);
-        using Gpt2 frozen = TinyModels.Create(device), trainable = TinyModels.Create(device, trainable: true);
+        using LanguageModel frozen = TinyModels.Create(device), trainable = TinyModels.Create(device, trainable: true);
         Assert.Equal(frozen.Logits(ids), trainable.Logits(ids));
         frozen.Save(Path.Combine(directory, "a"));
         trainable.Save(Path.Combine(directory, "b"));
         Assert.Equal(File.ReadAllBytes(Path.Combine(directory, "a", "model.safetensors")), File.ReadAllBytes(Path.Combine(directory, "b", "model.safetensors")));
-        using Gpt2 loaded = Gpt2.Load(Path.Combine(directory, "a"), device);
+        using LanguageModel loaded = LanguageModel.Load(Path.Combine(directory, "a"), device);
         Assert.Equal(frozen.Logits(ids), loaded.Logits(ids));
     }
 
@@ -243,10 +243,10 @@ public sealed class Gpt2Tests : IDisposable
     public void A_model_takes_the_tokenizer_of_its_directory_along()
     {
         string from = Path.Combine(directory, "from"), to = Path.Combine(directory, "to");
-        using (Gpt2 model = TinyModels.Create(device)) model.Save(from);
+        using (LanguageModel model = TinyModels.Create(device)) model.Save(from);
         File.WriteAllText(Path.Combine(from, "vocab.json"), "{}");
         File.WriteAllText(Path.Combine(from, "merges.txt"), "#");
-        using Gpt2 loaded = Gpt2.Load(from, device);
+        using LanguageModel loaded = LanguageModel.Load(from, device);
         loaded.Save(to);
         loaded.Save(from);
         Assert.Equal(["config.json", "merges.txt", "model.safetensors", "vocab.json"], Directory.GetFiles(to).Select(Path.GetFileName).Order());
@@ -258,7 +258,7 @@ public sealed class Gpt2Tests : IDisposable
     [Fact]
     public void Prefixed_sharded_and_untied_checkpoints_load()
     {
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         int[] ids = [1, 2, 3];
         List<SafetensorsTensor> all = [.. model.Weights().Select(w => new SafetensorsTensor("transformer." + w.Name, w.Shape, w.Values()))];
         File.Copy(Path.Combine(TinyModels.Golden, "config.json"), Path.Combine(directory, "config.json"));
@@ -267,17 +267,17 @@ public sealed class Gpt2Tests : IDisposable
         string index = Path.Combine(directory, "model.safetensors.index.json");
         Dictionary<string, string> map = all.Select((t, i) => (t.Name, i)).ToDictionary(t => t.Name, t => t.i < 7 ? "model-1.safetensors" : "model-2.safetensors");
         File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = map }));
-        using (Gpt2 sharded = Gpt2.Load(directory, device))
+        using (LanguageModel sharded = LanguageModel.Load(directory, device))
         {
             Assert.Equal(model.Logits(ids), sharded.Logits(ids));
             Assert.Equal(model.Identity, sharded.Identity);
         }
         File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "../model-1.safetensors" } }));
-        Assert.Contains("not a plain file name", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains("not a plain file name", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-3.safetensors" } }));
-        Assert.Contains("'model-3.safetensors' is missing", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains("'model-3.safetensors' is missing", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-1.safetensors" } }));
-        Assert.Contains("'x' is not in its shard", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains("'x' is not in its shard", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
     }
 
     [Fact]
@@ -285,20 +285,20 @@ public sealed class Gpt2Tests : IDisposable
     {
         string config = Path.Combine(directory, "config.json");
         File.Copy(Path.Combine(TinyModels.Golden, "config.json"), config);
-        Assert.Contains("there is no model.safetensors", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains("there is no model.safetensors", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         File.Copy(Path.Combine(TinyModels.Golden, "model.safetensors"), Path.Combine(directory, "model.safetensors"));
         File.WriteAllText(config, File.ReadAllText(config).Replace("\"n_layer\": 2", "\"n_layer\": 3"));
-        Assert.Contains("'h.2.ln_1.weight' is missing", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
+        Assert.Contains("'h.2.ln_1.weight' is missing", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         File.WriteAllText(config, File.ReadAllText(config).Replace("\"vocab_size\": 97", "\"vocab_size\": 98"));
-        Assert.Contains("config.json makes it (98, 48)", Assert.Throws<NolaException>(() => Gpt2.Load(directory, device)).Message);
-        Assert.Contains("no config.json", Assert.Throws<NolaException>(() => Gpt2.Load(Path.GetTempPath(), device)).Message);
-        Assert.Contains("nor in the Hugging Face cache", Assert.Throws<NolaException>(() => Gpt2.Load("no-such-model", device)).Message);
+        Assert.Contains("config.json makes it (98, 48)", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
+        Assert.Contains("no config.json", Assert.Throws<NolaException>(() => LanguageModel.Load(Path.GetTempPath(), device)).Message);
+        Assert.Contains("nor in the Hugging Face cache", Assert.Throws<NolaException>(() => LanguageModel.Load("no-such-model", device)).Message);
     }
 
     [Fact]
     public void The_embedded_model_knows_English()
     {
-        using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
+        using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
         Assert.Equal(7_688_320, model.Config.ParameterCount);
         EncodedPair sentence = new([], Gpt2Tokenizer.Default.Encode("He had been in the house for some time, and it was not until the evening that she came to him."));
         // A uniform guess costs ln 50257 = 10.8 nats a token.
@@ -308,14 +308,14 @@ public sealed class Gpt2Tests : IDisposable
     [Fact]
     public void A_sequence_longer_than_the_context_is_refused()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         Assert.Contains("at most 40", Assert.Throws<NolaException>(() => model.Logits(new int[41])).Message);
         Assert.Contains("outside the model's vocabulary", Assert.Throws<NolaException>(() => model.Generate([61])).Message);
         Assert.Contains("empty", Assert.Throws<NolaException>(() => model.Generate([])).Message);
-        Assert.Equal(38, model.Generate([1, 2, 3], new GenerateOptions { MaxNewTokens = 100, StopTokens = [] }).Length);    // 40 read, and one more predicted
+        Assert.Equal(38, model.Generate([1, 2, 3], null, new GenerateOptions { MaxNewTokens = 100, StopTokens = [] }).Length);    // 40 read, and one more predicted
     }
 
-    private float[] Losses(Gpt2 model, TokenStream stream)
+    private float[] Losses(LanguageModel model, TokenStream stream)
     {
         using StreamTensors batch = new(device, stream);
         using Tape tape = new(device, record: false);

@@ -33,7 +33,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Assert.Equal(snapshot, locator.Find("gpt2"));
         Assert.Equal(snapshot, locator.Find("openai-community/gpt2"));
         AssertGolden(locator.Find("gpt2"));
-        FoundModel found = Assert.Single(locator.List());
+        FoundModel found = Assert.Single(ModelCatalog.List(locator));
         Assert.Equal(("openai-community/gpt2", Commit, null), (found.Name, found.Revision, found.Problem));
         Assert.Equal(new FileInfo(Path.Combine(TinyModels.Golden, "model.safetensors")).Length, found.Bytes);
     }
@@ -44,7 +44,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Dictionary<string, byte[]> files = Sharded();
         string snapshot = Add("someone/sharded", true, files);
         AssertGolden(snapshot);
-        FoundModel found = Assert.Single(Locator(Hub).List());
+        FoundModel found = Assert.Single(ModelCatalog.List(Locator(Hub)));
         Assert.Equal(files["model-1.safetensors"].Length + files["model-2.safetensors"].Length, found.Bytes);
     }
 
@@ -57,7 +57,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
         AssertGolden(Locator(link).Find("gpt2"));
         string relative = Path.GetRelativePath(Directory.GetCurrentDirectory(), Hub);
         AssertGolden(Locator(relative).Find("gpt2"));
-        Assert.Null(Assert.Single(Locator(link).List()).Problem);
+        Assert.Null(Assert.Single(ModelCatalog.List(Locator(link))).Problem);
     }
 
     [Fact]
@@ -93,9 +93,9 @@ public sealed class HuggingFaceCacheTests : IDisposable
         string message = Assert.Throws<NolaException>(() => Locator(Hub).Find("gpt2")).Message;
         Assert.Contains(file + " is a link to ../../blobs/", message);
         Assert.Contains("leads nowhere", message);
-        Assert.Contains("leads nowhere", Assert.Single(Locator(Hub).List()).Problem);
+        Assert.Contains("leads nowhere", Assert.Single(ModelCatalog.List(Locator(Hub))).Problem);
         // As a directory that is given by its path.
-        if (file == "model.safetensors") Assert.Contains("is not there; download", Assert.Throws<NolaException>(() => Gpt2.Load(snapshot, device)).Message);
+        if (file == "model.safetensors") Assert.Contains("is not there; download", Assert.Throws<NolaException>(() => LanguageModel.Load(snapshot, device)).Message);
     }
 
     [Fact]
@@ -113,7 +113,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Add("b/text", true, new(Golden()) { ["config.json"] = "no JSON"u8.ToArray() });
         Add("c/bert", true, new(Golden()) { ["config.json"] = "{\"model_type\": \"bert\", \"note\": \"not a gpt2\"}"u8.ToArray() });
         Add("d/whole", true, Golden());
-        FoundModel[] found = [.. Locator(Hub).List()];
+        FoundModel[] found = [.. ModelCatalog.List(Locator(Hub))];
         Assert.Equal(["a/broken", "b/text", "d/whole"], found.Select(m => m.Name));
         Assert.Contains("scale_attn_weights is false", found[0].Problem);
         Assert.Contains("not valid JSON", found[1].Problem);
@@ -131,7 +131,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Assert.Equal(bytes, file.GetProperty("bytes").GetInt64());
         Run("forward", "--model", "gpt2", "--ids", "1,2,3", "--out", output, "--json");
         using Safetensors logits = Safetensors.Open(output);
-        using Gpt2 golden = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel golden = LanguageModel.Load(TinyModels.Golden, device);
         Assert.Equal(golden.Logits([1, 2, 3]), logits.ReadFinite(logits.Get("logits")));
     }
 
@@ -139,7 +139,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
 
     private void AssertGolden(string path)
     {
-        using Gpt2 expected = Gpt2.Load(TinyModels.Golden, device), loaded = Gpt2.Load(path, device);
+        using LanguageModel expected = LanguageModel.Load(TinyModels.Golden, device), loaded = LanguageModel.Load(path, device);
         Assert.Equal(expected.Logits([1, 2, 3]), loaded.Logits([1, 2, 3]));
         Assert.Equal(expected.Identity, loaded.Identity);
     }
@@ -155,7 +155,7 @@ public sealed class HuggingFaceCacheTests : IDisposable
     private Dictionary<string, byte[]> Sharded()
     {
         Dictionary<string, byte[]> files = Golden();
-        using Gpt2 model = Gpt2.Load(TinyModels.Golden, device);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
         SafetensorsTensor[] all = [.. model.Weights().Select(w => new SafetensorsTensor("transformer." + w.Name, w.Shape, w.Values()))];
         Dictionary<string, string> map = [];
         for (int shard = 0; shard < 2; shard++)

@@ -32,7 +32,7 @@ public sealed class ModelLocatorTests : IDisposable
     {
         string snapshot = Cached(folder, "abc123");
         Assert.Equal(snapshot, Locator().Find(name));
-        FoundModel model = Assert.Single(Locator().List());
+        FoundModel model = Assert.Single(ModelCatalog.List(Locator()));
         Assert.Equal(("abc123", null), (model.Revision, model.Problem));
         Assert.True(model.Bytes > 0);
     }
@@ -46,7 +46,7 @@ public sealed class ModelLocatorTests : IDisposable
         File.Move(weights, Path.Combine(blobs, "sha"));
         File.CreateSymbolicLink(weights, "../../blobs/sha");
         Assert.Equal(snapshot, Locator().Find("gpt2"));
-        Assert.True(Locator().List()[0].Bytes > 0);
+        Assert.True(ModelCatalog.List(Locator())[0].Bytes > 0);
 
         File.Delete(weights);
         File.WriteAllText(Path.Combine(home, "outside"), "x");
@@ -63,7 +63,7 @@ public sealed class ModelLocatorTests : IDisposable
         string snapshot = Cached("models--gpt2", "abc");
         File.Delete(Path.Combine(snapshot, "model.safetensors"));
         File.WriteAllText(Path.Combine(snapshot, "pytorch_model.bin"), "");
-        Assert.Contains("no model.safetensors", Locator().List()[0].Problem);
+        Assert.Contains("no model.safetensors", ModelCatalog.List(Locator())[0].Problem);
         File.WriteAllText(Path.Combine(snapshot, "..", "..", "refs", "main"), "other");
         Assert.Contains("names no snapshot", Assert.Throws<NolaException>(() => Locator().Find("gpt2")).Message);
         File.WriteAllText(Path.Combine(snapshot, "..", "..", "refs", "main"), "../../../x");

@@ -11,7 +11,7 @@ internal static class NanoSort
     private static readonly string place = Path.Combine(AppContext.BaseDirectory, "data", "gpt-nano-sort");
 
     /// <summary>Writes it as a GPT-2 checkpoint into a directory and loads that.</summary>
-    public static Gpt2 Load(Device device, string directory)
+    public static LanguageModel Load(Device device, string directory)
     {
         using JsonDocument model = Read("gpt-nano-sort-model.json");
         List<SafetensorsTensor> tensors = [];
@@ -25,7 +25,7 @@ internal static class NanoSort
         }
         SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), tensors);
         File.WriteAllText(Path.Combine(directory, "config.json"), new Gpt2Config(3, 3, 48, 3, 11) { TiedHead = false }.ToJson());
-        return Gpt2.Load(directory, device);
+        return LanguageModel.Load(directory, device);
     }
 
     /// <summary>The recorded tensor of that name, for the three recorded inputs laid end to end.</summary>

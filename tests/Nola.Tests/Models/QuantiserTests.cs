@@ -116,28 +116,29 @@ public sealed class QuantiserTests : IDisposable
         Random r = new(seed);
         int bits = CoefficientQuantiser.Widths[r.Next(4)];
         int[] ids = TinyModels.Ids(r, 12, 61);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         string own = Path.Combine(directory, Path.GetRandomFileName()), whole = own + ".f", packed = own + ".q", again = own + ".q2";
         float[] rounded;
-        Adapter Fresh() => r.Next(4) > 0
-            ? NolaAdapter.Attach(model, new NolaOptions { BasesA = 1 + r.Next(40), BasesB = 1 + r.Next(40), PerLayer = r.Next(2) == 0, Targets = ["q", "mlp.*"] })
-            : LoraAdapter.Attach(model, new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.c_fc"] });
+        TrainableAdapter Fresh() => r.Next(4) > 0
+            ? model.NewAdapter(new NolaOptions { BasesA = 1 + r.Next(40), BasesB = 1 + r.Next(40), PerLayer = r.Next(2) == 0, Targets = ["q", "mlp.*"] })
+            : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.c_fc"] });
         long[] sizes;
-        using (Adapter adapter = Fresh())
+        using (TrainableAdapter adapter = Fresh())
         {
             TinyModels.Randomize(adapter, r);
             AdapterFile.Save(adapter, whole);
             RoundRows(adapter, bits);
-            rounded = model.Logits(ids);
+            rounded = model.Logits(ids, adapter);
             sizes = [.. adapter.Parameters.Select(p => (long)p.Shape[0] * (CoefficientQuantiser.PackedLength(p.Shape.Length / p.Shape[0], bits) + 4))];
         }
         QuantiseReport report = AdapterQuantisation.Quantise(whole, bits, packed);
-        using Adapter loaded = AdapterFile.Load(packed, model);
-        Assert.Equal(rounded, model.Logits(ids));
+        using LoadedAdapter loaded = AdapterFile.Load(packed, model);
+        Assert.Equal(rounded, model.Logits(ids, loaded));
         using (Safetensors file = Safetensors.Open(packed)) Assert.Equal(sizes.Sum(), file.Entries.Sum(e => e.End - e.Begin));
         Assert.Equal((loaded.ParameterCount, new FileInfo(packed).Length), (report.Values, report.BytesAfter));
-        if (loaded is not NolaAdapter) return;
-        AdapterFile.Save(loaded, again);
+        if (loaded.Options is not NolaOptions) return;
+        using TrainableAdapter further = AdapterFile.LoadTrainable(packed, model);
+        AdapterFile.Save(further, again);
         Assert.Equal(File.ReadAllBytes(packed), File.ReadAllBytes(again));
     }
 
@@ -145,12 +146,12 @@ public sealed class QuantiserTests : IDisposable
     public void Training_with_rounded_coefficients_has_the_gradient_at_the_rounded_point(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61));
         NolaOptions options = new() { Bases = 20, Targets = ["*"], QuantiseBits = CoefficientQuantiser.Widths[r.Next(4)] };
         float[][] start;
         (float Loss, float[][] Gradients) through, at;
-        using (NolaAdapter adapter = NolaAdapter.Attach(model, options))
+        using (TrainableAdapter adapter = model.NewAdapter(options))
         {
             TinyModels.Randomize(adapter, r);
             start = [.. adapter.Parameters.Select(p => p.Value.ToArray())];
@@ -158,22 +159,22 @@ public sealed class QuantiserTests : IDisposable
             // Training moves the float32 numbers; rounding leaves them as they are.
             Assert.Equal(start, adapter.Parameters.Select(p => p.Value.ToArray()));
         }
-        using NolaAdapter plain = NolaAdapter.Attach(model, options with { QuantiseBits = 0 });
+        using TrainableAdapter plain = model.NewAdapter(options with { QuantiseBits = 0 });
         foreach ((Parameter p, float[] values) in plain.Parameters.Zip(start)) device.Upload(values, p.Value);
         RoundRows(plain, options.QuantiseBits);
         at = Gradients(plain);
         Assert.Equal(at.Loss, through.Loss);
         Assert.Equal(at.Gradients, through.Gradients);
 
-        (float, float[][]) Gradients(NolaAdapter adapter)
+        (float, float[][]) Gradients(TrainableAdapter adapter)
         {
-            adapter.BeginStep();
-            using StreamTensors batch = new(device, stream);
+            adapter.Update();
+            using StreamTensors batch = new(device, stream.With(adapter));
             using Tape tape = new(device);
             Variable loss = model.Loss(tape, batch, 0.1f, 1f / stream.Targets.Length);
             float value = loss.Value.Item();
             tape.Backward(loss);
-            adapter.EndStep();
+            adapter.CollectGradients();
             return (value, [.. adapter.Parameters.Select(p => p.Gradient.ToArray())]);
         }
     }
@@ -182,22 +183,22 @@ public sealed class QuantiserTests : IDisposable
     public void Training_at_few_bits_lowers_the_loss_and_saves_what_was_scored()
     {
         EncodedPair[] pairs = [.. TinyModels.Pairs(new Random(1), 60, 61).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 5)] })];
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         using RunDirectory run = new(directory);
         TrainResult result;
-        using (NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantiseBits = 3 }))
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantiseBits = 3 }))
             result = new Trainer(model, adapter, new TrainOptions { Epochs = 12, BatchTokens = 60, LearningRate = 0.02f, EvalPairs = 0 }, run).Run(pairs, pairs);
         Assert.True(result.LastLoss < result.FirstLoss - 0.1, $"{result.FirstLoss} → {result.LastLoss}");
-        using Adapter loaded = AdapterFile.Load(run.BestAdapter, model);
-        Assert.Equal(result.BestLoss, Evaluation.Loss(model, pairs).Loss);
+        using LoadedAdapter loaded = AdapterFile.Load(run.BestAdapter, model);
+        Assert.Equal(result.BestLoss, Evaluation.Loss(model, pairs, loaded).Loss);
     }
 
     [Fact]
     public void What_cannot_be_quantised_or_is_damaged_is_refused()
     {
-        using Gpt2 model = TinyModels.Create(device);
+        using LanguageModel model = TinyModels.Create(device);
         string whole = Path.Combine(directory, "whole"), packed = Path.Combine(directory, "packed");
-        using (NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, whole);
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, whole);
         AdapterQuantisation.Quantise(whole, 4, packed);
         byte[] before = File.ReadAllBytes(packed);
         Assert.Contains("exists already", Refused(whole, 4, packed));
@@ -213,7 +214,6 @@ public sealed class QuantiserTests : IDisposable
         Assert.Contains("needs U8 [2, 2]", Damaged(bits: "3"));
         Assert.Contains("a code or a step that is never written", Damaged(code: 0x88));
         Assert.Contains("a code or a step that is never written", Damaged(step: float.NaN));
-        Assert.Null(model.Adapter);
 
         string Damaged(string? bits = null, byte? code = null, float? step = null)
         {
@@ -239,7 +239,7 @@ public sealed class QuantiserTests : IDisposable
 
     private static void Round(Span<float> vector, int bits) => SymmetricRounding.Round(vector, CoefficientQuantiser.Levels(bits), vector);
 
-    private void RoundRows(Adapter adapter, int bits)
+    private void RoundRows(TrainableAdapter adapter, int bits)
     {
         foreach (Parameter p in adapter.Parameters)
         {
@@ -248,6 +248,6 @@ public sealed class QuantiserTests : IDisposable
             for (int i = 0; i < values.Length; i += length) Round(values.AsSpan(i, length), bits);
             device.Upload(values, p.Value);
         }
-        adapter.BeginStep();
+        adapter.Update();
     }
 }

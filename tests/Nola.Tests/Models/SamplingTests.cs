@@ -23,12 +23,12 @@ public sealed class SamplingTests : IDisposable
     public void Many_samples_of_one_prompt_follow_the_distribution(int topK, float topP, float temperature)
     {
         const int Count = 20_000;
-        using Gpt2 model = Model(new Random(8));
+        using LanguageModel model = Model(new Random(8));
         int[] prompt = [3, 1, 4];
         GenerateOptions once = new() { NumSamples = Count, MaxNewTokens = 1, StopTokens = [] };
         GenerateOptions options = once with { Temperature = temperature, TopK = topK, TopP = topP, Seed = 5 };
         int[] counts = new int[Vocabulary];
-        foreach (int[] sample in model.GenerateAll([prompt], options)) counts[Assert.Single(sample)]++;
+        foreach (int[] sample in model.GenerateAll([prompt], null, options)) counts[Assert.Single(sample)]++;
         double[] wanted = Distribution(model.Logits(prompt)[^Vocabulary..], topK, topP, temperature);
         double chi = 0;
         for (int i = 0; i < Vocabulary; i++)
@@ -44,10 +44,10 @@ public sealed class SamplingTests : IDisposable
     public void Sequences_of_a_call_are_independent()
     {
         const int Count = 4000;
-        using Gpt2 model = Model(new Random(1), spread: 0);
+        using LanguageModel model = Model(new Random(1), spread: 0);
         // All tokens are equally likely, so that equal numbers would be equal tokens, whatever the prompts.
         GenerateOptions options = new() { Temperature = 1, Seed = 9, MaxNewTokens = 2, StopTokens = [] };
-        int[][] texts = model.GenerateAll([.. Enumerable.Range(0, Count).Select(i => (int[])[i % Vocabulary])], options);
+        int[][] texts = model.GenerateAll([.. Enumerable.Range(0, Count).Select(i => (int[])[i % Vocabulary])], null, options);
         int[,] neighbors = new int[Vocabulary, Vocabulary], steps = new int[Vocabulary, Vocabulary];
         for (int i = 0; i < Count; i++)
         {
@@ -64,18 +64,18 @@ public sealed class SamplingTests : IDisposable
     public void Each_sequence_of_a_batch_is_what_it_is_alone_by_its_number(int seed)
     {
         Random r = new(seed);
-        using Gpt2 model = Model(r);
+        using LanguageModel model = Model(r);
         int[][] prompts = [.. Enumerable.Range(0, 5).Select(_ => TinyModels.Ids(r, 1 + r.Next(5), Vocabulary))];
         prompts[4] = [.. prompts[1]];
         GenerateOptions each = new() { NumSamples = 3, MaxNewTokens = 8, StopTokens = [3], FirstSequence = r.Next(100) };
         GenerateOptions options = each with { Temperature = 1, TopK = r.Next(6), TopP = 0.9f, Seed = (ulong)r.Next() };
         Dictionary<int, int[]> told = [];
-        int[][] together = model.GenerateAll(prompts, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
+        int[][] together = model.GenerateAll(prompts, null, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
         Assert.Equal(Enumerable.Range(0, 15), told.Keys.Order());
         for (int i = 0; i < 15; i++)
         {
             GenerateOptions alone = options with { NumSamples = 1, FirstSequence = options.FirstSequence + i };
-            Assert.Equal(model.Generate(prompts[i / 3], alone), together[i]);
+            Assert.Equal(model.Generate(prompts[i / 3], null, alone), together[i]);
             Assert.Equal(together[i], told[i]);
         }
     }
@@ -83,38 +83,38 @@ public sealed class SamplingTests : IDisposable
     [Fact]
     public void Equal_prompts_are_decoded_once_only_when_nothing_is_drawn()
     {
-        using Gpt2 model = Model(new Random(3), spread: 0);
+        using LanguageModel model = Model(new Random(3), spread: 0);
         int[][] prompts = [.. Enumerable.Repeat((int[])[1, 2], 6)];
         GenerateOptions options = new() { MaxNewTokens = 12, StopTokens = [] };
         List<int> told = [];
-        model.GenerateAll(prompts, options with { RepetitionPenalty = 1.5f }, (i, _) => told.Add(i));
+        model.GenerateAll(prompts, null, options with { RepetitionPenalty = 1.5f }, (i, _) => told.Add(i));
         Assert.Equal([0], told);
-        int[][] drawn = model.GenerateAll(prompts, options with { Temperature = 1, Seed = 1 });
+        int[][] drawn = model.GenerateAll(prompts, null, options with { Temperature = 1, Seed = 1 });
         Assert.Equal(6, drawn.Distinct(TokenSequences.Comparer).Count());
     }
 
     [Fact]
     public void Without_a_seed_each_call_has_another_one()
     {
-        using Gpt2 model = Model(new Random(3), spread: 0);
+        using LanguageModel model = Model(new Random(3), spread: 0);
         GenerateOptions options = new() { Temperature = 1, MaxNewTokens = 30, StopTokens = [] };
-        Assert.NotEqual(model.Generate([1], options), model.Generate([1], options));
-        Assert.Equal(model.Generate([1], options with { Seed = 4 }), model.Generate([1], options with { Seed = 4 }));
+        Assert.NotEqual(model.Generate([1], null, options), model.Generate([1], null, options));
+        Assert.Equal(model.Generate([1], null, options with { Seed = 4 }), model.Generate([1], null, options with { Seed = 4 }));
     }
 
     [Fact]
     public void An_option_of_sampling_alone_samples_at_temperature_one()
     {
-        using Gpt2 model = Model(new Random(3));
+        using LanguageModel model = Model(new Random(3));
         GenerateOptions greedy = new() { MaxNewTokens = 30, StopTokens = [] }, drawn = greedy with { Temperature = 1, Seed = 6 };
         Assert.False(greedy.Samples);
-        Assert.Equal(model.Generate([1], drawn), model.Generate([1], greedy with { Seed = 6 }));
-        Assert.Equal(model.Generate([1], drawn with { TopK = 3 }), model.Generate([1], greedy with { Seed = 6, TopK = 3 }));
-        Assert.NotEqual(model.Generate([1], greedy), model.Generate([1], drawn));
+        Assert.Equal(model.Generate([1], null, drawn), model.Generate([1], null, greedy with { Seed = 6 }));
+        Assert.Equal(model.Generate([1], null, drawn with { TopK = 3 }), model.Generate([1], null, greedy with { Seed = 6, TopK = 3 }));
+        Assert.NotEqual(model.Generate([1], null, greedy), model.Generate([1], null, drawn));
         GenerateOptions[] sampling = [new() { TopK = 5 }, new() { TopP = 0.9f }, new() { NumSamples = 2 }, new() { Seed = 0 }];
         Assert.All(sampling, options => Assert.True(options.Samples));
         // What is drawn at 0 is the likeliest token under every seed.
-        Assert.Equal(model.Generate([1], greedy), model.Generate([1], greedy with { Temperature = 0, Seed = 6 }));
+        Assert.Equal(model.Generate([1], null, greedy), model.Generate([1], null, greedy with { Temperature = 0, Seed = 6 }));
     }
 
     [Theory]
@@ -138,25 +138,25 @@ public sealed class SamplingTests : IDisposable
     [Fact]
     public void Several_samples_are_not_returned_as_one_text()
     {
-        using Gpt2 model = Model(new Random(3));
+        using LanguageModel model = Model(new Random(3));
         GenerateOptions two = new() { NumSamples = 2 }, last = new() { Seed = 1, FirstSequence = int.MaxValue - 1 };
-        Assert.Contains("call GenerateAll", Assert.Throws<NolaException>(() => model.Generate([1], two)).Message);
-        Assert.Contains("too many", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2]], last)).Message);
+        Assert.Contains("call GenerateAll", Assert.Throws<NolaException>(() => model.Generate([1], null, two)).Message);
+        Assert.Contains("too many", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2]], null, last)).Message);
     }
 
     [Fact]
     public void Nothing_asked_is_told_of_every_prompt()
     {
-        using Gpt2 model = Model(new Random(3));
+        using LanguageModel model = Model(new Random(3));
         List<int> told = [];
-        Assert.Equal([[], [], []], model.GenerateAll([[1], [2], [1]], new GenerateOptions { MaxNewTokens = 0 }, (i, _) => told.Add(i)));
+        Assert.Equal([[], [], []], model.GenerateAll([[1], [2], [1]], null, new GenerateOptions { MaxNewTokens = 0 }, (i, _) => told.Add(i)));
         Assert.Equal([0, 1], told);
     }
 
     [Fact]
     public void The_reason_of_an_end_is_told()
     {
-        using Gpt2 model = Model(new Random(3), spread: 0);
+        using LanguageModel model = Model(new Random(3), spread: 0);
         // Of equally likely tokens, 0 is taken each time.
         GenerateOptions options = new() { MaxNewTokens = 5, StopTokens = [3] };
         Assert.Equal(FinishReason.Length, Reason([1], options));
@@ -170,7 +170,7 @@ public sealed class SamplingTests : IDisposable
         Assert.Equal("context", FinishReasons.NameOf(FinishReason.Context));
 
         FinishReason Reason(int[] prompt, GenerateOptions how) =>
-            FinishReasons.Of(prompt.Length, model.Generate(prompt, how), how, model.Config);
+            FinishReasons.Of(prompt.Length, model.Generate(prompt, null, how), how, model.Shape.Positions);
     }
 
     private static double[] Distribution(float[] logits, int topK, float topP, float temperature)
@@ -187,9 +187,9 @@ public sealed class SamplingTests : IDisposable
     }
 
     // With embeddings that make tokens differ in likelihood; with a spread of 0, all are equally likely.
-    private Gpt2 Model(Random r, double spread = 0.8)
+    private LanguageModel Model(Random r, double spread = 0.8)
     {
-        Gpt2 model = TinyModels.Create(device, trainable: true, vocabulary: Vocabulary, seed: (ulong)r.Next());
+        LanguageModel model = TinyModels.Create(device, trainable: true, vocabulary: Vocabulary, seed: (ulong)r.Next());
         Parameter table = model.Parameters.First(p => p.Name == "wte.weight");
         device.Upload(OpCheck.Values(r, table.Shape.Length, spread), table.Value);
         return model;

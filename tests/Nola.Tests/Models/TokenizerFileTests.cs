@@ -58,7 +58,7 @@ public sealed class TokenizerFileTests : IDisposable
     {
         File.Copy(Path.Combine(TinyModels.Golden, "config.json"), Path.Combine(directory, "config.json"));
         File.WriteAllText(Path.Combine(directory, there), "{}");
-        Assert.Contains(expected, Assert.Throws<NolaException>(() => ModelTokenizer.For(directory, new Gpt2Config(1, 1, 8))).Message);
+        Assert.Contains(expected, Assert.Throws<NolaException>(() => TokenizerFiles.Find(directory, 50257)).Message);
     }
 
     private Gpt2Tokenizer Read(string vocabulary, string merges) => Read(Encoding.UTF8.GetBytes(vocabulary), Encoding.UTF8.GetBytes(merges));

@@ -64,11 +64,14 @@ public sealed unsafe class PhiloxTests
     {
         string[] rows = [.. Specification().Where(line => Regex.IsMatch(line, "^\\| [0-9]+ `"))];
         Assert.Equal(5, rows.Length);
+        using CpuDevice device = new(1);
+        using LanguageModel model = TinyModels.Create(device, layers: 24);
         foreach (string[] cell in rows.Select(Cells))
         {
-            MapKind kind = (MapKind)int.Parse(cell[0].Split(' ')[0]);
-            Assert.Contains($"`{kind.Name()}`", cell[0]);
-            float[] offset = InitialFactors.Uniform(42, kind, [int.Parse(cell[1])], int.Parse(cell[2]), 8);
+            int stream = int.Parse(cell[0].Split(' ')[0]), layer = int.Parse(cell[1]), inputs = int.Parse(cell[2]);
+            AdaptableMap map = model.AdaptableMaps.First(m => m.Stream == stream && m.Layer == layer);
+            Assert.Contains($"`{map.Kind}`", cell[0]);
+            float[] offset = InitialFactors.Uniform(42, [layer], stream, inputs, 8);
             Assert.Equal(float.Parse(cell[4], CultureInfo.InvariantCulture), offset[int.Parse(cell[3])]);
         }
     }

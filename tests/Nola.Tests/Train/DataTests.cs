@@ -119,7 +119,7 @@ public sealed class DataTests : IDisposable
         EncodedPair[] windows = PlainText.Read([path], Gpt2Tokenizer.Default, 4);
         int[] whole = [.. windows[0].Completion, .. windows.Skip(1).SelectMany(w => w.Completion.Skip(1))];
         Assert.Equal("One two three.\n\nFour five.\n<|endoftext|>Six.\n<|endoftext|>", Gpt2Tokenizer.Default.Decode(whole));
-        Assert.Equal(Gpt2Tokenizer.EndOfText, whole[^1]);
+        Assert.Equal(Gpt2Tokenizer.Default.EndOfText, whole[^1]);
         Assert.All(windows, w => Assert.InRange(w.Completion.Length, 2, 5));
     }
 

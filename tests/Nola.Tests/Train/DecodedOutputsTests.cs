@@ -77,7 +77,7 @@ public sealed class DecodedOutputsTests : IDisposable
     [Fact]
     public void A_context_that_is_too_long_is_cut_where_that_is_asked_for()
     {
-        Gpt2Config config = new(1, 1, 8, 100, 10);
+        LanguageShape config = new Gpt2Config(1, 1, 8, 100, 10).Shape;
         TextPair pair = new("", "x", "line 1") { ContextIds = [.. Enumerable.Range(0, 14)] };
         Assert.Contains("the context has 14 tokens; this model reads at most 10", Assert.Throws<NolaException>(() => GeneratedText.Context(pair, null, config)).Message);
         Assert.Equal([6, 7, 8, 9, 10, 11, 12, 13], GeneratedText.Context(pair, null, config, room: 3));
@@ -87,7 +87,7 @@ public sealed class DecodedOutputsTests : IDisposable
 
     private Corpus Of(TextPairs pairs, ReferenceForm form = ReferenceForm.Groups)
     {
-        using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
-        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }, form).Of(new ScoreInput(model, Gpt2.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
+        using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
+        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }, form).Of(new ScoreInput(model, null, LanguageModel.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
     }
 }

@@ -126,11 +126,11 @@ public sealed class ExperimentTests : IDisposable
 
         // Outputs are the base model's, references all completions of a context.
         string[] lines = File.ReadAllLines(Path.Combine(root, Path.GetFileName(Directory.GetDirectories(root).Single()), "outputs.txt"));
-        using (Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, new CpuDevice(1)))
+        using (LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, new CpuDevice(1)))
         {
             int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. Gpt2Tokenizer.Default.Encode(c), 50256])];
-            int[][] ids = model.GenerateAll(contexts, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
-            Assert.Equal(ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, [50256, 628]))), lines);
+            int[][] ids = model.GenerateAll(contexts, null, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
+            Assert.Equal(ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, new() { StopTokens = [50256, 628] }))), lines);
         }
         Corpus corpus = new(lines, [.. pairs.GroupBy(p => p.Context).Select(g => g.Select(p => p.Completion).ToArray())], allowEmpty: true);
         foreach (Score score in Scorer.Score(corpus, new() { Metrics = ["BLEU", "METEOR"] })) Assert.Equal(score.Value, record.Scores[score.Metric].Values[score.Metric], 1e-12);
@@ -202,8 +202,8 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"name":"a","rnak":3}""", "the key 'rnak' is not known; did you mean 'rank'?")]
     [InlineData("""{"name":"a","rank":0}""", "Method 'a': rank is 0")]
     [InlineData("""{"name":"a","bases":0}""", "Method 'a': bases is 0")]
-    [InlineData("""{"name":"a","alpha":1e39}""", "Method 'a': alpha is Infinity; expected a positive number")]
-    [InlineData("""{"name":"a","method":"lora","quantise-bits":4}""", "Method 'a': quantise-bits is 4 with method lora")]
+    [InlineData("""{"name":"a","alpha":1e39}""", "Method 'a': alpha is '1e39'; expected a positive number")]
+    [InlineData("""{"name":"a","method":"lora","quantise-bits":4}""", "Method 'a': quantise-bits is '4' with method lora")]
     [InlineData("""{"name":"a","lr":-1}""", "Method 'a': lr is -1; expected above 0")]
     [InlineData("""{"name":"a","seed":3}""", "'seed' is chosen by the experiment")]
     [InlineData("""{"name":"a","out":"x"}""", "'out' is chosen by the experiment")]

@@ -32,14 +32,14 @@ public sealed class ResumeTests : IDisposable
         { "bases", "bases-a was 20, is 10" },
         { "rank", "rank was 4, is 2" },
         { "alpha", "alpha was 16, is 8" },
-        { "bits", "quantise-bits was not set, is 4" },
+        { "bits", "quantise-bits was 0, is 4" },
         { "method", "method was nola, is lora" },
         { "data", "data was one (digest " },
         { "order", "data was one (digest " },
         { "valid", "valid was none (digest " },
         { "lr", "lr was 0.02, is 0.01" },
         { "seed", "; seed was 42, is 3" },
-        { "model", "architecture was Gpt2Config " },
+        { "model", "model was new (digest " },
         { "storage", "storage was float32, is bfloat16" },
         { "fact", "basis-seed was 42, is 5" },
     };
@@ -137,8 +137,8 @@ public sealed class ResumeTests : IDisposable
 
         int Steps(TrainOptions loop)
         {
-            using Gpt2 model = TinyModels.Create(device);
-            using Adapter adapter = NolaAdapter.Attach(model, nola);
+            using LanguageModel model = TinyModels.Create(device);
+            using TrainableAdapter adapter = model.NewAdapter(nola);
             return new Trainer(model, adapter, loop).Run(one, []).Steps;
         }
     }
@@ -232,8 +232,8 @@ public sealed class ResumeTests : IDisposable
     [Fact]
     public void Resuming_needs_a_directory_that_was_opened_for_it()
     {
-        using Gpt2 model = TinyModels.Create(device);
-        using Adapter adapter = NolaAdapter.Attach(model, nola);
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(nola);
         Assert.Contains("no run directory to resume from", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options).Run(pairs, [], resume: true)).Message);
         using RunDirectory run = new(Path.Combine(directory, "run"));
         Assert.Contains("opened for a new run", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options, run).Run(pairs, [], resume: true)).Message);
@@ -277,22 +277,26 @@ public sealed class ResumeTests : IDisposable
 
     private TrainResult Train(NolaAdapterOf attach, TrainOptions loop, EncodedPair[] data, bool resume, RunSource? source = null, EncodedPair[]? held = null, string other = "", string? path = null, Notices? observer = null)
     {
-        using Gpt2 model = other == "storage" ? Gpt2.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, DType.BFloat16) : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
-        using Adapter adapter = attach.On(model);
+        using LanguageModel model = other == "storage" ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, DType.BFloat16) : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
+        using TrainableAdapter adapter = attach.On(model);
         using RunDirectory run = new(path ?? Path.Combine(directory, "run"), resume);
         run.WriteConfig(resume ? "{ \"is\": \"changed\" }" : "{}");
         Trainer trainer = new(model, adapter, loop, run, observer ?? new([], 0)) { Source = source ?? new RunSource { Data = "one" } };
-        return trainer.Run(data, held ?? pairs, resume, observer?.Stop.Token ?? CancellationToken.None);
+        if (observer is not { StopAfter: > 0 }) return trainer.Run(data, held ?? pairs, resume);
+        Assert.Throws<OperationCanceledException>(() => trainer.Run(data, held ?? pairs, resume, observer.Stop.Token));
+        return trainer.Result!;
     }
 
     private sealed record NolaAdapterOf(NolaOptions Options, bool Lora = false)
     {
-        public Adapter On(Gpt2 model) => Lora ? LoraAdapter.Attach(model, new LoraOptions { Rank = 4, Alpha = 16, Targets = ["q", "v"] }) : NolaAdapter.Attach(model, Options);
+        public TrainableAdapter On(LanguageModel model) => Lora ? model.NewAdapter(new LoraOptions { Rank = 4, Alpha = 16, Targets = ["q", "v"] }) : model.NewAdapter(Options);
     }
 
     private sealed class Notices(List<string> said, int stopAfter) : ITrainObserver
     {
         public List<string> Said => said;
+
+        public int StopAfter => stopAfter;
 
         public CancellationTokenSource Stop { get; } = new();
 

@@ -164,8 +164,8 @@ public sealed class RunDirectoryTests : IDisposable
 
     private TrainResult Train(RunDirectory run, ITrainObserver? observer = null, int steps = 9)
     {
-        using Gpt2 model = TinyModels.Create(device);
-        using Adapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Bases = 20 });
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 20 });
         return new Trainer(model, adapter, options with { MaxSteps = steps }, run, observer is null ? [] : [observer]).Run(pairs, [], run.Resumes);
     }
 

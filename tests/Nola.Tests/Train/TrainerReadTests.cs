@@ -36,8 +36,8 @@ public sealed class TrainerReadTests : IDisposable
         (float[], string[], byte[]) Train(int every)
         {
             string path = Path.Combine(directory, $"{method}-{every}");
-            using Gpt2 model = TinyModels.Create(device, method == "full");
-            using Adapter? adapter = method == "full" ? null : NolaAdapter.Attach(model, new NolaOptions { Rank = 2, Bases = 20, QuantiseBits = 4 });
+            using LanguageModel model = TinyModels.Create(device, method == "full");
+            using TrainableAdapter? adapter = method == "full" ? null : model.NewAdapter(new NolaOptions { Rank = 2, Bases = 20, QuantiseBits = 4 });
             using RunDirectory run = new(path);
             Order told = new();
             new Trainer(model, adapter, options, run, told) { ReadEvery = every }.Run(pairs, pairs);
@@ -61,8 +61,8 @@ public sealed class TrainerReadTests : IDisposable
     [Fact]
     public void A_loss_that_is_no_number_is_found_at_the_next_read_with_its_step_and_nothing_after_it_is_kept()
     {
-        using Gpt2 model = TinyModels.Create(device);
-        using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 2, Bases = 20 });
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 20 });
         using RunDirectory run = new(directory);
         PoisonAfterCheckpoint poison = new(adapter, at: 8);
         Trainer trainer = new(model, adapter, options with { EvalEvery = 1000 }, run, poison) { ReadEvery = 100 };
@@ -86,7 +86,7 @@ public sealed class TrainerReadTests : IDisposable
     [Fact]
     public void Steps_between_reads_have_a_range()
     {
-        using Gpt2 model = TinyModels.Create(device, trainable: true);
+        using LanguageModel model = TinyModels.Create(device, trainable: true);
         Assert.Contains("read-every is -1; expected 0", Assert.Throws<NolaException>(() => new Trainer(model) { ReadEvery = -1 }).Message);
     }
 
@@ -99,7 +99,7 @@ public sealed class TrainerReadTests : IDisposable
         public void OnEvaluation(EvalReport report) => Events.Add((report.Step, 1));
     }
 
-    private sealed class PoisonAfterCheckpoint(Adapter adapter, int at) : ITrainObserver
+    private sealed class PoisonAfterCheckpoint(TrainableAdapter adapter, int at) : ITrainObserver
     {
         public int LastStep { get; private set; }
 
@@ -107,7 +107,9 @@ public sealed class TrainerReadTests : IDisposable
 
         public void OnCheckpoint(string path, int step)
         {
-            if (step == at) adapter.Parameters[0].Value.Device.Fill(adapter.Parameters[0].Value, float.NaN);
+            if (step != at) return;
+            adapter.Parameters[0].Value.Device.Fill(adapter.Parameters[0].Value, float.NaN);
+            adapter.Update();
         }
     }
 }

@@ -1,0 +1,51 @@
+using Nola.Autograd;
+
+namespace Nola.Models;
+
+/// <summary>
+/// What a method holds for the adapted maps of one kind: usually tensors whose first dimension is the layer, and from them a
+/// <see cref="Delta"/> for each map.
+/// </summary>
+/// <param name="group">The maps.</param>
+public abstract class DeltaStack(MapGroup group) : IDisposable
+{
+    /// <summary>The maps that it is for.</summary>
+    public MapGroup Group => group;
+
+    /// <summary>What is trained, in the order of the file; each is named after the kind of map.</summary>
+    public abstract IReadOnlyList<Parameter> Parameters { get; }
+
+    /// <summary>What is added to one of the maps.</summary>
+    /// <param name="tape">The step that reads the tensors.</param>
+    /// <param name="row">Which of the group's maps.</param>
+    public abstract IEnumerable<Delta> On(Tape tape, int row);
+
+    /// <summary>Makes anew what follows from the parameters, after whoever changed them.</summary>
+    public virtual void Update() { }
+
+    /// <summary>Brings gradients of what follows from the parameters to the parameters, after the batches of an optimizer step.</summary>
+    public virtual void CollectGradients() { }
+
+    /// <summary>Ends training: gives back all but what <see cref="On"/> needs, which nothing changes any more.</summary>
+    public abstract void Freeze();
+
+    /// <summary>What is added to one of the maps as a low-rank product, for files of other tools; null where it is none.</summary>
+    internal virtual LowRankFactors? Factors(int row) => null;
+
+    /// <summary>Gives the memory back.</summary>
+    public void Dispose()
+    {
+        Release();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives the memory back.</summary>
+    protected abstract void Release();
+}
+
+/// <summary>A low-rank product on the host: (alpha / rank) · A · B.</summary>
+/// <param name="A">(in, rank), row-major.</param>
+/// <param name="B">(rank, out), row-major.</param>
+/// <param name="Rank">The rank.</param>
+/// <param name="Alpha">Numerator of the scale.</param>
+internal sealed record LowRankFactors(float[] A, float[] B, int Rank, float Alpha);

@@ -1,0 +1,251 @@
+using Nola.Autograd;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>How the factors come from the mixture; see docs/basis.md.</summary>
+public enum NolaVariant
+{
+    /// <summary>A = A₀ + Σ αᵢAᵢ/√k, B = Σ βⱼBⱼ/√k, coefficients from 0: the first output is the base model's (the authors' 2024 code, with B₀ = 0).</summary>
+    Offset,
+
+    /// <summary>A = Σ αᵢAᵢ, B = Σ βⱼBⱼ with entries scaled by 1/√(rows·cols), coefficients from 1/k (the paper's equations, 2023 code).</summary>
+    Paper,
+}
+
+/// <summary>Settings of NOLA.</summary>
+public sealed record NolaOptions : AdapterOptions
+{
+    /// <summary>The published settings: rank 8, alpha 8, 512 matrices for each factor.</summary>
+    public NolaOptions() => (Rank, Alpha) = (8, 8);
+
+    /// <summary>k for A: how many random matrices are mixed.</summary>
+    public int BasesA { get; init; } = 512;
+
+    /// <summary>k for B.</summary>
+    public int BasesB { get; init; } = 512;
+
+    /// <summary>k for both: sets <see cref="BasesA"/> and <see cref="BasesB"/>, and reads as the first.</summary>
+    public int Bases
+    {
+        get => BasesA;
+        init => (BasesA, BasesB) = (value, value);
+    }
+
+    /// <summary>Key of the random bases.</summary>
+    public ulong Seed { get; init; } = 42;
+
+    /// <summary>Distribution of the bases' entries.</summary>
+    public BasisEntries Entries { get; init; } = BasisEntries.Uniform;
+
+    /// <summary>Whether each layer has a basis of its own, instead of one that all layers share.</summary>
+    public bool PerLayer { get; init; }
+
+    /// <summary>How the factors come from the mixture.</summary>
+    public NolaVariant Variant { get; init; } = NolaVariant.Offset;
+
+    /// <summary>
+    /// 8, 4, 3 or 2: the factors are mixed from coefficients rounded by <see cref="CoefficientQuantiser"/>, each layer's vector
+    /// by itself, with gradients passed straight through; and the file holds them packed. 0: float32.
+    /// </summary>
+    public int QuantiseBits { get; init; }
+
+    /// <inheritdoc/>
+    public override AdapterMethod Method => NolaMethod.Instance;
+
+    /// <inheritdoc/>
+    internal override int StoredBits => QuantiseBits;
+}
+
+/// <summary>
+/// NOLA (Koohpayegani et al., ICLR 2024, arXiv 2310.02556): y += (alpha / r) · (x · A) · B, where A and B are linear
+/// combinations of random matrices that are a pure function of the seed. Only the coefficients are trained. For each kind
+/// of map and factor they are one matrix (L, k), and all layers are mixed in one product, once per optimizer step.
+/// </summary>
+internal sealed class NolaMethod : AdapterMethod
+{
+    public static readonly NolaMethod Instance = new();
+
+    private NolaMethod() { }
+
+    public override string Name => "nola";
+
+    public override string Title => "NOLA";
+
+    public override AdapterOptions Defaults { get; } = new NolaOptions();
+
+    public override AdapterOptions DefaultsForEmbedded { get; } = new NolaOptions { Rank = 16, Alpha = 16, Bases = 1024, Targets = ["*"] };
+
+    public override double LearningRate => 0.005;
+
+    public override double LearningRateForEmbedded => 0.03;
+
+    public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
+    [
+        AdapterOption.Choice<NolaOptions, NolaVariant>(
+            "variant", "variant", "How factors are mixed: offset adds a frozen A0 and starts B at 0, paper mixes alone",
+            [("offset", NolaVariant.Offset), ("paper", NolaVariant.Paper)], o => o.Variant, (o, value) => o with { Variant = value }),
+        AdapterOption.Choice<NolaOptions, BasisEntries>(
+            "entries", "entries", "Distribution of the bases' entries",
+            [("uniform", BasisEntries.Uniform), ("normal", BasisEntries.Normal), ("sign", BasisEntries.Sign)],
+            o => o.Entries, (o, value) => o with { Entries = value }),
+        AdapterOption.Choice<NolaOptions, bool>(
+            "sharing", "sharing", "Whether all layers share their bases",
+            [("shared", false), ("per-layer", true)], o => o.PerLayer, (o, value) => o with { PerLayer = value }),
+        AdapterOption.Whole<NolaOptions>(
+            "bases", null, "k: random matrices mixed for each factor", "a whole number from 1", _ => null, (o, value) => o with { Bases = value }),
+        AdapterOption.Whole<NolaOptions>(
+            "bases-a", "bases_a", "k for A, when it differs", "a whole number from 1", o => o.BasesA, (o, value) => o with { BasesA = value }),
+        AdapterOption.Whole<NolaOptions>(
+            "bases-b", "bases_b", "k for B, when it differs", "a whole number from 1", o => o.BasesB, (o, value) => o with { BasesB = value }),
+        AdapterOption.Seed<NolaOptions>(
+            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.Whole<NolaOptions>(
+            "quantise-bits", null, "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
+            "0, 8, 4, 3 or 2", o => o.QuantiseBits, (o, value) => o with { QuantiseBits = value }) with
+        {
+            Elsewhere = "Round another method's values after training, with 'nola quantise'.",
+        },
+    ];
+
+    public override string Generator => RandomBasis.GeneratorId;
+
+    public override void Check(AdapterOptions options)
+    {
+        base.Check(options);
+        NolaOptions o = (NolaOptions)options;
+        foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[(o.BasesA == o.BasesB ? "bases" : "bases-a", o.BasesA), ("bases-b", o.BasesB)])
+            if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
+        if (o.QuantiseBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {o.QuantiseBits}; expected 0, 8, 4, 3 or 2.");
+        if (!Enum.IsDefined(o.Entries)) throw new NolaException($"entries is {o.Entries}; expected uniform, normal or sign.");
+        if (!Enum.IsDefined(o.Variant)) throw new NolaException($"variant is {o.Variant}; expected offset or paper.");
+    }
+
+    public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups) => CheckFactors(options.Rank, groups);
+
+    public override IReadOnlyList<(string Suffix, int[] Shape)> Trained(AdapterOptions options, MapGroup group) =>
+        [(".A", [group.Count, ((NolaOptions)options).BasesA]), (".B", [group.Count, ((NolaOptions)options).BasesB])];
+
+    public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IReadOnlyList<MapGroup> groups, Device device) =>
+        ForEach(groups, group => new Stack(group, (NolaOptions)options, device));
+
+    /// <summary>
+    /// FNV-1a over the float32 bits of the first 64 entries of the first and the last matrix of every basis. 16 hex digits.
+    /// </summary>
+    public override string Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups)
+    {
+        NolaOptions o = (NolaOptions)options;
+        return BasisFingerprint.Of(groups.SelectMany(group => (RandomBasis[])[First(group, BasisA(o, group)), First(group, BasisB(o, group))]));
+
+        RandomBasis First(MapGroup group, RandomBasis basis) => o.PerLayer ? basis with { Layer = (uint)group.Layers[0] + 1 } : basis;
+    }
+
+    internal override AdapterOptions WithStoredBits(AdapterOptions options, int bits) => (NolaOptions)options with { QuantiseBits = bits };
+
+    private static RandomBasis BasisA(NolaOptions o, MapGroup group) =>
+        new(o.Seed, RandomBasis.StreamOf(group.Stream, 0), 0, o.BasesA, group.In, o.Rank, o.Entries);
+
+    private static RandomBasis BasisB(NolaOptions o, MapGroup group) =>
+        new(o.Seed, RandomBasis.StreamOf(group.Stream, 1), 0, o.BasesB, o.Rank, group.Out, o.Entries);
+
+    /// <summary>Both factors of one kind of map, each a mixture.</summary>
+    private sealed class Stack : LowRankStack
+    {
+        private readonly Device device;
+        private readonly Mixture a, b;
+        private Tape? mixing;
+        private bool frozen;
+
+        public Stack(MapGroup group, NolaOptions options, Device device) : base(group, options, device)
+        {
+            this.device = device;
+            Tensor? start = null;
+            try
+            {
+                start = options.Variant == NolaVariant.Offset
+                    ? device.From(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Shape)
+                    : null;
+                a = new Mixture(A, BasisA(options, group), start, group, options);
+                b = new Mixture(B, BasisB(options, group), null, group, options);
+            }
+            catch
+            {
+                start?.Dispose();
+                a?.Dispose();
+                base.Release();
+                throw;
+            }
+            Parameters = [a.Coefficients, b.Coefficients];
+        }
+
+        public override IReadOnlyList<Parameter> Parameters { get; }
+
+        public override void Update()
+        {
+            mixing?.Dispose();
+            mixing = new Tape(device);
+            a.Mix(mixing);
+            b.Mix(mixing);
+        }
+
+        public override void CollectGradients()
+        {
+            if (mixing is null) throw new InvalidOperationException("CollectGradients: the factors were not brought up to date since the last call.");
+            mixing.Backward([.. new[] { a, b }.Where(m => m.Factor.HasGradient).Select(m => (m.Mixed, m.Factor.Gradient))]);
+            A.ClearGradient();
+            B.ClearGradient();
+            mixing.Dispose();
+            mixing = null;
+        }
+
+        public override void Freeze()
+        {
+            base.Freeze();
+            mixing?.Dispose();
+            a.Dispose();
+            b.Dispose();
+            (mixing, frozen) = (null, true);
+        }
+
+        protected override void Release()
+        {
+            if (!frozen) Freeze();
+            base.Release();
+        }
+    }
+
+    /// <summary>One factor of one kind of map in all layers: its coefficients, basis and frozen part.</summary>
+    private sealed class Mixture(Parameter factor, RandomBasis basis, Tensor? offset, MapGroup group, NolaOptions options) : IDisposable
+    {
+        public Parameter Factor => factor;
+
+        // (L, k)
+        public Parameter Coefficients { get; } = new(factor.Name, Start(factor.Value.Device, group.Count, basis.Count, options.Variant));
+
+        public Variable Mixed { get; private set; }
+
+        // c_k, with the paper's bound on the entries taken into it.
+        private float Scale => options.Variant == NolaVariant.Offset ? 1 / MathF.Sqrt(basis.Count) : 1 / MathF.Sqrt(basis.Size);
+
+        public void Mix(Tape tape)
+        {
+            Variable coefficients = tape.Read(Coefficients);
+            if (options.QuantiseBits > 0) coefficients = Ops.StraightThrough(coefficients, CoefficientQuantiser.Levels(options.QuantiseBits));
+            Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? group.Layers : null);
+            tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
+        }
+
+        public void Dispose()
+        {
+            offset?.Dispose();
+            Coefficients.Dispose();
+        }
+
+        private static Tensor Start(Device device, int layers, int k, NolaVariant variant)
+        {
+            Tensor coefficients = device.Empty([layers, k]);
+            device.Fill(coefficients, variant == NolaVariant.Offset ? 0 : 1f / k);
+            return coefficients;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// The tensors of a PEFT adapter by the modules that they are for. PEFT's names begin with <c>base_model.model.</c> and whatever the
+/// model's class puts before its modules (<c>transformer.</c> in a GPT-2 with a head, nothing in one without).
+/// </summary>
+internal sealed class PeftTensors
+{
+    private const string Root = "base_model.model.";
+
+    private readonly IModel model;
+    private readonly List<AdaptableMap> modules;
+    private string? first;
+
+    /// <summary>The tensors of a file, for a model.</summary>
+    public PeftTensors(Safetensors file, IModel model)
+    {
+        (File, this.model) = (file, model);
+        modules = [.. model.AdaptableMaps.Where(map => map.IsModule).OrderBy(map => map.Stream).ThenBy(map => map.Layer)];
+    }
+
+    /// <summary>The file.</summary>
+    public Safetensors File { get; }
+
+    /// <summary>What stands before the names of all modules.</summary>
+    public string Prefix { get; private set; } = "";
+
+    /// <summary>
+    /// Each tensor with its module and what follows the module's name, <c>lora_A.weight</c>; names of adapters (<c>.default</c>) are
+    /// left out.
+    /// </summary>
+    /// <param name="what">What the tensors are, for messages.</param>
+    /// <param name="shared">Names of tensors that are of no module.</param>
+    /// <exception cref="NolaException">A tensor is of no module of the model, or modules are called in two ways.</exception>
+    public List<(AdaptableMap Map, string Name, SafetensorsEntry Entry)> Read(string what, params string[] shared)
+    {
+        List<(AdaptableMap, string, SafetensorsEntry)> found = [];
+        foreach (SafetensorsEntry entry in File.Entries)
+        {
+            if (shared.Contains(entry.Name)) continue;
+            (AdaptableMap map, string rest) = Place(entry, what);
+            found.Add((map, rest, entry));
+        }
+        return found.Count > 0 ? found : throw new NolaException($"{File.Path}: there is no {what} in it.");
+    }
+
+    /// <summary>Refuses a file that does not hold what its configuration names, or holds more.</summary>
+    /// <exception cref="NolaException">They do not fit each other.</exception>
+    public void CheckModules(PeftConfig config, IReadOnlySet<AdaptableMap> found, string what)
+    {
+        foreach (AdaptableMap map in modules)
+        {
+            string name = Prefix + map.Name;
+            bool there = found.Contains(map);
+            if (there == config.Targets(name)) continue;
+            throw new NolaException(there
+                ? $"{File.Path}: has {what} for {name}, which target_modules of {config.Path} does not name; they are of two adapters."
+                : $"{File.Path}: has no {what} for {name}, which target_modules of {config.Path} names; the file is not whole.");
+        }
+        HashSet<string> adaptable = [.. modules.Select(map => map.Name)];
+        foreach (string other in model.Modules.Where(module => !adaptable.Contains(module)).Append("lm_head").Distinct())
+            if (config.Targets(other) || config.Targets(Prefix + other))
+                throw new NolaException(
+                    $"{config.Path}: target_modules names {Prefix + other}; only {Names()} can be loaded.");
+    }
+
+    /// <summary>Reads a tensor of that shape.</summary>
+    /// <exception cref="NolaException">It has another shape, or a value that is not finite.</exception>
+    public float[] Values(SafetensorsEntry entry, string why, params long[] shape)
+    {
+        if (!entry.Shape.SequenceEqual(shape))
+            throw new NolaException(
+                $"{File.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; "
+                + $"{why} need [{string.Join(", ", shape)}]. Is it for another base model?");
+        return File.ReadFinite(entry);
+    }
+
+    private (AdaptableMap Map, string Part) Place(SafetensorsEntry entry, string what)
+    {
+        string name = entry.Name.StartsWith(Root, StringComparison.Ordinal) ? entry.Name[Root.Length..] : entry.Name;
+        foreach (AdaptableMap map in modules)
+        {
+            int at = name.IndexOf(map.Name + ".", StringComparison.Ordinal);
+            if (at < 0 || (at > 0 && name[at - 1] != '.')) continue;
+            string module = name[..(at + map.Name.Length)];
+            if (first is null) (first, Prefix) = (module, name[..at]);
+            if (name[..at] != Prefix)
+                throw new NolaException(
+                    $"{File.Path}: modules are called {Quoted.Of(first)} and {Quoted.Of(module)}; expected all with the same beginning.");
+            return (map, name[(at + map.Name.Length + 1)..].Replace(".default", "", StringComparison.Ordinal));
+        }
+        throw new NolaException($"{File.Path}: tensor {Quoted.Of(entry.Name)} is not a {what} of {Names()} of this model. Is it for another base model?");
+    }
+
+    private string Names()
+    {
+        string[] kinds = [.. modules.Select(map => map.Kind).Distinct()];
+        return kinds.Length == 1 ? kinds[0] : $"{string.Join(", ", kinds[..^1])} and {kinds[^1]}";
+    }
+}

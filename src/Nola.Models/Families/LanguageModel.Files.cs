@@ -1,0 +1,104 @@
+using System.Reflection;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+public sealed partial class LanguageModel
+{
+    /// <summary>The name of the model that is embedded in this library.</summary>
+    public const string EmbeddedName = "nola-tiny";
+
+    private ITokenizer? tokenizer;
+
+    /// <summary>
+    /// Loads a checkpoint of any known family: the embedded <c>nola-tiny</c>, a directory with <c>config.json</c> and safetensors, or
+    /// a name in the Hugging Face cache such as <c>gpt2-medium</c>.
+    /// </summary>
+    /// <param name="model">Name or directory.</param>
+    /// <param name="device">Where to put the weights.</param>
+    /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
+    /// <param name="storage">How frozen weights are kept: Float32, or BFloat16 for half the memory.</param>
+    /// <exception cref="NolaException">There is no such model, or its files are not a checkpoint that can be loaded.</exception>
+    public static LanguageModel Load(string model, Device device, bool trainable = false, DType storage = DType.Float32)
+    {
+        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, storage);
+        string directory = ModelLocator.Current.Find(model);
+        ModelConfig config = ModelFamilies.Read(Path.Combine(directory, "config.json"));
+        using WeightFiles weights = WeightFiles.Open(directory, device, config.Family.Prefix, config.Tied);
+        LanguageModel loaded = new(config, device, trainable, storage, model, weights) { Origin = directory };
+        try
+        {
+            weights.RefuseUnread($"{config.Family.Title} with {config.Shape.Layers} layers", config.Family.Skips);
+            return loaded;
+        }
+        catch
+        {
+            loaded.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A new model with its family's initial values, a pure function of the seed.</summary>
+    /// <exception cref="NolaException">The sizes are none of such a model.</exception>
+    public static LanguageModel Create(ModelConfig config, Device device, ulong seed, bool trainable = true, DType storage = DType.Float32)
+    {
+        config.Check("LanguageModel.Create");
+        return new(config, device, trainable, storage, "new", new RandomWeights(config, device, seed)) { IsCreated = true };
+    }
+
+    /// <summary>The model's tokenizer, found once: its own files, else GPT-2's where the vocabulary is as large.</summary>
+    /// <exception cref="NolaException">
+    /// It has another vocabulary and no tokenizer files, so that text cannot be encoded for it; or the files do not fit.
+    /// </exception>
+    public ITokenizer Tokenizer => FindTokenizer()
+        ?? throw TokenizerFiles.None(IsCreated ? "The created model" : Source, Shape.Vocabulary);
+
+    /// <summary>
+    /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads. Adapters are
+    /// not written; merge one first. Tokenizer files of the directory that the model was loaded from come along.
+    /// </summary>
+    /// <inheritdoc/>
+    public void Save(string directory, DType type = DType.Float32)
+    {
+        AtomicFile.EnsureDirectory(directory);
+        SafetensorsWriter.Write(
+            Path.Combine(directory, "model.safetensors"),
+            Weights().Select(w => new SafetensorsTensor(w.Name, type, w.Shape, w.Values)),
+            new Dictionary<string, string> { ["format"] = "pt" });
+        AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
+        if (Origin is not null) TokenizerFiles.Copy(Origin, directory);
+    }
+
+    /// <summary>The directory of its files, if it was loaded from one.</summary>
+    internal string? Origin { get; private init; }
+
+    /// <summary>Whether it was made by <see cref="Create"/>, of no files.</summary>
+    internal bool IsCreated { get; private init; }
+
+    /// <summary>The tokenizer, or null for a model of another vocabulary that has no tokenizer files.</summary>
+    /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
+    internal ITokenizer? FindTokenizer() => tokenizer ??= TokenizerFiles.Find(Origin, Shape.Vocabulary);
+
+    private static LanguageModel LoadEmbedded(Device device, bool trainable, DType storage)
+    {
+        const string Place = "the embedded model " + EmbeddedName;
+        ModelConfig config = EmbeddedConfig();
+        UnmanagedMemoryStream stream = (UnmanagedMemoryStream)Resource("model.safetensors")!;
+        using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)], config.Family.Prefix, config.Tied);
+        return new LanguageModel(config, device, trainable, storage, EmbeddedName, weights);
+    }
+
+    /// <summary>The configuration of the embedded model.</summary>
+    /// <exception cref="NolaException">This build has none.</exception>
+    internal static ModelConfig EmbeddedConfig()
+    {
+        const string Place = "the embedded model " + EmbeddedName;
+        using Stream json = Resource("config.json")
+            ?? throw new NolaException($"This build has no {Place}; name a directory or a model in the Hugging Face cache.");
+        byte[] config = new byte[json.Length];
+        json.ReadExactly(config);
+        return ModelFamilies.Parse(config, Place);
+    }
+
+    private static Stream? Resource(string name) => Assembly.GetExecutingAssembly().GetManifestResourceStream(EmbeddedName + "." + name);
+}

@@ -1,0 +1,79 @@
+using Nola.Autograd;
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// A row for each token of the vocabulary (V, C): the token embedding, the language-model head, or both in one when they are
+/// tied. Packed and frozen, or an ordinary parameter when the whole model is trained.
+/// </summary>
+public sealed class TokenTable : IDisposable
+{
+    private readonly Device device;
+    private readonly Parameter? table;                                            // (V, C)
+    private readonly FrozenMatrix? frozen;                                        // (C, V)
+    private WeightDigest? digest;
+
+    /// <summary>Takes over the values; they are the caller's still when it throws.</summary>
+    internal TokenTable(string name, Tensor values, bool trainable, DType storage, WeightDigest? digest)
+    {
+        (Name, Shape, device) = (name, values.Shape, values.Device);
+        if (trainable)
+        {
+            table = new Parameter(name, values);
+            return;
+        }
+        frozen = device.Freeze(values, transposed: true, storage);
+        this.digest = digest;
+        values.Dispose();
+    }
+
+    /// <summary>The checkpoint's name, for example <c>wte.weight</c>.</summary>
+    public string Name { get; }
+
+    /// <summary>(V, C).</summary>
+    public Shape Shape { get; }
+
+    /// <summary>The values, when the model is trained.</summary>
+    public Parameter? Parameter => table;
+
+    /// <summary>The rows of some tokens. ids: (N) int32, y: (N, C).</summary>
+    public Variable Lookup(Tape tape, Tensor ids) =>
+        table is null ? Ops.GatherRows(tape, frozen!, ids) : Ops.GatherRows(tape.Read(table), ids);
+
+    /// <summary>logits = x · tableᵀ. x: (N, C), logits: (N, V).</summary>
+    public void Logits(Tensor x, Tensor logits)
+    {
+        if (table is null) device.MatMul(x, frozen!, null, logits);
+        else device.MatMul(x, false, table.Value, true, logits);
+    }
+
+    /// <summary>scale · Σ of the cross-entropy losses of rows. x: (P, C), targets: (P) int32.</summary>
+    /// <param name="x">Hidden states of the positions whose loss counts.</param>
+    /// <param name="targets">The token to be predicted at each.</param>
+    /// <param name="labelSmoothing">ε over the whole vocabulary.</param>
+    /// <param name="scale">For example 1 / P.</param>
+    /// <param name="losses">Receives the loss of each row when given. (P)</param>
+    public Variable Loss(Variable x, Tensor targets, float labelSmoothing, float scale, Tensor? losses) => table is null
+        ? Ops.HeadCrossEntropy(x, frozen!, targets, labelSmoothing, scale, losses)
+        : Ops.HeadCrossEntropy(x, x.Tape.Read(table), targets, labelSmoothing, scale, losses);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        table?.Dispose();
+        frozen?.Dispose();
+    }
+
+    /// <summary>The values as the checkpoint has them. (V, C)</summary>
+    internal float[] Values()
+    {
+        if (table is not null) return table.Value.ToArray();
+        using Tensor rows = device.Empty(Shape);
+        device.Unpack(frozen!, rows, transposed: true);
+        return rows.ToArray();
+    }
+
+    // Of the values that a frozen table was made of, before they were rounded for storage.
+    internal WeightDigest Digest() => table is null ? digest ??= WeightDigest.Of(Shape, Values()) : WeightDigest.Of(Shape, Values());
+}
