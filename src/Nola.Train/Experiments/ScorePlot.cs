@@ -64,7 +64,8 @@ public static class ScorePlot
     private sealed class Axes
     {
         private readonly string score;
-        private readonly double lowX, highX, lowY, highY, stepY;
+        private readonly double lowX, highX;
+        private readonly Axis vertical;
 
         public Axes(string score, MethodSummary[] points, MethodSummary[] levels)
         {
@@ -76,18 +77,16 @@ public static class ScorePlot
             double span = Math.Max(high - low, Math.Abs(high) * 0.01);
             foreach (double level in levels.Select(m => m.Scores[score].Mean))
                 if (level > low - span && level < high + span) (low, high) = (Math.Min(low, level), Math.Max(high, level));
-            stepY = Svg.NiceStep(Math.Max(high - low, span) / 5);
-            lowY = Math.Floor(low / stepY) * stepY;
-            highY = Math.Max(Math.Ceiling(high / stepY) * stepY, lowY + stepY);
+            vertical = Axis.Around(low, high, span);
         }
 
         public double X(double trained) => Left + (Math.Log10(trained) - lowX) / (highX - lowX) * (Width - Left - Right);
 
-        public double Y(double value) => Top + (highY - value) / (highY - lowY) * (Height - Top - Bottom);
+        public double Y(double value) => Top + (vertical.High - value) / (vertical.High - vertical.Low) * (Height - Top - Bottom);
 
         public void Draw(StringBuilder svg)
         {
-            for (double y = lowY; y <= highY + stepY / 2; y += stepY)
+            foreach (double y in vertical.Marks)
             {
                 svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Svg.Ink}\" stroke-opacity=\"0.25\"/>");
                 Svg.Text(svg, Left - 8, Y(y) + 4, "end", y.ToString("0.####", CultureInfo.InvariantCulture));

@@ -15,12 +15,11 @@ public static class LossCurve
         List<(int Step, double Loss)> smooth = Smoothed(training);
         double[] losses = [.. smooth.Select(p => p.Loss), .. validation.Select(p => p.Loss)];
         double last = Math.Max(1, Math.Max(training.LastOrDefault().Step, validation.LastOrDefault().Step));
-        double step = Svg.NiceStep((losses.Max() - losses.Min()) / 5);
-        double low = Math.Floor(losses.Min() / step) * step, high = Math.Max(Math.Ceiling(losses.Max() / step) * step, low + step);
+        Axis axis = Axis.Around(losses.Min(), losses.Max());
 
         StringBuilder svg = new();
         Svg.Begin(svg, Width, Height);
-        for (double y = low; y <= high + step / 2; y += step)
+        foreach (double y in axis.Marks)
         {
             svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Svg.Ink}\" stroke-opacity=\"0.25\"/>");
             Svg.Text(svg, Left - 8, Y(y) + 4, "end", y.ToString("0.##", CultureInfo.InvariantCulture));
@@ -40,7 +39,7 @@ public static class LossCurve
 
         double X(double s) => Left + s / last * (Width - Left - Right);
 
-        double Y(double loss) => Top + (high - Math.Clamp(loss, low, high)) / (high - low) * (Height - Top - Bottom);
+        double Y(double loss) => Top + (axis.High - Math.Clamp(loss, axis.Low, axis.High)) / (axis.High - axis.Low) * (Height - Top - Bottom);
 
         void Line(StringBuilder to, IReadOnlyList<(int Step, double Loss)> points, string colour, double opacity, double width)
         {
