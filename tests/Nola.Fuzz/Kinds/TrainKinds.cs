@@ -102,7 +102,9 @@ internal sealed class LogKind() : FilesKind("log")
         for (int step = 1; step <= 6; step++)
         {
             log.Append($$"""{"event":"step","step":{{step}},"epoch":0.{{step}},"loss":{{step}}.25,"lr":0.001,"grad_norm":1.5,""");
-            log.Append($$""""tokens":{{100 * step}},"tokens_per_second":10.5,"elapsed":0.5,"peak_bytes":123456}"""").Append('\n');
+            log.Append($$"""
+                "tokens":{{100 * step}},"tokens_per_second":10.5,"elapsed":0.5,"peak_bytes":123456}
+                """).Append('\n');
             if (step % 3 == 0) log.Append($$"""{"event":"eval","step":{{step}},"loss":3.5,"tokens":120,"best":false}""").Append('\n');
         }
         Add((Name0, JsonMutator.MutateLines, Encoding.UTF8.GetBytes(log.ToString())), ("last.safetensors", null, [0]));
