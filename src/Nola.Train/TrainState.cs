@@ -145,12 +145,17 @@ public sealed class TrainState
     /// <summary>The counters of a file, each checked when it is read.</summary>
     private sealed class Counters(Safetensors file)
     {
+        // What goes on counting has as much room again; three thousand years are a third of the longest time span.
+        private const long MostTokens = long.MaxValue / 2;
+        private const int MostWaited = int.MaxValue / 2;
+        private const double MostSeconds = 1e11;
+
         public TrainState Read(TrainOptions options, bool validated)
         {
             int step = Whole("step", 0, int.MaxValue);
             // Every epoch has a batch at least, and every step takes some.
             long batches = (long)step * options.Accumulation;
-            int most = (int)Math.Min(batches, int.MaxValue);
+            int most = (int)Math.Min(batches, int.MaxValue - 1);
             // Before the first step there may have been no evaluation yet; after it there was.
             bool known = validated && step > 0;
             TrainState state = new()
@@ -159,13 +164,13 @@ public sealed class TrainState
                 Total = Whole("total", Math.Max(1, step), int.MaxValue),
                 Epoch = Whole("epoch", 0, most),
                 Batch = Whole("batch", 0, most),
-                Tokens = Whole("tokens", 0L, long.MaxValue),
-                Seconds = Real("seconds", mayBeUnknown: false),
+                Tokens = Whole("tokens", 0L, MostTokens),
+                Seconds = Real("seconds", mayBeUnknown: false, MostSeconds),
                 FirstLoss = Real("first_loss", !known),
                 LastLoss = Real("last_loss", !known),
                 BestLoss = Real("best_loss", !known),
                 BestStep = Whole("best_step", 0, step),
-                Waited = Whole("waited", 0, int.MaxValue),
+                Waited = Whole("waited", 0, MostWaited),
             };
             Whole("optimizer_steps", step, step);
             return state;
@@ -178,11 +183,12 @@ public sealed class TrainState
                 : throw Bad(key, text, least == most ? $"{least}" : $"a whole number from {least} to {most}");
         }
 
-        private double Real(string key, bool mayBeUnknown)
+        private double Real(string key, bool mayBeUnknown, double most = double.PositiveInfinity)
         {
             string text = Get(key);
             if (mayBeUnknown && text == "NaN") return double.NaN;
-            return StrictNumber.TryReal(text, out double value) && value >= 0 ? value : throw Bad(key, text, "a number from 0");
+            if (StrictNumber.TryReal(text, out double value) && value >= 0 && value <= most) return value;
+            throw Bad(key, text, double.IsFinite(most) ? $"a number from 0 to {most:F0}" : "a number from 0");
         }
 
         private string Get(string key) =>
