@@ -11,6 +11,9 @@ internal sealed class LazyDfa
 {
     private const int Dead = -1, Unknown = -2;
 
+    // Of the places that are remembered.
+    private const int Stride = 64;
+
     private readonly Nfa nfa = new();
     private readonly Dictionary<int, int> acceptedBy = [];              // accepting state of the NFA → pattern
     private readonly List<State> states = [];
@@ -19,6 +22,7 @@ internal sealed class LazyDfa
     private readonly Dictionary<int, int> otherClasses = [];
     private readonly List<int> examples = [];                           // a code point of each class
     private readonly Dictionary<string, int> bySignature = [];
+    private readonly List<(int State, int Place)> passed = [];          // since the last match
 
     public LazyDfa(params IReadOnlyList<string> patterns)
     {
@@ -34,16 +38,33 @@ internal sealed class LazyDfa
     }
 
     /// <summary>The longest match from a position on: its end and its pattern; pattern -1 where nothing matches.</summary>
+    /// <param name="text">Code points.</param>
+    /// <param name="start">Where the match begins.</param>
+    /// <param name="fruitless">
+    /// States and places of this text from which nothing more is matched; grows. Without it a text that often looks like the begin
+    /// of a long match, and never is, would be read to its end from each of them (Reps 1998).
+    /// </param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public (int End, int Pattern) Match(ReadOnlySpan<int> text, int start)
+    public (int End, int Pattern) Match(ReadOnlySpan<int> text, int start, HashSet<(int State, int Place)>? fruitless = null)
     {
         int state = 0, end = start, pattern = -1;
+        passed.Clear();
         for (int i = start; i < text.Length; i++)
         {
             state = Next(state, text[i]);
             if (state == Dead) break;
-            if (states[state].Pattern >= 0) (end, pattern) = (i + 1, states[state].Pattern);
+            if (states[state].Pattern >= 0)
+            {
+                (end, pattern) = (i + 1, states[state].Pattern);
+                passed.Clear();
+            }
+            else if (i % Stride == 0 && fruitless is not null)
+            {
+                if (fruitless.Contains((state, i))) break;
+                passed.Add((state, i));
+            }
         }
+        fruitless?.UnionWith(passed);
         return (end, pattern);
     }
 

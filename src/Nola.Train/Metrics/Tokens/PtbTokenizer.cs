@@ -106,11 +106,12 @@ public static class PtbTokenizer
         int[] points = [.. stream.EnumerateRunes().Select(r => r.Value)];
         List<string[]> lines = [];
         List<string> line = [];
+        HashSet<(int, int)> fruitless = [];
         lock (making)
         {
             for (int at = 0; at < points.Length;)
             {
-                (int end, int pattern) = patterns.Match(points, at);
+                (int end, int pattern) = patterns.Match(points, at, fruitless);
                 if (pattern < 0)
                 {
                     at++;
