@@ -4,60 +4,66 @@ namespace Nola.Train.Metrics;
 
 /// <summary>
 /// Levenshtein's distance from one sequence to many others: a column of the table as the bits of its differences, a step as
-/// a dozen operations on words of 64 bits (Myers 1999, Hyyrö 2003).
+/// a dozen operations on words of 64 bits (Myers 1999, Hyyrö 2003). The table is made 64 rows at a time, so that memory grows with
+/// the lengths and not with their product.
 /// </summary>
 internal sealed class EditDistance
 {
     private const int Bits = 64;
 
-    private readonly int length, blocks;
-    private readonly ulong[] places;            // symbol × block: where the sequence has the symbol
-    private readonly ulong[] rises, falls;      // of the column: where the next entry is larger, smaller
+    private readonly int[] sequence;
+    private readonly ulong[] places;        // of each symbol: where these 64 rows have it
+    private sbyte[] rises = [];             // of the row above: by how much each column is more than the one before
 
-    /// <summary>Distances to <paramref name="sequence"/>, whose symbols are below <paramref name="symbols"/>.</summary>
+    /// <summary>Distances to a sequence.</summary>
+    /// <param name="sequence">The one.</param>
+    /// <param name="symbols">All symbols, of the others too, are below this.</param>
     public EditDistance(int[] sequence, int symbols)
     {
-        length = sequence.Length;
-        blocks = (length + Bits - 1) / Bits;
-        places = new ulong[symbols * blocks];
-        (rises, falls) = (new ulong[blocks], new ulong[blocks]);
-        for (int i = 0; i < length; i++) places[sequence[i] * blocks + i / Bits] |= 1UL << (i % Bits);
+        this.sequence = sequence;
+        places = new ulong[symbols];
     }
 
+    /// <summary>What a distance to so many symbols costs: each beside 64 of the sequence.</summary>
+    public long Steps(int symbols) => (long)symbols * ((sequence.Length + Bits - 1) / Bits);
+
     /// <summary>Insertions, deletions and substitutions between the sequence and another.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public int To(ReadOnlySpan<int> other)
     {
-        Array.Fill(rises, ulong.MaxValue);
-        Array.Clear(falls);
-        int distance = length;
-        foreach (int symbol in other)
+        if (rises.Length < other.Length) rises = new sbyte[other.Length];
+        Span<sbyte> row = rises.AsSpan(0, other.Length);
+        // The first row rises by one with each column.
+        row.Fill(1);
+        for (int start = 0; start < sequence.Length; start += Bits)
         {
-            // The first row rises by one with each column.
-            ulong rising = 1, falling = 0;
-            for (int block = 0; block < blocks; block++)
-            {
-                ulong last = block == blocks - 1 ? 1UL << ((length - 1) % Bits) : 1UL << (Bits - 1);
-                Step(block, places[symbol * blocks + block], last, ref rising, ref falling);
-            }
-            distance += (int)rising - (int)falling;
+            ReadOnlySpan<int> rows = sequence.AsSpan(start, Math.Min(Bits, sequence.Length - start));
+            for (int i = 0; i < rows.Length; i++) places[rows[i]] |= 1UL << i;
+            Descend(other, row, rows.Length - 1);
+            foreach (int symbol in rows) places[symbol] = 0;
         }
+        int distance = sequence.Length;
+        foreach (sbyte rise in row) distance += rise;
         return distance;
     }
 
-    // In and out: whether the row above and the block's last row rise or fall from the previous column to this one.
-    private void Step(int block, ulong equal, ulong last, ref ulong rising, ref ulong falling)
+    // From the differences of the row above some rows to those of the last of them.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Descend(ReadOnlySpan<int> other, Span<sbyte> row, int last)
     {
-        ulong up = rises[block], down = falls[block];
-        ulong vertical = equal | down;
-        equal |= falling;
-        ulong horizontal = (((equal & up) + up) ^ up) | equal;
-        ulong right = down | ~(horizontal | up), left = up & horizontal;
-        ulong rises1 = (right & last) != 0 ? 1UL : 0, falls1 = (left & last) != 0 ? 1UL : 0;
-        right = (right << 1) | rising;
-        left = (left << 1) | falling;
-        rises[block] = left | ~(vertical | right);
-        falls[block] = right & vertical;
-        (rising, falling) = (rises1, falls1);
+        // Where the next entry of the column is larger, and where it is smaller.
+        ulong up = ulong.MaxValue, down = 0;
+        for (int i = 0; i < other.Length; i++)
+        {
+            ulong equal = places[other[i]], rising = row[i] > 0 ? 1UL : 0, falling = row[i] < 0 ? 1UL : 0;
+            ulong vertical = equal | down;
+            equal |= falling;
+            ulong horizontal = (((equal & up) + up) ^ up) | equal;
+            ulong right = down | ~(horizontal | up), left = up & horizontal;
+            row[i] = (sbyte)((int)(right >> last & 1) - (int)(left >> last & 1));
+            right = (right << 1) | rising;
+            left = (left << 1) | falling;
+            up = left | ~(vertical | right);
+            down = right & vertical;
+        }
     }
 }

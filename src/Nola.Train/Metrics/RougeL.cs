@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Nola.Train.Metrics;
 
 /// <summary>
@@ -29,24 +27,10 @@ public sealed class RougeL : IMetric
         foreach (string reference in references)
         {
             string[] words = reference.Split(' ');
-            double common = LongestCommonSubsequence(output, words);
+            double common = CommonSubsequence.Length(output, words);
             precision = Math.Max(precision, common / output.Length);
             recall = Math.Max(recall, common / words.Length);
         }
         return precision == 0 ? 0 : (1 + Beta * Beta) * precision * recall / (recall + Beta * Beta * precision);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static int LongestCommonSubsequence(string[] a, string[] b)
-    {
-        int[] lengths = new int[b.Length + 1];
-        foreach (string word in a)
-            for (int j = 1, diagonal = 0; j <= b.Length; j++)
-            {
-                int above = lengths[j];
-                lengths[j] = word == b[j - 1] ? diagonal + 1 : Math.Max(above, lengths[j - 1]);
-                diagonal = above;
-            }
-        return lengths[^1];
     }
 }
