@@ -28,15 +28,15 @@ public static class Scorer
     public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu];
 
     /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns.</summary>
-    /// <exception cref="NolaException">There is no such metric, or what METEOR needs is missing.</exception>
+    /// <exception cref="NolaException">
+    /// There is no such metric, what METEOR needs is missing, or a text is too long for TER or METEOR.
+    /// </exception>
     public static IReadOnlyList<Score> Score(Corpus corpus, ScoreOptions? options = null)
     {
         ScoreOptions chosen = options ?? new();
         IEnumerable<string> names = chosen.Metrics.Count > 0 ? chosen.Metrics : Names.Where(n => n != MultiBleu || corpus.Form == ReferenceForm.Columns);
         IMetric[] metrics = [.. names.Select(n => Create(n, chosen)).DistinctBy(m => m.Name)];
-        Score[] scores = new Score[metrics.Length];
-        Parallel.For(0, metrics.Length, i => scores[i] = metrics[i].Score(corpus));
-        return scores;
+        return SideBySide.Of(metrics.Length, i => metrics[i].Score(corpus));
     }
 
     /// <summary>One metric, with what it needs.</summary>
