@@ -12,10 +12,14 @@ namespace Nola.Train.Metrics;
 /// References in groups are scored as coco-caption does it, on Penn Treebank tokens without punctuation; references in
 /// columns as GenerationEval does it, on the text itself. Both go through METEOR's own normalisation (<c>-norm</c>).
 /// Without a WordNet or a paraphrase table those stages are left out, and the signature says so: such scores are
-/// METEOR's own with fewer modules, not comparable with published ones.
+/// METEOR's own with fewer modules, not comparable with published ones. Texts of some thousand words that are mostly the same
+/// few may be too long for the search, and are refused then.
 /// </remarks>
 public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases = null) : IMetric
 {
+    // A step is a look of one path at one match; so many take a second or so.
+    private const long MostSteps = 60_000_000;
+
     private readonly MeteorLexicon lexicon = new(wordNet);
 
     // References come again, beside the outputs of other systems; outputs do not.
@@ -33,21 +37,21 @@ public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases
         bool treebank = corpus.Form == ReferenceForm.Groups;
         IReadOnlyList<string> hypotheses = treebank ? corpus.Treebank.Hypotheses : corpus.Hypotheses;
         IReadOnlyList<IReadOnlyList<string>> references = treebank ? corpus.Treebank.References : corpus.AllReferences;
-        MeteorStatistics[] segments = new MeteorStatistics[corpus.Count];
-        Parallel.For(0, segments.Length, i => segments[i] = Segment(hypotheses[i], references[i]));
+        MeteorStatistics[] segments = SideBySide.Of(corpus.Count, i => Segment(hypotheses[i], references[i], new(Name, i, MostSteps)));
         MeteorStatistics total = new();
         foreach (MeteorStatistics segment in segments) total.Add(segment);
         return new(Name, total.Score(), [.. segments.Select(s => s.Score())], new(corpus, treebank ? "meteor-1.5-coco" : "meteor-1.5",
             ("lang", "en"), ("task", "rank"), ("norm", "yes"), ("tok", treebank ? "ptb-3.7.0-nopunct" : "none"), ("stages", string.Join('+', Stages))));
     }
 
-    private MeteorStatistics Segment(string hypothesis, IReadOnlyList<string> references)
+    private MeteorStatistics Segment(string hypothesis, IReadOnlyList<string> references, SearchBudget budget)
     {
         MeteorWord[] output = Words(hypothesis);
         MeteorStatistics? best = null;
         foreach (string reference in references)
         {
-            MeteorStatistics here = MeteorStatistics.Of(new MeteorAligner(output, this.references.GetOrAdd(reference, Words), paraphrases));
+            MeteorWord[] words = this.references.GetOrAdd(reference, Words);
+            MeteorStatistics here = MeteorStatistics.Of(new MeteorAligner(output, words, paraphrases, budget));
             if (best is null || here.Score() > best.Score()) best = here;
         }
         return best!;

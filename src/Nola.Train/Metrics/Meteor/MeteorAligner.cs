@@ -12,19 +12,25 @@ namespace Nola.Train.Metrics;
 /// </remarks>
 internal sealed class MeteorAligner
 {
+    // Every path of the beam looks at every match of a word; a path is copied by this many bytes in the same time.
+    private const int StepsOfMatch = 40, BytesOfStep = 64;
+
+    private readonly SearchBudget budget;
     private readonly List<MeteorMatch>[] candidates;
     private readonly int[] outputCoverage, referenceCoverage;
 
-    public MeteorAligner(MeteorWord[] output, MeteorWord[] reference, ParaphraseTable? paraphrases)
+    public MeteorAligner(MeteorWord[] output, MeteorWord[] reference, ParaphraseTable? paraphrases, SearchBudget budget)
     {
-        (Output, Reference) = (output, reference);
+        (Output, Reference, this.budget) = (output, reference, budget);
         candidates = [.. reference.Select(_ => new List<MeteorMatch>())];
         (outputCoverage, referenceCoverage) = (new int[output.Length], new int[reference.Length]);
-        Find(MeteorStage.Exact);
+        ILookup<MeteorWord, int> words = Enumerable.Range(0, output.Length).ToLookup(o => output[o]);
+        Find(MeteorStage.Exact, word => words[word]);
         if (!output.AsSpan().SequenceEqual(reference))
         {
-            Find(MeteorStage.Stem);
-            Find(MeteorStage.Synonym);
+            ILookup<string, int> stems = Enumerable.Range(0, output.Length).ToLookup(o => output[o].Stem);
+            Find(MeteorStage.Stem, word => stems[word.Stem]);
+            Find(MeteorStage.Synonym, Synonyms(words));
             if (paraphrases is not null) FindParaphrases(paraphrases);
         }
         Matches = Search();
@@ -37,32 +43,40 @@ internal sealed class MeteorAligner
     /// <summary>The match that begins at each word of the reference, if any.</summary>
     public MeteorMatch?[] Matches { get; }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Find(MeteorStage stage)
+    // Equal words are one object; the later stages match different ones.
+    private void Find(MeteorStage stage, Func<MeteorWord, IEnumerable<int>> places)
     {
         for (int r = 0; r < Reference.Length; r++)
-            for (int o = 0; o < Output.Length; o++)
-                if (Match(stage, Output[o], Reference[r])) Add(new(stage, r, 1, o, 1));
+            foreach (int o in places(Reference[r]))
+                if (stage == MeteorStage.Exact || !ReferenceEquals(Output[o], Reference[r])) Add(new(stage, r, 1, o, 1));
     }
 
-    // Equal words are one object; the later stages match different ones.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static bool Match(MeteorStage stage, MeteorWord a, MeteorWord b) => stage switch
+    // Where the output has words of the same set, found once for each word of the reference.
+    private Func<MeteorWord, IEnumerable<int>> Synonyms(ILookup<MeteorWord, int> places)
     {
-        MeteorStage.Exact => ReferenceEquals(a, b),
-        MeteorStage.Stem => !ReferenceEquals(a, b) && a.Stem == b.Stem,
-        _ => !ReferenceEquals(a, b) && a.SharesSet(b),
-    };
+        MeteorWord[] words = [.. places.Select(group => group.Key).Where(word => word.HasSets)];
+        Dictionary<MeteorWord, int[]> known = [];
+        return word =>
+        {
+            if (!word.HasSets) return [];
+            if (known.TryGetValue(word, out int[]? found)) return found;
+            budget.Spend(words.Length);
+            return known[word] = [.. words.Where(word.SharesSet).SelectMany(w => places[w]).Order()];
+        };
+    }
 
     private void FindParaphrases(ParaphraseTable table)
     {
-        foreach ((int start, int length, int otherStart, int otherLength) in table.Find(Reference, Output)) Add(new(MeteorStage.Paraphrase, start, length, otherStart, otherLength));
-        foreach ((int start, int length, int otherStart, int otherLength) in table.Find(Output, Reference)) Add(new(MeteorStage.Paraphrase, otherStart, otherLength, start, length));
+        foreach ((int start, int length, int otherStart, int otherLength) in table.Find(Reference, Output, budget))
+            Add(new(MeteorStage.Paraphrase, start, length, otherStart, otherLength));
+        foreach ((int start, int length, int otherStart, int otherLength) in table.Find(Output, Reference, budget))
+            Add(new(MeteorStage.Paraphrase, otherStart, otherLength, start, length));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Add(MeteorMatch match)
     {
+        budget.Spend(StepsOfMatch);
         candidates[match.ReferenceStart].Add(match);
         foreach (ref int coverage in outputCoverage.AsSpan(match.OutputStart, match.OutputLength)) coverage++;
         foreach (ref int coverage in referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength)) coverage++;
@@ -76,22 +90,20 @@ internal sealed class MeteorAligner
         MeteorPath start = new(Output.Length, Reference.Length);
         foreach (MeteorMatch? match in certain)
             if (match is not null) start.Use(match);
-        MeteorBeam beam = new();
-        beam.Add(start);
+        MeteorBeam beam = new(start, Output.Length, Reference.Length);
+        int stepsOfCopy = 1 + (Output.Length + Reference.Length) / 8 / BytesOfStep;
         for (int at = 0; at < candidates.Length; at++)
         {
-            MeteorBeam next = new();
-            foreach (MeteorPath path in beam.Paths) Extend(path, at, certain, next);
-            if (next.Paths.Count == 0) next.Add(beam.Paths[0]);
-            beam = next;
+            foreach (MeteorPath path in beam.Paths) Extend(path, at, certain, beam);
+            budget.Spend(beam.Paths.Count + beam.Advance() * stepsOfCopy);
         }
-        MeteorBeam complete = new();
         foreach (MeteorPath path in beam.Paths)
         {
-            path.EndChunk();
-            complete.Add(path);
+            path.Progress.EndChunk();
+            beam.Add(path, null, path.Progress);
         }
-        MeteorPath best = complete.Paths[0];
+        beam.Advance();
+        MeteorPath best = beam.Paths[0];
         MeteorMatch?[] matches = [.. certain];
         for (MeteorPath.Link? link = best.Chosen; link is not null; link = link.Previous) matches[link.Match.ReferenceStart] = link.Match;
         return matches;
@@ -102,28 +114,29 @@ internal sealed class MeteorAligner
         !outputCoverage.AsSpan(match.OutputStart, match.OutputLength).ContainsAnyExcept(1) && !referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength).ContainsAnyExcept(1);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Extend(MeteorPath path, int at, MeteorMatch?[] certain, MeteorBeam next)
+    private void Extend(MeteorPath path, int at, MeteorMatch?[] certain, MeteorBeam beam)
     {
+        ref MeteorProgress progress = ref path.Progress;
         if (path.UsesReference(at))
         {
-            if (at < path.Index) next.Add(path);
-            else if (certain[path.Index] is { } match)
+            if (at < progress.Index) beam.Add(path, null, progress);
+            else if (certain[progress.Index] is { } match)
             {
-                path.Count(match);
-                path.Distance += Math.Abs(match.ReferenceStart - match.OutputStart);
-                next.Add(path);
+                progress.Count(match);
+                progress.Distance += Math.Abs(match.ReferenceStart - match.OutputStart);
+                beam.Add(path, null, progress);
             }
             return;
         }
         foreach (MeteorMatch match in candidates[at])
         {
             if (path.Conflicts(match)) continue;
-            MeteorPath branch = path.Branch(match);
+            MeteorProgress branch = progress;
             branch.Count(match);
-            next.Add(branch);
-            path.Distance += Math.Abs(match.ReferenceStart - match.OutputStart);
+            beam.Add(path, match, branch);
+            progress.Distance += Math.Abs(match.ReferenceStart - match.OutputStart);
         }
-        path.Skip();
-        next.Add(path);
+        progress.Skip();
+        beam.Add(path, null, progress);
     }
 }

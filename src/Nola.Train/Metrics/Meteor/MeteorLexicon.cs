@@ -14,6 +14,8 @@ internal sealed class MeteorWord(string text, string stem, IReadOnlySet<int> set
 
     public bool IsFunction => isFunction;
 
+    public bool HasSets => bits != 0;
+
     public bool SharesSet(MeteorWord other) => (bits & other.bits) != 0 && sets.Overlaps(other.Sets);
 
     private IReadOnlySet<int> Sets => sets;

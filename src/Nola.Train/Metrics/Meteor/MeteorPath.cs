@@ -2,54 +2,34 @@ using System.Runtime.CompilerServices;
 
 namespace Nola.Train.Metrics;
 
-/// <summary>A partial alignment: what is matched so far, and how good that is.</summary>
-internal sealed class MeteorPath
+/// <summary>A partial alignment: which words have a match so far, and how good that is.</summary>
+internal sealed class MeteorPath(int outputWords, int referenceWords)
 {
-    private readonly ulong[] used;              // bits: words of the output, then words of the reference
-    private readonly int outputWords;
-    private int outputMatches, referenceMatches, chunks, lastEnd = -1;
+    // Bits: words of the output, then words of the reference.
+    private readonly ulong[] used = new ulong[(outputWords + referenceWords + 63) / 64];
 
-    public MeteorPath(int outputWords, int referenceWords)
-    {
-        this.outputWords = outputWords;
-        used = new ulong[(outputWords + referenceWords + 63) / 64];
-    }
+    /// <summary>How far it is, which is changed in place.</summary>
+    public MeteorProgress Progress = new();
 
-    private MeteorPath(MeteorPath path, MeteorMatch match)
-    {
-        used = [.. path.used];
-        (outputWords, outputMatches, referenceMatches, chunks, lastEnd) = (path.outputWords, path.outputMatches, path.referenceMatches, path.chunks, path.lastEnd);
-        (Index, Distance, Chosen) = (path.Index, path.Distance, new(match, path.Chosen));
-    }
-
-    /// <summary>More words matched, else fewer chunks, else the shorter distance.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public bool IsBetterThan(MeteorPath other)
-    {
-        int more = outputMatches + referenceMatches - other.outputMatches - other.referenceMatches;
-        if (more != 0) return more > 0;
-        return chunks != other.chunks ? chunks < other.chunks : Distance < other.Distance;
-    }
-
-    /// <summary>The reference's first word that is not decided yet.</summary>
-    public int Index { get; private set; }
-
-    public int Distance { get; set; }
+    /// <summary>Words of the reference that its beam was behind when the path was last in it.</summary>
+    public int Words { get; set; }
 
     /// <summary>The matches chosen, last first, beside the certain ones.</summary>
-    public Link? Chosen { get; }
+    public Link? Chosen { get; private set; }
 
-    /// <summary>This path with one match more.</summary>
+    /// <summary>Becomes another path with one match more.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public MeteorPath Branch(MeteorMatch match)
+    public void Become(MeteorPath path, MeteorMatch match)
     {
-        MeteorPath branch = new(this, match);
-        branch.Use(match);
-        return branch;
+        path.used.CopyTo(used, 0);
+        Chosen = new(match, path.Chosen);
+        Use(match);
     }
 
+    /// <summary>Whether a word of the reference has a match.</summary>
     public bool UsesReference(int word) => IsUsed(outputWords + word);
 
+    /// <summary>Whether a word of a match has another one.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Conflicts(MeteorMatch match)
     {
@@ -60,37 +40,12 @@ internal sealed class MeteorPath
         return false;
     }
 
+    /// <summary>Gives the words of a match to it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Use(MeteorMatch match)
     {
         for (int i = 0; i < match.ReferenceLength; i++) SetUsed(outputWords + match.ReferenceStart + i);
         for (int i = 0; i < match.OutputLength; i++) SetUsed(match.OutputStart + i);
-    }
-
-    /// <summary>Counts a match and moves behind it.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Count(MeteorMatch match)
-    {
-        // Cut to integers each time, so that a single half is worth nothing.
-        outputMatches = (int)(outputMatches + match.OutputLength * match.Stage.SearchWeight());
-        referenceMatches = (int)(referenceMatches + match.ReferenceLength * match.Stage.SearchWeight());
-        if (lastEnd != -1 && match.OutputStart != lastEnd) chunks++;
-        Index = match.ReferenceStart + match.ReferenceLength;
-        lastEnd = match.OutputStart + match.OutputLength;
-    }
-
-    /// <summary>Leaves the current word of the reference without a match.</summary>
-    public void Skip()
-    {
-        EndChunk();
-        Index++;
-    }
-
-    public void EndChunk()
-    {
-        if (lastEnd == -1) return;
-        chunks++;
-        lastEnd = -1;
     }
 
     private bool IsUsed(int bit) => (used[bit / 64] >> (bit % 64) & 1) != 0;

@@ -41,16 +41,22 @@ public sealed class ParaphraseTable
     /// <summary>
     /// Phrases of one text whose paraphrases are in another: where each begins and how many words it has, in both.
     /// </summary>
-    internal IEnumerable<(int Start, int Length, int OtherStart, int OtherLength)> Find(IReadOnlyList<MeteorWord> text, IReadOnlyList<MeteorWord> other)
+    /// <exception cref="NolaException">There is more to be looked at than the search may.</exception>
+    internal IEnumerable<(int Start, int Length, int OtherStart, int OtherLength)> Find(
+        IReadOnlyList<MeteorWord> text, IReadOnlyList<MeteorWord> other, SearchBudget budget)
     {
         int[] words = Ids(text), others = Ids(other);
+        ILookup<int, int> places = Enumerable.Range(0, others.Length).ToLookup(i => others[i]);
         for (int start = 0; start < words.Length; start++)
         {
             Node? node = root;
             for (int i = start; i < words.Length && node.Next.TryGetValue(words[i], out node); i++)
                 foreach (int[] paraphrase in node.Paraphrases)
-                    for (int at = 0; at + paraphrase.Length <= others.Length; at++)
-                        if (others.AsSpan(at, paraphrase.Length).SequenceEqual(paraphrase)) yield return (start, i + 1 - start, at, paraphrase.Length);
+                    foreach (int at in places[paraphrase[0]])
+                    {
+                        budget.Spend(1);
+                        if (others.AsSpan(at).StartsWith(paraphrase)) yield return (start, i + 1 - start, at, paraphrase.Length);
+                    }
         }
     }
 
