@@ -3,6 +3,9 @@ namespace Nola.Tests;
 /// <summary>Every operation on the GPU.</summary>
 public sealed class GpuOpsTests() : OpsContract(TestGpu.Device);
 
+/// <summary>The operations of the LLaMA family on the GPU.</summary>
+public sealed class GpuLlamaOpsTests() : LlamaOpsContract(TestGpu.Device);
+
 /// <summary>The mixing product on the GPU.</summary>
 public sealed class GpuBasisMixTests() : BasisMixContract(TestGpu.Device);
 

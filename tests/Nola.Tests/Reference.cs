@@ -44,6 +44,31 @@ internal static class Reference
         return y;
     }
 
+    public static double[] RmsNorm(double[] x, double[] weight, double epsilon)
+    {
+        int c = weight.Length;
+        double[] y = new double[x.Length];
+        for (int i = 0; i < x.Length; i += c)
+        {
+            double[] row = x[i..(i + c)];
+            double squares = row.Average(v => v * v);
+            for (int j = 0; j < c; j++) y[i + j] = row[j] / Math.Sqrt(squares + epsilon) * weight[j];
+        }
+        return y;
+    }
+
+    /// <summary>qkv (N, (H + 2G)·D) with q's and k's heads normalized, each by itself.</summary>
+    public static double[] RmsNormHeads(double[] qkv, double[] query, double[] key, AttentionLayout layout, double epsilon)
+    {
+        int d = layout.HeadSize, perRow = layout.Width / d;
+        return [.. Enumerable.Range(0, qkv.Length / d).SelectMany(i =>
+        {
+            double[] head = qkv[(i * d)..((i + 1) * d)];
+            return i % perRow < layout.Heads ? RmsNorm(head, query, epsilon)
+                : i % perRow < layout.Heads + layout.KeyValueHeads ? RmsNorm(head, key, epsilon) : head;
+        })];
+    }
+
     /// <summary>qkv (N, (H + 2G)·D) → (N, H·D), within each sequence.</summary>
     public static double[] Attention(double[] qkv, int[] starts, AttentionLayout layout)
     {
