@@ -26,6 +26,9 @@ public sealed class Parameter(string name, Tensor value, bool trainable = true) 
     /// <summary>Whether it gets a gradient.</summary>
     public bool Trainable { get; set; } = trainable;
 
+    /// <summary>Whether weight decay is for it: as in GPT-2's own training, matrices decay, and norms and biases do not.</summary>
+    public bool Decays { get; init; } = value.Shape.Rank > 1;
+
     /// <summary>Whether <see cref="Gradient"/> holds something: false until the first backward pass after a clearing.</summary>
     public bool HasGradient { get; private set; }
 

@@ -63,8 +63,7 @@ public sealed class AdamW : IDisposable
         foreach ((Parameter p, Tensor m, Tensor v) in states)
         {
             if (!p.HasGradient) continue;
-            // As in GPT-2's own training, norms and biases are not decayed.
-            float decay = p.Shape.Rank > 1 ? options.WeightDecay : 0;
+            float decay = p.Decays ? options.WeightDecay : 0;
             p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
             p.ClearGradient();
         }

@@ -104,7 +104,7 @@ internal sealed class RunIdentity
             if (option.Get(adapter.Options) is not null) items[option.Key] = option.Text(adapter.Options);
         foreach (MapGroup group in adapter.Groups) items["layers." + group.Kind] = string.Join(',', group.Layers);
         if (method.Generator is { } generator) items["generator of the bases"] = generator;
-        if (method.Fingerprint(adapter.Options, [.. adapter.Groups]) is { } fingerprint) items["fingerprint of the bases"] = fingerprint;
+        if (method.Fingerprint(adapter.Options, adapter.Groups) is { } fingerprint) items["fingerprint of the bases"] = fingerprint;
     }
 
     private void AddOptions(TrainOptions o)

@@ -9,18 +9,17 @@ namespace Nola.Models;
 /// </summary>
 public abstract class Adapter : IAdapter, IDisposable
 {
-    // Where each adapted linear map finds its deltas.
-    private readonly Dictionary<LinearMap, List<(DeltaStack Stack, int Row)>> places = [];
+    // Where each adapted layer finds its deltas.
+    private readonly Dictionary<AdaptableLayer, List<(DeltaStack Stack, int Row)>> places = [];
 
-    private protected Adapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks)
+    private protected Adapter(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups, IReadOnlyList<DeltaStack> stacks)
     {
-        (Model, Options, Stacks) = (model, options, stacks);
+        (Model, Options, Groups, Stacks) = (model, options, groups, stacks);
         foreach (DeltaStack stack in stacks)
         {
-            for (int row = 0; row < stack.Group.Count; row++)
+            for (int row = 0; row < stack.Layers.Count; row++)
             {
-                LinearMap map = stack.Group.Maps[row].Linear;
-                if (!places.TryGetValue(map, out List<(DeltaStack, int)>? found)) places[map] = found = [];
+                if (!places.TryGetValue(stack.Layers[row], out List<(DeltaStack, int)>? found)) places[stack.Layers[row]] = found = [];
                 found.Add((stack, row));
             }
         }
@@ -33,31 +32,24 @@ public abstract class Adapter : IAdapter, IDisposable
     public AdapterOptions Options { get; }
 
     /// <summary>The adapted kinds of map, in the order of their numbers.</summary>
-    public IEnumerable<MapGroup> Groups => Stacks.Select(stack => stack.Group);
+    public IReadOnlyList<MapGroup> Groups { get; }
 
     /// <summary>Number of trained values.</summary>
-    public long ParameterCount => Groups
-        .SelectMany(group => Options.Method.Trained(Options, group))
+    public long ParameterCount => Options.Method.Trained(Options, Model, Groups)
         .Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
 
     internal IReadOnlyList<DeltaStack> Stacks { get; }
 
     /// <inheritdoc/>
-    public IReadOnlyList<Delta> On(LinearMap map, Tape tape) =>
-        places.TryGetValue(map, out List<(DeltaStack Stack, int Row)>? found) ? [.. found.SelectMany(place => place.Stack.On(tape, place.Row))] : [];
+    public IReadOnlyList<Delta> On(AdaptableLayer layer, Tape tape) =>
+        places.TryGetValue(layer, out List<(DeltaStack Stack, int Row)>? found) ? [.. found.SelectMany(place => place.Stack.On(tape, place.Row))] : [];
 
     /// <summary>Adds itself to the model's own weights: the model alone then gives what model and adapter gave, up to rounding.</summary>
-    /// <exception cref="NolaException">The model has no place for a part of it.</exception>
     public void Merge()
     {
         using Tape tape = new(Model.Device, record: false);
-        foreach ((LinearMap map, List<(DeltaStack Stack, int Row)> found) in places)
-        {
-            using Tensor weight = map.CopyWeight();                               // (in, out)
-            foreach ((DeltaStack stack, int row) in found)
-                foreach (Delta delta in stack.On(tape, row)) delta.AddTo(Model.Device, weight, map.Bias?.Value);
-            map.Replace(weight);
-        }
+        foreach ((AdaptableLayer layer, List<(DeltaStack Stack, int Row)> found) in places)
+            layer.Merge(found.SelectMany(place => place.Stack.On(tape, place.Row)));
     }
 
     /// <summary>Gives the memory back.</summary>
@@ -82,7 +74,8 @@ public abstract class Adapter : IAdapter, IDisposable
 /// <summary>An adapter that is trained: parameters, and what is made of them.</summary>
 public sealed class TrainableAdapter : Adapter
 {
-    private TrainableAdapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks) : base(model, options, stacks) =>
+    private TrainableAdapter(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups, IReadOnlyList<DeltaStack> stacks)
+        : base(model, options, groups, stacks) =>
         Parameters = [.. stacks.SelectMany(stack => stack.Parameters)];
 
     /// <summary>What is trained, in the order of the file. After changing their values, call <see cref="Update"/>.</summary>
@@ -120,9 +113,11 @@ public sealed class TrainableAdapter : Adapter
     /// <param name="model">The model that it is for.</param>
     /// <param name="options">Its settings.</param>
     /// <param name="values">The values of a parameter.</param>
-    internal static TrainableAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
+    /// <param name="create">Makes what is held, where it is not the method's own way.</param>
+    internal static TrainableAdapter Of(
+        IModel model, AdapterOptions options, Func<Parameter, float[]> values, Func<IReadOnlyList<DeltaStack>>? create = null)
     {
-        TrainableAdapter adapter = Allocate(model, options);
+        TrainableAdapter adapter = Allocate(model, options, create);
         try
         {
             foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(values(parameter), parameter.Value);
@@ -136,10 +131,10 @@ public sealed class TrainableAdapter : Adapter
         }
     }
 
-    private static TrainableAdapter Allocate(IModel model, AdapterOptions options)
+    private static TrainableAdapter Allocate(IModel model, AdapterOptions options, Func<IReadOnlyList<DeltaStack>>? create = null)
     {
         IReadOnlyList<MapGroup> groups = Check(model, options);
-        return new(model, options, options.Method.Create(options, groups, model.Device));
+        return new(model, options, groups, create?.Invoke() ?? options.Method.Create(options, model, groups));
     }
 }
 
@@ -149,7 +144,8 @@ public sealed class TrainableAdapter : Adapter
 /// </summary>
 public sealed class LoadedAdapter : Adapter
 {
-    private LoadedAdapter(IModel model, AdapterOptions options, IReadOnlyList<DeltaStack> stacks, string digest) : base(model, options, stacks) =>
+    private LoadedAdapter(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups, IReadOnlyList<DeltaStack> stacks, string digest)
+        : base(model, options, groups, stacks) =>
         Digest = digest;
 
     /// <summary>A digest of the trained values and settings, by which equal adapters are known. 32 hex digits.</summary>
@@ -159,7 +155,9 @@ public sealed class LoadedAdapter : Adapter
     /// <param name="model">The model that it is for.</param>
     /// <param name="options">Its settings.</param>
     /// <param name="values">The values of a parameter.</param>
-    internal static LoadedAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
+    /// <param name="create">Makes what is held, where it is not the method's own way.</param>
+    internal static LoadedAdapter Of(
+        IModel model, AdapterOptions options, Func<Parameter, float[]> values, Func<IReadOnlyList<DeltaStack>>? create = null)
     {
         AdapterDigest digest = new(options);
         TrainableAdapter adapter = TrainableAdapter.Of(model, options, parameter =>
@@ -167,9 +165,9 @@ public sealed class LoadedAdapter : Adapter
             float[] read = values(parameter);
             digest.Add(parameter.Name, read);
             return read;
-        });
+        }, create);
         foreach (DeltaStack stack in adapter.Stacks) stack.Freeze();
-        return new(model, options, adapter.Stacks, digest.ToString());
+        return new(model, options, adapter.Groups, adapter.Stacks, digest.ToString());
     }
 }
 

@@ -33,8 +33,11 @@ public abstract class AdapterMethod
     /// <summary>The method's own options, beside rank, alpha and targets.</summary>
     public abstract IReadOnlyList<AdapterOption> OwnOptions { get; }
 
+    /// <summary>The options that it has in common with others: rank, alpha and targets, as far as they mean something for it.</summary>
+    public virtual IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.Common;
+
     /// <summary>All options.</summary>
-    public IEnumerable<AdapterOption> Options => [.. AdapterOption.Common, .. OwnOptions];
+    public IEnumerable<AdapterOption> Options => [.. CommonOptions, .. OwnOptions];
 
     /// <summary>Refuses settings that are out of range, whatever the model.</summary>
     /// <exception cref="NolaException">A setting is out of range; the message names it.</exception>
@@ -55,14 +58,14 @@ public abstract class AdapterMethod
     /// <summary>The settings of a file whose values are packed at some bits; the same where the settings do not say that.</summary>
     internal virtual AdapterOptions WithStoredBits(AdapterOptions options, int bits) => options;
 
-    /// <summary>What is trained on the maps of one kind: the end of each tensor's name, and its shape, whose first dimension is L.</summary>
-    public abstract IReadOnlyList<(string Suffix, int[] Shape)> Trained(AdapterOptions options, MapGroup group);
+    /// <summary>What is trained, in the order of the file: the name of each tensor, and its shape, whose first dimension is L.</summary>
+    public abstract IReadOnlyList<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups);
 
     /// <summary>
-    /// What is held for each kind of map, with its initial values; <see cref="DeltaStack.Update"/> has not been called yet. What was
+    /// What is held for the adapted maps, with its initial values; <see cref="DeltaStack.Update"/> has not been called yet. What was
     /// made is disposed when it throws.
     /// </summary>
-    public abstract IReadOnlyList<DeltaStack> Create(AdapterOptions options, IReadOnlyList<MapGroup> groups, Device device);
+    public abstract IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups);
 
     /// <summary>The generator of what is frozen, by an id that a file names; null when everything is trained.</summary>
     public virtual string? Generator => null;
@@ -94,13 +97,13 @@ public abstract class AdapterMethod
                 $"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
     }
 
-    /// <summary>Makes a stack for each group; those before one that fails are disposed.</summary>
-    protected static IReadOnlyList<DeltaStack> ForEach(IReadOnlyList<MapGroup> groups, Func<MapGroup, DeltaStack> create)
+    /// <summary>Makes a stack for each item; those before one that fails are disposed.</summary>
+    protected static IReadOnlyList<DeltaStack> ForEach<T>(IEnumerable<T> items, Func<T, DeltaStack> create)
     {
         List<DeltaStack> stacks = [];
         try
         {
-            foreach (MapGroup group in groups) stacks.Add(create(group));
+            foreach (T item in items) stacks.Add(create(item));
             return stacks;
         }
         catch
@@ -114,7 +117,7 @@ public abstract class AdapterMethod
 /// <summary>The methods that there are.</summary>
 public static class AdapterMethods
 {
-    private static readonly List<AdapterMethod> known = [NolaMethod.Instance, LoraMethod.Instance];
+    private static readonly List<AdapterMethod> known = [NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance];
     private static readonly Lock gate = new();
 
     /// <summary>All of them.</summary>

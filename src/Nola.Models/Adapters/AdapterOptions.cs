@@ -39,6 +39,9 @@ public sealed record AdapterOption(
     /// <summary>What to do in place of giving it to a method that does not have it; null when it is only passed over there.</summary>
     public string? Elsewhere { get; init; }
 
+    /// <summary>Whether files leave it out where it has its default, as files of versions before the option do.</summary>
+    public bool IsOmitted { get; init; }
+
     /// <summary>The value as files have it.</summary>
     public string Text(AdapterOptions options) => Get(options) switch
     {

@@ -15,7 +15,7 @@ internal sealed class AdapterSettings
     // What the keys of adapted layers begin with; the kind of map follows.
     private const string LayersPrefix = "layers.";
 
-    private static readonly string[] commonKeys = ["format", "method", "rank", "alpha", "targets", "base_model", "base_identity"];
+    private static readonly string[] commonKeys = ["format", "method", "base_model", "base_identity"];
     private static readonly string[] packedKeys = ["bits", "values"], frozenKeys = ["generator", "fingerprint"];
 
     private readonly IReadOnlyDictionary<string, string> data;
@@ -67,7 +67,7 @@ internal sealed class AdapterSettings
         AdapterOptions options = adapter.Options;
         AdapterMethod method = options.Method;
         Dictionary<string, string> data = new() { ["format"] = bits == 0 ? AdapterFile.Format : AdapterFile.QuantisedFormat };
-        Add(AdapterOption.Common);
+        Add(method.CommonOptions);
         (data["base_model"], data["base_identity"]) = (adapter.Model.Source, adapter.Model.Identity);
         foreach (MapGroup group in adapter.Groups) data[LayersPrefix + group.Kind] = string.Join(',', group.Layers);
         if (bits > 0)
@@ -78,13 +78,14 @@ internal sealed class AdapterSettings
         data["method"] = method.Name;
         Add(method.OwnOptions);
         if (method.Generator is { } generator) data["generator"] = generator;
-        if (method.Fingerprint(options, [.. adapter.Groups]) is { } fingerprint) data["fingerprint"] = fingerprint;
+        if (method.Fingerprint(options, adapter.Groups) is { } fingerprint) data["fingerprint"] = fingerprint;
         return data;
 
         void Add(IEnumerable<AdapterOption> written)
         {
             foreach (AdapterOption option in written)
-                if (option.FileKey is { } key) data[key] = option.Text(options);
+                if (option.FileKey is { } key && !(option.IsOmitted && option.Text(options) == option.Text(method.Defaults)))
+                    data[key] = option.Text(options);
         }
     }
 
@@ -103,7 +104,7 @@ internal sealed class AdapterSettings
         {
             throw new NolaException($"{path}: {error.Message}", error);
         }
-        CheckTensors(groups, file);
+        CheckTensors(Method.Trained(Options, model, groups), file);
         CheckLayers(groups);
         if (Method.Fingerprint(Options, groups) is { } fingerprint && fingerprint != Text("fingerprint"))
             throw new NolaException(
@@ -116,7 +117,7 @@ internal sealed class AdapterSettings
         AdapterOptions options = Method.Defaults;
         foreach (AdapterOption option in Method.Options)
         {
-            if (option.FileKey is not { } key) continue;
+            if (option.FileKey is not { } key || (option.IsOmitted && !data.ContainsKey(key))) continue;
             string text = Text(key);
             // People may write a word with capitals; files never have them.
             if (option.Set(options, text) is not { } read || (option.Get(read) is string word && word != text)) throw Wrong(option, key, text);
@@ -139,10 +140,11 @@ internal sealed class AdapterSettings
 
     private void CheckKeys()
     {
-        HashSet<string> known = [.. commonKeys, .. Method.OwnOptions.Select(option => option.FileKey).OfType<string>()];
+        HashSet<string> known = [.. commonKeys, .. Method.Options.Where(option => !option.IsOmitted).Select(option => option.FileKey).OfType<string>()];
         if (Bits > 0) known.UnionWith(packedKeys);
         if (Method.Generator is not null) known.UnionWith(frozenKeys);
         foreach (string key in known) Text(key);
+        known.UnionWith(Method.Options.Select(option => option.FileKey).OfType<string>());
         foreach (string key in data.Keys)
             if (!known.Contains(key) && !key.StartsWith(LayersPrefix, StringComparison.Ordinal))
                 throw new NolaException(
@@ -151,28 +153,24 @@ internal sealed class AdapterSettings
     }
 
     // What the file's tensors must be, and nothing else.
-    private void CheckTensors(IReadOnlyList<MapGroup> groups, Safetensors file)
+    private void CheckTensors(IReadOnlyList<(string Name, int[] Shape)> trained, Safetensors file)
     {
         long values = 0;
         HashSet<string> expected = [];
-        foreach (MapGroup group in groups)
+        foreach ((string name, int[] shape) in trained)
         {
-            foreach ((string suffix, int[] shape) in Method.Trained(Options, group))
+            long length = shape.Skip(1).Aggregate(1L, (product, d) => product * d);
+            values += shape[0] * length;
+            if (Bits > 0)
             {
-                string name = group.Kind + suffix;
-                long length = shape.Skip(1).Aggregate(1L, (product, d) => product * d);
-                values += shape[0] * length;
-                if (Bits > 0)
-                {
-                    CheckTensor(file, name + ".codes", "U8", [shape[0], (length * Bits + 7) / 8]);
-                    CheckTensor(file, name + ".steps", "F32", [shape[0]]);
-                    expected.UnionWith([name + ".codes", name + ".steps"]);
-                }
-                else
-                {
-                    CheckTensor(file, name, "F32", [.. shape.Select(d => (long)d)]);
-                    expected.Add(name);
-                }
+                CheckTensor(file, name + ".codes", "U8", [shape[0], (length * Bits + 7) / 8]);
+                CheckTensor(file, name + ".steps", "F32", [shape[0]]);
+                expected.UnionWith([name + ".codes", name + ".steps"]);
+            }
+            else
+            {
+                CheckTensor(file, name, "F32", [.. shape.Select(d => (long)d)]);
+                expected.Add(name);
             }
         }
         if (file.Entries.FirstOrDefault(entry => !expected.Contains(entry.Name)) is { } stranger)

@@ -2,22 +2,18 @@ using Nola.Autograd;
 
 namespace Nola.Models;
 
-/// <summary>
-/// What a method holds for the adapted maps of one kind: usually tensors whose first dimension is the layer, and from them a
-/// <see cref="Delta"/> for each map.
-/// </summary>
-/// <param name="group">The maps.</param>
-public abstract class DeltaStack(MapGroup group) : IDisposable
+/// <summary>What an adapter holds for some layers: what is trained, and from it what is added to each of them.</summary>
+public abstract class DeltaStack : IDisposable
 {
-    /// <summary>The maps that it is for.</summary>
-    public MapGroup Group => group;
+    /// <summary>The layers that it adds to; one may be there several times, with other columns.</summary>
+    public abstract IReadOnlyList<AdaptableLayer> Layers { get; }
 
-    /// <summary>What is trained, in the order of the file; each is named after the kind of map.</summary>
+    /// <summary>What is trained, in the order of the file.</summary>
     public abstract IReadOnlyList<Parameter> Parameters { get; }
 
-    /// <summary>What is added to one of the maps.</summary>
+    /// <summary>What is added to one of the layers.</summary>
     /// <param name="tape">The step that reads the tensors.</param>
-    /// <param name="row">Which of the group's maps.</param>
+    /// <param name="row">Which of the layers.</param>
     public abstract IEnumerable<Delta> On(Tape tape, int row);
 
     /// <summary>Makes anew what follows from the parameters, after whoever changed them.</summary>
@@ -29,9 +25,6 @@ public abstract class DeltaStack(MapGroup group) : IDisposable
     /// <summary>Ends training: gives back all but what <see cref="On"/> needs, which nothing changes any more.</summary>
     public abstract void Freeze();
 
-    /// <summary>What is added to one of the maps as a low-rank product, for files of other tools; null where it is none.</summary>
-    internal virtual LowRankFactors? Factors(int row) => null;
-
     /// <summary>Gives the memory back.</summary>
     public void Dispose()
     {
@@ -41,6 +34,20 @@ public abstract class DeltaStack(MapGroup group) : IDisposable
 
     /// <summary>Gives the memory back.</summary>
     protected abstract void Release();
+}
+
+/// <summary>What a method holds for the adapted maps of one kind: usually tensors whose first dimension is the layer.</summary>
+/// <param name="group">The maps.</param>
+public abstract class MapStack(MapGroup group) : DeltaStack
+{
+    /// <summary>The maps that it is for.</summary>
+    public MapGroup Group => group;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<AdaptableLayer> Layers { get; } = [.. group.Maps.Select(map => map.Linear)];
+
+    /// <summary>What is added to one of the maps as a low-rank product, for files of other tools; null where it is none.</summary>
+    internal virtual LowRankFactors? Factors(int row) => null;
 }
 
 /// <summary>A low-rank product on the host: (alpha / rank) · A · B.</summary>

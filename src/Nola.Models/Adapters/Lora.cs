@@ -3,6 +3,19 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
+/// <summary>Which biases LoRA trains beside its factors, as PEFT's option <c>bias</c> has it.</summary>
+public enum LoraBias
+{
+    /// <summary>None.</summary>
+    None,
+
+    /// <summary>Those of all layers of the model, norms too.</summary>
+    All,
+
+    /// <summary>Those of the adapted linear maps.</summary>
+    LoraOnly,
+}
+
 /// <summary>Settings of LoRA.</summary>
 public sealed record LoraOptions : AdapterOptions
 {
@@ -11,6 +24,9 @@ public sealed record LoraOptions : AdapterOptions
 
     /// <summary>Seed of A's initial values.</summary>
     public ulong Seed { get; init; } = 42;
+
+    /// <summary>Which biases are trained too.</summary>
+    public LoraBias Bias { get; init; }
 
     /// <inheritdoc/>
     public override AdapterMethod Method => LoraMethod.Instance;
@@ -41,17 +57,41 @@ internal sealed class LoraMethod : AdapterMethod
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
         AdapterOption.Seed<LoraOptions>("basis-seed", null, "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.Choice<LoraOptions, LoraBias>(
+            "bias", "bias", "Biases that LoRA trains too, those of all layers or of the adapted maps",
+            [("none", LoraBias.None), ("all", LoraBias.All), ("lora_only", LoraBias.LoraOnly)],
+            o => o.Bias, (o, value) => o with { Bias = value }) with { IsOmitted = true },
     ];
 
     internal override PeftForm Peft => PeftLora.Instance;
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups) => CheckFactors(options.Rank, groups);
 
-    public override IReadOnlyList<(string Suffix, int[] Shape)> Trained(AdapterOptions options, MapGroup group) =>
-        [(".A", [group.Count, group.In, options.Rank]), (".B", [group.Count, options.Rank, group.Out])];
+    public override IReadOnlyList<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+    [
+        .. groups.SelectMany(group => ((string, int[])[])
+            [(group.Kind + ".A", [group.Count, group.In, options.Rank]), (group.Kind + ".B", [group.Count, options.Rank, group.Out])]),
+        .. Biased((LoraOptions)options, model, groups).Select(layer => (BiasStack.NameOf(layer), (int[])[1, layer.Bias!.Shape.Length])),
+    ];
 
-    public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IReadOnlyList<MapGroup> groups, Device device) =>
-        ForEach(groups, group => new Stack(group, (LoraOptions)options, device));
+    public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
+    {
+        LoraOptions o = (LoraOptions)options;
+        IEnumerable<Func<DeltaStack>> all =
+        [
+            .. groups.Select(group => (Func<DeltaStack>)(() => new Stack(group, o, model.Device))),
+            .. Biased(o, model, groups).Select(layer => (Func<DeltaStack>)(() => new BiasStack(layer, model.Device))),
+        ];
+        return ForEach(all, create => create());
+    }
+
+    /// <summary>The layers whose biases are trained, in the checkpoint's order.</summary>
+    internal static IEnumerable<AdaptableLayer> Biased(LoraOptions options, IModel model, IReadOnlyList<MapGroup> groups)
+    {
+        HashSet<AdaptableLayer> adapted = [.. groups.SelectMany(group => group.Maps).Select(map => map.Linear)];
+        return model.AdaptableLayers.Where(layer => layer.Bias is not null
+            && (options.Bias == LoraBias.All || (options.Bias == LoraBias.LoraOnly && adapted.Contains(layer))));
+    }
 
     private sealed class Stack : LowRankStack
     {

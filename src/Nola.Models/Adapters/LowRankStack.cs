@@ -4,7 +4,7 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>Stacked factors A (L, in, r) and B (L, r, out) of one kind of map: y += (alpha / r) · (x · A) · B.</summary>
-internal abstract class LowRankStack : DeltaStack
+internal abstract class LowRankStack : MapStack
 {
     private readonly AdapterOptions options;
 

@@ -123,11 +123,15 @@ internal sealed class NolaMethod : AdapterMethod
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups) => CheckFactors(options.Rank, groups);
 
-    public override IReadOnlyList<(string Suffix, int[] Shape)> Trained(AdapterOptions options, MapGroup group) =>
-        [(".A", [group.Count, ((NolaOptions)options).BasesA]), (".B", [group.Count, ((NolaOptions)options).BasesB])];
+    public override IReadOnlyList<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
+    {
+        NolaOptions o = (NolaOptions)options;
+        return [.. groups.SelectMany(group => ((string, int[])[])
+            [(group.Kind + ".A", [group.Count, o.BasesA]), (group.Kind + ".B", [group.Count, o.BasesB])])];
+    }
 
-    public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IReadOnlyList<MapGroup> groups, Device device) =>
-        ForEach(groups, group => new Stack(group, (NolaOptions)options, device));
+    public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        ForEach(groups, group => new Stack(group, (NolaOptions)options, model.Device));
 
     /// <summary>
     /// FNV-1a over the float32 bits of the first 64 entries of the first and the last matrix of every basis. 16 hex digits.

@@ -21,7 +21,42 @@ internal abstract class PeftForm
     /// <summary>Reads an adapter.</summary>
     /// <exception cref="NolaException">Configuration and tensors are not one whole adapter for the model.</exception>
     public abstract LoadedAdapter Load(PeftConfig config, PeftTensors tensors, IModel model);
+
+    /// <summary>An adapter of the method in this form; null where PEFT cannot have it so.</summary>
+    public abstract PeftWritten? Write(Adapter adapter);
+
+    /// <summary>What all configurations have.</summary>
+    protected static Dictionary<string, object> ConfigOf(string type, IModel model, IReadOnlyList<AdaptableMap> modules)
+    {
+        string[] kinds = [.. modules.Select(module => module.Kind).Distinct().Order(StringComparer.Ordinal)];
+        // When only some layers are adapted, PEFT needs the full names.
+        bool everyLayer = modules.Count == model.AdaptableMaps.Count(map => map.IsModule && kinds.Contains(map.Kind));
+        return new()
+        {
+            ["peft_type"] = type,
+            ["task_type"] = "CAUSAL_LM",
+            ["base_model_name_or_path"] = model.Source,
+            ["fan_in_fan_out"] = !modules[0].Linear.Transposed,
+            ["inference_mode"] = true,
+            ["target_modules"] = everyLayer ? kinds : [.. modules.Select(module => model.Prefix + module.Name)],
+        };
+    }
+
+    /// <summary>The transpose of a row-major matrix.</summary>
+    protected static float[] Transpose(float[] values, int rows, int columns)
+    {
+        float[] result = new float[values.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                result[j * rows + i] = values[i * columns + j];
+        return result;
+    }
 }
+
+/// <summary>An adapter in PEFT's form.</summary>
+/// <param name="Tensors">The tensors.</param>
+/// <param name="Config">The configuration.</param>
+internal sealed record PeftWritten(IEnumerable<SafetensorsTensor> Tensors, Dictionary<string, object> Config);
 
 /// <summary>
 /// Adapters in the directory form of Hugging Face PEFT: <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>. PEFT adapts
@@ -32,17 +67,23 @@ public static class PeftFiles
 {
     private const string ConfigName = "adapter_config.json", WeightsName = "adapter_model.safetensors";
 
-    /// <summary>Writes any adapter whose deltas are low-rank products as a PEFT LoRA.</summary>
-    /// <exception cref="NolaException">It is no such adapter, or the directory cannot be written.</exception>
-    public static void Save(Adapter adapter, string directory)
+    /// <summary>
+    /// Writes an adapter: in the form that PEFT has for its method, else as the LoRA that gives the same outputs, where its deltas are
+    /// low-rank products.
+    /// </summary>
+    /// <param name="adapter">What is written.</param>
+    /// <param name="directory">Made if it does not exist.</param>
+    /// <param name="asLora">Whether it is written as a LoRA even if PEFT has the method.</param>
+    /// <exception cref="NolaException">PEFT has no form for it, or the directory cannot be written.</exception>
+    public static void Save(Adapter adapter, string directory, bool asLora = false)
     {
         IModel model = adapter.Model;
-        PeftLora.Written written = PeftLora.Write(adapter);
+        PeftWritten written = (asLora ? null : adapter.Options.Method.Peft?.Write(adapter)) ?? PeftLora.WriteAny(adapter);
         AtomicFile.EnsureDirectory(directory);
         SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors);
         string json = JsonSerializer.Serialize(written.Config, new JsonSerializerOptions { WriteIndented = true });
         AtomicFile.WriteText(Path.Combine(directory, ConfigName), json + "\n");
-        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model));
+        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"]));
     }
 
     /// <summary>Reads a PEFT adapter for a model.</summary>
@@ -57,8 +98,8 @@ public static class PeftFiles
         return form.Load(config, new PeftTensors(file, model), model);
     }
 
-    private static string ModelCard(Adapter adapter, IModel model) =>
+    private static string ModelCard(Adapter adapter, IModel model, string form) =>
         $"---\nbase_model: {model.Source}\nlibrary_name: peft\n---\n\n"
-        + $"A LoRA equal to a Nola adapter ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
+        + $"A {form} adapter equal to one of Nola ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
         + $"{adapter.ParameterCount:N0} trained values), written by `nola export`.\n";
 }

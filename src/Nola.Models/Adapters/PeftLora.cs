@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -29,63 +30,84 @@ internal sealed class PeftLora : PeftForm
         float alpha = config.Number("lora_alpha") is { } a && StrictNumber.TryReal(a, out float number) && number > 0
             ? number
             : throw config.Bad("lora_alpha", "a finite number above 0");
-        if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
-        if (config.Given("init_lora_weights") is { ValueKind: not (System.Text.Json.JsonValueKind.True or System.Text.Json.JsonValueKind.False) } start
+        if (config.Given("init_lora_weights") is { ValueKind: not (JsonValueKind.True or JsonValueKind.False) } start
             && !plainStarts.Contains(config.Text(start, "init_lora_weights")))
             throw config.Bad("init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = ReadFactors(tensors, rank);
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
-        LoraOptions options = new() { Rank = rank, Alpha = alpha, Targets = [.. found.Keys.Select(map => map.Name)] };
+        LoraOptions options = new() { Rank = rank, Alpha = alpha, Bias = BiasOf(config), Targets = [.. found.Keys.Select(map => map.Name)] };
+        Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
         return LoadedAdapter.Of(model, options, parameter =>
         {
+            if (biases.TryGetValue(parameter.Name, out float[]? added)) return added;
             (string kind, bool isA) = (parameter.Name[..^2], parameter.Name.EndsWith('A'));
             return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isA ? f.Value.A! : f.Value.B!)];
         });
     }
 
-    /// <summary>A LoRA in PEFT's form.</summary>
-    /// <param name="Tensors">The tensors.</param>
-    /// <param name="Config">The configuration.</param>
-    public sealed record Written(IEnumerable<SafetensorsTensor> Tensors, Dictionary<string, object> Config);
+    public override PeftWritten Write(Adapter adapter) => WriteAny(adapter);
 
-    /// <summary>Any adapter whose deltas are low-rank products, as the equal LoRA of whole modules.</summary>
+    /// <summary>Any adapter whose deltas are low-rank products and biases, as the equal LoRA of whole modules.</summary>
     /// <exception cref="NolaException">It is no such adapter.</exception>
-    public static Written Write(Adapter adapter)
+    public static PeftWritten WriteAny(Adapter adapter)
     {
         IModel model = adapter.Model;
         ILookup<AdaptableMap, (AdaptableMap Map, LowRankFactors Factors)> maps = adapter.Stacks
+            .OfType<MapStack>()
             .SelectMany(stack => stack.Group.Maps.Select((map, row) => (Map: map, Factors: stack.Factors(row) ?? throw NotLowRank(adapter))))
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
         int widest = maps.Max(map => map.Count()), rank = widest * adapter.Options.Rank;
         AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
-        string[] kinds = [.. modules.Select(module => module.Kind).Distinct().Order(StringComparer.Ordinal)];
-        // When only some layers are adapted, PEFT needs the full names.
-        bool everyLayer = modules.Length == model.AdaptableMaps.Count(map => map.IsModule && kinds.Contains(map.Kind));
         LowRankFactors one = maps.First().First().Factors;
-        Dictionary<string, object> config = new()
+        Dictionary<string, object> config = ConfigOf("LORA", model, modules);
+        config["r"] = rank;
+        config["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (rank / one.Rank);
+        config["lora_dropout"] = 0.0;
+        config["bias"] = adapter.Options is LoraOptions lora ? BiasNames.First(bias => bias.Value == lora.Bias).Key : "none";
+        HashSet<AdaptableLayer> targeted = [.. modules.Select(module => module.Linear)];
+        IEnumerable<SafetensorsTensor> biases = adapter.Stacks.OfType<BiasStack>().Select(stack =>
         {
-            ["peft_type"] = "LORA",
-            ["task_type"] = "CAUSAL_LM",
-            ["base_model_name_or_path"] = model.Source,
-            ["r"] = rank,
-            ["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (rank / one.Rank),
-            ["lora_dropout"] = 0.0,
-            ["bias"] = "none",
-            ["fan_in_fan_out"] = !modules[0].Linear.Transposed,
-            ["inference_mode"] = true,
-            ["target_modules"] = everyLayer ? kinds : [.. modules.Select(module => model.Prefix + module.Name)],
-        };
-        return new(modules.SelectMany(module => Tensors($"base_model.model.{model.Prefix}{module.Name}", module, [.. maps[module]], rank)), config);
+            string name = NameOf(stack.Layer.Name) + (targeted.Contains(stack.Layer) ? ".base_layer.bias" : ".bias");
+            float[] whole = [.. stack.Layer.Bias!.Value.ToArray().Zip(stack.Values(), (bias, added) => bias + added)];
+            return new SafetensorsTensor(name, [whole.Length], whole);
+        });
+        return new([.. modules.SelectMany(module => Tensors(NameOf(module.Name), module, [.. maps[module]], rank)), .. biases], config);
+
+        string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
         AdaptableMap ModuleOf(AdaptableMap map) => map.IsModule ? map : model.AdaptableMaps.First(module => module.IsModule && module.Overlaps(map));
+    }
+
+    private static readonly Dictionary<string, LoraBias> BiasNames = new() { ["none"] = LoraBias.None, ["all"] = LoraBias.All, ["lora_only"] = LoraBias.LoraOnly };
+
+    private static LoraBias BiasOf(PeftConfig config)
+    {
+        if (config.Given("bias") is not { } given) return LoraBias.None;
+        return BiasNames.TryGetValue(config.Text(given, "bias"), out LoraBias bias) ? bias : throw config.Bad("bias", "'none', 'all' or 'lora_only'");
+    }
+
+    // What is added to each bias, by the name of our tensor. PEFT keeps whole biases; and of lora_only it loses them when it saves
+    // (PEFT 0.17.1), so that the base model's are used when it reads the file again, as here.
+    private static Dictionary<string, float[]> Biases(PeftTensors tensors, LoraOptions options, IModel model, IEnumerable<AdaptableMap> maps)
+    {
+        Dictionary<AdaptableLayer, float[]> found = tensors.ReadBiases();
+        AdaptableLayer[] wanted = [.. LoraMethod.Biased(options, model, [.. maps.GroupBy(map => map.Kind).Select(kind => new MapGroup([.. kind]))])];
+        if (found.Keys.Except(wanted).FirstOrDefault() is { } stranger)
+            throw new NolaException($"{tensors.File.Path}: has a bias of {stranger.Name}, which the configuration's bias does not ask for.");
+        bool lost = options.Bias == LoraBias.LoraOnly && found.Count == 0;
+        if (!lost && wanted.FirstOrDefault(layer => !found.ContainsKey(layer)) is { } missing)
+            throw new NolaException($"{tensors.File.Path}: has no bias of {missing.Name}, which the configuration's bias asks for; the file is not whole.");
+        return wanted.ToDictionary(BiasStack.NameOf, layer => found.TryGetValue(layer, out float[]? whole)
+            ? [.. whole.Zip(layer.Bias!.Value.ToArray(), (trained, bias) => trained - bias)]
+            : new float[layer.Bias!.Shape.Length]);
     }
 
     // Our factors are (in, r) and (r, out); PEFT's are their transposes.
     private static Dictionary<AdaptableMap, (float[]? A, float[]? B)> ReadFactors(PeftTensors tensors, int rank)
     {
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
-        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor"))
+        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", PeftTensors.IsBias))
         {
             bool isA = name == "lora_A.weight";
             if (!isA && name != "lora_B.weight")
@@ -125,13 +147,4 @@ internal sealed class PeftLora : PeftForm
 
     private static NolaException NotLowRank(Adapter adapter) => new(
         $"PeftFiles.Save: what a {adapter.Options.Method.Title} adapter adds is not a low-rank product, so that there is no LoRA equal to it.");
-
-    private static float[] Transpose(float[] values, int rows, int columns)
-    {
-        float[] result = new float[values.Length];
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
-                result[j * rows + i] = values[i * columns + j];
-        return result;
-    }
 }

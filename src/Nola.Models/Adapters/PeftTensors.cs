@@ -8,7 +8,7 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class PeftTensors
 {
-    private const string Root = "base_model.model.";
+    private const string Root = "base_model.model.", Bias = ".bias", BaseLayer = ".base_layer";
 
     private readonly IModel model;
     private readonly List<AdaptableMap> modules;
@@ -32,19 +32,40 @@ internal sealed class PeftTensors
     /// left out.
     /// </summary>
     /// <param name="what">What the tensors are, for messages.</param>
-    /// <param name="shared">Names of tensors that are of no module.</param>
+    /// <param name="skips">Whether a tensor is of no such module.</param>
     /// <exception cref="NolaException">A tensor is of no module of the model, or modules are called in two ways.</exception>
-    public List<(AdaptableMap Map, string Name, SafetensorsEntry Entry)> Read(string what, params string[] shared)
+    public List<(AdaptableMap Map, string Name, SafetensorsEntry Entry)> Read(string what, Predicate<string> skips)
     {
         List<(AdaptableMap, string, SafetensorsEntry)> found = [];
         foreach (SafetensorsEntry entry in File.Entries)
         {
-            if (shared.Contains(entry.Name)) continue;
+            if (skips(entry.Name)) continue;
             (AdaptableMap map, string rest) = Place(entry, what);
             found.Add((map, rest, entry));
         }
         return found.Count > 0 ? found : throw new NolaException($"{File.Path}: there is no {what} in it.");
     }
+
+    /// <summary>The biases in the file, by the layers that they are of.</summary>
+    /// <exception cref="NolaException">One is of no layer of the model, or there twice.</exception>
+    public Dictionary<AdaptableLayer, float[]> ReadBiases()
+    {
+        Dictionary<AdaptableLayer, float[]> found = [];
+        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsBias(entry.Name)))
+        {
+            string name = entry.Name.StartsWith(Root, StringComparison.Ordinal) ? entry.Name[Root.Length..] : entry.Name;
+            name = name[..^Bias.Length];
+            if (name.EndsWith(BaseLayer, StringComparison.Ordinal)) name = name[..^BaseLayer.Length];
+            AdaptableLayer layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Bias is not null && Prefix + layer.Name == name)
+                ?? throw new NolaException($"{File.Path}: tensor {Quoted.Of(entry.Name)} is the bias of no layer of this model. Is it for another base model?");
+            if (!found.TryAdd(layer, Values(entry, "this model's biases", layer.Bias!.Shape.Length)))
+                throw new NolaException($"{File.Path}: there are two tensors for the bias of {layer.Name}; the file is damaged.");
+        }
+        return found;
+    }
+
+    /// <summary>Whether a tensor is a bias.</summary>
+    public static bool IsBias(string name) => name.EndsWith(Bias, StringComparison.Ordinal);
 
     /// <summary>Refuses a file that does not hold what its configuration names, or holds more.</summary>
     /// <exception cref="NolaException">They do not fit each other.</exception>

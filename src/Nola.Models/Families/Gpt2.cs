@@ -11,19 +11,17 @@ namespace Nola.Models;
 internal sealed class Gpt2 : ILanguageNetwork
 {
     private readonly TokenTable wte;                                              // (V, C)
-    private readonly Parameter wpe, lnFWeight, lnFBias;                           // (positions, C), (C), (C)
+    private readonly Parameter wpe;                                               // (positions, C)
     private readonly Block[] blocks;
-    private readonly float epsilon;
+    private readonly LayerNorm lnF;
 
     public Gpt2(Gpt2Config config, ModelBuilder make)
     {
         int c = config.Channels;
-        epsilon = config.LayerNormEpsilon;
         wte = make.Table("wte.weight", config.Vocabulary, c);
         wpe = make.Parameter("wpe.weight", [config.Positions, c]);
         blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => new Block(config, layer, make))];
-        lnFWeight = make.Parameter("ln_f.weight", [c]);
-        lnFBias = make.Parameter("ln_f.bias", [c]);
+        lnF = make.LayerNorm("ln_f", c, config.LayerNormEpsilon);
         Head = config.TiedHead ? wte : make.Table("lm_head.weight", config.Vocabulary, c);
     }
 
@@ -34,28 +32,25 @@ internal sealed class Gpt2 : ILanguageNetwork
         Variable x = tape.Scope(() =>                                             // (N, C)
             wte.Lookup(tape, batch.Ids) + Ops.GatherRows(tape.Read(wpe), batch.Positions));
         foreach (Block block in blocks) x = tape.Block(x, input => block.Forward(input, batch, attend));
-        return Ops.LayerNorm(x, tape.Read(lnFWeight), tape.Read(lnFBias), epsilon);
+        return lnF.Forward(x, batch);
     }
 
     /// <summary>x + attention(ln_1 x), then + mlp(ln_2 x).</summary>
     private sealed class Block
     {
         private readonly int layer;
-        private readonly float epsilon;
-        private readonly Parameter ln1Weight, ln1Bias, ln2Weight, ln2Bias;
+        private readonly LayerNorm ln1, ln2;
         private readonly LinearMap cAttn, cProj, cFc, mlpProj;
 
         public Block(Gpt2Config config, int layer, ModelBuilder make)
         {
             int c = config.Channels;
             string h = $"h.{layer}";
-            (this.layer, epsilon) = (layer, config.LayerNormEpsilon);
-            ln1Weight = make.Parameter(h + ".ln_1.weight", [c]);
-            ln1Bias = make.Parameter(h + ".ln_1.bias", [c]);
+            this.layer = layer;
+            ln1 = make.LayerNorm(h + ".ln_1", c, config.LayerNormEpsilon);
             cAttn = make.Linear(h + ".attn.c_attn", c, 3 * c);
             cProj = make.Linear(h + ".attn.c_proj", c, c);
-            ln2Weight = make.Parameter(h + ".ln_2.weight", [c]);
-            ln2Bias = make.Parameter(h + ".ln_2.bias", [c]);
+            ln2 = make.LayerNorm(h + ".ln_2", c, config.LayerNormEpsilon);
             cFc = make.Linear(h + ".mlp.c_fc", c, config.Inner);
             mlpProj = make.Linear(h + ".mlp.c_proj", config.Inner, c);
             // The numbers enter the random bases (docs/basis.md): never change them.
@@ -70,13 +65,10 @@ internal sealed class Gpt2 : ILanguageNetwork
 
         public Variable Forward(Variable x, StreamTensors batch, Attend attend)
         {
-            Tape tape = x.Tape;
-            Variable a = Ops.LayerNorm(x, tape.Read(ln1Weight), tape.Read(ln1Bias), epsilon);   // (N, C)
-            Variable qkv = cAttn.Forward(a, batch);                                             // (N, 3C)
-            x = cProj.AddTo(x, attend(layer, qkv), batch);                                      // (N, C)
-            Variable m = Ops.LayerNorm(x, tape.Read(ln2Weight), tape.Read(ln2Bias), epsilon);   // (N, C)
-            Variable inner = cFc.Activated(m, batch);                                           // (N, 4C)
-            return mlpProj.AddTo(x, inner, batch);                                              // (N, C)
+            Variable qkv = cAttn.Forward(ln1.Forward(x, batch), batch);               // (N, 3C)
+            x = cProj.AddTo(x, attend(layer, qkv), batch);                            // (N, C)
+            Variable inner = cFc.Activated(ln2.Forward(x, batch), batch);             // (N, 4C)
+            return mlpProj.AddTo(x, inner, batch);                                    // (N, C)
         }
     }
 }

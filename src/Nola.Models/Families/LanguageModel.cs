@@ -69,6 +69,9 @@ public sealed partial class LanguageModel : IModel
     public IReadOnlyList<AdaptableMap> AdaptableMaps => parts.AdaptableMaps;
 
     /// <inheritdoc/>
+    public IReadOnlyList<AdaptableLayer> AdaptableLayers => parts.Layers;
+
+    /// <inheritdoc/>
     public IReadOnlyList<Parameter> Parameters => parts.Parameters;
 
     /// <summary>All linear maps, block by block.</summary>

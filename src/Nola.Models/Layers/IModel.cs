@@ -21,6 +21,9 @@ public interface IModel : IDisposable
     /// <summary>The linear maps that an adapter can be on, block by block.</summary>
     IReadOnlyList<AdaptableMap> AdaptableMaps { get; }
 
+    /// <summary>Every layer that an adapter may add something to, in the checkpoint's order.</summary>
+    IReadOnlyList<AdaptableLayer> AdaptableLayers { get; }
+
     /// <summary>Every weight as a parameter: all of them when the model is trainable, else only the small ones.</summary>
     IReadOnlyList<Parameter> Parameters { get; }
 

@@ -7,7 +7,7 @@ namespace Nola.Models;
 /// One of the model's linear maps, y = x · W + b, with what the batch's adapters add to it: packed and frozen, or an ordinary
 /// parameter when the whole model is trained. In memory W is (in, out), whichever way the checkpoint has it.
 /// </summary>
-public sealed class LinearMap : IDisposable
+public sealed class LinearMap : AdaptableLayer, IDisposable
 {
     private readonly Device device;
     private WeightDigest? digest;
@@ -36,8 +36,8 @@ public sealed class LinearMap : IDisposable
         weight.Dispose();
     }
 
-    /// <summary>The checkpoint's name without its suffix, for example <c>h.3.attn.c_attn</c>.</summary>
-    public string Name { get; }
+    /// <inheritdoc/>
+    public override string Name { get; }
 
     /// <summary>Number of inputs.</summary>
     public int In { get; }
@@ -54,8 +54,8 @@ public sealed class LinearMap : IDisposable
     /// <summary>The weight, when the model is trained. (in, out)</summary>
     public Parameter? Weight { get; }
 
-    /// <summary>The bias (out); null where the map has none.</summary>
-    public Parameter? Bias { get; }
+    /// <inheritdoc/>
+    public override Parameter? Bias { get; }
 
     internal string WeightName => Name + ".weight";
 
@@ -111,6 +111,13 @@ public sealed class LinearMap : IDisposable
         Frozen?.Dispose();
         Weight?.Dispose();
         Bias?.Dispose();
+    }
+
+    internal override void Merge(IEnumerable<Delta> deltas)
+    {
+        using Tensor weight = CopyWeight();                                       // (in, out)
+        foreach (Delta delta in deltas) delta.AddTo(device, weight, Bias?.Value);
+        Replace(weight);
     }
 
     /// <summary>Whether W is another one than the model was made with.</summary>

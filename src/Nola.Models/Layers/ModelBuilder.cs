@@ -17,6 +17,7 @@ public sealed class ModelBuilder
     private readonly List<Weight> made = [];
     private readonly List<Parameter> parameters = [];
     private readonly List<LinearMap> maps = [];
+    private readonly List<AdaptableLayer> layers = [];
     private readonly List<AdaptableMap> adaptable = [];
 
     internal ModelBuilder(Device device, bool trainable, DType storage, IWeightSource weights) =>
@@ -48,12 +49,25 @@ public sealed class ModelBuilder
         Tensor? offset = bias ? Keep(weights.Read(name + ".bias", [outputs], out _)) : null;
         LinearMap map = Keep(new LinearMap(name, weight, offset, transposed, trainable, storage, digest));
         maps.Add(map);
+        layers.Add(map);
         made.Add(new(map.WeightName, shape, map.StoredWeight, map.Digest));
         if (map.Weight is not null) parameters.Add(map.Weight);
         if (map.Bias is not { } b) return map;
         parameters.Add(b);
         made.Add(new(b.Name, b.Shape, b.Value.ToArray, () => WeightDigest.Of(b.Shape, b.Value.ToArray())));
         return map;
+    }
+
+    /// <summary>A layer norm: <c>name.weight</c> and <c>name.bias</c>.</summary>
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="channels">C.</param>
+    /// <param name="epsilon">What is added to the variance.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensors of that size.</exception>
+    public LayerNorm LayerNorm(string name, int channels, float epsilon)
+    {
+        LayerNorm norm = new(name, Parameter(name + ".weight", [channels]), Parameter(name + ".bias", [channels]), epsilon);
+        layers.Add(norm);
+        return norm;
     }
 
     /// <summary>A token embedding or a head. (V, C)</summary>
@@ -97,6 +111,8 @@ public sealed class ModelBuilder
     internal IReadOnlyList<Parameter> Parameters => parameters;
 
     internal IReadOnlyList<LinearMap> Maps => maps;
+
+    internal IReadOnlyList<AdaptableLayer> Layers => layers;
 
     internal IReadOnlyList<AdaptableMap> AdaptableMaps => adaptable;
 

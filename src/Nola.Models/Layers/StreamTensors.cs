@@ -54,14 +54,14 @@ public sealed class StreamTensors : IDisposable
     /// <summary>The token to be predicted at each. (P)</summary>
     public Tensor Targets { get; }
 
-    /// <summary>What the adapters of the batch's sequences add to a linear map, each to its own rows.</summary>
-    /// <param name="map">One of the model's linear maps.</param>
+    /// <summary>What the adapters of the batch's sequences add to a layer, each to its own rows.</summary>
+    /// <param name="layer">One of the model's layers.</param>
     /// <param name="tape">The step.</param>
-    public DeltaRows[] On(LinearMap map, Tape tape)
+    public DeltaRows[] On(AdaptableLayer layer, Tape tape)
     {
         List<DeltaRows> deltas = [];
         foreach ((IAdapter adapter, int first, int count) in segments)
-            foreach (Delta delta in adapter.On(map, tape))
+            foreach (Delta delta in adapter.On(layer, tape))
                 deltas.Add(new DeltaRows(delta, first, count));
         return [.. deltas];
     }

@@ -9,17 +9,19 @@ public static class BasisFingerprint
     /// </summary>
     public static string Of(IEnumerable<RandomBasis> bases)
     {
+        IEnumerable<float> Entries(RandomBasis basis, uint index) => Enumerable.Range(0, Math.Min(64, basis.Size)).Select(e => basis.Entry(index, e));
+
+        return Of(bases.SelectMany(basis => Entries(basis, 0).Concat(Entries(basis, (uint)basis.Count - 1))));
+    }
+
+    /// <summary>The same hash over some entries.</summary>
+    public static string Of(IEnumerable<float> entries)
+    {
         ulong hash = 0xCBF29CE484222325;
-        foreach (RandomBasis basis in bases)
+        foreach (float entry in entries)
         {
-            foreach (uint index in (ReadOnlySpan<uint>)[0, (uint)basis.Count - 1])
-            {
-                for (int e = 0; e < Math.Min(64, basis.Size); e++)
-                {
-                    uint bits = BitConverter.SingleToUInt32Bits(basis.Entry(index, e));
-                    for (int b = 0; b < 32; b += 8) hash = (hash ^ ((bits >> b) & 0xFF)) * 0x100000001B3;
-                }
-            }
+            uint bits = BitConverter.SingleToUInt32Bits(entry);
+            for (int b = 0; b < 32; b += 8) hash = (hash ^ ((bits >> b) & 0xFF)) * 0x100000001B3;
         }
         return hash.ToString("x16");
     }

@@ -182,7 +182,8 @@ internal static class Examples
 
     /// <summary>The factors of every map of an adapter.</summary>
     public static float[][] Factors(Adapter adapter) =>
-        [.. adapter.Stacks.SelectMany(stack => Enumerable.Range(0, stack.Group.Count).SelectMany(row => (float[][])[stack.Factors(row)!.A, stack.Factors(row)!.B]))];
+        [.. adapter.Stacks.OfType<MapStack>().SelectMany(stack =>
+            Enumerable.Range(0, stack.Group.Count).SelectMany(row => (float[][])[stack.Factors(row)!.A, stack.Factors(row)!.B]))];
 
     /// <summary>Compares values by their bits.</summary>
     /// <exception cref="FuzzException">They differ.</exception>

@@ -1,0 +1,117 @@
+using Nola.Tensors;
+
+namespace Nola.Models;
+
+/// <summary>
+/// PEFT's VeRA: vera_lambda_d (r) and vera_lambda_b (out) for each module, and the projections vera_A (r, max in) and vera_B
+/// (max out, r) of all of them, or only the key that they come from.
+/// </summary>
+internal sealed class PeftVera : PeftForm
+{
+    public static readonly PeftVera Instance = new();
+
+    private const string A = "base_model.vera_A", B = "base_model.vera_B", Key = "projection_prng_key", Saves = "save_projection";
+
+    private PeftVera() { }
+
+    public override string PeftType => "VERA";
+
+    public override string Plain => "only VeRA without trained biases";
+
+    public override IReadOnlySet<string> Silent { get; } = new HashSet<string> { "vera_dropout", "d_initial", "init_weights" };
+
+    public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", Key, Saves, "bias" };
+
+    public override LoadedAdapter Load(PeftConfig config, PeftTensors tensors, IModel model)
+    {
+        int rank = config.Rank();
+        if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
+        ulong key = 0;
+        if (config.Given(Key) is not null && !(config.Number(Key) is { } text && StrictNumber.TryWhole(text, out key) && key <= uint.MaxValue))
+            throw config.Bad(Key, $"a whole number from 0 to {uint.MaxValue}");
+        Dictionary<AdaptableMap, (float[]? D, float[]? B)> found = ReadVectors(tensors, rank);
+        tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
+        VeraOptions options = new() { Rank = rank, Seed = key, Targets = [.. found.Keys.Select(map => map.Name)] };
+        IReadOnlyList<MapGroup> groups = Adapter.Check(model, options);
+        (float[] a, float[] b) = ReadProjections(tensors, options, groups);
+        return LoadedAdapter.Of(
+            model, options,
+            parameter =>
+            {
+                (string kind, bool isD) = (parameter.Name[..^2], parameter.Name.EndsWith('d'));
+                return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isD ? f.Value.D! : f.Value.B!)];
+            },
+            () => VeraMethod.Instance.Create(options, model, groups, a, b));
+    }
+
+    // PEFT adapts whole modules only.
+    public override PeftWritten? Write(Adapter adapter)
+    {
+        VeraOptions options = (VeraOptions)adapter.Options;
+        AdaptableMap[] modules = [.. adapter.Groups.SelectMany(group => group.Maps)];
+        if (modules.Any(map => !map.IsModule)) return null;
+        Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);
+        config["r"] = options.Rank;
+        config[Key] = options.Seed;
+        config[Saves] = true;
+        config["vera_dropout"] = 0.0;
+        config["d_initial"] = StrictNumber.Shortest(options.InitialScale);
+        config["bias"] = "none";
+        (float[] a, float[] b) = VeraMethod.Projections(options, adapter.Groups);
+        (int inputs, int outputs) = VeraMethod.Sizes(adapter.Groups);
+        return new(
+            [
+                .. adapter.Stacks.SelectMany(stack => Vectors((MapStack)stack, adapter.Model.Prefix)),
+                new SafetensorsTensor(A, [options.Rank, inputs], a),
+                new SafetensorsTensor(B, [outputs, options.Rank], b),
+            ],
+            config);
+    }
+
+    private static IEnumerable<SafetensorsTensor> Vectors(MapStack stack, string prefix)
+    {
+        float[] d = stack.Parameters[0].Value.ToArray(), b = stack.Parameters[1].Value.ToArray();
+        for (int row = 0; row < stack.Group.Count; row++)
+        {
+            string name = $"base_model.model.{prefix}{stack.Group.Maps[row].Name}.";
+            yield return Row(name + "vera_lambda_d", d, row, stack.Group.Count);
+            yield return Row(name + "vera_lambda_b", b, row, stack.Group.Count);
+        }
+
+        static SafetensorsTensor Row(string name, float[] stacked, int row, int rows)
+        {
+            int length = stacked.Length / rows;
+            return new(name, [length], stacked[(row * length)..((row + 1) * length)]);
+        }
+    }
+
+    private static Dictionary<AdaptableMap, (float[]? D, float[]? B)> ReadVectors(PeftTensors tensors, int rank)
+    {
+        Dictionary<AdaptableMap, (float[]? D, float[]? B)> found = [];
+        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("VeRA vector", name => name is A or B))
+        {
+            bool isD = name == "vera_lambda_d";
+            if (!isD && name != "vera_lambda_b")
+                throw new NolaException($"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a VeRA vector; expected vera_lambda_d and vera_lambda_b.");
+            float[] values = tensors.Values(entry, $"this model and r = {rank}", isD ? rank : map.Out);
+            (float[]? d, float[]? b) = found.GetValueOrDefault(map);
+            if ((isD ? d : b) is not null)
+                throw new NolaException($"{tensors.File.Path}: there are two tensors {name} of {map.Name}; the file is damaged.");
+            found[map] = isD ? (values, b) : (d, values);
+        }
+        foreach ((AdaptableMap map, (float[]? d, float[]? b)) in found)
+            if (d is null || b is null) throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of vera_lambda_d and vera_lambda_b.");
+        return found;
+    }
+
+    // Those of the file where it has them: another build of PyTorch may draw other last bits.
+    private static (float[] A, float[] B) ReadProjections(PeftTensors tensors, VeraOptions options, IReadOnlyList<MapGroup> groups)
+    {
+        bool hasA = tensors.File.TryGet(A, out SafetensorsEntry? a), hasB = tensors.File.TryGet(B, out SafetensorsEntry? b);
+        if (!hasA && !hasB) return VeraMethod.Projections(options, groups);
+        if (!hasA || !hasB) throw new NolaException($"{tensors.File.Path}: has only one of {A} and {B}; the file is not whole.");
+        (int inputs, int outputs) = VeraMethod.Sizes(groups);
+        string why = $"the adapted maps and r = {options.Rank}";
+        return (tensors.Values(a!, why, options.Rank, inputs), tensors.Values(b!, why, outputs, options.Rank));
+    }
+}

@@ -1,0 +1,208 @@
+using System.Text.Json;
+using Nola.Autograd;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+using Xunit;
+
+namespace Nola.Tests;
+
+/// <summary>
+/// Adapter directories that PEFT 0.17.1 wrote, and what it computes of them in float64 (data/golden/peft): logits, losses,
+/// gradients, AdamW's losses and merged losses; and the same after our own files and directories.
+/// </summary>
+public sealed class PeftMethodTests : IDisposable
+{
+    private static readonly string place = Path.Combine(AppContext.BaseDirectory, "data", "golden", "peft");
+
+    private readonly CpuDevice device = new(2);
+    private readonly LanguageModel model;
+    private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+    private readonly JsonElement golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(place, "case.json"))).RootElement;
+
+    public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
+
+    public static TheoryData<string> Cases => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only"];
+
+    public void Dispose()
+    {
+        model.Dispose();
+        device.Dispose();
+        Directory.Delete(directory, recursive: true);
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Logits_and_losses_are_PEFTs(string name)
+    {
+        using LoadedAdapter adapter = PeftFiles.Load(Path.Combine(place, name), model);
+        CheckOutputs(name, adapter);
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Gradients_and_AdamW_losses_are_PEFTs(string name)
+    {
+        using TrainableAdapter adapter = Trainable(name);
+        TokenStream stream = TokenStreams.FromPairs(Pairs).With(adapter);
+        TrainOptions options = new() { Beta1 = 0.9f, Beta2 = 0.999f, Epsilon = 1e-8f, WeightDecay = 0.01f, ClipNorm = 0 };
+        using AdamW optimizer = new(adapter.Parameters, options);
+        double[] losses = [.. Number(name).GetProperty("adamw_losses").EnumerateArray().Select(v => v.GetDouble())];
+        for (int step = 0; step < losses.Length; step++)
+        {
+            // The tolerances of the golden values' description: PEFT's own float32 run is within 5e-6 of a gradient's largest entry.
+            // Its AdamW decays biases too, which moves the losses of these steps by less than 1e-5.
+            Assert.Equal(losses[step], Backward(stream, adapter), step == 0 ? 2e-5 : 1e-4);
+            if (step == 0) CheckGradients(name, adapter);
+            optimizer.Step(0.01f, optimizer.GradientNorm());
+            adapter.Update();
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Merged_saved_and_exported_again_it_is_the_same_adapter(string name)
+    {
+        string file = Path.Combine(directory, "a"), again = Path.Combine(directory, "again"), lora = Path.Combine(directory, "lora");
+        using (TrainableAdapter adapter = Trainable(name))
+        {
+            AdapterFile.Save(adapter, file);
+            PeftFiles.Save(adapter, again);
+            PeftFiles.Save(adapter, lora, asLora: true);
+        }
+        foreach (string path in (string[])[file, again, lora])
+        {
+            using LoadedAdapter loaded = AdapterFile.Load(path, model);
+            CheckOutputs(name, loaded);
+        }
+        using LoadedAdapter last = AdapterFile.Load(file, model);
+        last.Merge();
+        Assert.Equal(Number(name).GetProperty("merged_loss").GetDouble(), Evaluation.Loss(model, Pairs).Loss, 2e-5);
+    }
+
+    [Fact]
+    public void A_projection_of_a_key_is_PEFTs_to_the_last_bit()
+    {
+        using Safetensors file = Safetensors.Open(Path.Combine(place, "vera-all", "adapter_model.safetensors"));
+        using LoadedAdapter adapter = PeftFiles.Load(Path.Combine(place, "vera-all"), model);
+        (float[] a, float[] b) = VeraMethod.Projections((VeraOptions)adapter.Options, adapter.Groups);
+        Assert.Equal(file.ReadFinite(file.Get("base_model.vera_A")), a);
+        Assert.Equal(file.ReadFinite(file.Get("base_model.vera_B")), b);
+    }
+
+    [Theory]
+    [InlineData("base_model.model.transformer.ln_f.bias", "has no bias of ln_f")]
+    [InlineData("base_model.model.transformer.h.0.attn.c_attn.lora_B.weight", "h.0.attn.c_attn has only one of lora_A and lora_B")]
+    public void A_missing_bias_or_factor_is_named(string tensor, string expected)
+    {
+        Copy("lora-bias-all", all => all.RemoveAll(t => t.Name == tensor));
+        Assert.Contains(expected, Refused());
+    }
+
+    [Fact]
+    public void A_bias_that_nothing_asks_for_is_refused()
+    {
+        Copy("lora-bias-all", _ => { });
+        string config = Path.Combine(directory, "adapter_config.json");
+        File.WriteAllText(config, File.ReadAllText(config).Replace("\"all\"", "\"lora_only\""));
+        Assert.Contains("which the configuration's bias does not ask for", Refused());
+        File.WriteAllText(config, File.ReadAllText(config).Replace("\"lora_only\"", "\"some\""));
+        Assert.Contains("expected 'none', 'all' or 'lora_only'", Refused());
+    }
+
+    [Theory]
+    [InlineData("vera_lambda_b", "has only one of vera_lambda_d and vera_lambda_b")]
+    [InlineData("vera_A", "has only one of base_model.vera_A and base_model.vera_B")]
+    public void Half_a_VeRA_is_refused(string tensor, string expected)
+    {
+        Copy("vera-all", all => all.RemoveAt(all.FindIndex(t => t.Name.EndsWith(tensor))));
+        Assert.Contains(expected, Refused());
+    }
+
+    private void CheckOutputs(string name, LoadedAdapter adapter)
+    {
+        using Safetensors expected = Safetensors.Open(Path.Combine(place, name, "expected.safetensors"));
+        int[][] sequences = [.. golden.GetProperty("sequences").EnumerateArray().Select(TinyModels.Ids)];
+        for (int i = 0; i < sequences.Length; i++)
+            OpCheck.Close(OpCheck.Wide(expected.ReadFinite(expected.Get($"logits.{i}"))), model.Logits(sequences[i], adapter), 1e-4);
+        Assert.Equal(Number(name).GetProperty("loss").GetDouble(), Evaluation.Loss(model, Pairs, adapter).Loss, 2e-5);
+    }
+
+    private void CheckGradients(string name, TrainableAdapter adapter)
+    {
+        using Safetensors expected = Safetensors.Open(Path.Combine(place, name, "expected.safetensors"));
+        int compared = 0;
+        foreach (DeltaStack stack in adapter.Stacks)
+        {
+            foreach (Parameter p in stack.Parameters)
+            {
+                float[] gradient = p.Gradient.ToArray();
+                for (int row = 0; row < stack.Layers.Count; row++, compared++)
+                {
+                    float[] own = gradient[(row * gradient.Length / stack.Layers.Count)..((row + 1) * gradient.Length / stack.Layers.Count)];
+                    double[] wanted = OpCheck.Wide(Wanted(expected, stack, p, row));
+                    double largest = wanted.Max(Math.Abs);
+                    Assert.All(wanted.Zip(own), pair => Assert.InRange(pair.Second, pair.First - 1e-4 * largest, pair.First + 1e-4 * largest));
+                }
+            }
+        }
+        Assert.Equal(expected.Entries.Count(entry => entry.Name.StartsWith("grad.")), compared);
+    }
+
+    // PEFT's gradient of a part of ours: factors are transposed there.
+    private static float[] Wanted(Safetensors expected, DeltaStack stack, Parameter p, int row)
+    {
+        string layer = $"grad.base_model.model.transformer.{stack.Layers[row].Name}.", end = p.Name[(p.Name.LastIndexOf('.') + 1)..];
+        if (end == "bias") return Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias"));
+        if (end is "d") return Read(layer + "vera_lambda_d");
+        if (end is "b") return Read(layer + "vera_lambda_b");
+        (int rows, int columns) = (p.Shape[1], p.Shape[2]);
+        float[] theirs = Read($"{layer}lora_{end}.weight"), ours = new float[theirs.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                ours[i * columns + j] = theirs[j * rows + i];
+        return ours;
+
+        float[] Read(string name) => expected.ReadFinite(expected.Get(name));
+    }
+
+    private TrainableAdapter Trainable(string name)
+    {
+        using LoadedAdapter loaded = PeftFiles.Load(Path.Combine(place, name), model);
+        TrainableAdapter adapter = model.NewAdapter(loaded.Options);
+        foreach ((Parameter to, Parameter from) in adapter.Parameters.Zip(loaded.Stacks.SelectMany(stack => stack.Parameters)))
+            device.Upload(from.Value.ToArray(), to.Value);
+        adapter.Update();
+        return adapter;
+    }
+
+    private double Backward(TokenStream stream, TrainableAdapter adapter)
+    {
+        using StreamTensors batch = new(device, stream);
+        using Tape tape = new(device);
+        Variable loss = model.Loss(tape, batch, 0, 1f / stream.Targets.Length);
+        tape.Backward(loss);
+        adapter.CollectGradients();
+        return loss.Value.Item();
+    }
+
+    private void Copy(string name, Action<List<SafetensorsTensor>> change)
+    {
+        const string Weights = "adapter_model.safetensors";
+        File.Copy(Path.Combine(place, name, "adapter_config.json"), Path.Combine(directory, "adapter_config.json"));
+        AdapterFiles.Change(Path.Combine(place, name, Weights), Path.Combine(directory, Weights), null, change);
+    }
+
+    private string Refused()
+    {
+        long before = device.Pool.LiveBytes;
+        string message = Assert.Throws<NolaException>(() => AdapterFile.Load(directory, model)).Message;
+        Assert.Equal(before, device.Pool.LiveBytes);
+        return message;
+    }
+
+    private JsonElement Number(string name) => golden.GetProperty("cases").GetProperty(name).GetProperty("float64");
+
+    private EncodedPair[] Pairs => [.. golden.GetProperty("pairs").EnumerateArray().Select(pair =>
+        new EncodedPair(TinyModels.Ids(pair.GetProperty("context")), TinyModels.Ids(pair.GetProperty("completion"))))];
+}
