@@ -18,7 +18,7 @@ internal static class CommandLine
             ForwardCommand.Create(),
             MergeCommand.Create(),
             ExportCommand.Create(),
-            QuantiseCommand.Create(),
+            QuantizeCommand.Create(),
             InspectCommand.Create(),
             ModelsCommand.Create(),
             DataCommand.Create(),

@@ -3,14 +3,14 @@ using Nola.Train;
 
 namespace Nola.Cli;
 
-/// <summary><c>nola data</c>: what <c>--data</c> can be, where it comes from and under which licence.</summary>
+/// <summary><c>nola data</c>: what <c>--data</c> can be, where it comes from and under which license.</summary>
 internal static class DataCommand
 {
     public static Command Create()
     {
         CommonOptions common = new();
         Argument<string?> directory = new("directory") { Description = "Also look for data below this directory", Arity = ArgumentArity.ZeroOrOne };
-        Command command = new("data", "List the data sets that are embedded and those below a directory, with their licences.") { directory, common.Json, DataConvertCommand.Create() };
+        Command command = new("data", "List the data sets that are embedded and those below a directory, with their licenses.") { directory, common.Json, DataConvertCommand.Create() };
         command.Does((r, _) =>
         {
             List<string> skipped = [];
@@ -30,7 +30,7 @@ internal static class DataCommand
         split = data.Split.Length > 0 ? data.Split : null,
         pairs = data.Pairs,
         contexts = data.Contexts,
-        licence = data.Set?.Licence,
+        license = data.Set?.License,
         home = data.Set?.Home,
     };
 
@@ -38,7 +38,7 @@ internal static class DataCommand
     {
         set = set.Key,
         title = set.Title,
-        licence = set.Licence,
+        license = set.License,
         home = set.Home,
         splits = set.Splits.Select(s => new { split = s.Name, pairs = s.Pairs }),
     };
@@ -56,6 +56,6 @@ internal static class DataCommand
         Terminal.Say("");
         Terminal.Say($"Read are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. docs/data.md has them all.");
         foreach (PublishedSet set in DataCatalog.Published)
-            Terminal.Say($"{set.Key,-7} {set.Title}; {set.Licence}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
+            Terminal.Say($"{set.Key,-7} {set.Title}; {set.License}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
     }
 }

@@ -28,7 +28,7 @@ internal static class Examples
         ["nola forward"] = ["nola forward --ids 15496,995 --out logits.safetensors"],
         ["nola merge"] = [$"nola merge --adapter {Adapter} --out merged"],
         ["nola export"] = [$"nola export --adapter {Adapter} --out peft"],
-        ["nola quantise"] = [$"nola quantise {Adapter} --bits 4 --out small.safetensors"],
+        ["nola quantize"] = [$"nola quantize {Adapter} --bits 4 --out small.safetensors"],
         ["nola inspect"] = [$"nola inspect {Adapter}"],
         ["nola models"] = ["nola models"],
         ["nola data"] = ["nola data sets"],

@@ -39,7 +39,7 @@ internal static class ExperimentCommand
                 interrupted = summary.Interrupted,
                 table,
                 plot = File.Exists(plot) ? plot : null,
-                methods = runner.Summarise().Select(m => new
+                methods = runner.Summarize().Select(m => new
                 {
                     name = m.Method.Name,
                     trained = m.Trained,

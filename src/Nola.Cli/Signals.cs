@@ -21,7 +21,7 @@ internal static class Signals
     private static int held, received;
     private static bool everHeld;
 
-    /// <summary>Cancelled with the first signal.</summary>
+    /// <summary>Canceled with the first signal.</summary>
     public static CancellationToken Stop => stop.Token;
 
     /// <summary>The exit code of a process that a signal ended, as a shell has it: 128 and the signal's number; 0 without one.</summary>

@@ -22,11 +22,13 @@ internal static class TrainCommand
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
             : new Option<string>("--" + s.Name) { Description = s.Help }))];
-        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA, or whole. Without arguments: the embedded model on the embedded E2E data.")
+        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA or VeRA, or whole. Without arguments: the embedded model on the embedded E2E data.")
         {
             config, resume, json,
         };
         foreach ((_, Option option) in options) command.Add(option);
+        // As it was spelled in earlier versions.
+        options.First(o => o.Setting.Name == "quantize-bits").Option.Aliases.Add("--quantise-bits");
         command.Does((result, cancel) =>
         {
             Settings given = new(TrainConfig.Keys);

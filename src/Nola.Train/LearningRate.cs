@@ -3,7 +3,7 @@ namespace Nola.Train;
 /// <summary>The learning rate of each step: a straight rise over the warm-up, then the schedule.</summary>
 public static class LearningRate
 {
-    /// <summary>Rate of optimiser step <paramref name="step"/> (from 0) of <paramref name="total"/>.</summary>
+    /// <summary>Rate of optimizer step <paramref name="step"/> (from 0) of <paramref name="total"/>.</summary>
     public static float At(int step, int total, TrainOptions options)
     {
         if (step < options.WarmupSteps) return options.LearningRate * (step + 1) / options.WarmupSteps;

@@ -18,6 +18,9 @@ public sealed record Setting(string Name, string Help, string Values, bool IsFla
 /// </summary>
 public sealed class Settings(IReadOnlyList<Setting> known)
 {
+    // Keys of earlier versions.
+    private static readonly Dictionary<string, string> renamed = new() { ["quantise-bits"] = "quantize-bits" };
+
     private readonly Dictionary<string, string> values = [];
 
     /// <summary>All keys.</summary>
@@ -27,6 +30,7 @@ public sealed class Settings(IReadOnlyList<Setting> known)
     /// <exception cref="NolaException">There is no such key; the message suggests the nearest.</exception>
     public void Set(string key, string value, string place)
     {
+        key = renamed.GetValueOrDefault(key, key);
         if (known.All(s => s.Name != key))
         {
             string nearest = Spelling.Nearest(key, known.Select(s => s.Name));

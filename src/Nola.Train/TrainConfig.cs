@@ -28,7 +28,7 @@ public sealed record TrainConfig
             "e2e or a file"),
         new("valid", "Validation pairs, in any of these forms [E2E's dev set for e2e, else none]", "a file"),
         new("text",
-            "Plain text for language modelling instead of pairs; documents separated by a line <|endoftext|>, "
+            "Plain text for language modeling instead of pairs; documents separated by a line <|endoftext|>, "
             + "or jsonl with a text on each line",
             "files, comma-separated"),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),

@@ -36,7 +36,7 @@ public sealed record TrainOptions
     /// <summary>Most sequences in a batch; 0 for no limit. 8 as published.</summary>
     public int BatchSize { get; init; }
 
-    /// <summary>Batches added up for one optimiser step. The loss is divided by the positions of all of them together.</summary>
+    /// <summary>Batches added up for one optimizer step. The loss is divided by the positions of all of them together.</summary>
     public int Accumulation { get; init; } = 1;
 
     /// <summary>Highest learning rate.</summary>

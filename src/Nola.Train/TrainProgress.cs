@@ -1,6 +1,6 @@
 namespace Nola.Train;
 
-/// <summary>One optimiser step.</summary>
+/// <summary>One optimizer step.</summary>
 /// <param name="Step">Its number, from 1.</param>
 /// <param name="TotalSteps">The last one's number.</param>
 /// <param name="Epoch">Passes over the data so far.</param>
@@ -16,7 +16,7 @@ public sealed record StepReport(
     long Tokens, double TokensPerSecond, TimeSpan Elapsed, long PeakBytes);
 
 /// <summary>One evaluation.</summary>
-/// <param name="Step">Optimiser steps before it.</param>
+/// <param name="Step">Optimizer steps before it.</param>
 /// <param name="Loss">Mean validation loss, without label smoothing.</param>
 /// <param name="Tokens">Positions scored.</param>
 /// <param name="Best">Whether it is the lowest so far.</param>
@@ -25,7 +25,7 @@ public sealed record EvalReport(int Step, double Loss, long Tokens, bool Best);
 /// <summary>Who wants to know how a run goes on. All members have empty defaults.</summary>
 public interface ITrainObserver
 {
-    /// <summary>After each optimiser step.</summary>
+    /// <summary>After each optimizer step.</summary>
     void OnStep(StepReport report) { }
 
     /// <summary>After each evaluation.</summary>
@@ -56,7 +56,7 @@ public enum TrainOutcome
 
 /// <summary>What a run gave.</summary>
 /// <param name="Outcome">How it ended.</param>
-/// <param name="Steps">Optimiser steps since the run's start.</param>
+/// <param name="Steps">Optimizer steps since the run's start.</param>
 /// <param name="FirstLoss">Validation loss before the first step; NaN without validation data.</param>
 /// <param name="LastLoss">Validation loss at the end; NaN without validation data.</param>
 /// <param name="BestLoss">Lowest validation loss; NaN without validation data.</param>

@@ -15,7 +15,7 @@ public sealed class GpuSteadyTests
     {
         GpuDevice gpu = TestGpu.Device;
         using LanguageModel model = TinyModels.Create(gpu, whole, layers: 1);
-        using TrainableAdapter? adapter = whole ? null : model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantiseBits = 4 });
+        using TrainableAdapter? adapter = whole ? null : model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantizeBits = 4 });
         Random r = new(1);
         EncodedPair[] pairs = [.. Enumerable.Range(0, 8).Select(_ => new EncodedPair(TinyModels.Ids(r, 2, 61), TinyModels.Ids(r, 3, 61)))];
         Counts seen = new(gpu);

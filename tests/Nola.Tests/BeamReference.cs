@@ -93,14 +93,14 @@ internal sealed class BeamReference(LanguageModel model, GenerateOptions options
         float[] logits = model.Logits([.. prompt, .. tokens]);
         double[] last = [.. logits[^v..].Select(z => (double)z)];
         bool hugging = options.BeamRules == BeamRules.HuggingFace;
-        if (hugging) Normalise(last);
+        if (hugging) Normalize(last);
         int[] seen = hugging ? [.. prompt, .. tokens] : tokens;
         foreach (int token in seen.ToHashSet()) last[token] = last[token] < 0 ? last[token] * options.RepetitionPenalty : last[token] / options.RepetitionPenalty;
         if (tokens.Length < options.MinNewTokens)
             foreach (int token in options.StopTokens!) last[token] = double.NegativeInfinity;
         for (int token = 0; token < v; token++)
             if (options.NoRepeatNgram > 0 && Repeats([.. seen, token], options.NoRepeatNgram)) last[token] = double.NegativeInfinity;
-        if (!hugging) Normalise(last);
+        if (!hugging) Normalize(last);
         return last;
     }
 
@@ -113,7 +113,7 @@ internal sealed class BeamReference(LanguageModel model, GenerateOptions options
         return false;
     }
 
-    private static void Normalise(double[] z)
+    private static void Normalize(double[] z)
     {
         double max = z.Max(), lse = max + Math.Log(z.Sum(x => Math.Exp(x - max)));
         for (int i = 0; i < z.Length; i++) z[i] -= lse;

@@ -66,13 +66,13 @@ one_sentence() { # one_sentence STDERR: the last line is the tool's, short, and 
 # Commands that write one file or directory, each to be given its target: outputs, commands[name], targets[name].
 output_commands() { # output_commands DATA ADAPTER
     declare -gA commands targets
-    outputs=(quantise merge export convert generate)
+    outputs=(quantize merge export convert generate)
     commands=(
-        [quantise]="$nola quantise $2 --bits 4 --out"
+        [quantize]="$nola quantize $2 --bits 4 --out"
         [merge]="$nola merge --adapter $2 --out"
         [export]="$nola export --adapter $2 --out"
         [convert]="$nola data convert $1/all.jsonl --out"
         [generate]="$nola generate --adapter $2 --prompts $1/prompts.jsonl --max-new 4 --threads 1 --device cpu --out"
     )
-    targets=([quantise]=a.safetensors [merge]=model [export]=peft [convert]=pairs.jsonl [generate]=texts.txt)
+    targets=([quantize]=a.safetensors [merge]=model [export]=peft [convert]=pairs.jsonl [generate]=texts.txt)
 }

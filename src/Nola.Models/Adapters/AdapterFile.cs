@@ -14,7 +14,7 @@ public static class AdapterFile
     internal const string Format = "nola-adapter/1";
 
     /// <summary>The format of a file whose tensors are packed codes.</summary>
-    internal const string QuantisedFormat = "nola-adapter/2";
+    internal const string QuantizedFormat = "nola-adapter/2";
 
     /// <summary>Writes an adapter: float32, or packed when it was trained with rounded coefficients.</summary>
     /// <exception cref="NolaException">The file cannot be written.</exception>
@@ -25,7 +25,7 @@ public static class AdapterFile
             path,
             bits == 0
                 ? adapter.Parameters.Select(p => new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray))
-                : adapter.Parameters.SelectMany(p => QuantisedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name)),
+                : adapter.Parameters.SelectMany(p => QuantizedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name)),
             AdapterSettings.Of(adapter, bits));
     }
 
@@ -74,6 +74,6 @@ public static class AdapterFile
     }
 
     private static float[] Values(Safetensors file, Parameter parameter, int bits) => bits > 0
-        ? QuantisedTensor.Read(file, parameter.Name, parameter.Shape, bits).Values()
+        ? QuantizedTensor.Read(file, parameter.Name, parameter.Shape, bits).Values()
         : file.ReadFinite(file.Get(parameter.Name));
 }

@@ -29,10 +29,10 @@ internal sealed class AdapterSettings
         Bits = Text("format") switch
         {
             AdapterFile.Format => 0,
-            AdapterFile.QuantisedFormat => CoefficientQuantiser.Widths.Contains(Whole("bits")) ? Whole("bits") : throw Bad("bits"),
+            AdapterFile.QuantizedFormat => CoefficientQuantizer.Widths.Contains(Whole("bits")) ? Whole("bits") : throw Bad("bits"),
             string other => throw new NolaException(
                 $"{path}: its format is {Quoted.Of(other)} "
-                + $"and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantisedFormat}'."),
+                + $"and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantizedFormat}'."),
         };
         Method = AdapterMethods.Find(Text("method")) ?? throw new NolaException(
             $"{path}: its method is {Quoted.Of(Text("method"))}; expected {string.Join(" or ", AdapterMethods.Known.Select(m => m.Name))}.");
@@ -66,7 +66,7 @@ internal sealed class AdapterSettings
     {
         AdapterOptions options = adapter.Options;
         AdapterMethod method = options.Method;
-        Dictionary<string, string> data = new() { ["format"] = bits == 0 ? AdapterFile.Format : AdapterFile.QuantisedFormat };
+        Dictionary<string, string> data = new() { ["format"] = bits == 0 ? AdapterFile.Format : AdapterFile.QuantizedFormat };
         Add(method.CommonOptions);
         (data["base_model"], data["base_identity"]) = (adapter.Model.Source, adapter.Model.Identity);
         foreach (MapGroup group in adapter.Groups) data[LayersPrefix + group.Kind] = string.Join(',', group.Layers);

@@ -45,16 +45,16 @@ public sealed record NolaOptions : AdapterOptions
     public NolaVariant Variant { get; init; } = NolaVariant.Offset;
 
     /// <summary>
-    /// 8, 4, 3 or 2: the factors are mixed from coefficients rounded by <see cref="CoefficientQuantiser"/>, each layer's vector
+    /// 8, 4, 3 or 2: the factors are mixed from coefficients rounded by <see cref="CoefficientQuantizer"/>, each layer's vector
     /// by itself, with gradients passed straight through; and the file holds them packed. 0: float32.
     /// </summary>
-    public int QuantiseBits { get; init; }
+    public int QuantizeBits { get; init; }
 
     /// <inheritdoc/>
     public override AdapterMethod Method => NolaMethod.Instance;
 
     /// <inheritdoc/>
-    internal override int StoredBits => QuantiseBits;
+    internal override int StoredBits => QuantizeBits;
 }
 
 /// <summary>
@@ -101,10 +101,10 @@ internal sealed class NolaMethod : AdapterMethod
         AdapterOption.Seed<NolaOptions>(
             "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Whole<NolaOptions>(
-            "quantise-bits", null, "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
-            "0, 8, 4, 3 or 2", o => o.QuantiseBits, (o, value) => o with { QuantiseBits = value }) with
+            "quantize-bits", null, "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
+            "0, 8, 4, 3 or 2", o => o.QuantizeBits, (o, value) => o with { QuantizeBits = value }) with
         {
-            Elsewhere = "Round another method's values after training, with 'nola quantise'.",
+            Elsewhere = "Round another method's values after training, with 'nola quantize'.",
         },
     ];
 
@@ -116,7 +116,7 @@ internal sealed class NolaMethod : AdapterMethod
         NolaOptions o = (NolaOptions)options;
         foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[(o.BasesA == o.BasesB ? "bases" : "bases-a", o.BasesA), ("bases-b", o.BasesB)])
             if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
-        if (o.QuantiseBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantise-bits is {o.QuantiseBits}; expected 0, 8, 4, 3 or 2.");
+        if (o.QuantizeBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantize-bits is {o.QuantizeBits}; expected 0, 8, 4, 3 or 2.");
         if (!Enum.IsDefined(o.Entries)) throw new NolaException($"entries is {o.Entries}; expected uniform, normal or sign.");
         if (!Enum.IsDefined(o.Variant)) throw new NolaException($"variant is {o.Variant}; expected offset or paper.");
     }
@@ -144,7 +144,7 @@ internal sealed class NolaMethod : AdapterMethod
         RandomBasis First(MapGroup group, RandomBasis basis) => o.PerLayer ? basis with { Layer = (uint)group.Layers[0] + 1 } : basis;
     }
 
-    internal override AdapterOptions WithStoredBits(AdapterOptions options, int bits) => (NolaOptions)options with { QuantiseBits = bits };
+    internal override AdapterOptions WithStoredBits(AdapterOptions options, int bits) => (NolaOptions)options with { QuantizeBits = bits };
 
     private static RandomBasis BasisA(NolaOptions o, MapGroup group) =>
         new(o.Seed, RandomBasis.StreamOf(group.Stream, 0), 0, o.BasesA, group.In, o.Rank, o.Entries);
@@ -234,7 +234,7 @@ internal sealed class NolaMethod : AdapterMethod
         public void Mix(Tape tape)
         {
             Variable coefficients = tape.Read(Coefficients);
-            if (options.QuantiseBits > 0) coefficients = Ops.StraightThrough(coefficients, CoefficientQuantiser.Levels(options.QuantiseBits));
+            if (options.QuantizeBits > 0) coefficients = Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
             Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? group.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
         }

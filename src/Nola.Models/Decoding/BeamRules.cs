@@ -6,7 +6,7 @@ public enum BeamRules
     /// <summary>
     /// Those of the LoRA and NOLA code, by which published scores were made. A beam that ends takes one of the places of its
     /// step, and the best of all, ended or not, wins after the last step. Penalties, bans and the length see generated tokens
-    /// only, and probabilities are normalised after them.
+    /// only, and probabilities are normalized after them.
     /// </summary>
     Published,
 

@@ -68,13 +68,13 @@ internal sealed class PublishedBeamSearch(int[] prompt, GenerateOptions options,
         if (normalized > bestScore) (best, bestScore) = (said, normalized);
     }
 
-    // Σ log p never rises, so a beam's score can become no better than with its present sum and the most favourable length.
+    // Σ log p never rises, so a beam's score can become no better than with its present sum and the most favorable length.
     // The published code takes all its steps; the result is the same.
     private bool CannotWin()
     {
         if (Beams.Count == 0) return true;
-        int favourable = Options.LengthPenalty >= 0 ? Limit : Beams[0].Tokens.Length + 1;
-        return bestScore >= Normalized(Beams[0].Score, favourable);
+        int favorable = Options.LengthPenalty >= 0 ? Limit : Beams[0].Tokens.Length + 1;
+        return bestScore >= Normalized(Beams[0].Score, favorable);
     }
 }
 

@@ -22,7 +22,7 @@ public sealed record GenerateOptions
     /// <summary>Sequences that a beam search keeps at each step; 1 for none, 10 as published.</summary>
     public int Beams { get; init; } = 1;
 
-    /// <summary>p of a beam's score Σ log p / lengthᵖ, 0.8 as published; larger ones favour longer texts.</summary>
+    /// <summary>p of a beam's score Σ log p / lengthᵖ, 0.8 as published; larger ones favor longer texts.</summary>
     public double LengthPenalty { get; init; } = 0.8;
 
     /// <summary>Whose beam search.</summary>

@@ -7,7 +7,7 @@ namespace Nola.Models;
 public sealed class StreamTensors : IDisposable
 {
     // Neighboring sequences with one adapter, as rows of the batch; −1 for all rows.
-    private readonly (IAdapter Adapter, int First, int Count)[] segments;
+    private readonly (IAdapter By, int First, int Count)[] segments;
 
     /// <summary>Copies the stream to the device.</summary>
     /// <param name="device">Where the model is.</param>

@@ -33,7 +33,7 @@ internal sealed class LongWords
     {
         byte[] bytes = new byte[Encoding.UTF8.GetByteCount(word)];
         Encoding.UTF8.GetBytes(word, bytes);
-        // A list of pieces that knows each one's neighbours; a piece that was merged into the one before it is −1.
+        // A list of pieces that knows each one's neighbors; a piece that was merged into the one before it is −1.
         int[] ids = Array.ConvertAll(bytes, b => byteIds[b]);
         int[] next = [.. Enumerable.Range(1, ids.Length)], previous = [.. Enumerable.Range(-1, ids.Length)];
         // The lowest rank first, and of equal ranks the leftmost.

@@ -5,10 +5,10 @@ namespace Nola.Train;
 /// <summary>A published data set that this library reads.</summary>
 /// <param name="Key">Its short name.</param>
 /// <param name="Title">Its name and paper.</param>
-/// <param name="Licence">What it may be used under.</param>
+/// <param name="License">What it may be used under.</param>
 /// <param name="Home">Where it is published.</param>
 /// <param name="Splits">Its splits with their numbers of pairs as trained on, quality filter applied.</param>
-public sealed record PublishedSet(string Key, string Title, string Licence, string Home, IReadOnlyList<(string Name, int Pairs)> Splits);
+public sealed record PublishedSet(string Key, string Title, string License, string Home, IReadOnlyList<(string Name, int Pairs)> Splits);
 
 /// <summary>Data that were found and read.</summary>
 /// <param name="Path">What to give as <c>--data</c>.</param>
@@ -56,7 +56,7 @@ public static class DataCatalog
     }
 
     /// <summary>Which set some pairs are of, told from what only its pairs have.</summary>
-    public static PublishedSet? Recognise(TextPairs pairs)
+    public static PublishedSet? Recognize(TextPairs pairs)
     {
         TextPair first = pairs[0];
         string key = first.Category.Length > 0 ? "webnlg"
@@ -67,7 +67,7 @@ public static class DataCatalog
 
     private static FoundData Describe(string path, TextPairs pairs)
     {
-        PublishedSet? set = Recognise(pairs);
+        PublishedSet? set = Recognize(pairs);
         string split = set?.Splits.FirstOrDefault(s => s.Pairs == pairs.Count).Name ?? "";
         return new(path, set, split, pairs.Count, pairs.Select(pair => pair.Context).Distinct().Count());
     }

@@ -6,7 +6,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>
-/// Plain text for language modelling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
+/// Plain text for language modeling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
 /// token 50256 between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
 /// <c>{"text": …}</c> is a document.
 /// </summary>
@@ -17,7 +17,7 @@ public static class PlainText
 
     /// <summary>
     /// Reads files (<c>.gz</c> too, or <c>-</c> for standard input) into windows of at most <paramref name="window"/> + 1 tokens;
-    /// neighbours share one token.
+    /// neighbors share one token.
     /// </summary>
     /// <exception cref="NolaException">A file is missing or not UTF-8, or there is no text.</exception>
     public static EncodedPair[] Read(IReadOnlyList<string> paths, ITokenizer tokenizer, int window)

@@ -13,7 +13,7 @@ namespace Nola.Train;
 /// </summary>
 /// <param name="decoding">How.</param>
 /// <param name="form">Groups: all completions as they are, as E2E is scored. Columns: as LoRA and NOLA score WebNLG and DART, six
-/// references for each output, both sides in lower case and tokenised.</param>
+/// references for each output, both sides in lower case and tokenized.</param>
 public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)
 {
     // As published for WebNLG and DART.
@@ -28,7 +28,7 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     public string Settings { get; } = DecodingReader.Describe(decoding);
 
     /// <summary>How outputs are compared with the completions, in a few words.</summary>
-    public string Comparison => form == ReferenceForm.Groups ? "references in groups" : $"{PublishedReferences} references, lower-cased and tokenised";
+    public string Comparison => form == ReferenceForm.Groups ? "references in groups" : $"{PublishedReferences} references, lower-cased and tokenized";
 
     /// <summary>The outputs of a run beside their references; decoded unless that was done before.</summary>
     /// <exception cref="NolaException">A context does not fit the model, or the outputs cannot be written.</exception>
@@ -49,7 +49,7 @@ public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form 
     /// <summary>Makes a run decode anew.</summary>
     internal static void Forget(string folder) => AtomicFile.Delete(Path.Combine(folder, AboutFile));
 
-    // The same for every run of a base model, and so tokenised once.
+    // The same for every run of a base model, and so tokenized once.
     private ReferenceSet References(ScoreInput input, TextPair[][] groups, ITokenizer tokenizer, GenerateOptions options)
     {
         if (references is { } kept && kept.Test == input.Test && kept.BaseModel == input.BaseModel) return kept.Set;

@@ -15,7 +15,7 @@ public enum ExperimentKind
     Base,
 
     /// <summary>Rounds the adapter of another method to a few bits and scores that.</summary>
-    Quantise,
+    Quantize,
 }
 
 /// <summary>One method of an experiment, to be run with each seed.</summary>
@@ -123,7 +123,7 @@ public sealed partial class ExperimentFile
             $"{place}: the name '{name}' becomes a directory's; use at most 100 letters, digits and . _ - =.");
         place = $"{place} ('{name}')";
         string series = reader.Text("series", "");
-        if (item.TryGetProperty("of", out _)) return ReadQuantised(item, reader, name, series, before, place);
+        if (item.TryGetProperty("of", out _)) return ReadQuantized(item, reader, name, series, before, place);
         string kind = reader.Text("method", common.Text("method", "nola"));
         if (kind is not ("nola" or "lora" or "full" or "base")) throw new NolaException($"{place}: the method '{kind}' is not known; expected nola, lora, full or base, or \"of\" with the method to round.");
         Settings settings = common.Copy();
@@ -131,17 +131,17 @@ public sealed partial class ExperimentFile
         return new(name, series, kind == "base" ? ExperimentKind.Base : ExperimentKind.Train, "", 0, settings.Given);
     }
 
-    private static ExperimentMethod ReadQuantised(JsonElement item, ExperimentReader reader, string name, string series, List<ExperimentMethod> before, string place)
+    private static ExperimentMethod ReadQuantized(JsonElement item, ExperimentReader reader, string name, string series, List<ExperimentMethod> before, string place)
     {
         foreach (JsonProperty property in item.EnumerateObject())
             if (property.Name is not ("name" or "series" or "of" or "bits")) throw new NolaException($"{place}: '{property.Name}' cannot stand beside \"of\"; rounding has only \"bits\".");
         string of = reader.Text("of", "");
         ExperimentMethod source = before.FirstOrDefault(m => m.Name == of) ?? throw new NolaException($"{place}: there is no method '{of}' before it.");
-        bool adapter = source.Kind == ExperimentKind.Train && source.Settings.GetValueOrDefault("method", "nola") != "full" && source.Settings.GetValueOrDefault("quantise-bits", "0") == "0";
+        bool adapter = source.Kind == ExperimentKind.Train && source.Settings.GetValueOrDefault("method", "nola") != "full" && source.Settings.GetValueOrDefault("quantize-bits", "0") == "0";
         if (!adapter) throw new NolaException($"{place}: '{of}' trains no float32 adapter that could be rounded.");
         int bits = reader.Whole("bits");
         if (bits is not (8 or 4 or 3 or 2)) throw new NolaException($"{place}: bits is {bits}; expected 8, 4, 3 or 2.");
-        return new(name, series, ExperimentKind.Quantise, of, bits, source.Settings);
+        return new(name, series, ExperimentKind.Quantize, of, bits, source.Settings);
     }
 
     private static void ReadInto(Settings settings, JsonElement from, string place, string[] except)

@@ -61,7 +61,7 @@ public static class ExperimentReport
     /// <param name="runs">All its runs.</param>
     /// <param name="settings">How each score is measured, by its name.</param>
     /// <exception cref="NolaException">A result cannot be read.</exception>
-    public static IReadOnlyList<MethodSummary> Summarise(ExperimentFile file, IReadOnlyList<ExperimentRun> runs, IReadOnlyDictionary<string, string> settings) => [.. file.Methods.Select(method =>
+    public static IReadOnlyList<MethodSummary> Summarize(ExperimentFile file, IReadOnlyList<ExperimentRun> runs, IReadOnlyDictionary<string, string> settings) => [.. file.Methods.Select(method =>
     {
         RunRecord[] records = [.. runs.Where(run => run.Method == method).Select(run => RunRecord.Read(run.ResultFile)).OfType<RunRecord>()];
         Dictionary<string, Spread> scores = records

@@ -56,7 +56,7 @@ public sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, TrainCo
         {
             throw new NolaException($"Method '{method.Name}': {error.Message}", error);
         }
-        ExperimentRun? source = method.Kind == ExperimentKind.Quantise ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed) : null;
+        ExperimentRun? source = method.Kind == ExperimentKind.Quantize ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed) : null;
         string id = Digest(method.Kind switch
         {
             ExperimentKind.Train => config.ToJson(),

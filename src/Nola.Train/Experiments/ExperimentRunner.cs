@@ -95,11 +95,11 @@ public sealed class ExperimentRunner : IDisposable
                 if (record is null) return Summary(true);
                 done++;
                 observer.OnResult(run, record);
-                ExperimentReport.Write(file, Summarise(), root);
+                ExperimentReport.Write(file, Summarize(), root);
             }
             if (record.TrainInfo.Status == TrainInfo.Failed) failed++;
         }
-        ExperimentReport.Write(file, Summarise(), root);
+        ExperimentReport.Write(file, Summarize(), root);
         return Summary(false);
 
         ExperimentSummary Summary(bool interrupted) => new(Runs.Count, done, skipped, failed, interrupted);
@@ -107,7 +107,7 @@ public sealed class ExperimentRunner : IDisposable
 
     /// <summary>The results of each method so far, in the order of the file.</summary>
     /// <exception cref="NolaException">A result cannot be read.</exception>
-    public IReadOnlyList<MethodSummary> Summarise() => ExperimentReport.Summarise(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
+    public IReadOnlyList<MethodSummary> Summarize() => ExperimentReport.Summarize(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
 
     /// <inheritdoc/>
     public void Dispose()
@@ -143,7 +143,7 @@ public sealed class ExperimentRunner : IDisposable
                 record = run.Method.Kind switch
                 {
                     ExperimentKind.Train => Train(run, pairs, cancel),
-                    ExperimentKind.Quantise => Quantise(run),
+                    ExperimentKind.Quantize => Quantize(run),
                     _ => Record(run, new TrainInfo(TrainInfo.Success, 0, 0, 0, 0, models.For(run.Config, trainable: false).Config.ParameterCount, [])),
                 };
                 if (record is null) return null;
@@ -194,11 +194,11 @@ public sealed class ExperimentRunner : IDisposable
 
     private static TrainInfo WithLog(ExperimentRun run, TrainInfo info)
     {
-        (IReadOnlyList<EvalMetric> metrics, long peak) = RunLog.Summarise(run.Folder);
+        (IReadOnlyList<EvalMetric> metrics, long peak) = RunLog.Summarize(run.Folder);
         return info with { Metrics = metrics, MemoryMax = peak };
     }
 
-    private RunRecord Quantise(ExperimentRun run)
+    private RunRecord Quantize(ExperimentRun run)
     {
         RunRecord source = RunRecord.Read(run.Source!.ResultFile)!;
         if (source.TrainInfo.Status == TrainInfo.Failed) return Record(run, source.TrainInfo, $"There is no adapter to round: {run.Source.Title} failed.") with { MetaInfo = source.MetaInfo };
@@ -206,7 +206,7 @@ public sealed class ExperimentRunner : IDisposable
         AtomicFile.EnsureDirectory(run.Folder);
         // Of a run that was killed before its result was written.
         AtomicFile.Delete(output);
-        QuantiseReport report = AdapterQuantisation.Quantise(Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
+        QuantizeReport report = AdapterQuantization.Quantize(Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
         return Record(run, source.TrainInfo with { FileSize = report.BytesAfter }) with { MetaInfo = source.MetaInfo };
     }
 

@@ -78,7 +78,7 @@ public sealed record RunInfo(DateTime CreatedAt, double TotalTime, string Experi
 
 /// <summary>What training took and gave.</summary>
 /// <param name="Status"><c>success</c> or <c>failed</c>.</param>
-/// <param name="TrainTime">Seconds in optimiser steps.</param>
+/// <param name="TrainTime">Seconds in optimizer steps.</param>
 /// <param name="MemoryMax">Most bytes of device memory in tensors.</param>
 /// <param name="FileSize">Bytes of the adapter's file, or of the model's.</param>
 /// <param name="NumTrainableParams">Numbers that were trained.</param>
@@ -94,7 +94,7 @@ public sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, 
 }
 
 /// <summary>An evaluation during training.</summary>
-/// <param name="Step">Optimiser steps before it.</param>
+/// <param name="Step">Optimizer steps before it.</param>
 /// <param name="ValidLoss">Mean loss on the validation pairs.</param>
 /// <param name="TrainLoss">Loss of the step before it; null before the first.</param>
 public sealed record EvalMetric(int Step, double ValidLoss, double? TrainLoss);

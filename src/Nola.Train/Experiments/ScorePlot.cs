@@ -11,7 +11,7 @@ public static class ScorePlot
 {
     private const double Width = 760, Height = 440, Left = 64, Right = 24, Top = 64, Bottom = 52;
 
-    private static readonly string[] colours = ["#4c8dd6", "#d9822b", "#3aa676", "#b45bc4", "#c9504f", "#8a8f3c"];
+    private static readonly string[] colors = ["#4c8dd6", "#d9822b", "#3aa676", "#b45bc4", "#c9504f", "#8a8f3c"];
 
     /// <summary>The picture; null while no method of a series has the score.</summary>
     public static string? Draw(string score, IReadOnlyList<MethodSummary> methods)
@@ -27,9 +27,9 @@ public static class ScorePlot
         double legend = Left;
         for (int i = 0; i < series.Length; i++)
         {
-            string colour = colours[i % colours.Length];
-            Series(svg, axes, score, [.. series[i].OrderBy(m => m.Trained)], colour);
-            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{legend:F1}\" x2=\"{legend + 22:F1}\" y1=\"{Top - 44}\" y2=\"{Top - 44}\" stroke=\"{colour}\" stroke-width=\"3\"/>");
+            string color = colors[i % colors.Length];
+            Series(svg, axes, score, [.. series[i].OrderBy(m => m.Trained)], color);
+            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{legend:F1}\" x2=\"{legend + 22:F1}\" y1=\"{Top - 44}\" y2=\"{Top - 44}\" stroke=\"{color}\" stroke-width=\"3\"/>");
             Svg.Text(svg, legend + 28, Top - 40, "start", series[i].Key);
             legend += 44 + 7.5 * series[i].Key.Length;
         }
@@ -37,16 +37,16 @@ public static class ScorePlot
         return svg.Append("</svg>\n").ToString();
     }
 
-    private static void Series(StringBuilder svg, Axes axes, string score, MethodSummary[] methods, string colour)
+    private static void Series(StringBuilder svg, Axes axes, string score, MethodSummary[] methods, string color)
     {
         string points = string.Join(' ', methods.Select(m => string.Create(CultureInfo.InvariantCulture, $"{axes.X(m.Trained):F1},{axes.Y(m.Scores[score].Mean):F1}")));
-        if (methods.Length > 1) svg.Append(CultureInfo.InvariantCulture, $"<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>");
+        if (methods.Length > 1) svg.Append(CultureInfo.InvariantCulture, $"<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" points=\"{points}\"/>");
         foreach (MethodSummary m in methods)
         {
             Spread s = m.Scores[score];
             double x = axes.X(m.Trained);
-            if (s.Deviation > 0) svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x:F1}\" x2=\"{x:F1}\" y1=\"{axes.Y(s.Mean - s.Deviation):F1}\" y2=\"{axes.Y(s.Mean + s.Deviation):F1}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
-            svg.Append(CultureInfo.InvariantCulture, $"<circle cx=\"{x:F1}\" cy=\"{axes.Y(s.Mean):F1}\" r=\"4\" fill=\"{colour}\"><title>{m.Method.Name}: {s}, {m.Trained:N0} trained</title></circle>\n");
+            if (s.Deviation > 0) svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x:F1}\" x2=\"{x:F1}\" y1=\"{axes.Y(s.Mean - s.Deviation):F1}\" y2=\"{axes.Y(s.Mean + s.Deviation):F1}\" stroke=\"{color}\" stroke-width=\"1.5\"/>");
+            svg.Append(CultureInfo.InvariantCulture, $"<circle cx=\"{x:F1}\" cy=\"{axes.Y(s.Mean):F1}\" r=\"4\" fill=\"{color}\"><title>{m.Method.Name}: {s}, {m.Trained:N0} trained</title></circle>\n");
         }
     }
 

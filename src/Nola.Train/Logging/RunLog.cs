@@ -98,7 +98,7 @@ public sealed class RunLog : ITrainObserver, IDisposable
     }
 
     /// <summary>The evaluations of a run's log, and the most memory that a step has seen.</summary>
-    internal static (IReadOnlyList<EvalMetric> Evaluations, long PeakBytes) Summarise(string directory)
+    internal static (IReadOnlyList<EvalMetric> Evaluations, long PeakBytes) Summarize(string directory)
     {
         List<EvalMetric> evaluations = [];
         double? training = null;

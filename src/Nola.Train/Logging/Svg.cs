@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Nola.Train;
 
-/// <summary>What the pictures share: a grey that reads on light and dark pages, text, and round steps of an axis.</summary>
+/// <summary>What the pictures share: a gray that reads on light and dark pages, text, and round steps of an axis.</summary>
 internal static class Svg
 {
     public const string Ink = "#7d8590";

@@ -1,7 +1,7 @@
 namespace Nola.Train.Metrics;
 
 /// <summary>
-/// References, and what tokenisers make of them: made when first asked for, and once for all the systems whose outputs are scored
+/// References, and what tokenizers make of them: made when first asked for, and once for all the systems whose outputs are scored
 /// beside them.
 /// </summary>
 internal sealed class ReferenceSet

@@ -1,14 +1,14 @@
 namespace Nola.Train.Metrics;
 
 /// <summary>
-/// A corpus as coco-caption's tokeniser leaves it: Penn Treebank tokens in lower case without punctuation, joined by
+/// A corpus as coco-caption's tokenizer leaves it: Penn Treebank tokens in lower case without punctuation, joined by
 /// spaces. (Brackets stay: the list of punctuation has <c>-LRB-</c>, the lowered text <c>-lrb-</c>.)
 /// </summary>
 internal sealed record TreebankCorpus(string[] Hypotheses, string[][] References)
 {
     private static readonly HashSet<string> punctuation = ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
 
-    /// <summary>Groups of lines, tokenised as one text.</summary>
+    /// <summary>Groups of lines, tokenized as one text.</summary>
     public static string[][] Clean(IReadOnlyList<IReadOnlyList<string>> groups)
     {
         string[] lines = Clean([.. groups.SelectMany(group => group)]);
@@ -16,7 +16,7 @@ internal sealed record TreebankCorpus(string[] Hypotheses, string[][] References
         return [.. groups.Select(group => lines[at..(at += group.Count)])];
     }
 
-    /// <summary>Lines, tokenised as one text.</summary>
+    /// <summary>Lines, tokenized as one text.</summary>
     public static string[] Clean(IReadOnlyList<string> lines) =>
         [.. PtbTokenizer.Tokenize(lines).Select(tokens => string.Join(' ', tokens.Where(t => !punctuation.Contains(t))))];
 }

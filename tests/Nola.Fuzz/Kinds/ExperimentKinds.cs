@@ -44,7 +44,7 @@ internal sealed class ExperimentKind() : FilesKind("experiment")
     }
 }
 
-/// <summary>Results of an experiment's runs: read, summarised in a table and drawn.</summary>
+/// <summary>Results of an experiment's runs: read, summarized in a table and drawn.</summary>
 internal sealed class ResultKind() : FilesKind("result")
 {
     private const string Result = """
@@ -76,7 +76,7 @@ internal sealed class ResultKind() : FilesKind("result")
     {
         IReadOnlyList<ExperimentRun> runs = ExperimentRun.Plan(experiment!, directory, "cpu", 1);
         Dictionary<string, string> settings = new() { ["loss"] = "s" };
-        IReadOnlyList<MethodSummary> methods = ExperimentReport.Summarise(experiment!, runs, settings);
+        IReadOnlyList<MethodSummary> methods = ExperimentReport.Summarize(experiment!, runs, settings);
         bench.Accepted = true;
         ExperimentReport.Write(experiment!, methods, bench.Output);
         RunRecord? record = RunRecord.Read(runs[0].ResultFile);

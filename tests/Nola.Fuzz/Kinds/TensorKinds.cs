@@ -79,7 +79,7 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
         {
             foreach (int bits in (int[])[8, 4, 3, 2])
             {
-                add(bench.Model.NewAdapter(new NolaOptions { Rank = 2, Bases = 9, Targets = ["q", "v"], QuantiseBits = bits }), 0);
+                add(bench.Model.NewAdapter(new NolaOptions { Rank = 2, Bases = 9, Targets = ["q", "v"], QuantizeBits = bits }), 0);
                 add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["v"] }), bits);
             }
         }),
@@ -93,7 +93,7 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
             Examples.Fill(adapter);
             AdapterFile.Save(adapter, path);
         }
-        if (bits > 0) AdapterQuantisation.Quantise(path, bits, packed);
+        if (bits > 0) AdapterQuantization.Quantize(path, bits, packed);
         Add((File0, SafetensorsMutator.Mutate, File.ReadAllBytes(bits > 0 ? packed : path)));
         File.Delete(path);
         File.Delete(packed);
@@ -130,7 +130,7 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
         {
             if (!packed) Examples.Same(values, [.. adapter.Parameters.Select(p => p.Value.ToArray())]);
         }
-        if (!packed && dice.Once(4)) AdapterQuantisation.Quantise(again, dice.Pick((int[])[8, 4, 3, 2]), bench.Saved("packed.safetensors"));
+        if (!packed && dice.Once(4)) AdapterQuantization.Quantize(again, dice.Pick((int[])[8, 4, 3, 2]), bench.Saved("packed.safetensors"));
     }
 }
 

@@ -72,7 +72,7 @@ internal sealed class RunConfigKind() : FilesKind("run-config")
             {"method": "full", "text": ["a.txt", "b.txt"], "valid": "c.txt", "storage": "bfloat16", "checkpoint-blocks": false,
             "accumulation": 2, "batch-size": 8, "device": "cpu", "out": "runs/x"}
             """);
-        AddText(Name0, mutation, """{"quantise-bits": 4, "bases-a": 6, "bases-b": 9, "read-every": 3}""");
+        AddText(Name0, mutation, """{"quantize-bits": 4, "bases-a": 6, "bases-b": 9, "read-every": 3}""");
     }
 
     public override void Run(Bench bench, string directory, Dice dice)
@@ -91,7 +91,7 @@ internal sealed class RunConfigKind() : FilesKind("run-config")
     }
 }
 
-/// <summary>A run's log: summarised, drawn, and cut back to a checkpoint.</summary>
+/// <summary>A run's log: summarized, drawn, and cut back to a checkpoint.</summary>
 internal sealed class LogKind() : FilesKind("log")
 {
     private const string Name0 = "log.jsonl";
@@ -113,7 +113,7 @@ internal sealed class LogKind() : FilesKind("log")
     public override void Run(Bench bench, string directory, Dice dice)
     {
         if (!File.Exists(Path.Combine(directory, Name0))) return;
-        _ = RunLog.Summarise(directory);
+        _ = RunLog.Summarize(directory);
         using RunDirectory run = new(directory, resume: true);
         run.DrawLossCurve();
         run.Log.Resume(3);

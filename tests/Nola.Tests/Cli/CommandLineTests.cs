@@ -31,7 +31,7 @@ public sealed class CommandLineTests
     [InlineData("generate --seed -1", "--seed: '-1' is not a whole number from 0 to 18446744073709551615.")]
     [InlineData("generate --threads x", "--threads: 'x' is not a whole number, written with digits alone.")]
     [InlineData("loss --pairs e2e:dev --label-smoothing 0,1", "--label-smoothing: '0,1' is not a number; write 0.1.")]
-    [InlineData("quantise a --out b --bits four", "--bits: 'four' is not a whole number, written with digits alone.")]
+    [InlineData("quantize a --out b --bits four", "--bits: 'four' is not a whole number, written with digits alone.")]
     [InlineData("pretrain --text a --out b --lr 0,002", "--lr: '0,002' is not a number; write 0.002.")]
     [InlineData("score --refs a --hyp b --mteval v14", "--mteval: 'v14' is not known; expected pymteval or v13a.")]
     [InlineData("loss --pairs e2e:dev --subset some", "--subset: 'some' is not known; expected all or seen or unseen.")]

@@ -98,11 +98,11 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
-    public void Quantise_packs_an_adapter_that_every_command_takes()
+    public void Quantize_packs_an_adapter_that_every_command_takes()
     {
         string run = Path.Combine(directory, "q"), whole = Path.Combine(run, "adapter.safetensors"), packed = Path.Combine(directory, "adapter-4.safetensors");
         Succeeds("train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--out", run, "--bases", "200", "--epochs", "5", "--warmup", "2", "--json");
-        JsonElement report = Succeeds("quantise", whole, "--bits", "4", "--out", packed, "--json");
+        JsonElement report = Succeeds("quantize", whole, "--bits", "4", "--out", packed, "--json");
         // Two layers, q and v, two factors, k = 200.
         Assert.Equal(1600, report.GetProperty("values").GetInt32());
         Assert.Equal(new FileInfo(packed).Length, report.GetProperty("bytes_after").GetInt64());
@@ -112,9 +112,9 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(("4", 1600), (facts.GetProperty("bits").GetString(), facts.GetProperty("values").GetInt32()));
         Assert.Equal("32", Succeeds("inspect", whole, "--json").GetProperty("bits").GetString());
         Assert.NotEqual(Loss("--model", TinyModels.Golden, "--adapter", whole), Loss("--model", TinyModels.Golden, "--adapter", packed));
-        Assert.Contains("expected 8, 4, 3 or 2", Fails("quantise", whole, "--bits", "6", "--out", packed + "6"));
-        Assert.Contains("exists already", Fails("quantise", whole, "--bits", "4", "--out", packed));
-        Assert.Contains("it is for nola", Fails("train", "--method", "lora", "--quantise-bits", "4", "--model", TinyModels.Golden, "--data", Pairs, "--out", run + "2"));
+        Assert.Contains("expected 8, 4, 3 or 2", Fails("quantize", whole, "--bits", "6", "--out", packed + "6"));
+        Assert.Contains("exists already", Fails("quantize", whole, "--bits", "4", "--out", packed));
+        Assert.Contains("it is for nola", Fails("train", "--method", "lora", "--quantize-bits", "4", "--model", TinyModels.Golden, "--data", Pairs, "--out", run + "2"));
     }
 
     [Fact]
@@ -122,7 +122,7 @@ public sealed class CommandTests : IDisposable
     {
         JsonElement list = Succeeds("data", directory, "--json");
         Assert.Equal(["e2e:train", "e2e:dev", "e2e:test", Pairs], list.GetProperty("data").EnumerateArray().Select(d => d.GetProperty("path").GetString()));
-        Assert.Equal("CC BY-SA 4.0", list.GetProperty("data")[0].GetProperty("licence").GetString());
+        Assert.Equal("CC BY-SA 4.0", list.GetProperty("data")[0].GetProperty("license").GetString());
         string lines = Path.Combine(directory, "dev.jsonl");
         Assert.Equal(4672, Succeeds("data", "convert", "e2e:dev", "--out", lines, "--json").GetProperty("pairs").GetInt32());
         Assert.Equal(4672, File.ReadLines(lines).Count());

@@ -150,7 +150,7 @@ public sealed class RunCommandTests : IDisposable
     public void Help_lists_the_values_of_every_choice()
     {
         string help = string.Join(' ', Run("train", "--help").Output.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-        foreach (string values in (string[])["nola, lora or full", "uniform, normal or sign", "shared or per-layer", "offset or paper", "constant, linear or cosine", "float32 or bfloat16"])
+        foreach (string values in (string[])["nola, lora, vera or full", "uniform, normal or sign", "shared or per-layer", "offset or paper", "constant, linear or cosine", "float32 or bfloat16"])
             Assert.Contains(values, help);
     }
 

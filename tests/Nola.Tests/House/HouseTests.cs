@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Text.RegularExpressions;
 using Xunit;
 
 namespace Nola.Tests;
@@ -17,6 +18,26 @@ public sealed class HouseTests
             string[] references = [.. Assembly.Load(floors[i]).GetReferencedAssemblies().Select(a => a.Name!)];
             Assert.DoesNotContain(references, name => Array.IndexOf(floors, name) >= i);
         }
+    }
+
+    [Fact]
+    public void Floors_of_the_models_know_only_those_below_them()
+    {
+        string[] order = ["Files", "Tokens", "Layers", "Adapters", "Families", "Decoding"];
+        string[] sources = [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Nola.Models{Path.DirectorySeparatorChar}"))];
+        Dictionary<string, int> floorOf = [];
+        foreach (string file in sources)
+            foreach (Match type in Regex.Matches(File.ReadAllText(file), @"^(?:public|internal) .*?\b(?:class|record struct|record|struct|interface|enum) (\w+)", RegexOptions.Multiline))
+                floorOf[type.Groups[1].Value] = Floor(file);
+        Assert.True(floorOf.Count > 60);
+        foreach (string file in sources)
+        {
+            string code = Regex.Replace(File.ReadAllText(file), "//.*", "");
+            string[] above = [.. Regex.Matches(code, @"\b[A-Z]\w+\b").Select(m => m.Value).Distinct().Where(name => floorOf.TryGetValue(name, out int floor) && floor > Floor(file))];
+            Assert.True(above.Length == 0, $"{file} knows {string.Join(", ", above)}");
+        }
+
+        int Floor(string file) => Array.IndexOf(order, Path.GetFileName(Path.GetDirectoryName(file))) is var floor and >= 0 ? floor : throw new InvalidOperationException(file);
     }
 
     [Fact]

@@ -18,7 +18,7 @@ public sealed class DamagedAdapterTests : IDisposable
         (nola, lora, packed) = (Path.Combine(directory, "nola"), Path.Combine(directory, "lora"), Path.Combine(directory, "packed"));
         using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 6, Targets = ["q", "mlp.*"] })) AdapterFile.Save(adapter, nola);
         using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 2 })) AdapterFile.Save(adapter, lora);
-        AdapterQuantisation.Quantise(nola, 4, packed);
+        AdapterQuantization.Quantize(nola, 4, packed);
     }
 
     public void Dispose()
@@ -83,7 +83,7 @@ public sealed class DamagedAdapterTests : IDisposable
         Assert.Contains($"element 3 of tensor 'attn.v.A' is {said}", Refused(lora, null, all => Set(all, "attn.v.A", value)));
         string bad = Path.Combine(directory, "bad");
         AdapterFiles.Change(nola, bad, null, all => Set(all, "mlp.c_fc.B", value));
-        Assert.Contains("'mlp.c_fc.B'", Assert.Throws<NolaException>(() => AdapterQuantisation.Quantise(bad, 4, bad + "q")).Message);
+        Assert.Contains("'mlp.c_fc.B'", Assert.Throws<NolaException>(() => AdapterQuantization.Quantize(bad, 4, bad + "q")).Message);
 
         static void Set(List<SafetensorsTensor> all, string name, float value)
         {
@@ -108,18 +108,18 @@ public sealed class DamagedAdapterTests : IDisposable
     }));
 
     [Fact]
-    public void What_cannot_be_loaded_is_not_quantised()
+    public void What_cannot_be_loaded_is_not_quantized()
     {
         string bad = Path.Combine(directory, "bad");
         AdapterFiles.Change(nola, bad, data => data["alpha"] = "1,6");
-        Assert.Contains("'alpha' = '1,6'", Quantise());
+        Assert.Contains("'alpha' = '1,6'", Quantize());
         AdapterFiles.Change(nola, bad, data => data["sharing"] = "pre-layer");
-        Assert.Contains("its sharing is 'pre-layer'", Quantise());
+        Assert.Contains("its sharing is 'pre-layer'", Quantize());
         AdapterFiles.Change(nola, bad, null, all => all[0] = new SafetensorsTensor(all[0].Name, all[0].Shape, [.. Enumerable.Repeat(2e38f, 12)]));
-        Assert.Contains("tensor 'attn.q.A': A coefficient is not a finite number below 2¹²⁷", Quantise());
+        Assert.Contains("tensor 'attn.q.A': A coefficient is not a finite number below 2¹²⁷", Quantize());
         Assert.False(File.Exists(bad + "q"));
 
-        string Quantise() => Assert.Throws<NolaException>(() => AdapterQuantisation.Quantise(bad, 4, bad + "q")).Message;
+        string Quantize() => Assert.Throws<NolaException>(() => AdapterQuantization.Quantize(bad, 4, bad + "q")).Message;
     }
 
     [Fact]
@@ -148,7 +148,7 @@ public sealed class DamagedAdapterTests : IDisposable
     {
         Assert.Contains("bases-a is 0", Attach(() => model.NewAdapter(new NolaOptions { BasesA = 0 })));
         Assert.Contains("bases-b is 1000001", Attach(() => model.NewAdapter(new NolaOptions { BasesB = 1_000_001 })));
-        Assert.Contains("bits is 5", Attach(() => model.NewAdapter(new NolaOptions { QuantiseBits = 5 })));
+        Assert.Contains("bits is 5", Attach(() => model.NewAdapter(new NolaOptions { QuantizeBits = 5 })));
         Assert.Contains("entries is 7", Attach(() => model.NewAdapter(new NolaOptions { Entries = (BasisEntries)7 })));
         Assert.Contains("alpha is ∞", Attach(() => model.NewAdapter(new NolaOptions { Alpha = float.PositiveInfinity })).Replace("Infinity", "∞"));
         Assert.Contains("alpha is NaN", Attach(() => model.NewAdapter(new LoraOptions { Alpha = float.NaN })));

@@ -93,7 +93,7 @@ public abstract class DecodingKernelContract(Device device)
     }
 
     [Fact]
-    public void Banned_tokens_are_ruled_out_and_repeated_ones_penalised()
+    public void Banned_tokens_are_ruled_out_and_repeated_ones_penalized()
     {
         using Tensor z = device.From([1, -2, 3, 4, 5, -6], [2, 3]), starts = device.From([0, 2, 3]), ids = device.From([0, 1, 2]), from = device.From([2, -1], [2]);
         device.Penalise(z, starts, ids, 2);
@@ -112,7 +112,7 @@ public abstract class DecodingKernelContract(Device device)
         Assert.Contains("LogSumExp", Assert.Throws<ShapeException>(() => device.LogSumExp(z, wide)).Message);
         Assert.Contains("k at most V", Assert.Throws<ShapeException>(() => device.TopK(z, wide, ids)).Message);
         Assert.Contains("Ban", Assert.Throws<ShapeException>(() => device.Ban(z, starts, three)).Message);
-        Assert.Contains("Penalise", Assert.Throws<ShapeException>(() => device.Penalise(z, starts, three, 2)).Message);
+        Assert.Contains("Penalize", Assert.Throws<ShapeException>(() => device.Penalise(z, starts, three, 2)).Message);
         Assert.Contains("from (2, 4)", Assert.Throws<ShapeException>(() => device.Penalise(z, far, three, 2, wide)).Message);
         Assert.Throws<ArgumentOutOfRangeException>(() =>
         {

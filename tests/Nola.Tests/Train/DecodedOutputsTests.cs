@@ -66,7 +66,7 @@ public sealed class DecodedOutputsTests : IDisposable
     }
 
     [Fact]
-    public void Published_references_are_six_in_lower_case_and_tokenised()
+    public void Published_references_are_six_in_lower_case_and_tokenized()
     {
         TextPairs pairs = new([new("a", "One, two."), new("b", "A"), new("a", "Three"), .. Enumerable.Range(0, 8).Select(i => new TextPair("c", $"C{i}"))], "pairs");
         Corpus corpus = Of(pairs, ReferenceForm.Columns);

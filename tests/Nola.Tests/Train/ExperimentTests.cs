@@ -17,7 +17,7 @@ public sealed class ExperimentTests : IDisposable
         { "name": "k8", "series": "NOLA", "method": "nola", "bases": 8 },
         { "name": "k20", "series": "NOLA", "method": "nola", "bases": 20 },
         { "name": "k20-after-3bit", "of": "k20", "bits": 3 },
-        { "name": "k20-trained-2bit", "method": "nola", "bases": 20, "quantise-bits": 2 }
+        { "name": "k20-trained-2bit", "method": "nola", "bases": 20, "quantize-bits": 2 }
         """;
 
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
@@ -203,7 +203,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"name":"a","rank":0}""", "Method 'a': rank is 0")]
     [InlineData("""{"name":"a","bases":0}""", "Method 'a': bases is 0")]
     [InlineData("""{"name":"a","alpha":1e39}""", "Method 'a': alpha is '1e39'; expected a positive number")]
-    [InlineData("""{"name":"a","method":"lora","quantise-bits":4}""", "Method 'a': quantise-bits is '4' with method lora")]
+    [InlineData("""{"name":"a","method":"lora","quantize-bits":4}""", "Method 'a': quantize-bits is '4' with method lora")]
     [InlineData("""{"name":"a","lr":-1}""", "Method 'a': lr is -1; expected above 0")]
     [InlineData("""{"name":"a","seed":3}""", "'seed' is chosen by the experiment")]
     [InlineData("""{"name":"a","out":"x"}""", "'out' is chosen by the experiment")]
@@ -212,7 +212,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"name":"b"},{"name":"a","of":"b"}""", "\"bits\" is missing; expected a whole number")]
     [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":4,"lr":1}""", "'lr' cannot stand beside \"of\"")]
     [InlineData("""{"name":"b","method":"full"},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
-    [InlineData("""{"name":"b","quantise-bits":4},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
+    [InlineData("""{"name":"b","quantize-bits":4},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
     [InlineData("", "\"methods\" must be a list of at least one method")]
     [InlineData("3", "expected an object with a name")]
     public void A_method_that_cannot_be_gives_one_sentence_before_anything_runs(string methods, string complaint)

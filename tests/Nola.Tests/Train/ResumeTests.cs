@@ -32,7 +32,7 @@ public sealed class ResumeTests : IDisposable
         { "bases", "bases-a was 20, is 10" },
         { "rank", "rank was 4, is 2" },
         { "alpha", "alpha was 16, is 8" },
-        { "bits", "quantise-bits was 0, is 4" },
+        { "bits", "quantize-bits was 0, is 4" },
         { "method", "method was nola, is lora" },
         { "data", "data was one (digest " },
         { "order", "data was one (digest " },
@@ -60,7 +60,7 @@ public sealed class ResumeTests : IDisposable
             "bases" => nola with { Bases = 10 },
             "rank" => nola with { Rank = 2 },
             "alpha" => nola with { Alpha = 8 },
-            "bits" => nola with { QuantiseBits = 4 },
+            "bits" => nola with { QuantizeBits = 4 },
             _ => nola,
         };
         EncodedPair[] data = what switch

@@ -93,7 +93,7 @@ public sealed class RunDirectoryTests : IDisposable
         File.WriteAllLines(log, [.. odd, good[0], .. odd, .. good[1..], .. odd]);
         File.AppendAllText(log, "{\"event\":\"step\",\"loss\":");
         using (FileStream raw = new(log, FileMode.Append)) raw.Write([0xFF, 0xC3, 0x28]);
-        (_, long peak) = RunLog.Summarise(Folder);
+        (_, long peak) = RunLog.Summarize(Folder);
         Assert.True(peak > 0);
         using (RunDirectory again = new(Folder, resume: true))
         {
@@ -110,11 +110,11 @@ public sealed class RunDirectoryTests : IDisposable
     {
         Directory.CreateDirectory(Folder);
         File.WriteAllLines(Path.Combine(Folder, "log.jsonl"), ["""{"event":"step","step":1,"loss":2}""", """{"event":"step","step":2,"loss":1.5,"peak_bytes":"x"}""", """{"event":"eval","step":2,"loss":1}"""]);
-        (IReadOnlyList<EvalMetric> evaluations, long peak) = RunLog.Summarise(Folder);
+        (IReadOnlyList<EvalMetric> evaluations, long peak) = RunLog.Summarize(Folder);
         Assert.Equal(0, peak);
         Assert.Equal([new EvalMetric(2, 1, 1.5)], evaluations);
         Directory.Delete(Folder, recursive: true);
-        Assert.Empty(RunLog.Summarise(Folder).Evaluations);
+        Assert.Empty(RunLog.Summarize(Folder).Evaluations);
     }
 
     [Fact]

@@ -30,7 +30,7 @@ public sealed class TrainedModelTests : IDisposable
     public void The_model_speaks_with_what_was_trained_last(string end, bool keeps, int bits)
     {
         using LanguageModel model = TinyModels.Create(device);
-        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 20, Alpha = 16, QuantiseBits = bits });
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 20, Alpha = 16, QuantizeBits = bits });
         string path = Path.Combine(directory, "run"), saved = Path.Combine(directory, "saved.safetensors");
         if (keeps)
         {

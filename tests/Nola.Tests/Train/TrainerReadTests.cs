@@ -37,7 +37,7 @@ public sealed class TrainerReadTests : IDisposable
         {
             string path = Path.Combine(directory, $"{method}-{every}");
             using LanguageModel model = TinyModels.Create(device, method == "full");
-            using TrainableAdapter? adapter = method == "full" ? null : model.NewAdapter(new NolaOptions { Rank = 2, Bases = 20, QuantiseBits = 4 });
+            using TrainableAdapter? adapter = method == "full" ? null : model.NewAdapter(new NolaOptions { Rank = 2, Bases = 20, QuantizeBits = 4 });
             using RunDirectory run = new(path);
             Order told = new();
             new Trainer(model, adapter, options, run, told) { ReadEvery = every }.Run(pairs, pairs);

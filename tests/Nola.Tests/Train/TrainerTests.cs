@@ -230,12 +230,12 @@ public sealed class TrainerTests : IDisposable
     [InlineData("epochs", "0", "epochs is 0; expected above 0")]
     [InlineData("lr", "fast", "lr is 'fast'; expected a positive number")]
     [InlineData("lr", "-1", "lr is -1; expected above 0")]
-    [InlineData("method", "qlora", "method is 'qlora'; expected nola, lora or full")]
+    [InlineData("method", "qlora", "method is 'qlora'; expected nola, lora, vera or full")]
     [InlineData("entries", "3", "entries is '3'; expected uniform, normal or sign")]
     [InlineData("sharing", "none", "sharing is 'none'")]
     [InlineData("batch-tokens", "0", "batch-tokens is 0; expected above 0 when batch-size is 0")]
     [InlineData("label-smoothing", "1", "label-smoothing is 1; expected 0 up to")]
-    [InlineData("quantise-bits", "5", "quantise-bits is 5; expected 0, 8, 4, 3 or 2")]
+    [InlineData("quantize-bits", "5", "quantize-bits is 5; expected 0, 8, 4, 3 or 2")]
     [InlineData("rnak", "3", "the key 'rnak' is not known; did you mean 'rank'?")]
     public void A_setting_that_cannot_be_names_its_key_and_range(string key, string value, string complaint)
     {

@@ -10,7 +10,7 @@ namespace Nola.Train.Metrics;
 /// </summary>
 /// <remarks>
 /// References in groups are scored as coco-caption does it, on Penn Treebank tokens without punctuation; references in
-/// columns as GenerationEval does it, on the text itself. Both go through METEOR's own normalisation (<c>-norm</c>).
+/// columns as GenerationEval does it, on the text itself. Both go through METEOR's own normalization (<c>-norm</c>).
 /// Without a WordNet or a paraphrase table those stages are left out, and the signature says so: such scores are
 /// METEOR's own with fewer modules, not comparable with published ones. Texts of some thousand words that are mostly the same
 /// few may be too long for the search, and are refused then.

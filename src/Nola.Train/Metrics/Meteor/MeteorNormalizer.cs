@@ -5,7 +5,7 @@ using System.Text.RegularExpressions;
 namespace Nola.Train.Metrics;
 
 /// <summary>
-/// METEOR's tokenisation of English (<c>-norm</c>, derived there from the Moses tokeniser): signs apart, quotation marks and
+/// METEOR's tokenization of English (<c>-norm</c>, derived there from the Moses tokenizer): signs apart, quotation marks and
 /// dashes made alike, hyphens between words dropped, <c>'s</c> apart, full stops apart except in abbreviations, all in lower
 /// case.
 /// </summary>

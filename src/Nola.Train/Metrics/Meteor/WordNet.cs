@@ -119,7 +119,7 @@ public sealed class WordNet
         if (word is not null) throw new NolaException($"{path}: '{word}' has no line after it; two lines are expected for each word.");
     }
 
-    /// <summary>The fields of each line that is not of the licence (which begins with spaces).</summary>
+    /// <summary>The fields of each line that is not of the license (which begins with spaces).</summary>
     private static IEnumerable<(string[] Fields, string Place)> Lines(string path)
     {
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such file, but a WordNet directory has it; expected index.noun, noun.exc and so on, or METEOR's english.synsets and english.exceptions.");

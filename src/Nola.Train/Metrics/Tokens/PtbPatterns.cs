@@ -1,7 +1,7 @@
 namespace Nola.Train.Metrics;
 
 /// <summary>
-/// The character patterns of the Penn Treebank tokeniser, in the syntax of <see cref="PatternCompiler"/>: outside brackets
+/// The character patterns of the Penn Treebank tokenizer, in the syntax of <see cref="PatternCompiler"/>: outside brackets
 /// a letter stands for both of its cases, inside brackets for itself, which is how a few abbreviations (<c>[M]iss.</c>) are
 /// kept apart from words.
 /// </summary>

@@ -4,13 +4,13 @@ using static Nola.Train.Metrics.PtbPatterns;
 namespace Nola.Train.Metrics;
 
 /// <summary>
-/// Penn Treebank tokenisation as Stanford's <c>PTBTokenizer -preserveLines -lowerCase</c> does it (version 3.7.0, default
+/// Penn Treebank tokenization as Stanford's <c>PTBTokenizer -preserveLines -lowerCase</c> does it (version 3.7.0, default
 /// options), which precedes ROUGE-L, CIDEr and METEOR in coco-caption: the longest of some sixty patterns makes the next
 /// token, the first of them if several match as much.
 /// </summary>
 /// <remarks>
 /// The text is one stream: whether the full stop of <c>etc.</c> also ends its sentence depends on the next character, even
-/// where that begins the next line, so lines cannot be tokenised one by one.
+/// where that begins the next line, so lines cannot be tokenized one by one.
 /// </remarks>
 public static class PtbTokenizer
 {

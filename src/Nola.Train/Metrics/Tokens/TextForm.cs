@@ -5,7 +5,7 @@ namespace Nola.Train.Metrics;
 
 /// <summary>
 /// What is done to hypotheses and references before they are scored. LoRA and NOLA score WebNLG and DART in lower case and
-/// tokenised (options of <c>gpt2_decode.py</c>), E2E as it is.
+/// tokenized (options of <c>gpt2_decode.py</c>), E2E as it is.
 /// </summary>
 /// <param name="Lower">Everything in lower case.</param>
 /// <param name="Tokenize">Every character but letters, digits and underscores a word of its own, and one space between words.</param>

@@ -75,7 +75,7 @@ public sealed class CorpusTests : IDisposable
         Directory.CreateDirectory(meteor);
         foreach (string part in new[] { "noun", "verb", "adj", "adv" })
         {
-            File.WriteAllText(Path.Combine(own, "index." + part), "  1 licence\n");
+            File.WriteAllText(Path.Combine(own, "index." + part), "  1 license\n");
             File.WriteAllText(Path.Combine(own, part + ".exc"), "");
         }
         File.AppendAllText(Path.Combine(own, "index.noun"), "child n 2 1 @ 2 1 00000010 00000020  \nkid n 1 1 @ 1 0 00000010  \nman n 1 0 1 0 00000030  \n");

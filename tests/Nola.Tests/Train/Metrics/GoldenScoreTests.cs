@@ -41,7 +41,7 @@ public sealed class GoldenScoreTests
         Assert.Equal(golden.GetProperty("chrf++").GetDouble(), new ChrF().Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("meteor_1.5_no_paraphrase_table").GetDouble(), new Meteor(WordNet.Read(MetricFiles.WordNet)).Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("bleu").GetDouble(), new MultiBleu().Score(corpus).Value, 5.1e-3);    // printed with two digits
-        // On text that is in lower case and tokenised both definitions are NLTK's.
+        // On text that is in lower case and tokenized both definitions are NLTK's.
         Assert.Equal(golden.GetProperty("bleu_nltk_method3").GetDouble(), new Bleu().Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("bleu_nltk_method3").GetDouble(), new MultiBleu().Score(corpus).Value / 100, Tolerance);
     }

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>Tokenisers, normaliser and stemmer against the programs that they follow.</summary>
+/// <summary>Tokenizers, normalizer and stemmer against the programs that they follow.</summary>
 public sealed class MetricTextTests
 {
     [Theory]
@@ -19,7 +19,7 @@ public sealed class MetricTextTests
         Assert.Equal(cases.Select(c => c.GetProperty("tokens").GetString()), tokens.Select(t => string.Join(' ', t)));
     }
 
-    // 2,500 lines of abbreviations, numbers, quotation marks, entities, links and stray signs, tokenised as one stream by
+    // 2,500 lines of abbreviations, numbers, quotation marks, entities, links and stray signs, tokenized as one stream by
     // Stanford's PTBTokenizer 3.7.0.
     [Fact]
     public void Treebank_tokens_are_Stanfords_on_hard_lines()
@@ -30,7 +30,7 @@ public sealed class MetricTextTests
     }
 
     [Fact]
-    public void Normalised_words_are_METEORs_on_hard_lines() =>
+    public void Normalized_words_are_METEORs_on_hard_lines() =>
         Assert.All(MetricFiles.Columns("meteor-norm.txt.gz"), line => Assert.Equal(line.Output, string.Join(' ', MeteorNormalizer.Words(line.Input))));
 
     [Fact]
@@ -48,7 +48,7 @@ public sealed class MetricTextTests
     public void Lines_stay_apart_whatever_is_in_them()
     {
         Assert.Equal(3, PtbTokenizer.Tokenize(["a\u2028b", "", "c\rd"]).Length);
-        // An attribute in quotation marks may run over a line's end; such lines are tokenised one by one.
+        // An attribute in quotation marks may run over a line's end; such lines are tokenized one by one.
         Assert.Equal(2, PtbTokenizer.Tokenize(["<a href='x", "y'> z"]).Length);
     }
 

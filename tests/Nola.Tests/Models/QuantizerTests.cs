@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Nola.Tests;
 
-public sealed class QuantiserTests : IDisposable
+public sealed class QuantizerTests : IDisposable
 {
     private readonly CpuDevice device = new(2);
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
@@ -32,9 +32,9 @@ public sealed class QuantiserTests : IDisposable
         {
             int bits = int.Parse(cells[0], CultureInfo.InvariantCulture);
             sbyte[] codes = new sbyte[vector.Length];
-            float step = CoefficientQuantiser.Quantise(vector, bits, codes);
-            byte[] packed = new byte[CoefficientQuantiser.PackedLength(vector.Length, bits)];
-            CoefficientQuantiser.Pack(codes, bits, packed);
+            float step = CoefficientQuantizer.Quantize(vector, bits, codes);
+            byte[] packed = new byte[CoefficientQuantizer.PackedLength(vector.Length, bits)];
+            CoefficientQuantizer.Pack(codes, bits, packed);
             Assert.Equal(double.Parse(cells[1], CultureInfo.InvariantCulture), step);
             Assert.Equal(cells[2].Replace('−', '-').Split(", ").Select(c => sbyte.Parse(c, CultureInfo.InvariantCulture)), codes);
             Assert.Equal(cells[3].Trim('`'), Convert.ToHexStringLower(packed));
@@ -47,8 +47,8 @@ public sealed class QuantiserTests : IDisposable
         (float[] vector, int bits) = Vector(new Random(seed));
         float[] rounded = [.. vector];
         Round(rounded, bits);
-        double step = CoefficientQuantiser.Step(vector, bits);
-        double levels = CoefficientQuantiser.Levels(bits);
+        double step = CoefficientQuantizer.Step(vector, bits);
+        double levels = CoefficientQuantizer.Levels(bits);
         // The quotient α / step, at most L, is rounded to float32 before it is rounded to a code.
         double bound = step * (0.5 + levels * Math.Pow(2, -24));
         for (int i = 0; i < vector.Length; i++) Assert.InRange(Math.Abs((double)vector[i] - rounded[i]), 0, bound);
@@ -56,15 +56,15 @@ public sealed class QuantiserTests : IDisposable
     }
 
     [Property(MaxTest = 500)]
-    public void Quantising_what_was_dequantised_changes_no_bit(int seed)
+    public void Quantizing_what_was_dequantized_changes_no_bit(int seed)
     {
         (float[] vector, int bits) = Vector(new Random(seed));
         sbyte[] first = new sbyte[vector.Length], second = new sbyte[vector.Length];
-        float step = CoefficientQuantiser.Quantise(vector, bits, first);
-        CoefficientQuantiser.Dequantise(first, step, vector);
+        float step = CoefficientQuantizer.Quantize(vector, bits, first);
+        CoefficientQuantizer.Dequantize(first, step, vector);
         // Exact: the same in double as in float32.
         Assert.All(vector.Zip(first), pair => Assert.Equal((double)step * pair.Second, pair.First));
-        Assert.Equal(step, CoefficientQuantiser.Quantise(vector, bits, second));
+        Assert.Equal(step, CoefficientQuantizer.Quantize(vector, bits, second));
         Assert.Equal(first, second);
     }
 
@@ -72,49 +72,49 @@ public sealed class QuantiserTests : IDisposable
     public void Packed_codes_come_back_in_any_width_and_length(int seed)
     {
         Random r = new(seed);
-        int bits = CoefficientQuantiser.Widths[r.Next(4)], levels = CoefficientQuantiser.Levels(bits), count = r.Next(70);
+        int bits = CoefficientQuantizer.Widths[r.Next(4)], levels = CoefficientQuantizer.Levels(bits), count = r.Next(70);
         sbyte[] codes = [.. Enumerable.Range(0, count).Select(_ => (sbyte)r.Next(-levels, levels + 1))], back = new sbyte[count];
-        byte[] packed = new byte[CoefficientQuantiser.PackedLength(count, bits)];
+        byte[] packed = new byte[CoefficientQuantizer.PackedLength(count, bits)];
         r.NextBytes(packed);
-        CoefficientQuantiser.Pack(codes, bits, packed);
+        CoefficientQuantizer.Pack(codes, bits, packed);
         Assert.Equal((count * bits + 7) / 8, packed.Length);
-        Assert.True(CoefficientQuantiser.TryUnpack(packed, bits, back));
+        Assert.True(CoefficientQuantizer.TryUnpack(packed, bits, back));
         Assert.Equal(codes, back);
         int used = count * bits;
         for (int j = used; j < 8 * packed.Length; j++) Assert.Equal(0, packed[j / 8] >> (j % 8) & 1);
         if (count == 0) return;
         codes[r.Next(count)] = (sbyte)(-levels - 1);
-        CoefficientQuantiser.Pack(codes, bits, packed);
-        Assert.False(CoefficientQuantiser.TryUnpack(packed, bits, back));
+        CoefficientQuantizer.Pack(codes, bits, packed);
+        Assert.False(CoefficientQuantizer.TryUnpack(packed, bits, back));
     }
 
     [Fact]
     public void Zero_tiny_and_impossible_vectors()
     {
-        foreach (int bits in CoefficientQuantiser.Widths)
+        foreach (int bits in CoefficientQuantizer.Widths)
         {
             foreach (float[] small in (float[][])[[0, -0f, 0], [float.Epsilon, 0, -1e-44f], []])
             {
-                Assert.Equal(0, CoefficientQuantiser.Step(small, bits));
+                Assert.Equal(0, CoefficientQuantizer.Step(small, bits));
                 Round(small, bits);
                 Assert.All(small, x => Assert.Equal(0, x));
             }
             foreach (float bad in (float[])[float.NaN, float.PositiveInfinity, -float.MaxValue])
             {
                 float[] vector = [1, bad, 2];
-                Assert.Contains("not a finite number", Assert.Throws<NolaException>(() => CoefficientQuantiser.Quantise(vector, bits, new sbyte[3])).Message);
+                Assert.Contains("not a finite number", Assert.Throws<NolaException>(() => CoefficientQuantizer.Quantize(vector, bits, new sbyte[3])).Message);
                 Round(vector, bits);
                 Assert.All(vector, x => Assert.True(float.IsNaN(x)));
             }
         }
-        Assert.Contains("bits is 5; expected 8, 4, 3 or 2", Assert.Throws<NolaException>(() => CoefficientQuantiser.Levels(5)).Message);
+        Assert.Contains("bits is 5; expected 8, 4, 3 or 2", Assert.Throws<NolaException>(() => CoefficientQuantizer.Levels(5)).Message);
     }
 
     [Property(MaxTest = 20)]
-    public void A_quantised_file_acts_as_the_float_adapter_with_rounded_coefficients(int seed)
+    public void A_quantized_file_acts_as_the_float_adapter_with_rounded_coefficients(int seed)
     {
         Random r = new(seed);
-        int bits = CoefficientQuantiser.Widths[r.Next(4)];
+        int bits = CoefficientQuantizer.Widths[r.Next(4)];
         int[] ids = TinyModels.Ids(r, 12, 61);
         using LanguageModel model = TinyModels.Create(device);
         string own = Path.Combine(directory, Path.GetRandomFileName()), whole = own + ".f", packed = own + ".q", again = own + ".q2";
@@ -129,9 +129,9 @@ public sealed class QuantiserTests : IDisposable
             AdapterFile.Save(adapter, whole);
             RoundRows(adapter, bits);
             rounded = model.Logits(ids, adapter);
-            sizes = [.. adapter.Parameters.Select(p => (long)p.Shape[0] * (CoefficientQuantiser.PackedLength(p.Shape.Length / p.Shape[0], bits) + 4))];
+            sizes = [.. adapter.Parameters.Select(p => (long)p.Shape[0] * (CoefficientQuantizer.PackedLength(p.Shape.Length / p.Shape[0], bits) + 4))];
         }
-        QuantiseReport report = AdapterQuantisation.Quantise(whole, bits, packed);
+        QuantizeReport report = AdapterQuantization.Quantize(whole, bits, packed);
         using LoadedAdapter loaded = AdapterFile.Load(packed, model);
         Assert.Equal(rounded, model.Logits(ids, loaded));
         using (Safetensors file = Safetensors.Open(packed)) Assert.Equal(sizes.Sum(), file.Entries.Sum(e => e.End - e.Begin));
@@ -148,7 +148,7 @@ public sealed class QuantiserTests : IDisposable
         Random r = new(seed);
         using LanguageModel model = TinyModels.Create(device);
         TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 3, 61));
-        NolaOptions options = new() { Bases = 20, Targets = ["*"], QuantiseBits = CoefficientQuantiser.Widths[r.Next(4)] };
+        NolaOptions options = new() { Bases = 20, Targets = ["*"], QuantizeBits = CoefficientQuantizer.Widths[r.Next(4)] };
         float[][] start;
         (float Loss, float[][] Gradients) through, at;
         using (TrainableAdapter adapter = model.NewAdapter(options))
@@ -159,9 +159,9 @@ public sealed class QuantiserTests : IDisposable
             // Training moves the float32 numbers; rounding leaves them as they are.
             Assert.Equal(start, adapter.Parameters.Select(p => p.Value.ToArray()));
         }
-        using TrainableAdapter plain = model.NewAdapter(options with { QuantiseBits = 0 });
+        using TrainableAdapter plain = model.NewAdapter(options with { QuantizeBits = 0 });
         foreach ((Parameter p, float[] values) in plain.Parameters.Zip(start)) device.Upload(values, p.Value);
-        RoundRows(plain, options.QuantiseBits);
+        RoundRows(plain, options.QuantizeBits);
         at = Gradients(plain);
         Assert.Equal(at.Loss, through.Loss);
         Assert.Equal(at.Gradients, through.Gradients);
@@ -186,7 +186,7 @@ public sealed class QuantiserTests : IDisposable
         using LanguageModel model = TinyModels.Create(device);
         using RunDirectory run = new(directory);
         TrainResult result;
-        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantiseBits = 3 }))
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantizeBits = 3 }))
             result = new Trainer(model, adapter, new TrainOptions { Epochs = 12, BatchTokens = 60, LearningRate = 0.02f, EvalPairs = 0 }, run).Run(pairs, pairs);
         Assert.True(result.LastLoss < result.FirstLoss - 0.1, $"{result.FirstLoss} → {result.LastLoss}");
         using LoadedAdapter loaded = AdapterFile.Load(run.BestAdapter, model);
@@ -194,17 +194,17 @@ public sealed class QuantiserTests : IDisposable
     }
 
     [Fact]
-    public void What_cannot_be_quantised_or_is_damaged_is_refused()
+    public void What_cannot_be_quantized_or_is_damaged_is_refused()
     {
         using LanguageModel model = TinyModels.Create(device);
         string whole = Path.Combine(directory, "whole"), packed = Path.Combine(directory, "packed");
         using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Bases = 5 })) AdapterFile.Save(adapter, whole);
-        AdapterQuantisation.Quantise(whole, 4, packed);
+        AdapterQuantization.Quantize(whole, 4, packed);
         byte[] before = File.ReadAllBytes(packed);
         Assert.Contains("exists already", Refused(whole, 4, packed));
         Assert.Contains("exists already", Refused(whole, 4, whole));
         Assert.Equal(before, File.ReadAllBytes(packed));
-        Assert.Contains("quantised to 4 bits already", Refused(packed, 3, Path.Combine(directory, "x")));
+        Assert.Contains("quantized to 4 bits already", Refused(packed, 3, Path.Combine(directory, "x")));
         Assert.Contains("bits is 1", Refused(whole, 1, Path.Combine(directory, "x")));
         Assert.Contains("no such adapter", Refused(Path.Combine(directory, "none"), 4, Path.Combine(directory, "x")));
         Assert.Contains("a directory", Refused(directory, 4, Path.Combine(directory, "x")));
@@ -228,16 +228,16 @@ public sealed class QuantiserTests : IDisposable
 
         static Shape Size(SafetensorsEntry entry) => Shape.Create([.. entry.Shape.Select(d => (int)d)]);
 
-        static string Refused(string path, int bits, string output) => Assert.Throws<NolaException>(() => AdapterQuantisation.Quantise(path, bits, output)).Message;
+        static string Refused(string path, int bits, string output) => Assert.Throws<NolaException>(() => AdapterQuantization.Quantize(path, bits, output)).Message;
     }
 
     private static (float[] Vector, int Bits) Vector(Random r)
     {
         float scale = MathF.Pow(10, r.Next(-30, 30));
-        return ([.. Enumerable.Range(0, 1 + r.Next(50)).Select(_ => scale * (float)(2 * r.NextDouble() - 1))], CoefficientQuantiser.Widths[r.Next(4)]);
+        return ([.. Enumerable.Range(0, 1 + r.Next(50)).Select(_ => scale * (float)(2 * r.NextDouble() - 1))], CoefficientQuantizer.Widths[r.Next(4)]);
     }
 
-    private static void Round(Span<float> vector, int bits) => SymmetricRounding.Round(vector, CoefficientQuantiser.Levels(bits), vector);
+    private static void Round(Span<float> vector, int bits) => SymmetricRounding.Round(vector, CoefficientQuantizer.Levels(bits), vector);
 
     private void RoundRows(TrainableAdapter adapter, int bits)
     {

@@ -3,15 +3,15 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// Symmetric uniform quantisation of a vector of coefficients to 8, 4, 3 or 2 bits (Koohpayegani et al. 2024, section 4.4):
+/// Symmetric uniform quantization of a vector of coefficients to 8, 4, 3 or 2 bits (Koohpayegani et al. 2024, section 4.4):
 /// α ≈ step · code with whole codes from −L to L, L = 127, 7, 3, 1. Specified with test vectors in docs/adapter-file.md.
 /// </summary>
 /// <remarks>
 /// The step has 16 significant bits, so that step · code is exact in float32: every device gives the same bits, and
-/// quantising what was dequantised changes nothing. Everything is computed in IEEE float32; <see cref="Device.RoundRows"/> rounds on
+/// quantizing what was dequantized changes nothing. Everything is computed in IEEE float32; <see cref="Device.RoundRows"/> rounds on
 /// the device with the same bits.
 /// </remarks>
-public static class CoefficientQuantiser
+public static class CoefficientQuantizer
 {
     /// <summary>The numbers of bits that there are.</summary>
     public static IReadOnlyList<int> Widths { get; } = [8, 4, 3, 2];
@@ -35,17 +35,17 @@ public static class CoefficientQuantiser
 
     /// <summary>The codes of a vector: α / step, rounded to the nearest whole number, ties to even, within ±L. Returns the step.</summary>
     /// <exception cref="NolaException">An element is not finite.</exception>
-    public static float Quantise(ReadOnlySpan<float> vector, int bits, Span<sbyte> codes)
+    public static float Quantize(ReadOnlySpan<float> vector, int bits, Span<sbyte> codes)
     {
         float step = Step(vector, bits);
-        if (float.IsNaN(step)) throw new NolaException("A coefficient is not a finite number below 2¹²⁷ in size; it cannot be quantised.");
+        if (float.IsNaN(step)) throw new NolaException("A coefficient is not a finite number below 2¹²⁷ in size; it cannot be quantized.");
         int levels = Levels(bits);
         for (int i = 0; i < vector.Length; i++) codes[i] = (sbyte)SymmetricRounding.Code(vector[i], step, levels);
         return step;
     }
 
     /// <summary>α = step · code, exact.</summary>
-    public static void Dequantise(ReadOnlySpan<sbyte> codes, float step, Span<float> vector)
+    public static void Dequantize(ReadOnlySpan<sbyte> codes, float step, Span<float> vector)
     {
         for (int i = 0; i < codes.Length; i++) vector[i] = step * codes[i];
     }

@@ -3,26 +3,26 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>What quantising an adapter file gave.</summary>
+/// <summary>What quantizing an adapter file gave.</summary>
 /// <param name="Bits">Of a coefficient.</param>
 /// <param name="Values">How many coefficients.</param>
 /// <param name="BytesBefore">Size of the float32 file.</param>
 /// <param name="BytesAfter">Size of the packed file.</param>
 /// <param name="LargestError">max|α − step · code|.</param>
 /// <param name="RelativeError">‖α − step · code‖ / ‖α‖, over all vectors.</param>
-public sealed record QuantiseReport(int Bits, long Values, long BytesBefore, long BytesAfter, double LargestError, double RelativeError);
+public sealed record QuantizeReport(int Bits, long Values, long BytesBefore, long BytesAfter, double LargestError, double RelativeError);
 
-/// <summary>Quantisation of an adapter after training, from file to file; no model is needed.</summary>
-public static class AdapterQuantisation
+/// <summary>Quantization of an adapter after training, from file to file; no model is needed.</summary>
+public static class AdapterQuantization
 {
-    /// <summary>Rounds the coefficients of a file (the factors, for LoRA) by <see cref="CoefficientQuantiser"/> and writes them packed.</summary>
+    /// <summary>Rounds the coefficients of a file (the factors, for LoRA) by <see cref="CoefficientQuantizer"/> and writes them packed.</summary>
     /// <param name="path">A float32 adapter file.</param>
     /// <param name="bits">8, 4, 3 or 2.</param>
     /// <param name="output">The file to write; not one that exists.</param>
     /// <exception cref="NolaException">It is not a float32 adapter file, or the output exists or cannot be written.</exception>
-    public static QuantiseReport Quantise(string path, int bits, string output)
+    public static QuantizeReport Quantize(string path, int bits, string output)
     {
-        CoefficientQuantiser.Levels(bits);
+        CoefficientQuantizer.Levels(bits);
         if (Directory.Exists(path)) throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter.");
         if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
@@ -34,13 +34,13 @@ public static class AdapterQuantisation
         foreach (SafetensorsEntry entry in file.Entries)
         {
             float[] values = file.ReadFinite(entry);
-            QuantisedTensor quantised = Quantised(file, entry, values, bits);
-            errors.Add(values, quantised.Values());
-            tensors.AddRange(quantised.Tensors(entry.Name));
+            QuantizedTensor quantized = Quantized(file, entry, values, bits);
+            errors.Add(values, quantized.Values());
+            tensors.AddRange(quantized.Tensors(entry.Name));
         }
         SafetensorsWriter.Write(output, tensors, new Dictionary<string, string>(file.Metadata)
         {
-            ["format"] = AdapterFile.QuantisedFormat,
+            ["format"] = AdapterFile.QuantizedFormat,
             ["bits"] = bits.ToString(CultureInfo.InvariantCulture),
             ["values"] = errors.Count.ToString(CultureInfo.InvariantCulture),
         });
@@ -50,18 +50,18 @@ public static class AdapterQuantisation
     private static void CheckFloat(Safetensors file)
     {
         string format = file.Metadata.GetValueOrDefault("format", "");
-        if (format == AdapterFile.QuantisedFormat)
-            throw new NolaException($"{file.Path}: is quantised to {file.Metadata.GetValueOrDefault("bits")} bits already; quantise the float32 file that it came from.");
+        if (format == AdapterFile.QuantizedFormat)
+            throw new NolaException($"{file.Path}: is quantized to {file.Metadata.GetValueOrDefault("bits")} bits already; quantize the float32 file that it came from.");
         if (format != AdapterFile.Format) throw new NolaException($"{file.Path}: not an adapter file of Nola (its format is '{format}', not '{AdapterFile.Format}').");
         foreach (SafetensorsEntry entry in file.Entries)
             if (entry.Shape.Length < 2 || entry.Length == 0) throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; expected the layers first. The file is damaged.");
     }
 
-    private static QuantisedTensor Quantised(Safetensors file, SafetensorsEntry entry, float[] values, int bits)
+    private static QuantizedTensor Quantized(Safetensors file, SafetensorsEntry entry, float[] values, int bits)
     {
         try
         {
-            return QuantisedTensor.Of(values, (int)entry.Shape[0], bits);
+            return QuantizedTensor.Of(values, (int)entry.Shape[0], bits);
         }
         catch (NolaException error)
         {

@@ -3,8 +3,8 @@ using Nola.Models;
 
 namespace Nola.Cli;
 
-/// <summary><c>nola quantise</c>: an adapter with coefficients of a few bits.</summary>
-internal static class QuantiseCommand
+/// <summary><c>nola quantize</c>: an adapter with coefficients of a few bits.</summary>
+internal static class QuantizeCommand
 {
     public static Command Create()
     {
@@ -12,10 +12,12 @@ internal static class QuantiseCommand
         Argument<string> adapter = new("adapter") { Description = "Float32 adapter file of Nola" };
         Option<int> bits = new WholeOption<int>("--bits") { Description = "8, 4, 3 or 2", Required = true };
         Option<string> output = new("--out") { Description = "File to write", Required = true };
-        Command command = new("quantise", "Round an adapter's coefficients to 8, 4, 3 or 2 bits, and pack them. No model is needed.") { adapter, bits, output, common.Json };
+        Command command = new("quantize", "Round an adapter's coefficients to 8, 4, 3 or 2 bits, and pack them. No model is needed.") { adapter, bits, output, common.Json };
+        // As it was spelled in earlier versions.
+        command.Aliases.Add("quantise");
         command.Does((r, _) =>
         {
-            QuantiseReport report = AdapterQuantisation.Quantise(r.GetValue(adapter)!, r.GetValue(bits), r.GetValue(output)!);
+            QuantizeReport report = AdapterQuantization.Quantize(r.GetValue(adapter)!, r.GetValue(bits), r.GetValue(output)!);
             if (r.GetValue(common.Json))
             {
                 Terminal.Json(new
