@@ -34,17 +34,17 @@ internal struct RmsNormPlaces
 
     public static RmsNormPlaces Of(int columns, in Matrix x, in Matrix y, in Matrix dx)
     {
-        bool wide = (columns | x.Offset | x.Stride | y.Offset | y.Stride | dx.Offset | dx.Stride) % 4 == 0;
+        int each = FourOrOne.Of(columns | x.Offset | x.Stride | y.Offset | y.Stride | dx.Offset | dx.Stride);
         return new()
         {
             X = Place.Of(x), Y = Place.Of(y), Dx = Place.Of(dx),
-            Columns = columns, PerRow = Math.Max(1, x.Columns / columns), Wide = wide ? columns / 4 : 0,
+            Columns = columns, PerRow = Math.Max(1, x.Columns / columns), Wide = each == 4 ? columns / 4 : 0,
         };
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long First(Place place, int group, RmsNormPlaces at) =>
-        place.Offset + (long)(group / at.PerRow) * place.Stride + group % at.PerRow * at.Columns;
+        place.At(group / at.PerRow) + group % at.PerRow * at.Columns;
 }
 
 /// <summary>One warp a group of columns, read four elements at a time where that is possible.</summary>

@@ -75,6 +75,71 @@ public abstract class LlamaOpsContract(Device device)
         OpCheck.Close([1 / Math.Sqrt(12.75), 2], rstd.ToArray(), 1e-6);
     }
 
+    [Contract(40)]
+    public void Rotary_at_any_position(int seed)
+    {
+        Random r = new(seed);
+        AttentionLayout layout = Layout(r, 2 * Size(r));
+        RotaryFrequencies frequencies = new(RotaryFrequencies.Default(10_000, layout.HeadSize).Inverse, r.Next(2) == 0 ? 1 : 1.25);
+        int longest = ((int[])[1, 256, 257, 3_000, 131_072])[r.Next(5)];
+        int[] positions = [.. Enumerable.Range(0, Size(r)).Select(_ => r.Next(longest))];
+        positions[r.Next(positions.Length)] = longest - 1;
+        using Tensor onDevice = device.From(positions), angles = frequencies.Angles(device, longest);
+        // Angles are computed in double precision, so a far position is as exact as a near one.
+        OpCheck.Run(device, r, [("qkv", [positions.Length, layout.Width], 2)],
+            (_, x) => Ops.Rotary(x[0], onDevice, angles, layout), x => Reference.Rotary(x[0], positions, frequencies, layout), 1e-6);
+    }
+
+    [Contract(30)]
+    public void Rotary_of_a_window_is_that_of_a_copy_in_place_too_and_back_again(int seed)
+    {
+        Random r = new(seed);
+        AttentionLayout layout = Layout(r, 2 * Size(r));
+        int n = Size(r);
+        using Window x = new(device, r, n, layout.Width), y = new(device, r, n, layout.Width);
+        using Tensor positions = device.From([.. Enumerable.Range(0, n).Select(_ => r.Next(600))]);
+        using Tensor angles = RotaryFrequencies.Default(500, layout.HeadSize).Angles(device, 600);
+        float[] start = x.Read();
+        device.Rotary(x.Copy, positions, angles, layout, y.Copy);
+        device.Rotary(x.Inside, positions, angles, layout, y.Inside);
+        float[] turned = y.Read();
+        Assert.Equal(y.Copy.ToArray(), turned);
+        device.Rotary(x.Inside, positions, angles, layout, x.Inside);
+        Assert.Equal(turned, x.Read());
+        device.RotaryGrad(x.Inside, positions, angles, layout, x.Inside);
+        OpCheck.Close(OpCheck.Wide(start), x.Read(), 1e-6);
+    }
+
+    [Fact]
+    public void Rotary_turns_column_j_towards_column_j_and_a_half()
+    {
+        // A quarter and a twelfth of a turn for each position; a query and a key of one head of four columns, and a value.
+        RotaryFrequencies frequencies = new([Math.PI / 2, Math.PI / 6]);
+        AttentionLayout layout = new(1, 1, 4);
+        using Tensor x = device.From([1, 0, 0, 1, 0, 2, 3, 0, 5, 6, 7, 8, 1, 1, 0, 0, 0, 0, 1, 1, 5, 6, 7, 8], [2, 12]);
+        using Tensor positions = device.From([1, 3]), angles = frequencies.Angles(device, 4), y = device.Empty([2, 12]);
+        device.Rotary(x, positions, angles, layout, y);
+        double half = Math.Sqrt(0.75);
+        double[] first = [0, -0.5, 1, half, -3, 2 * half, 0, 1, 5, 6, 7, 8], second = [0, 0, -1, 1, 1, -1, 0, 0, 5, 6, 7, 8];
+        OpCheck.Close([.. first, .. second], y.ToArray(), 1e-6);
+    }
+
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(512)]
+    public void A_position_beyond_the_table_is_named(int position)
+    {
+        AttentionLayout layout = new(1, 1, 4);
+        using Tensor x = device.Zeros([2, 12]), positions = device.From([3, position]);
+        using Tensor angles = RotaryFrequencies.Default(10_000, 4).Angles(device, 300);
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() =>
+        {
+            device.Rotary(x, positions, angles, layout, x);
+            x.ToArray();
+        });
+        Assert.Contains($"Row index {position} is outside the table of 512 rows", error.Message);
+    }
+
     [Fact]
     public void Shapes_that_do_not_fit_are_named()
     {
@@ -87,7 +152,9 @@ public abstract class LlamaOpsContract(Device device)
         Assert.Contains("expected (N, H · C) twice", Assert.Throws<ShapeException>(() => device.RmsNormGrad(a, five, six, a, a)).Message);
         Assert.Contains("for 2 query heads and 1", Assert.Throws<ShapeException>(() => Ops.RmsNormHeads(x, v, v, new(2, 1, 5))).Message);
         Assert.Contains("beta is 2", Assert.Throws<ArgumentException>(() => device.RmsNormGrad(a, ten, six, a, a, 2)).Message);
-        Assert.Contains("x is (6, 10) and y (1, 3)", Assert.Throws<ShapeException>(() => device.CopyColumns(a, three)).Message);
+        Assert.Contains("positions (6), angles (6, 10)", Assert.Throws<ShapeException>(() => Ops.Rotary(x, six, a, new(2, 1, 3))).Message);
+        Assert.Contains("D even", Assert.Throws<ShapeException>(() => device.RotaryGrad(a, six, a, new(1, 1, 5), a)).Message);
+        Assert.Contains("matrices (6, 10), (1, 3) and (1, 3)", Assert.Throws<ShapeException>(() => device.CopyColumns(a, three)).Message);
     }
 
     // Sums have another order where rows do not begin at whole multiples of four elements.
