@@ -44,6 +44,14 @@ internal static class Reference
         return y;
     }
 
+    /// <summary>Rows gate | up of 2 · half columns → silu(gate) · up.</summary>
+    public static double[] SiluMultiply(double[] gateUp, int half) =>
+        [.. Enumerable.Range(0, gateUp.Length / 2).Select(i =>
+        {
+            int at = i / half * 2 * half + i % half;
+            return gateUp[at] / (1 + Math.Exp(-gateUp[at])) * gateUp[at + half];
+        })];
+
     public static double[] RmsNorm(double[] x, double[] weight, double epsilon)
     {
         int c = weight.Length;

@@ -140,6 +140,57 @@ public abstract class LlamaOpsContract(Device device)
         Assert.Contains($"Row index {position} is outside the table of 512 rows", error.Message);
     }
 
+    [Contract(30)]
+    public void SiluMultiply_of_the_halves_of_a_row(int seed)
+    {
+        Random r = new(seed);
+        int n = Size(r), half = Size(r);
+        OpCheck.Run(device, r, [("gateUp", [n, 2 * half], 6)],
+            (_, x) => Ops.SiluMultiply(x[0]), x => Reference.SiluMultiply(x[0], half), 2e-6);
+    }
+
+    [Contract(30)]
+    public void SiluMultiply_of_windows_is_that_of_copies_and_adds_where_it_is_told_to(int seed)
+    {
+        Random r = new(seed);
+        int n = Size(r), c = Size(r);
+        using Window a = new(device, r, n, c), b = new(device, r, n, c), y = new(device, r, n, c);
+        using Window da = new(device, r, n, c), db = new(device, r, n, c);
+        device.SiluMultiply(a.Copy, b.Copy, y.Copy);
+        device.SiluMultiply(a.Inside, b.Inside, y.Inside);
+        Assert.Equal(y.Copy.ToArray(), y.Read());
+        device.SiluMultiplyGrad(a.Copy, b.Copy, y.Copy, da.Copy, db.Copy, 1);
+        device.SiluMultiplyGrad(a.Inside, b.Inside, y.Inside, da.Inside, db.Inside, 1);
+        Assert.Equal(da.Copy.ToArray(), da.Read());
+        Assert.Equal(db.Copy.ToArray(), db.Read());
+        // In place, the gradients over what they are of.
+        device.SiluMultiplyGrad(a.Copy, b.Copy, y.Copy, da.Copy, db.Copy);
+        device.SiluMultiplyGrad(a.Inside, b.Inside, y.Inside, a.Inside, b.Inside);
+        Assert.Equal(da.Copy.ToArray(), a.Read());
+        Assert.Equal(db.Copy.ToArray(), b.Read());
+    }
+
+    [Fact]
+    public void SiluMultiply_of_numbers_of_any_size()
+    {
+        float[] gates = [0, 1, -1, 20, -20, 1000, -1000, 1e30f, -1e30f];
+        using Tensor a = device.From(gates, [gates.Length]), b = device.Empty([gates.Length]), y = device.Empty([gates.Length]);
+        using Tensor da = device.Empty([gates.Length]), db = device.Empty([gates.Length]);
+        device.Fill(b, 1);
+        device.SiluMultiply(a, b, y);
+        device.SiluMultiplyGrad(a, b, b, da, db);
+        double[] sigmoid = [0.5, 0.7310585786, 0.2689414214, 1, 2.0611536e-9, 1, 0, 1, 0];
+        double[] slope = [0.5, 0.9276705119, 0.0723294881, 1.0000000392, -3.9161918e-8, 1, 0, 1, 0];
+        (float[] values, float[] slopes) = (y.ToArray(), da.ToArray());
+        Assert.Equal(values, db.ToArray());
+        for (int i = 0; i < gates.Length; i++)
+        {
+            // The CPU cuts the exponential off at e⁸⁸, so that of −10³⁰ some 10⁻⁸ is left.
+            Assert.Equal(sigmoid[i] * gates[i], values[i], 1e-6 * (1 + sigmoid[i] * Math.Abs(gates[i])));
+            Assert.Equal(slope[i], slopes[i], 1e-6);
+        }
+    }
+
     [Fact]
     public void Shapes_that_do_not_fit_are_named()
     {
@@ -154,6 +205,8 @@ public abstract class LlamaOpsContract(Device device)
         Assert.Contains("beta is 2", Assert.Throws<ArgumentException>(() => device.RmsNormGrad(a, ten, six, a, a, 2)).Message);
         Assert.Contains("positions (6), angles (6, 10)", Assert.Throws<ShapeException>(() => Ops.Rotary(x, six, a, new(2, 1, 3))).Message);
         Assert.Contains("D even", Assert.Throws<ShapeException>(() => device.RotaryGrad(a, six, a, new(1, 1, 5), a)).Message);
+        Assert.Contains("expected (…, 2I)", Assert.Throws<ShapeException>(() => Ops.SiluMultiply(v)).Message);
+        Assert.Contains("expected the same size", Assert.Throws<ShapeException>(() => device.SiluMultiplyGrad(a, a, a, a, five)).Message);
         Assert.Contains("matrices (6, 10), (1, 3) and (1, 3)", Assert.Throws<ShapeException>(() => device.CopyColumns(a, three)).Message);
     }
 
