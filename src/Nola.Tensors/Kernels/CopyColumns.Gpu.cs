@@ -20,7 +20,7 @@ internal static class CopyColumnsKernels
     {
         int columns = from.Columns / each, index = Grid.IdxX * Group.DimX + Group.IdxX;
         if (index >= from.Rows * columns) return;
-        int row = index / columns, j = index % columns * each;
+        int row = index / columns, j = (index - row * columns) * each;
         FourOrOne.Write(y, to.At(row) + j, each, FourOrOne.Read(x, from.At(row) + j, each));
     }
 }

@@ -43,8 +43,11 @@ internal struct RmsNormPlaces
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static long First(Place place, int group, RmsNormPlaces at) =>
-        place.At(group / at.PerRow) + group % at.PerRow * at.Columns;
+    public static long First(Place place, int group, RmsNormPlaces at)
+    {
+        int row = group / at.PerRow;
+        return place.At(row) + (group - row * at.PerRow) * at.Columns;
+    }
 }
 
 /// <summary>One warp a group of columns, read four elements at a time where that is possible.</summary>
@@ -54,7 +57,7 @@ internal static class RmsNormKernels
     public static void Forward(
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> y, ArrayView<float> rstd, RmsNormPlaces at, float epsilon)
     {
-        int lane = Group.IdxX % 32, group = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, group = Grid.IdxX * 8 + Group.IdxX / 32;
         if (group >= rstd.IntLength) return;
         long from = RmsNormPlaces.First(at.X, group, at), to = RmsNormPlaces.First(at.Y, group, at);
         int from4 = (int)(from / 4), to4 = (int)(to / 4);
@@ -79,7 +82,7 @@ internal static class RmsNormKernels
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> dx,
         RmsNormPlaces at, float beta)
     {
-        int lane = Group.IdxX % 32, group = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, group = Grid.IdxX * 8 + Group.IdxX / 32;
         if (group >= rstd.IntLength) return;
         long from = RmsNormPlaces.First(at.X, group, at), back = RmsNormPlaces.First(at.Y, group, at);
         long to = RmsNormPlaces.First(at.Dx, group, at);
@@ -112,7 +115,7 @@ internal static class RmsNormKernels
         ArrayView<float> x, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> partial, RmsNormPlaces at)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(256);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
         int end = IntrinsicMath.Min(rstd.IntLength, (Grid.IdxY + 1) * ReduceKernels.RowsOfPiece);
         float sum = 0;
         if (j < at.Columns)

@@ -43,9 +43,9 @@ internal static class RotaryKernels
     public static void Rotate(
         ArrayView<float> x, ArrayView<int> positions, ArrayView<float> angles, ArrayView<float> y, ArrayView<int> faults, RotaryPlaces at)
     {
-        int index = Grid.IdxX * Group.DimX + Group.IdxX, row = index / at.PerRow, item = index % at.PerRow;
+        int index = Grid.IdxX * Group.DimX + Group.IdxX, row = index / at.PerRow, item = index - row * at.PerRow;
         if (row >= at.X.Rows) return;
-        int head = item / at.PerHead, pair = item % at.PerHead * at.Each, half = at.Size / 2, position = positions[row];
+        int head = item / at.PerHead, pair = (item - head * at.PerHead) * at.Each, half = at.Size / 2, position = positions[row];
         if (position < 0 || position >= at.Limit)
         {
             if (item == 0) Faults.Note(faults, Faults.IndexOutside, position, at.Limit, 0, 0);
@@ -55,7 +55,7 @@ internal static class RotaryKernels
         Float4 a = FourOrOne.Read(x, from, at.Each), b = FourOrOne.Read(x, from + half, at.Each), first = a, second = b;
         if (head < at.Turned)
         {
-            int near = position % RotaryFrequencies.Step * at.Size + pair;
+            int near = (position & (RotaryFrequencies.Step - 1)) * at.Size + pair;
             int far = (RotaryFrequencies.Step + position / RotaryFrequencies.Step) * at.Size + pair;
             Float4 ca = FourOrOne.Read(angles, near, at.Each), sa = FourOrOne.Read(angles, near + half, at.Each);
             Float4 cb = FourOrOne.Read(angles, far, at.Each), sb = FourOrOne.Read(angles, far + half, at.Each);

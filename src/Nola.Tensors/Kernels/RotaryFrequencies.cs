@@ -6,7 +6,7 @@ namespace Nola.Tensors;
 /// </summary>
 public sealed class RotaryFrequencies
 {
-    // Angles are sums of a far and a near part, so that a table for any length is short: position = Step · far + near.
+    // Angles are sums of a far and a near part, so that a table for any length is short: position = Step · far + near. A power of two.
     internal const int Step = 256;
 
     private readonly double[] inverse;

@@ -48,7 +48,7 @@ internal static class SiluMultiplyKernels
     {
         int index = Grid.IdxX * Group.DimX + Group.IdxX;
         if (index >= at.Threads) return;
-        int row = index / at.PerRow, j = index % at.PerRow * at.Each;
+        int row = index / at.PerRow, j = (index - row * at.PerRow) * at.Each;
         Float4 gate = FourOrOne.Read(a, at.A.At(row) + j, at.Each), input = FourOrOne.Read(b, at.B.At(row) + j, at.Each);
         FourOrOne.Write(y, at.Y.At(row) + j, at.Each, gate * Sigmoid(gate) * input);
     }
@@ -59,7 +59,7 @@ internal static class SiluMultiplyKernels
     {
         int index = Grid.IdxX * Group.DimX + Group.IdxX;
         if (index >= at.Threads) return;
-        int row = index / at.PerRow, j = index % at.PerRow * at.Each;
+        int row = index / at.PerRow, j = (index - row * at.PerRow) * at.Each;
         Float4 gate = FourOrOne.Read(a, at.A.At(row) + j, at.Each), input = FourOrOne.Read(b, at.B.At(row) + j, at.Each);
         Float4 gradient = FourOrOne.Read(dy, at.Y.At(row) + j, at.Each), sigmoid = Sigmoid(gate), silu = gate * sigmoid;
         Float4 first = gradient * input * (sigmoid + silu * (Float4.All(1) + sigmoid * -1)), second = gradient * silu;
