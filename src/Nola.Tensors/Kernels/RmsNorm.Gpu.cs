@@ -37,8 +37,12 @@ internal struct RmsNormPlaces
         int each = FourOrOne.Of(columns | x.Offset | x.Stride | y.Offset | y.Stride | dx.Offset | dx.Stride);
         return new()
         {
-            X = Place.Of(x), Y = Place.Of(y), Dx = Place.Of(dx),
-            Columns = columns, PerRow = Math.Max(1, x.Columns / columns), Wide = each == 4 ? columns / 4 : 0,
+            X = Place.Of(x),
+            Y = Place.Of(y),
+            Dx = Place.Of(dx),
+            Columns = columns,
+            PerRow = Math.Max(1, x.Columns / columns),
+            Wide = each == 4 ? columns / 4 : 0,
         };
     }
 

@@ -29,8 +29,13 @@ internal struct RotaryPlaces
         int turned = layout.Heads + layout.KeyValueHeads, heads = x == y ? turned : turned + layout.KeyValueHeads;
         return new()
         {
-            X = Place.Of(x), Y = Place.Of(y),
-            Size = layout.HeadSize, Each = each, PerHead = half / each, PerRow = heads * (half / each), Turned = turned,
+            X = Place.Of(x),
+            Y = Place.Of(y),
+            Size = layout.HeadSize,
+            Each = each,
+            PerHead = half / each,
+            PerRow = heads * (half / each),
+            Turned = turned,
             Limit = (tableRows - RotaryFrequencies.Step) * RotaryFrequencies.Step,
         };
     }

@@ -34,8 +34,15 @@ internal struct GatePlaces
         int each = FourOrOne.Of(a.Columns | places), perRow = a.Columns / each;
         return new()
         {
-            A = Place.Of(a), B = Place.Of(b), Y = Place.Of(y), Da = Place.Of(da), Db = Place.Of(db),
-            Each = each, PerRow = perRow, Threads = a.Rows * perRow, Beta = beta,
+            A = Place.Of(a),
+            B = Place.Of(b),
+            Y = Place.Of(y),
+            Da = Place.Of(da),
+            Db = Place.Of(db),
+            Each = each,
+            PerRow = perRow,
+            Threads = a.Rows * perRow,
+            Beta = beta,
         };
     }
 }
