@@ -27,7 +27,9 @@ public sealed unsafe partial class CpuDevice
         });
     }
 
-    /// <summary>Cosines and sines of sums: cos(a + b) = cos a · cos b − sin a · sin b, sin(a + b) = sin a · cos b + cos a · sin b.</summary>
+    /// <summary>
+    /// Cosines and sines of sums: cos(a + b) = cos a · cos b − sin a · sin b, sin(a + b) = sin a · cos b + cos a · sin b.
+    /// </summary>
     private readonly struct AngleSumLoop(float* near, float* far, float* sum, float direction, int half) : ISimdLoop
     {
         private readonly float* near = near, far = far, sum = sum;

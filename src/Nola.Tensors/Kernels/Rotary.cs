@@ -9,7 +9,9 @@ public abstract partial class Device
     /// angles: (256 + R, D) from <see cref="RotaryFrequencies.Angles"/>, for positions below 256 · R. y may be x.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">A position is negative or beyond the table; on a GPU thrown by the next download.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">
+    /// A position is negative or beyond the table; on a GPU thrown by the next download.
+    /// </exception>
     public void Rotary(Matrix x, Tensor positions, Tensor angles, AttentionLayout layout, Matrix y)
     {
         CheckRotary(nameof(Rotary), x, positions, angles, layout, y);
@@ -28,7 +30,8 @@ public abstract partial class Device
     }
 
     // Sines count direction times, which is 1 or −1.
-    private protected abstract void RotaryCore(Matrix x, Tensor positions, Tensor angles, AttentionLayout layout, Matrix y, float direction);
+    private protected abstract void RotaryCore(
+        Matrix x, Tensor positions, Tensor angles, AttentionLayout layout, Matrix y, float direction);
 
     private static void CheckRotary(string call, Matrix x, Tensor positions, Tensor angles, AttentionLayout layout, Matrix y)
     {
@@ -37,6 +40,7 @@ public abstract partial class Device
         if (rows && table) return;
         throw new ShapeException(
             $"{call}: rows {x} and {y}, positions {positions.Shape}, angles {angles.Shape}, for {layout.Heads} query heads and "
-            + $"{layout.KeyValueHeads} key and value heads of {layout.HeadSize}; expected (N, (H + 2G) · D) twice, (N) and (256 + R, D), D even.");
+            + $"{layout.KeyValueHeads} key and value heads of {layout.HeadSize}; "
+            + "expected (N, (H + 2G) · D) twice, (N) and (256 + R, D), D even.");
     }
 }

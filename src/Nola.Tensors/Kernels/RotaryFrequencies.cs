@@ -22,7 +22,8 @@ public sealed class RotaryFrequencies
         if (inverse.Length == 0 || !Array.TrueForAll(this.inverse, double.IsFinite) || !double.IsFinite(attentionScaling))
         {
             throw new ArgumentException(
-                $"RotaryFrequencies: {inverse.Length} frequencies and attention scaling {attentionScaling}; expected at least one, all finite.");
+                $"RotaryFrequencies: {inverse.Length} frequencies and attention scaling {attentionScaling}; "
+                + "expected at least one, all finite.");
         }
     }
 

@@ -11,8 +11,8 @@ public sealed unsafe partial class CpuDevice
         {
             for (int i = start; i < end; i++)
             {
-                ElementwiseLoop<SiluMultiplyFormula> row = new(pa + (long)i * a.Stride, pb + (long)i * b.Stride, py + (long)i * y.Stride, 1, 0);
-                Dispatch.Run(row, 0, a.Columns);
+                float* rowA = pa + (long)i * a.Stride, rowB = pb + (long)i * b.Stride;
+                Dispatch.Run(new ElementwiseLoop<SiluMultiplyFormula>(rowA, rowB, py + (long)i * y.Stride, 1, 0), 0, a.Columns);
             }
         });
     }
