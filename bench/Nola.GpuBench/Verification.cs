@@ -25,6 +25,10 @@ internal static class Verification
         ("add, multiply, axpby", false, d => Two(d, (a, b, y) => { d.Add(a, b, y); d.Multiply(a, y, y); d.Axpby(2, b, 1, y); })),
         ("gelu and its gradient", false, d => Two(d, (a, b, y) => { d.Gelu(a, y); d.GeluGrad(a, b, y, 1); })),
         ("layer norm", false, LayerNorm),
+        ("RMS norm", false, d => RmsNorm(d, 333, 768)),
+        ("RMS norm of heads in a row", false, d => RmsNorm(d, 333, 64)),
+        ("rotary embedding", false, Rotary),
+        ("silu · multiply and its gradient", false, SiluMultiply),
         ("sums", false, Sums),
         ("embedding", false, Embedding),
         ("AdamW", false, AdamW),
@@ -90,6 +94,36 @@ internal static class Verification
         d.LayerNormGrad(x, w, mean, rstd, dy, dx);
         d.LayerNormWeightGrad(x, mean, rstd, dy, dw, 0, db, 0);
         return [.. y.ToArray(), .. dx.ToArray(), .. dw.ToArray(), .. db.ToArray()];
+    }
+
+    private static float[] RmsNorm(Device d, int rows, int size)
+    {
+        using Tensor x = Random(d, 1, [rows, 768]), w = Random(d, 2, [size]), dy = Random(d, 3, [rows, 768]), y = d.Empty([rows, 768]);
+        using Tensor rstd = d.Empty([rows, 768 / size]), dx = d.Empty([rows, 768]), dw = d.Empty([size]);
+        d.RmsNorm(x, w, 1e-5f, y, rstd);
+        d.RmsNormGrad(x, w, rstd, dy, dx);
+        d.RmsNormWeightGrad(x, rstd, dy, dw);
+        // A weight's sums have the rows and the heads for terms, and are larger by that than what is beside them.
+        return [.. y.ToArray(), .. dx.ToArray(), .. dw.ToArray().Select(v => v / 50)];
+    }
+
+    private static float[] Rotary(Device d)
+    {
+        AttentionLayout layout = new(6, 2, 64);
+        using Tensor x = Random(d, 1, [333, layout.Width]), positions = d.From([.. Enumerable.Range(0, 333).Select(i => i * i)]);
+        using Tensor angles = RotaryFrequencies.Default(500_000, 64).Angles(d, 333 * 333), y = d.Empty(x.Shape);
+        d.Rotary(x, positions, angles, layout, y);
+        d.RotaryGrad(x, positions, angles, layout, x);
+        return [.. y.ToArray(), .. x.ToArray()];
+    }
+
+    private static float[] SiluMultiply(Device d)
+    {
+        using Tensor x = Random(d, 1, [333, 1536]), dx = Random(d, 2, [333, 1536]), y = d.Empty([333, 768]);
+        Matrix gate = ((Matrix)x).SliceColumns(0, 768), up = ((Matrix)x).SliceColumns(768, 768);
+        d.SiluMultiply(gate, up, y);
+        d.SiluMultiplyGrad(gate, up, y, ((Matrix)dx).SliceColumns(0, 768), ((Matrix)dx).SliceColumns(768, 768), 1);
+        return [.. y.ToArray(), .. dx.ToArray()];
     }
 
     private static float[] Sums(Device d)

@@ -44,6 +44,14 @@ internal static class Reference
         return y;
     }
 
+    /// <summary>Rows gate | up of 2 · half columns → silu(gate) · up.</summary>
+    public static double[] SiluMultiply(double[] gateUp, int half) =>
+        [.. Enumerable.Range(0, gateUp.Length / 2).Select(i =>
+        {
+            int at = i / half * 2 * half + i % half;
+            return gateUp[at] / (1 + Math.Exp(-gateUp[at])) * gateUp[at + half];
+        })];
+
     public static double[] RmsNorm(double[] x, double[] weight, double epsilon)
     {
         int c = weight.Length;
@@ -67,6 +75,23 @@ internal static class Reference
             return i % perRow < layout.Heads ? RmsNorm(head, query, epsilon)
                 : i % perRow < layout.Heads + layout.KeyValueHeads ? RmsNorm(head, key, epsilon) : head;
         })];
+    }
+
+    /// <summary>qkv (N, (H + 2G)·D) with the pairs j and j + D/2 of q's and k's heads turned by position · inverse[j].</summary>
+    public static double[] Rotary(double[] qkv, int[] positions, RotaryFrequencies frequencies, AttentionLayout layout)
+    {
+        int d = layout.HeadSize, half = d / 2;
+        double[] y = [.. qkv];
+        for (int n = 0; n < positions.Length; n++)
+            for (int head = 0; head < layout.Heads + layout.KeyValueHeads; head++)
+                for (int j = 0; j < half; j++)
+                {
+                    double angle = positions[n] * frequencies.Inverse[j], scale = frequencies.AttentionScaling;
+                    int a = n * layout.Width + head * d + j, b = a + half;
+                    y[a] = scale * (Math.Cos(angle) * qkv[a] - Math.Sin(angle) * qkv[b]);
+                    y[b] = scale * (Math.Cos(angle) * qkv[b] + Math.Sin(angle) * qkv[a]);
+                }
+        return y;
     }
 
     /// <summary>qkv (N, (H + 2G)·D) → (N, H·D), within each sequence.</summary>

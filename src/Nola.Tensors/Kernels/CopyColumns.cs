@@ -6,10 +6,15 @@ public abstract partial class Device
     /// <exception cref="ShapeException">The sizes differ.</exception>
     public void CopyColumns(Matrix x, Matrix y)
     {
-        if (x.Rows != y.Rows || x.Columns != y.Columns)
-            throw new ShapeException($"CopyColumns: x is {x} and y {y}; expected the same size.");
+        CheckSameSize(nameof(CopyColumns), x, y, y);
         CopyColumnsCore(x, y);
     }
 
     private protected abstract void CopyColumnsCore(Matrix x, Matrix y);
+
+    private static void CheckSameSize(string call, Matrix a, Matrix b, Matrix c)
+    {
+        if (b.Rows != a.Rows || c.Rows != a.Rows || b.Columns != a.Columns || c.Columns != a.Columns)
+            throw new ShapeException($"{call}: matrices {a}, {b} and {c}; expected the same size.");
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using ILGPU;
 using ILGPU.Runtime;
 
@@ -61,6 +62,10 @@ internal struct Place
 
     public static Place Of(in Matrix matrix) =>
         new() { Rows = matrix.Rows, Columns = matrix.Columns, Offset = matrix.Offset, Stride = matrix.Stride };
+
+    /// <summary>Index of a row's first element.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly long At(int row) => Offset + (long)row * Stride;
 }
 
 /// <summary>Sums whose order depends on the shape alone: threads sum with a fixed stride, blocks as a tree, parts one after another.</summary>

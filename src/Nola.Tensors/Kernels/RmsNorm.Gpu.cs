@@ -34,17 +34,24 @@ internal struct RmsNormPlaces
 
     public static RmsNormPlaces Of(int columns, in Matrix x, in Matrix y, in Matrix dx)
     {
-        bool wide = (columns | x.Offset | x.Stride | y.Offset | y.Stride | dx.Offset | dx.Stride) % 4 == 0;
+        int each = FourOrOne.Of(columns | x.Offset | x.Stride | y.Offset | y.Stride | dx.Offset | dx.Stride);
         return new()
         {
-            X = Place.Of(x), Y = Place.Of(y), Dx = Place.Of(dx),
-            Columns = columns, PerRow = Math.Max(1, x.Columns / columns), Wide = wide ? columns / 4 : 0,
+            X = Place.Of(x),
+            Y = Place.Of(y),
+            Dx = Place.Of(dx),
+            Columns = columns,
+            PerRow = Math.Max(1, x.Columns / columns),
+            Wide = each == 4 ? columns / 4 : 0,
         };
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static long First(Place place, int group, RmsNormPlaces at) =>
-        place.Offset + (long)(group / at.PerRow) * place.Stride + group % at.PerRow * at.Columns;
+    public static long First(Place place, int group, RmsNormPlaces at)
+    {
+        int row = group / at.PerRow;
+        return place.At(row) + (group - row * at.PerRow) * at.Columns;
+    }
 }
 
 /// <summary>One warp a group of columns, read four elements at a time where that is possible.</summary>
@@ -54,7 +61,7 @@ internal static class RmsNormKernels
     public static void Forward(
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> y, ArrayView<float> rstd, RmsNormPlaces at, float epsilon)
     {
-        int lane = Group.IdxX % 32, group = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, group = Grid.IdxX * 8 + Group.IdxX / 32;
         if (group >= rstd.IntLength) return;
         long from = RmsNormPlaces.First(at.X, group, at), to = RmsNormPlaces.First(at.Y, group, at);
         int from4 = (int)(from / 4), to4 = (int)(to / 4);
@@ -79,7 +86,7 @@ internal static class RmsNormKernels
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> dx,
         RmsNormPlaces at, float beta)
     {
-        int lane = Group.IdxX % 32, group = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, group = Grid.IdxX * 8 + Group.IdxX / 32;
         if (group >= rstd.IntLength) return;
         long from = RmsNormPlaces.First(at.X, group, at), back = RmsNormPlaces.First(at.Y, group, at);
         long to = RmsNormPlaces.First(at.Dx, group, at);
@@ -112,7 +119,7 @@ internal static class RmsNormKernels
         ArrayView<float> x, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> partial, RmsNormPlaces at)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(256);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
         int end = IntrinsicMath.Min(rstd.IntLength, (Grid.IdxY + 1) * ReduceKernels.RowsOfPiece);
         float sum = 0;
         if (j < at.Columns)
