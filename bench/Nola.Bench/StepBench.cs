@@ -115,7 +115,7 @@ internal static class StepBench
     /// <summary>In a process of its own: one NOLA step, and what the process needed for it.</summary>
     public static long PeakMemory(Bench bench, bool small)
     {
-        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false, small ? DType.BFloat16 : DType.Float32);
+        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false, small ? WeightFormat.BFloat16 : WeightFormat.Float32);
         using TrainStep step = new(model, Nola(model, false)) { CheckpointBlocks = small };
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         // As the trainer does before its first step.

@@ -26,7 +26,7 @@ internal static class Agreement
         settings.Set("max-steps", steps.ToString(CultureInfo.InvariantCulture), "--train-steps");
         TrainConfig config = TrainConfig.From(settings);
         using Device device = Device.Open(name);
-        using LanguageModel model = LanguageModel.Load(config.Model, device, storage: config.Storage);
+        using LanguageModel model = LanguageModel.Load(config.Model, device, format: config.Storage);
         using TrainableAdapter adapter = config.NewAdapter(model)!;
         TrainData data = TrainData.Read(config, model);
         TrainResult result = new Trainer(model, adapter, config.Options).Run(data.Training, data.Validation);

@@ -27,7 +27,7 @@ internal static class DecodeSpeed
     /// <summary>Bytes of weights that one more token of one sequence reads: all but the other rows of the table of positions.</summary>
     internal static double BytesOfToken(LanguageModel model)
     {
-        double maps = model.Maps.Sum(m => (double)m.In * m.Out * m.Frozen!.Storage.Size());
+        double maps = model.Maps.Sum(m => (double)m.In * m.Out * m.Frozen!.Format.ElementType().Size());
         double head = (double)model.Shape.Vocabulary * model.Shape.Channels * DType.BFloat16.Size();
         double vectors = model.Parameters.Where(p => p.Name != "wpe.weight").Sum(p => (double)p.Value.Bytes);
         return maps + head + vectors;

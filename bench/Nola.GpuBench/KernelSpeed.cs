@@ -88,7 +88,7 @@ internal static class KernelSpeed
         int c = config.Channels, n = bench.Work.Tokens / 4;
         using Tensor table = Bench.Noise(d, [config.Vocabulary, c]), rows = Bench.Noise(d, [n, c], 2), drows = d.Empty([n, c]), losses = d.Empty([n]);
         using Tensor targets = d.From([.. Enumerable.Range(0, n).Select(i => i * 17 % config.Vocabulary)]);
-        using FrozenMatrix head = d.Freeze(table, transposed: true, DType.BFloat16);
+        using FrozenMatrix head = d.Freeze(table, transposed: true, WeightFormat.BFloat16);
         bench.Time("head and loss, both ways", () => d.HeadCrossEntropy(rows, head, targets, 0.1f, losses, drows), 4.0 * n * c * config.Vocabulary, 1e12, "TFLOP/s");
     }
 

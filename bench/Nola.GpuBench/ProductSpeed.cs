@@ -23,7 +23,7 @@ internal static class ProductSpeed
         Device d = bench.Device;
         int edge = bench.Work.Tokens;
         using (Tensor w = Bench.Noise(d, [edge, edge]), x = Bench.Noise(d, [edge, edge], 2), y = d.Empty([edge, edge]))
-        using (FrozenMatrix frozen = d.Freeze(w, storage: DType.BFloat16))
+        using (FrozenMatrix frozen = d.Freeze(w, format: WeightFormat.BFloat16))
             Time(bench, $"x · W ({edge}, {edge})", edge, edge, () => d.MatMul(x, frozen, null, y));
         Maps(bench);
     }
@@ -37,7 +37,7 @@ internal static class ProductSpeed
         {
             using Tensor w = Bench.Noise(d, [inputs, outputs]), x = Bench.Noise(d, [n, inputs], 2), dy = Bench.Noise(d, [n, outputs], 3);
             using Tensor y = d.Empty([n, outputs]), dx = d.Empty([n, inputs]), dw = d.Empty([inputs, outputs]);
-            using FrozenMatrix frozen = d.Freeze(w, storage: DType.BFloat16);
+            using FrozenMatrix frozen = d.Freeze(w, format: WeightFormat.BFloat16);
             string shape = $"({inputs}, {outputs})";
             Time(bench, $"x · W {shape}", inputs, outputs, () => d.MatMul(x, frozen, null, y));
             Time(bench, $"dy · Wᵀ {shape}", inputs, outputs, () => d.MatMulTransposed(dy, frozen, dx));

@@ -108,7 +108,7 @@ internal static class Program
         });
         return complete & Part(report, "The model", () =>
         {
-            using LanguageModel model = LanguageModel.Create(bench.Work.Config, bench.Device, 1, trainable: false, DType.BFloat16);
+            using LanguageModel model = LanguageModel.Create(bench.Work.Config, bench.Device, 1, trainable: false, WeightFormat.BFloat16);
             return Part(report, "Training steps", () => StepSpeed.Run(bench, model, e2e)) & Part(report, "Decoding", () => DecodeSpeed.Run(bench, model));
         });
     }

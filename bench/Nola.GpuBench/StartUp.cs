@@ -42,9 +42,9 @@ internal static class StartUp
     {
         using Device device = Device.Open(name);
         // Kernels that put a weight in place are compiled before the weights' clock starts: they count.
-        using (Tensor small = device.Zeros([1, 1])) device.Freeze(small, storage: DType.BFloat16).Dispose();
+        using (Tensor small = device.Zeros([1, 1])) device.Freeze(small, format: WeightFormat.BFloat16).Dispose();
         long start = Stopwatch.GetTimestamp();
-        using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, DType.BFloat16);
+        using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, WeightFormat.BFloat16);
         using (Tensor wait = device.Zeros([1])) _ = wait.Item();
         double weights = Stopwatch.GetElapsedTime(start).TotalSeconds;
         using TrainStep step = TrainStep.Nola(model, perLayer: false);

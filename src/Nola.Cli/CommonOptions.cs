@@ -35,7 +35,7 @@ internal sealed class CommonOptions
     public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run)
     {
         using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
-        using LanguageModel model = LanguageModel.Load(result.GetValue(Model)!, device, storage: TrainConfig.StorageType(result.GetValue(Storage)!));
+        using LanguageModel model = LanguageModel.Load(result.GetValue(Model)!, device, format: TrainConfig.StorageType(result.GetValue(Storage)!));
         using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }

@@ -83,7 +83,7 @@ public sealed record TrainConfig
     public required TrainOptions Options { get; init; }
 
     /// <summary>How the frozen base is kept.</summary>
-    public required DType Storage { get; init; }
+    public required WeightFormat Storage { get; init; }
 
     /// <summary>Cut long contexts instead of refusing.</summary>
     public required bool Truncate { get; init; }
@@ -145,10 +145,10 @@ public sealed record TrainConfig
 
     /// <summary>The type that <c>--storage</c> names.</summary>
     /// <exception cref="NolaException">It is not one of the two.</exception>
-    public static DType StorageType(string name) => name switch
+    public static WeightFormat StorageType(string name) => name switch
     {
-        "float32" => DType.Float32,
-        "bfloat16" => DType.BFloat16,
+        "float32" => WeightFormat.Float32,
+        "bfloat16" => WeightFormat.BFloat16,
         _ => throw new NolaException($"storage is {Quoted.Of(name)}; expected {Settings.Names(storages)}."),
     };
 
@@ -180,7 +180,7 @@ public sealed record TrainConfig
             ["eval-pairs"] = o.EvalPairs,
             ["patience"] = o.Patience,
             ["checkpoint-every"] = o.CheckpointEvery,
-            ["storage"] = Storage == DType.BFloat16 ? "bfloat16" : "float32",
+            ["storage"] = Storage == WeightFormat.BFloat16 ? "bfloat16" : "float32",
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };

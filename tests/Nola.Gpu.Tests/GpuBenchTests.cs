@@ -108,7 +108,7 @@ public sealed class GpuBenchTests
     public void A_token_reads_every_weight_once_as_it_is_stored()
     {
         using CpuDevice cpu = new(1);
-        using LanguageModel model = LanguageModel.Create(new Gpt2Config(2, 2, 32, 100, 16), cpu, 1, trainable: false, DType.BFloat16);
+        using LanguageModel model = LanguageModel.Create(new Gpt2Config(2, 2, 32, 100, 16), cpu, 1, trainable: false, WeightFormat.BFloat16);
         const int C = 32, L = 2, V = 100;
         Assert.Equal(2.0 * (12 * C * C * L + V * C) + 4.0 * (13 * C * L + 2 * C), DecodeSpeed.BytesOfToken(model));
     }

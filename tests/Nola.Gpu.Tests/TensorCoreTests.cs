@@ -31,15 +31,15 @@ public sealed class TensorCoreTests : IDisposable
     }
 
     [Theory]
-    [InlineData(DType.Float32, false)]
-    [InlineData(DType.BFloat16, true)]
-    public void A_frozen_weight_is_read_both_ways_from_one_copy(DType storage, bool transposed)
+    [InlineData(WeightFormat.Float32, false)]
+    [InlineData(WeightFormat.BFloat16, true)]
+    public void A_frozen_weight_is_read_both_ways_from_one_copy(WeightFormat format, bool transposed)
     {
         Random r = new(2);
         const int Rows = 20, In = 40, Out = 24;
         float[] w = Whole(r, In * Out), x = Whole(r, Rows * In), dy = Whole(r, Rows * Out);
         using Tensor weight = transposed ? device.From(Transposed(w, In, Out), [Out, In]) : device.From(w, [In, Out]);
-        using FrozenMatrix frozen = device.Freeze(weight, transposed, storage);
+        using FrozenMatrix frozen = device.Freeze(weight, transposed, format);
         using Tensor input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]), grad = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
         device.MatMul(input, frozen, null, y);
         device.MatMulTransposed(grad, frozen, dx);

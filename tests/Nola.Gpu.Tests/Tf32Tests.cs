@@ -50,7 +50,7 @@ public sealed class Tf32Tests : IDisposable
         float[] w = TensorCoreTests.Whole(r, In * Out), x = TensorCoreTests.Whole(r, Rows * In), dy = TensorCoreTests.Whole(r, Rows * Out);
         using Tensor weight = device.From(w, [In, Out]), input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]);
         using Tensor gradient = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
-        using FrozenMatrix narrow = device.Freeze(weight, storage: DType.BFloat16), wide = device.Freeze(weight);
+        using FrozenMatrix narrow = device.Freeze(weight, format: WeightFormat.BFloat16), wide = device.Freeze(weight);
         foreach (FrozenMatrix frozen in (FrozenMatrix[])[narrow, wide])
         {
             device.MatMul(input, frozen, null, y);

@@ -17,15 +17,15 @@ public sealed partial class LanguageModel
     /// <param name="model">Name or directory.</param>
     /// <param name="device">Where to put the weights.</param>
     /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
-    /// <param name="storage">How frozen weights are kept: Float32, or BFloat16 for half the memory.</param>
+    /// <param name="format">How frozen weights are kept: Float32, or BFloat16 for half the memory.</param>
     /// <exception cref="NolaException">There is no such model, or its files are not a checkpoint that can be loaded.</exception>
-    public static LanguageModel Load(string model, Device device, bool trainable = false, DType storage = DType.Float32)
+    public static LanguageModel Load(string model, Device device, bool trainable = false, WeightFormat format = WeightFormat.Float32)
     {
-        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, storage);
+        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, format);
         string directory = ModelLocator.Current.Find(model);
         ModelConfig config = ModelFamilies.Read(Path.Combine(directory, "config.json"));
         using WeightFiles weights = WeightFiles.Open(directory, device, config.Family.Prefix, config.Tied);
-        LanguageModel loaded = new(config, device, trainable, storage, model, weights) { Origin = directory };
+        LanguageModel loaded = new(config, device, trainable, format, model, weights) { Origin = directory };
         try
         {
             weights.RefuseUnread($"{config.Family.Title} with {config.Shape.Layers} layers", config.Family.Skips);
@@ -40,10 +40,10 @@ public sealed partial class LanguageModel
 
     /// <summary>A new model with its family's initial values, a pure function of the seed.</summary>
     /// <exception cref="NolaException">The sizes are none of such a model.</exception>
-    public static LanguageModel Create(ModelConfig config, Device device, ulong seed, bool trainable = true, DType storage = DType.Float32)
+    public static LanguageModel Create(ModelConfig config, Device device, ulong seed, bool trainable = true, WeightFormat format = WeightFormat.Float32)
     {
         config.Check("LanguageModel.Create");
-        return new(config, device, trainable, storage, "new", new RandomWeights(config, device, seed)) { IsCreated = true };
+        return new(config, device, trainable, format, "new", new RandomWeights(config, device, seed)) { IsCreated = true };
     }
 
     /// <summary>The model's tokenizer, found once: its own files, else GPT-2's where the vocabulary is as large.</summary>
@@ -79,13 +79,13 @@ public sealed partial class LanguageModel
     /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
     internal ITokenizer? FindTokenizer() => tokenizer ??= TokenizerFiles.Find(Origin, Shape.Vocabulary);
 
-    private static LanguageModel LoadEmbedded(Device device, bool trainable, DType storage)
+    private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
     {
         const string Place = "the embedded model " + EmbeddedName;
         ModelConfig config = EmbeddedConfig();
         UnmanagedMemoryStream stream = (UnmanagedMemoryStream)Resource("model.safetensors")!;
         using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)], config.Family.Prefix, config.Tied);
-        return new LanguageModel(config, device, trainable, storage, EmbeddedName, weights);
+        return new LanguageModel(config, device, trainable, format, EmbeddedName, weights);
     }
 
     /// <summary>The configuration of the embedded model.</summary>

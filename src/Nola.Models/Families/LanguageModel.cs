@@ -13,10 +13,10 @@ public sealed partial class LanguageModel : IModel
     private readonly ILanguageNetwork network;
     private readonly ModelBuilder parts;
 
-    private LanguageModel(ModelConfig config, Device device, bool trainable, DType storage, string source, IWeightSource weights)
+    private LanguageModel(ModelConfig config, Device device, bool trainable, WeightFormat format, string source, IWeightSource weights)
     {
         (Config, Shape, Device, Trainable, Source) = (config, config.Shape, device, trainable, source);
-        parts = new ModelBuilder(device, trainable, storage, weights);
+        parts = new ModelBuilder(device, trainable, format, weights);
         try
         {
             network = config.Build(parts);
@@ -51,7 +51,7 @@ public sealed partial class LanguageModel : IModel
 
     /// <summary>
     /// A digest of the configuration and of every value of every weight as it is now: what an adapter file names as its base.
-    /// It is the same however the checkpoint is cut into files, and whatever the <c>storage</c> of the frozen weights. Asking costs
+    /// It is the same however the checkpoint is cut into files, and whatever the format of the frozen weights. Asking costs
     /// little when the model is frozen, and a pass over all weights when it is trainable.
     /// </summary>
     public string Identity => ModelIdentity.Of(Config.Description, Digests());

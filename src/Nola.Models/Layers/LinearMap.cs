@@ -18,9 +18,9 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     /// <param name="bias">(out), or null.</param>
     /// <param name="transposed">Whether the checkpoint has W as (out, in).</param>
     /// <param name="trainable">Whether W and b are trained.</param>
-    /// <param name="storage">How a frozen W is kept.</param>
+    /// <param name="format">How a frozen W is kept.</param>
     /// <param name="digest">The weight's, where it is known.</param>
-    internal LinearMap(string name, Tensor weight, Tensor? bias, bool transposed, bool trainable, DType storage, WeightDigest? digest)
+    internal LinearMap(string name, Tensor weight, Tensor? bias, bool transposed, bool trainable, WeightFormat format, WeightDigest? digest)
     {
         (Name, Transposed, device) = (name, transposed, weight.Device);
         (In, Out) = transposed ? (weight.Shape[1], weight.Shape[0]) : (weight.Shape[0], weight.Shape[1]);
@@ -31,7 +31,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
             if (transposed) weight.Dispose();
             return;
         }
-        Frozen = device.Freeze(weight, transposed, storage);
+        Frozen = device.Freeze(weight, transposed, format);
         this.digest = digest;
         weight.Dispose();
     }
@@ -100,9 +100,9 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
             device.Axpby(1, weight, 0, Weight.Value);
             return;
         }
-        DType storage = Frozen!.Storage;
+        WeightFormat format = Frozen!.Format;
         Frozen.Dispose();
-        Frozen = device.Freeze(weight, storage: storage);
+        Frozen = device.Freeze(weight, format: format);
     }
 
     /// <inheritdoc/>

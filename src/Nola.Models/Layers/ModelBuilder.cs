@@ -11,7 +11,7 @@ public sealed class ModelBuilder
 {
     private readonly Device device;
     private readonly bool trainable;
-    private readonly DType storage;
+    private readonly WeightFormat format;
     private readonly IWeightSource weights;
     private readonly List<IDisposable> parts = [];
     private readonly List<Weight> made = [];
@@ -20,8 +20,8 @@ public sealed class ModelBuilder
     private readonly List<AdaptableLayer> layers = [];
     private readonly List<AdaptableMap> adaptable = [];
 
-    internal ModelBuilder(Device device, bool trainable, DType storage, IWeightSource weights) =>
-        (this.device, this.trainable, this.storage, this.weights) = (device, trainable, storage, weights);
+    internal ModelBuilder(Device device, bool trainable, WeightFormat format, IWeightSource weights) =>
+        (this.device, this.trainable, this.format, this.weights) = (device, trainable, format, weights);
 
     /// <summary>A small weight: a norm's scale, a bias, a table of positions.</summary>
     /// <param name="name">The checkpoint's name, without a prefix.</param>
@@ -47,7 +47,7 @@ public sealed class ModelBuilder
         Shape shape = transposed ? [outputs, inputs] : [inputs, outputs];
         Tensor weight = Keep(weights.Read(name + ".weight", shape, out WeightDigest? digest));
         Tensor? offset = bias ? Keep(weights.Read(name + ".bias", [outputs], out _)) : null;
-        LinearMap map = Keep(new LinearMap(name, weight, offset, transposed, trainable, storage, digest));
+        LinearMap map = Keep(new LinearMap(name, weight, offset, transposed, trainable, format, digest));
         maps.Add(map);
         layers.Add(map);
         made.Add(new(map.WeightName, shape, map.StoredWeight, map.Digest));
@@ -78,7 +78,7 @@ public sealed class ModelBuilder
     public TokenTable Table(string name, int vocabulary, int channels)
     {
         Tensor values = Keep(weights.Read(name, [vocabulary, channels], out WeightDigest? digest));
-        TokenTable table = Keep(new TokenTable(name, values, trainable, storage, digest));
+        TokenTable table = Keep(new TokenTable(name, values, trainable, format, digest));
         made.Add(new(name, table.Shape, table.Values, table.Digest));
         if (table.Parameter is { } parameter) parameters.Add(parameter);
         return table;

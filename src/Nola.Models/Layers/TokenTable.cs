@@ -15,7 +15,7 @@ public sealed class TokenTable : IDisposable
     private WeightDigest? digest;
 
     /// <summary>Takes over the values; they are the caller's still when it throws.</summary>
-    internal TokenTable(string name, Tensor values, bool trainable, DType storage, WeightDigest? digest)
+    internal TokenTable(string name, Tensor values, bool trainable, WeightFormat format, WeightDigest? digest)
     {
         (Name, Shape, device) = (name, values.Shape, values.Device);
         if (trainable)
@@ -23,7 +23,7 @@ public sealed class TokenTable : IDisposable
             table = new Parameter(name, values);
             return;
         }
-        frozen = device.Freeze(values, transposed: true, storage);
+        frozen = device.Freeze(values, transposed: true, format);
         this.digest = digest;
         values.Dispose();
     }

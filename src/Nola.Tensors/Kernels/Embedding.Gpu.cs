@@ -13,7 +13,7 @@ public sealed partial class GpuDevice
         // Token t's embedding is column t of W: a row of what is stored when that is Wᵀ.
         GpuFrozenMatrix w = (GpuFrozenMatrix)head;
         Strided source = new() { Count = head.Columns, Length = head.Rows, Row = w.Transposed ? head.Rows : 1, Element = w.Transposed ? 1 : head.Columns };
-        if (w.Storage == DType.Float32)
+        if (w.Format == WeightFormat.Float32)
             Launch(EmbeddingKernels.GatherWide, RowsOfWarps(y), Floats(w.Weight), Ints(indices), Floats(y), faults.View, source, beta);
         else
             Launch(EmbeddingKernels.GatherNarrow, RowsOfWarps(y), Halves(w.Weight), Ints(indices), Floats(y), faults.View, source, beta);

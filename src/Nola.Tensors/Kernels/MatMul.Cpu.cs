@@ -2,14 +2,14 @@ namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage)
+    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, WeightFormat format)
     {
         (int rows, int columns) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
         // Element (i, o) of W; a transposed source swaps the strides.
         (nint row, nint column) = transposed ? ((nint)1, (nint)weight.Stride) : (weight.Stride, 1);
         Tensor packed = Empty([Gemm.Panels(columns), rows, Gemm.PanelWidth]);
         Gemm.Pack(team, Floats(weight), row, column, rows, columns, Floats(packed));
-        return new PackedMatrix(this, rows, columns, storage == DType.Float32 ? packed : Narrow(packed));
+        return new PackedMatrix(this, rows, columns, format == WeightFormat.Float32 ? packed : Narrow(packed));
     }
 
     /// <inheritdoc/>
@@ -96,7 +96,7 @@ public sealed unsafe partial class CpuDevice
     /// W (in, out) as the right operand of x·W (panels of out, steps of in) and, from the first time that it is asked for,
     /// of dy·Wᵀ (panels of in, steps of out).
     /// </summary>
-    internal sealed class PackedMatrix(CpuDevice device, int rows, int columns, Tensor forward) : FrozenMatrix(rows, columns, forward.DType)
+    internal sealed class PackedMatrix(CpuDevice device, int rows, int columns, Tensor forward) : FrozenMatrix(rows, columns, WeightFormats.Of(forward.DType))
     {
         private Tensor? backward;
 
@@ -131,7 +131,7 @@ public sealed unsafe partial class CpuDevice
 
         private Tensor Transposed()
         {
-            Tensor packed = device.Empty([Gemm.Panels(Rows), Columns, Gemm.PanelWidth], Storage);
+            Tensor packed = device.Empty([Gemm.Panels(Rows), Columns, Gemm.PanelWidth], Format.ElementType());
             Panels from = Forward, to = PanelsOf(packed);
             device.team.For(Gemm.Panels(Rows), 1, (first, last) => Gemm.TransposePanels(from, Rows, Columns, to, first, last));
             return packed;

@@ -4,12 +4,12 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage)
+    private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, WeightFormat format)
     {
-        Tensor copy = Empty([weight.Rows, weight.Columns], storage);
+        Tensor copy = Empty([weight.Rows, weight.Columns], format.ElementType());
         Strided source = new() { Count = weight.Rows, Length = weight.Columns, Row = weight.Stride, Element = 1 };
         Blocks blocks = new(Blocks.For(weight.Rows, 8));
-        if (storage == DType.Float32) Launch(CopyKernels.Copy, blocks, Floats(weight.Tensor), Floats(copy), source, weight.Offset);
+        if (format == WeightFormat.Float32) Launch(CopyKernels.Copy, blocks, Floats(weight.Tensor), Floats(copy), source, weight.Offset);
         else Launch(CopyKernels.Narrow, blocks, Floats(weight.Tensor), Halves(copy), source, weight.Offset);
         return new GpuFrozenMatrix(this, copy, transposed);
     }
@@ -24,7 +24,7 @@ public sealed partial class GpuDevice
         bool same = stored.Transposed == transposed;
         Strided source = new() { Count = rows, Length = columns, Row = same ? columns : 1, Element = same ? 1 : rows };
         Blocks blocks = new(Blocks.For(rows, 8));
-        if (w.Storage == DType.Float32) Launch(CopyKernels.Copy, blocks, Floats(stored.Weight), Floats(weight), source, 0);
+        if (w.Format == WeightFormat.Float32) Launch(CopyKernels.Copy, blocks, Floats(stored.Weight), Floats(weight), source, 0);
         else Launch(CopyKernels.Widen, blocks, Halves(stored.Weight), Floats(weight), source, 0);
     }
 
@@ -106,7 +106,7 @@ public sealed partial class GpuDevice
 
     /// <summary>A base weight as it was given, (in, out) or (out, in); both of its products read that one form.</summary>
     internal sealed class GpuFrozenMatrix(GpuDevice device, Tensor weight, bool transposed)
-        : FrozenMatrix(weight.Shape[transposed ? 1 : 0], weight.Shape[transposed ? 0 : 1], weight.DType)
+        : FrozenMatrix(weight.Shape[transposed ? 1 : 0], weight.Shape[transposed ? 0 : 1], WeightFormats.Of(weight.DType))
     {
         private TensorOperand? operand;
 

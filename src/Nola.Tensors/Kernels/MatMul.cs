@@ -24,13 +24,13 @@ public abstract partial class Device
     /// </summary>
     /// <param name="weight">W (in, out); or Wᵀ (out, in), as an embedding matrix is for the head, with <paramref name="transposed"/>.</param>
     /// <param name="transposed">Whether <paramref name="weight"/> holds Wᵀ.</param>
-    /// <param name="storage">Float32, or BFloat16 for half the memory: W is rounded, products accumulate in float32 all the same.</param>
-    /// <exception cref="ArgumentException">The storage is another type.</exception>
-    public FrozenMatrix Freeze(Matrix weight, bool transposed = false, DType storage = DType.Float32)
+    /// <param name="format">Float32, or BFloat16 for half the memory: W is rounded, products accumulate in float32 all the same.</param>
+    /// <exception cref="ArgumentException">There is no such format.</exception>
+    public FrozenMatrix Freeze(Matrix weight, bool transposed = false, WeightFormat format = WeightFormat.Float32)
     {
-        if (storage is not (DType.Float32 or DType.BFloat16))
-            throw new ArgumentException($"Freeze: weights are stored as Float32 or BFloat16; {storage} was given.");
-        return FreezeCore(weight, transposed, storage);
+        // Said before anything is allocated.
+        _ = format.ElementType();
+        return FreezeCore(weight, transposed, format);
     }
 
     /// <summary>
@@ -67,7 +67,7 @@ public abstract partial class Device
     /// <summary>Writes W (in, out), or Wᵀ (out, in) with <paramref name="transposed"/>, back into row-major form; exact.</summary>
     public abstract void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false);
 
-    private protected abstract FrozenMatrix FreezeCore(Matrix weight, bool transposed, DType storage);
+    private protected abstract FrozenMatrix FreezeCore(Matrix weight, bool transposed, WeightFormat format);
 
     private protected abstract void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias);
 
@@ -87,8 +87,8 @@ public abstract partial class Device
 /// </summary>
 /// <param name="rows">in: columns of x.</param>
 /// <param name="columns">out: columns of y.</param>
-/// <param name="storage">Type of its elements.</param>
-public abstract class FrozenMatrix(int rows, int columns, DType storage) : IDisposable
+/// <param name="format">How its elements are kept.</param>
+public abstract class FrozenMatrix(int rows, int columns, WeightFormat format) : IDisposable
 {
     /// <summary>in: the number of inputs.</summary>
     public int Rows => rows;
@@ -96,8 +96,8 @@ public abstract class FrozenMatrix(int rows, int columns, DType storage) : IDisp
     /// <summary>out: the number of outputs.</summary>
     public int Columns => columns;
 
-    /// <summary>Type of its elements: Float32 or BFloat16.</summary>
-    public DType Storage => storage;
+    /// <summary>How its elements are kept.</summary>
+    public WeightFormat Format => format;
 
     /// <summary>Bytes held, both packed forms counted as far as they exist.</summary>
     public abstract long Bytes { get; }

@@ -52,10 +52,10 @@ internal sealed class ExperimentModels(Device device) : IDisposable
         loaded = "";
     }
 
-    private LanguageModel Load(string source, bool trainable, DType storage, string key)
+    private LanguageModel Load(string source, bool trainable, WeightFormat format, string key)
     {
         Dispose();
-        model = LanguageModel.Load(source, device, trainable, storage);
+        model = LanguageModel.Load(source, device, trainable, format);
         loaded = key;
         return model;
     }

@@ -81,9 +81,9 @@ public abstract class OpsContract(Device device)
         int m = Size(r), k = Size(r), half = Size(r), n = 2 * half, rank = 1 + r.Next(9);
         float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
         using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
-        using FrozenMatrix frozen = device.Freeze(weight, storage: (DType)r.Next(2)), exact = device.Freeze(weight);
+        using FrozenMatrix frozen = device.Freeze(weight, format: (WeightFormat)r.Next(2)), exact = device.Freeze(weight);
         float[] rounded = w;
-        if (frozen.Storage == DType.BFloat16) rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
+        if (frozen.Format == WeightFormat.BFloat16) rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
         double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, OpCheck.Wide(rounded), m, k, n), OpCheck.Wide(bias));
         OpCheck.Run(device, r, [("x", [m, k], 1), ("residual", [m, n], 1)],
             (_, x) => Ops.Linear(x[0], frozen, b, x[1]), x => Reference.Add(x[1], Product(x[0])));

@@ -141,7 +141,7 @@ public sealed class ModelIdentityTests : IDisposable
     public void Bfloat16_storage_keeps_the_files_identity_until_something_is_merged()
     {
         string file = Path.Combine(directory, "a"), saved = Path.Combine(directory, "saved");
-        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device), narrow = LanguageModel.Load(TinyModels.Golden, device, storage: DType.BFloat16);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device), narrow = LanguageModel.Load(TinyModels.Golden, device, format: WeightFormat.BFloat16);
         Assert.Equal(model.Identity, narrow.Identity);
         using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions())) AdapterFile.Save(adapter, file);
         using (TrainableAdapter adapter = AdapterFile.LoadTrainable(file, narrow))
@@ -160,16 +160,16 @@ public sealed class ModelIdentityTests : IDisposable
         int[] ids = TinyModels.Ids(held.RootElement.GetProperty("ids"));
         using LanguageModel tiny = LanguageModel.Load(LanguageModel.EmbeddedName, device);
         Assert.Equal(held.RootElement.GetProperty("nola-tiny").GetString(), ((IModel)tiny).SampledIdentity);
-        foreach (DType storage in (DType[])[DType.Float32, DType.BFloat16])
+        foreach (WeightFormat format in (WeightFormat[])[WeightFormat.Float32, WeightFormat.BFloat16])
         {
-            using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device, storage: storage);
+            using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device, format: format);
             Assert.Equal(held.RootElement.GetProperty("golden").GetString(), ((IModel)model).SampledIdentity);
             foreach (string name in (string[])["nola-v", "lora", "nola-v-4bit"])
             {
                 using LoadedAdapter adapter = AdapterFile.Load(Held(name + ".safetensors"), model);
                 double[] expected = [.. held.RootElement.GetProperty(name).EnumerateArray().Select(v => v.GetDouble())];
                 // Another machine may sum in another order; bfloat16 weights have eight bits.
-                OpCheck.Close(expected, model.Logits(ids, adapter)[^expected.Length..], storage == DType.Float32 ? 2e-5 : 5e-2);
+                OpCheck.Close(expected, model.Logits(ids, adapter)[^expected.Length..], format == WeightFormat.Float32 ? 2e-5 : 5e-2);
             }
         }
     }

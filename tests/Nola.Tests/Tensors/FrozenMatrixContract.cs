@@ -31,7 +31,7 @@ public abstract class FrozenMatrixContract(Device device)
         using Tensor weight = device.From(w, [rows, columns]), same = device.From(rounded, [rows, columns]), bias = device.From(OpCheck.Values(r, columns, 1), [columns]);
         using Tensor x = device.From(OpCheck.Values(r, n * rows, 1), [n, rows]), dy = device.From(OpCheck.Values(r, n * columns, 1), [n, columns]);
         using Tensor targets = device.From([.. Enumerable.Range(0, n).Select(_ => r.Next(columns))]);
-        using FrozenMatrix narrow = device.Freeze(weight, storage: DType.BFloat16), wide = device.Freeze(same);
+        using FrozenMatrix narrow = device.Freeze(weight, format: WeightFormat.BFloat16), wide = device.Freeze(same);
         Assert.Equal(wide.Bytes, 2 * narrow.Bytes);
         Assert.Equal(All(wide), All(narrow));
 
@@ -52,13 +52,13 @@ public abstract class FrozenMatrixContract(Device device)
     }
 
     [Theory]
-    [InlineData(DType.Float64)]
-    [InlineData(DType.Int32)]
-    public void Only_float32_and_bfloat16_are_stored(DType storage)
+    [InlineData((WeightFormat)7)]
+    [InlineData((WeightFormat)(-1))]
+    public void Only_known_formats_are_stored(WeightFormat format)
     {
         using Tensor weight = device.Zeros([2, 2]);
         long before = device.Pool.LiveBytes;
-        Assert.Contains($"Float32 or BFloat16; {storage} was given", Assert.Throws<ArgumentException>(() => device.Freeze(weight, storage: storage)).Message);
+        Assert.Contains($"the format is {format}; expected Float32 or BFloat16", Assert.Throws<ArgumentException>(() => device.Freeze(weight, format: format)).Message);
         Assert.Equal(before, device.Pool.LiveBytes);
     }
 

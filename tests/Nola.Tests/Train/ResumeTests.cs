@@ -280,7 +280,7 @@ public sealed class ResumeTests : IDisposable
 
     private TrainResult Train(NolaAdapterOf attach, TrainOptions loop, EncodedPair[] data, bool resume, RunSource? source = null, EncodedPair[]? held = null, string other = "", string? path = null, Notices? observer = null)
     {
-        using LanguageModel model = other == "storage" ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, DType.BFloat16) : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
+        using LanguageModel model = other == "storage" ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, WeightFormat.BFloat16) : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
         using TrainableAdapter adapter = attach.On(model);
         using RunDirectory run = new(path ?? Path.Combine(directory, "run"), resume);
         run.WriteConfig(resume ? "{ \"is\": \"changed\" }" : "{}");
