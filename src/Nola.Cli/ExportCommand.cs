@@ -10,16 +10,19 @@ internal static class ExportCommand
     {
         CommonOptions common = new();
         Option<string> output = new("--out") { Description = "Directory for adapter_config.json and adapter_model.safetensors", Required = true };
-        Option<string> format = new ChoiceOption("--format", "peft-lora") { Description = "Form of the adapter" };
-        Command command = new("export", "Write an adapter as a Hugging Face PEFT LoRA directory.") { output, format, common.Json };
+        Option<string> format = new ChoiceOption("--format", "peft", "peft-lora")
+        {
+            Description = "peft: the form that PEFT has for the method, else the LoRA that gives the same outputs; peft-lora: always that LoRA",
+        };
+        Command command = new("export", "Write an adapter as a Hugging Face PEFT directory.") { output, format, common.Json };
         common.AddTo(command);
         common.Adapter.Required = true;
         command.Does((r, _) => common.WithModel(r, (_, adapter) =>
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "adapter_config.json");
-            PeftFiles.Save(adapter!, path);
-            return Terminal.Wrote(r.GetValue(common.Json), path, "PEFT LoRA");
+            PeftFiles.Save(adapter!, path, asLora: r.GetValue(format) == "peft-lora");
+            return Terminal.Wrote(r.GetValue(common.Json), path, "PEFT adapter");
         }));
         return command;
     }

@@ -37,7 +37,7 @@ public sealed class AdamW : IDisposable
         : 0;
 
     /// <summary>One update with the gradients that the parameters hold, which are cleared.</summary>
-    /// <param name="learningRate">Of this step.</param>
+    /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="norm">What <see cref="GradientNorm"/> gave; the gradient is scaled down when it is above the limit.</param>
     public void Step(float learningRate, double norm) =>
         Update(learningRate, options.ClipNorm > 0 && norm > options.ClipNorm ? (float)(options.ClipNorm / norm) : 1, null);
@@ -46,7 +46,7 @@ public sealed class AdamW : IDisposable
     /// The same without a wait: the norm is put into record[step] beside the loss that is there, and clipping is decided on the
     /// device. Once a loss or a norm was not finite, nothing is updated any more, see <see cref="Device.ClipScale"/>.
     /// </summary>
-    /// <param name="learningRate">Of this step.</param>
+    /// <param name="learningRate">Learning rate of this step.</param>
     /// <param name="record">Loss and norm of steps. (n, 2) float64</param>
     /// <param name="step">Which of them is this one.</param>
     public void Step(float learningRate, Tensor record, int step)

@@ -66,7 +66,7 @@ public sealed record TrainOptions
     /// <summary>ε of label smoothing over the whole vocabulary; 0.1 as published.</summary>
     public float LabelSmoothing { get; init; }
 
-    /// <summary>Of the shuffle. The basis has a seed of its own.</summary>
+    /// <summary>Seed of the shuffle. The random basis has a seed of its own.</summary>
     public ulong Seed { get; init; } = 42;
 
     /// <summary>Steps between evaluations; 0 for one at each epoch's end. There is one at the start and at the end besides.</summary>

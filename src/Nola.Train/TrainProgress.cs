@@ -5,10 +5,10 @@ namespace Nola.Train;
 /// <param name="TotalSteps">The last one's number.</param>
 /// <param name="Epoch">Passes over the data so far.</param>
 /// <param name="Loss">Training loss of the step's positions, label smoothing included.</param>
-/// <param name="LearningRate">Of the step.</param>
+/// <param name="LearningRate">Learning rate of the step.</param>
 /// <param name="GradientNorm">Before clipping.</param>
 /// <param name="Tokens">Tokens since the run's start.</param>
-/// <param name="TokensPerSecond">Of this process, evaluations not counted.</param>
+/// <param name="TokensPerSecond">Speed of this process, evaluations not counted.</param>
 /// <param name="Elapsed">Training time since the run's start.</param>
 /// <param name="PeakBytes">Largest device memory in tensors.</param>
 public sealed record StepReport(

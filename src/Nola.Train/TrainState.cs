@@ -85,7 +85,7 @@ public sealed class TrainState
 
     /// <summary>Reads a state, and puts its parameters and moments into an optimizer; whatever is refused, that is untouched.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="optimizer">Of the same parameters.</param>
+    /// <param name="optimizer">Optimizer of the same parameters.</param>
     /// <param name="run">What the state must be of.</param>
     /// <param name="options">The run's settings; of equal runs they differ in steps and epochs alone.</param>
     /// <param name="validated">Whether the run has validation data, and so losses.</param>

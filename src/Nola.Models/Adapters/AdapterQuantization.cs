@@ -4,7 +4,7 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>What quantizing an adapter file gave.</summary>
-/// <param name="Bits">Of a coefficient.</param>
+/// <param name="Bits">Bits of a coefficient.</param>
 /// <param name="Values">How many coefficients.</param>
 /// <param name="BytesBefore">Size of the float32 file.</param>
 /// <param name="BytesAfter">Size of the packed file.</param>

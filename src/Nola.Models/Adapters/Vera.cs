@@ -133,7 +133,7 @@ internal sealed class VeraMethod : AdapterMethod
     }
 
     /// <summary>The projections of all maps. A: (max in, r), B: (r, max out). The last stack that is disposed gives them back.</summary>
-    private sealed class Frozen(Device device, float[] a, float[] b, int inputs, int outputs, int rank) : IDisposable
+    internal sealed class Frozen(Device device, float[] a, float[] b, int inputs, int outputs, int rank) : IDisposable
     {
         public Tensor A { get; } = device.From(a, [inputs, rank]);
 
@@ -147,7 +147,8 @@ internal sealed class VeraMethod : AdapterMethod
         }
     }
 
-    private sealed class Stack : MapStack
+    /// <summary>d and b of one kind of map.</summary>
+    internal sealed class Stack : MapStack
     {
         private readonly Frozen frozen;
         private readonly Parameter d, b;                                          // (L, r), (L, out)
@@ -177,6 +178,11 @@ internal sealed class VeraMethod : AdapterMethod
             [new ScaledLowRank(left, right, tape.Read(d), tape.Read(b), row, Group.Maps[row].Column)];
 
         public override void Freeze() => d.Trainable = b.Trainable = false;
+
+        /// <summary>The projections as PEFT has them. A: (r, max in), B: (max out, r).</summary>
+        public (float[] A, float[] B) Projections() => (
+            Transposed(frozen.A.ToArray(), frozen.A.Shape[0], frozen.A.Shape[1]),
+            Transposed(frozen.B.ToArray(), frozen.B.Shape[0], frozen.B.Shape[1]));
 
         internal override LowRankFactors Factors(int row)
         {

@@ -28,7 +28,7 @@ internal abstract class Search
     /// <summary>What is continued.</summary>
     public int[] Prompt { get; }
 
-    /// <summary>How.</summary>
+    /// <summary>How it is continued.</summary>
     public GenerateOptions Options { get; }
 
     /// <summary>What its sequences are read with; null for the base model alone.</summary>

@@ -13,9 +13,6 @@ internal static unsafe partial class Gemm
     public static int PanelWidth =>
         2 * (Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4);
 
-    /// <summary>Floats of a packed k × n operand.</summary>
-    public static long PackedSize(int k, int n) => (long)Panels(n) * PanelWidth * k;
-
     public static int Panels(int n) => (n + PanelWidth - 1) / PanelWidth;
 
     /// <summary>Packs B (k × n), element (p, j) at <c>b[p · rowStride + j · columnStride]</c>, over the team.</summary>

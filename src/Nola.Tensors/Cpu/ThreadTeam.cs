@@ -13,7 +13,7 @@ internal sealed class ThreadTeam : IDisposable
     private readonly Thread[] helpers;
     private readonly object wake = new();
     private Action<int, int> body = (_, _) => { };
-    private int count, grain, next, running, generation, sleepers;
+    private int count, grain, next, running, generation, sleepers, busy;
     private Exception? failure;
     private bool closed;
 
@@ -43,6 +43,29 @@ internal sealed class ThreadTeam : IDisposable
             for (int start = 0; start < items; start += pieceSize) work(start, Math.Min(items, start + pieceSize));
             return;
         }
+        if (Interlocked.Exchange(ref busy, 1) != 0)
+            throw new InvalidOperationException(
+                "Two threads use one device at once, or work on it began in work on it; one thread at a time drives a device.");
+        try
+        {
+            Share(items, pieceSize, work);
+        }
+        finally
+        {
+            Volatile.Write(ref busy, 0);
+        }
+    }
+
+    public void Dispose()
+    {
+        Volatile.Write(ref closed, true);
+        Interlocked.Increment(ref generation);
+        WakeAll();
+        foreach (Thread helper in helpers) helper.Join();
+    }
+
+    private void Share(int items, int pieceSize, Action<int, int> work)
+    {
         body = work;
         count = items;
         grain = pieceSize;
@@ -55,14 +78,6 @@ internal sealed class ThreadTeam : IDisposable
         SpinWait wait = default;
         while (Volatile.Read(ref running) > 0) wait.SpinOnce(sleep1Threshold: -1);
         if (failure is { } error) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(error);
-    }
-
-    public void Dispose()
-    {
-        Volatile.Write(ref closed, true);
-        Interlocked.Increment(ref generation);
-        WakeAll();
-        foreach (Thread helper in helpers) helper.Join();
     }
 
     private void Help()

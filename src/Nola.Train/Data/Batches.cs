@@ -20,7 +20,7 @@ public sealed class Batches
     /// <param name="pairs">The sequences.</param>
     /// <param name="tokenBudget">Most tokens in a batch; 0 for no limit. A longer sequence is a batch of its own.</param>
     /// <param name="sequences">Most sequences in a batch; 0 for no limit.</param>
-    /// <param name="seed">Of the shuffle.</param>
+    /// <param name="seed">Seed of the shuffle.</param>
     /// <param name="shuffle">False keeps the given order, for evaluation.</param>
     public Batches(EncodedPair[] pairs, int tokenBudget, int sequences, ulong seed, bool shuffle = true)
     {

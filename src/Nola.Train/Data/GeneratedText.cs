@@ -8,8 +8,8 @@ public static class GeneratedText
 {
     /// <summary>The tokens that a decoder reads: the context as in training, with the end of text after it; ids as they are given.</summary>
     /// <param name="pair">The context; its completion is not looked at.</param>
-    /// <param name="tokenizer">Of the model; null when every context is given in ids.</param>
-    /// <param name="shape">Of the model, which limits length and ids.</param>
+    /// <param name="tokenizer">Tokenizer of the model; null when every context is given in ids.</param>
+    /// <param name="shape">Sizes of the model, which limits length and ids.</param>
     /// <param name="raw">Without the end of text, to continue the text itself.</param>
     /// <param name="room">New tokens for which a context that is too long is cut from the left; null to refuse it.</param>
     /// <exception cref="NolaException">The context is empty, too long, or has a token that the model does not.</exception>

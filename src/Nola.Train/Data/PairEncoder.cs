@@ -7,7 +7,7 @@ namespace Nola.Train;
 /// Text pairs → token ids, in the form of the published encoders: context + end of text, space + completion + end of text; of a
 /// document (<see cref="TextPair.IsDocument"/>) end of text, text + end of text. Token ids in place of text are taken as they are.
 /// </summary>
-/// <param name="tokenizer">Of the model; may be null when every pair holds token ids.</param>
+/// <param name="tokenizer">Tokenizer of the model; may be null when every pair holds token ids.</param>
 /// <param name="longest">The model's context length; a sequence of one more token fits, since its last is only predicted.</param>
 /// <param name="vocabulary">Number of tokens that the model knows.</param>
 /// <param name="truncate">Cut contexts that are too long from the left, oldest tokens first, instead of refusing.</param>

@@ -17,7 +17,7 @@ public static partial class SpanPairs
 
     /// <summary>Reads files (<c>.gz</c> too) into one pair for every sentence of 4 to 30 words.</summary>
     /// <param name="paths">Plain text, documents separated as in <see cref="PlainText"/>.</param>
-    /// <param name="seed">Of the spans, their order and what is left out.</param>
+    /// <param name="seed">Seed of the spans, their order and what is left out.</param>
     /// <exception cref="NolaException">A file is missing or not UTF-8.</exception>
     public static IEnumerable<TextPair> Read(IReadOnlyList<string> paths, int seed)
     {

@@ -11,7 +11,7 @@ namespace Nola.Train;
 /// What a run's model says to each distinct context of the test pairs: decoded once for all metrics, and kept in the run's
 /// directory as <c>outputs.txt</c>, one line for each context in the order of the pairs, which <c>nola score</c> reads.
 /// </summary>
-/// <param name="decoding">How.</param>
+/// <param name="decoding">How the texts are generated.</param>
 /// <param name="form">Groups: all completions as they are, as E2E is scored. Columns: as LoRA and NOLA score WebNLG and DART, six
 /// references for each output, both sides in lower case and tokenized.</param>
 public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)

@@ -7,10 +7,10 @@ namespace Nola.Train;
 /// <summary>A mean over seeds with its spread.</summary>
 /// <param name="Mean">Arithmetic.</param>
 /// <param name="Deviation">Sample standard deviation (n − 1); 0 for one value.</param>
-/// <param name="Count">Of seeds.</param>
+/// <param name="Count">Number of seeds.</param>
 public readonly record struct Spread(double Mean, double Deviation, int Count)
 {
-    /// <summary>Of some values; at least one.</summary>
+    /// <summary>Mean and deviation of some values; at least one.</summary>
     public static Spread Of(IReadOnlyCollection<double> values)
     {
         double mean = values.Average();

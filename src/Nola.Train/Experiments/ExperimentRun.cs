@@ -6,7 +6,7 @@ namespace Nola.Train;
 
 /// <summary>One method with one seed.</summary>
 /// <param name="Method">What is done.</param>
-/// <param name="Seed">Of the shuffle and the bases; null for the base model.</param>
+/// <param name="Seed">Seed of the shuffle and the bases; null for the base model.</param>
 /// <param name="Config">Everything that training needs; for a base or rounded run, what model and data are taken from.</param>
 /// <param name="Id">Digest of everything that decides what the run gives: 8 hexadecimal digits.</param>
 /// <param name="Folder">Where it keeps its files.</param>

@@ -16,7 +16,7 @@ namespace Nola.Train;
 /// <param name="MetaInfo">On what.</param>
 public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDictionary<string, ScoreRecord> Scores, MetaInfo MetaInfo)
 {
-    /// <summary>Of every file that an experiment writes: snake_case, indented.</summary>
+    /// <summary>The form of every file that an experiment writes: snake_case, indented.</summary>
     internal static readonly JsonSerializerOptions Format = new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
@@ -70,8 +70,8 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
 /// <param name="TotalTime">Seconds of training and scoring.</param>
 /// <param name="ExperimentName">Experiment, a slash, and the method.</param>
 /// <param name="RunId">Digest of the settings.</param>
-/// <param name="Seed">Of shuffle and bases; null for the base model.</param>
-/// <param name="Bits">Of a coefficient, when it was rounded after training; else 0.</param>
+/// <param name="Seed">Seed of shuffle and bases; null for the base model.</param>
+/// <param name="Bits">Bits of a coefficient, when it was rounded after training; else 0.</param>
 /// <param name="TrainConfig">The keys of <c>nola train</c>.</param>
 /// <param name="ErrorMsg">Why it failed; empty when it did not.</param>
 public sealed record RunInfo(DateTime CreatedAt, double TotalTime, string ExperimentName, string RunId, ulong? Seed, int Bits, JsonElement TrainConfig, string ErrorMsg);
@@ -82,14 +82,14 @@ public sealed record RunInfo(DateTime CreatedAt, double TotalTime, string Experi
 /// <param name="MemoryMax">Most bytes of device memory in tensors.</param>
 /// <param name="FileSize">Bytes of the adapter's file, or of the model's.</param>
 /// <param name="NumTrainableParams">Numbers that were trained.</param>
-/// <param name="NumTotalParams">Of the base model and the adapter.</param>
+/// <param name="NumTotalParams">Parameters of the base model and the adapter.</param>
 /// <param name="Metrics">Each evaluation during training.</param>
 public sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, long FileSize, long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
 {
-    /// <summary>Of a run that was scored.</summary>
+    /// <summary>The status of a run that was scored.</summary>
     public const string Success = "success";
 
-    /// <summary>Of a run whose loss became infinite or no number.</summary>
+    /// <summary>The status of a run whose loss became infinite or no number.</summary>
     public const string Failed = "failed";
 }
 
@@ -108,13 +108,13 @@ public sealed record ScoreRecord(string Settings, IReadOnlyDictionary<string, do
 /// <summary>On what a run was made.</summary>
 /// <param name="Model">Name of the base model.</param>
 /// <param name="ModelIdentity">Its digest, as in adapter files.</param>
-/// <param name="NolaVersion">Of this library, with its commit where known.</param>
-/// <param name="Dotnet">Of the runtime.</param>
+/// <param name="NolaVersion">Version of this library, with its commit where known.</param>
+/// <param name="Dotnet">Version of the runtime.</param>
 /// <param name="System">Operating system and processor type.</param>
 /// <param name="Device">What the device says of itself.</param>
 public sealed record MetaInfo(string Model, string ModelIdentity, string NolaVersion, string Dotnet, string System, string Device)
 {
-    /// <summary>Of this process.</summary>
+    /// <summary>What this process runs on.</summary>
     public static MetaInfo Of(string model, string identity, Device device) => new(
         model,
         identity,

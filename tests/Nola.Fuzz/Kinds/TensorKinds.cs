@@ -75,6 +75,12 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
             add(bench.Model.NewAdapter(other with { Variant = NolaVariant.Paper, Entries = BasisEntries.Sign }), 0);
         }),
         new AdapterKind("adapter-lora", (bench, add) => add(bench.Model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
+        new AdapterKind("adapter-vera", (bench, add) =>
+        {
+            add(bench.Model.NewAdapter(new VeraOptions { Rank = 3, Targets = ["q", "c_fc"] }), 0);
+            add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["c_attn"], Bias = LoraBias.All }), 0);
+            add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["v"], Bias = LoraBias.LoraOnly }), 0);
+        }),
         new AdapterKind("adapter-packed", (bench, add) =>
         {
             foreach (int bits in (int[])[8, 4, 3, 2])
@@ -135,13 +141,26 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
 }
 
 /// <summary>PEFT directories: loaded, exported again, loaded again, and equal.</summary>
-internal sealed class PeftKind() : FilesKind("peft", 2)
+/// <param name="name">What it is called.</param>
+/// <param name="examples">Settings of the example adapters.</param>
+internal sealed class PeftKind(string name, params AdapterOptions[] examples) : FilesKind(name, 2)
 {
+    /// <summary>All kinds of PEFT directories.</summary>
+    public static IEnumerable<FuzzKind> All()
+    {
+        LoraOptions plain = new() { Rank = 2, Alpha = 4 };
+        yield return new PeftKind("peft", plain with { Targets = ["c_attn"] }, plain with { Targets = ["q", "v"] }, plain with { Targets = ["h.0.*"] });
+        yield return new PeftKind(
+            "peft-methods",
+            plain with { Targets = ["c_attn"], Bias = LoraBias.All }, plain with { Targets = ["c_fc"], Bias = LoraBias.LoraOnly },
+            new VeraOptions { Rank = 3, Targets = ["c_attn", "c_proj"] });
+    }
+
     public override void Prepare(Bench bench)
     {
-        foreach (string[] targets in (string[][])[["c_attn"], ["q", "v"], ["h.0.*"]])
+        foreach (AdapterOptions options in examples)
         {
-            using TrainableAdapter adapter = bench.Model.NewAdapter(new LoraOptions { Rank = 2, Alpha = 4, Targets = targets });
+            using TrainableAdapter adapter = bench.Model.NewAdapter(options);
             Examples.Fill(adapter);
             PeftFiles.Save(adapter, bench.Output);
             Add(File("adapter_config.json", JsonMutator.Mutate), File("adapter_model.safetensors", SafetensorsMutator.Mutate));

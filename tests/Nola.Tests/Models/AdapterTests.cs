@@ -81,6 +81,20 @@ public sealed class AdapterTests : IDisposable
     }
 
     [Fact]
+    public void A_loaded_adapter_holds_each_factor_once_and_no_coefficients()
+    {
+        using LanguageModel model = LanguageModel.Create(new Gpt2Config(2, 4, 256, 61, 40), device, 1, trainable: false);
+        string path = Path.Combine(directory, "a");
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 16, Bases = 4096 })) AdapterFile.Save(adapter, path);
+        long before = device.Pool.LiveBytes;
+        using LoadedAdapter loaded = AdapterFile.Load(path, model), again = AdapterFile.Load(path, model);
+        // Maps, layers, both sides, rank, float32; twice. The pool rounds up by an eighth at most.
+        long factors = 2L * 2 * 2 * (256 + 256) * 16 * sizeof(float);
+        Assert.InRange(device.Pool.LiveBytes - before, factors, factors * 9 / 8);
+        Assert.Equal(loaded.Digest, again.Digest);
+    }
+
+    [Fact]
     public void A_NOLA_file_holds_only_what_was_trained()
     {
         using LanguageModel model = TinyModels.Create(device);

@@ -107,4 +107,38 @@ public sealed class TensorTests
         Assert.Equal("piece 5", Assert.Throws<InvalidOperationException>(() => team.For(10, 1, (i, _) => { if (i == 5) throw new InvalidOperationException("piece 5"); })).Message);
         team.For(3, 1, (_, _) => { });
     }
+
+    [Fact]
+    public void A_second_thread_that_drives_a_device_is_told_so()
+    {
+        using CpuDevice device = new(2);
+        using ManualResetEventSlim inside = new(), tried = new();
+        Exception? first = null;
+        Thread one = new(() =>
+        {
+            try
+            {
+                device.Team.For(2, 1, (_, _) =>
+                {
+                    inside.Set();
+                    tried.Wait();
+                });
+            }
+            catch (Exception error)
+            {
+                first = error;
+            }
+        });
+        one.Start();
+        inside.Wait();
+        InvalidOperationException refused = Assert.Throws<InvalidOperationException>(() => device.Team.For(2, 1, (_, _) => { }));
+        tried.Set();
+        one.Join();
+        Assert.Contains("one thread at a time drives a device", refused.Message);
+        // The first is not disturbed, and the device can be used afterwards.
+        Assert.Null(first);
+        int sum = 0;
+        device.Team.For(10, 1, (start, _) => Interlocked.Add(ref sum, start));
+        Assert.Equal(45, sum);
+    }
 }
