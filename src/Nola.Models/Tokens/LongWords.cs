@@ -4,10 +4,13 @@ namespace Nola.Models;
 
 /// <summary>
 /// Byte-pair encoding of words of any length, in time that grows with the length times its logarithm. The encoder for ordinary words
-/// looks at all pairs of a word for each merge, which for a word of a million characters would take days.
+/// looks at all pairs of a word for each merge, which for a word of a million characters would take days. A word of more than a
+/// million characters, which no text has, is encoded in pieces of a million, so that it takes no more memory than one of these.
 /// </summary>
 internal sealed class LongWords
 {
+    private const int LongestPiece = 1_000_000;
+
     private readonly int[] byteIds = new int[256];
     private readonly Dictionary<(int Left, int Right), (int Rank, int Id)> merges = [];
 
@@ -30,6 +33,18 @@ internal sealed class LongWords
 
     /// <summary>Adds the tokens of a word.</summary>
     public void Encode(ReadOnlySpan<char> word, List<int> to)
+    {
+        while (word.Length > LongestPiece)
+        {
+            // Not between the halves of a character.
+            int end = char.IsHighSurrogate(word[LongestPiece - 1]) ? LongestPiece - 1 : LongestPiece;
+            EncodePiece(word[..end], to);
+            word = word[end..];
+        }
+        EncodePiece(word, to);
+    }
+
+    private void EncodePiece(ReadOnlySpan<char> word, List<int> to)
     {
         byte[] bytes = new byte[Encoding.UTF8.GetByteCount(word)];
         Encoding.UTF8.GetBytes(word, bytes);

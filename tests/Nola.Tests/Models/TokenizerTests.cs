@@ -85,6 +85,18 @@ public sealed class TokenizerTests
     }
 
     [Fact]
+    public void A_word_of_several_million_characters_takes_the_memory_of_one()
+    {
+        // Surrogates lie across the ends of pieces.
+        string word = "a" + string.Concat(Enumerable.Repeat("😀", 1_250_000));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        int[] ids = tokenizer.Encode(word);
+        // Lists of pieces, of what is merged, and of the result: about 60 bytes for each byte of a piece, and the ids of all.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1_000_000_000);
+        Assert.Equal(word, tokenizer.Decode(ids));
+    }
+
+    [Fact]
     public void A_token_of_any_length_is_shown()
     {
         string directory = Directory.CreateTempSubdirectory("nola-test").FullName, vocabulary = Path.Combine(directory, "vocab.json"), merges = Path.Combine(directory, "merges.txt");
