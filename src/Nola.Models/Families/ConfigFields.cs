@@ -87,7 +87,8 @@ internal sealed class ConfigFields(JsonElement root, string path)
     public NolaException Missing(string name, string why) => new($"{path}: {name} is missing; {why}.");
 
     /// <summary>A value as it is written, on one short line.</summary>
-    public string Shown(string name) => NolaException.OneLine(root.GetProperty(name).GetRawText(), 60);
+    public string Shown(string name) =>
+        root.TryGetProperty(name, out JsonElement value) ? NolaException.OneLine(value.GetRawText(), 60) : "not given";
 
     /// <summary>Refuses a size that no model has.</summary>
     public static void CheckSize(int size, string name, string place)

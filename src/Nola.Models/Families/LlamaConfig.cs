@@ -17,7 +17,8 @@ namespace Nola.Models;
 /// <param name="Vocabulary">Number of tokens, V (<c>vocab_size</c>).</param>
 /// <param name="Positions">Longest sequence (<c>max_position_embeddings</c>).</param>
 public sealed record LlamaConfig(
-    string ModelType, int Layers, int Heads, int KeyValueHeads, int HeadSize, int Channels, int Inner, int Vocabulary, int Positions) : ModelConfig
+    string ModelType, int Layers, int Heads, int KeyValueHeads, int HeadSize, int Channels, int Inner, int Vocabulary, int Positions)
+    : ModelConfig
 {
     /// <summary>ε of the norms (<c>rms_norm_eps</c>).</summary>
     public float NormEpsilon { get; init; } = 1e-6f;
@@ -64,9 +65,9 @@ public sealed record LlamaConfig(
         get
         {
             long c = Channels, i = Inner, wide = Attention.Width, narrow = Attention.QueryWidth;
-            long attention = c * wide + narrow * c + (QueryBias ? wide : 0) + (AttentionBias ? c : 0) + (NormalizesHeads ? 2 * HeadSize : 0);
-            long mlp = 3 * c * i + (MlpBias ? 2 * i + c : 0);
-            return (TiedHead ? 1 : 2) * Vocabulary * c + Layers * (attention + mlp + 2 * c) + c;
+            long attention = c * wide + narrow * c + (QueryBias ? wide : 0) + (AttentionBias ? c : 0);
+            long mlp = 3 * c * i + (MlpBias ? 2 * i + c : 0), norms = 2 * c + (NormalizesHeads ? 2 * HeadSize : 0);
+            return (TiedHead ? 1 : 2) * Vocabulary * c + Layers * (attention + mlp + norms) + c;
         }
     }
 
@@ -107,9 +108,11 @@ public sealed record LlamaConfig(
         foreach ((string name, int size) in sizes) ConfigFields.CheckSize(size, name, place);
         if (Heads % KeyValueHeads != 0)
             throw new NolaException(
-                $"{place}: num_attention_heads is {Heads} and num_key_value_heads {KeyValueHeads}; num_key_value_heads must divide the other.");
+                $"{place}: num_attention_heads is {Heads} and num_key_value_heads {KeyValueHeads}; "
+                + "num_key_value_heads must divide num_attention_heads.");
         if (HeadSize % 2 != 0)
-            throw new NolaException($"{place}: head_dim is {HeadSize}; rotary position embedding turns pairs of columns, so that it must be even.");
+            throw new NolaException(
+                $"{place}: head_dim is {HeadSize}; rotary position embedding turns pairs of columns, so that it must be even.");
         if (Window < 0) throw new NolaException($"{place}: sliding_window is {Window}; expected at least 1 token, or none.");
         if (!(NormEpsilon >= 0 && float.IsFinite(NormEpsilon)))
             throw new NolaException($"{place}: rms_norm_eps is {NormEpsilon}; expected a finite number from 0.");
@@ -146,11 +149,16 @@ public sealed record LlamaConfig(
         if (ModelType is "llama" or "qwen3") fields["attention_bias"] = AttentionBias;
         if (ModelType == "llama") fields["mlp_bias"] = MlpBias;
         else fields["sliding_window"] = Window > 0 ? Window : null;
-        if (ModelType is "qwen2" or "qwen3") (fields["use_sliding_window"], fields["max_window_layers"]) = (Window > 0, Window > 0 ? 0 : Layers);
+        if (ModelType is "qwen2" or "qwen3")
+        {
+            fields["use_sliding_window"] = Window > 0;
+            fields["max_window_layers"] = Window > 0 ? 0 : Layers;
+        }
         return JsonSerializer.Serialize(fields, new JsonSerializerOptions { WriteIndented = true });
     }
 
-    internal static LlamaConfig Parse(JsonElement root, string path, LlamaFamily family) => LlamaConfigReader.Read(new(root, path), family.ModelType);
+    internal static LlamaConfig Parse(JsonElement root, string path, LlamaFamily family) =>
+        LlamaConfigReader.Read(new(root, path), family.ModelType);
 }
 
 /// <summary>How fast the pairs of a head's columns turn from one position to the next.</summary>
@@ -164,6 +172,9 @@ public sealed record LlamaRotary(
     double Theta = 10000, string Type = LlamaRotary.Default, double Factor = 1, double Low = 1, double High = 4, double Original = 8192)
 {
     internal const string Default = "default", Linear = "linear", Llama3 = "llama3";
+
+    // Far beyond any model's, and near enough for frequencies to be finite.
+    private const double Smallest = 1e-9, Largest = 1e30;
 
     internal static readonly string[] Types = [Default, Linear, Llama3];
 
@@ -189,15 +200,17 @@ public sealed record LlamaRotary(
     /// <summary>Refuses what is no rotary position embedding.</summary>
     internal void Check(string place)
     {
-        if (!Types.Contains(Type)) throw new NolaException($"{place}: rope_type is {Quoted.Of(Type)}; supported are {string.Join(", ", Types)}.");
+        if (!Types.Contains(Type))
+            throw new NolaException($"{place}: rope_type is {Quoted.Of(Type)}; supported are {string.Join(", ", Types)}.");
         (string, double)[] numbers =
         [
             ("rope_theta", Theta), ("factor", Factor), ("low_freq_factor", Low), ("high_freq_factor", High),
             ("original_max_position_embeddings", Original),
         ];
         foreach ((string name, double number) in numbers)
-            if (!(number > 0 && double.IsFinite(number)))
-                throw new NolaException($"{place}: {name} is {number}; expected a finite number above 0.");
+            if (!(number is >= Smallest and <= Largest))
+                throw new NolaException(
+                    string.Create(CultureInfo.InvariantCulture, $"{place}: {name} is {number}; expected {Smallest} to {Largest}."));
         if (Type == Llama3 && !(High > Low))
             throw new NolaException($"{place}: low_freq_factor is {Low} and high_freq_factor {High}; high_freq_factor must be the larger.");
     }

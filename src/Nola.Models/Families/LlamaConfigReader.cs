@@ -33,22 +33,33 @@ internal static class LlamaConfigReader
         CheckPlain(fields);
         int heads = Needed("num_attention_heads"), channels = Needed("hidden_size");
         LlamaConfig config = new(
-            type, Needed("num_hidden_layers"), heads, KeyValueHeads(), HeadSize(), channels, Needed("intermediate_size"), Needed("vocab_size"),
-            Needed("max_position_embeddings"))
+            type, Needed("num_hidden_layers"), heads, KeyValueHeads(), HeadSize(), channels, Needed("intermediate_size"),
+            Needed("vocab_size"), Needed("max_position_embeddings"))
         {
             Rotary = Rotary(fields),
             // The key is inert in the others.
             AttentionBias = type is "llama" or "qwen3" && (fields.Flag("attention_bias") ?? false),
             MlpBias = type == "llama" && (fields.Flag("mlp_bias") ?? false),
             TiedHead = fields.Flag("tie_word_embeddings") ?? false,
-            BeginToken = Tokens(fields, "bos_token_id") switch { [] => null, [int only] => only, _ => throw fields.Bad("bos_token_id", "expected one token id") },
+            BeginToken = BeginToken(),
             EndTokens = Tokens(fields, "eos_token_id"),
         };
-        config = config with { NormEpsilon = fields.Epsilon("rms_norm_eps") ?? config.NormEpsilon, Window = Window(fields, type, config.Layers) };
+        config = config with
+        {
+            NormEpsilon = fields.Epsilon("rms_norm_eps") ?? config.NormEpsilon,
+            Window = Window(fields, type, config.Layers),
+        };
         config.Check(fields.Path);
         return config;
 
         int Needed(string name) => fields.Size(name) ?? throw fields.Missing(name, $"the config.json of a {type} model gives it");
+
+        int? BeginToken() => Tokens(fields, "bos_token_id") switch
+        {
+            [] => null,
+            [int only] => only,
+            _ => throw fields.Bad("bos_token_id", "expected one token id"),
+        };
 
         // A null stands for as many as there are of queries, and so does silence in the oldest LLaMAs.
         int KeyValueHeads() => fields.Size("num_key_value_heads")
@@ -97,15 +108,17 @@ internal static class LlamaConfigReader
             if (fields.Within(name) is { } within) found.Add((name, Rotary(within, fields, theta)));
         if (found.Count == 0) return theta is { } only ? new(only) : new();
         if (found.Count == 2 && found[0].Rotary != found[1].Rotary)
-            throw new NolaException($"{fields.Path}: rope_scaling and rope_parameters differ; the two are one thing, so remove one of them.");
+            throw new NolaException(
+                $"{fields.Path}: rope_scaling and rope_parameters differ; the two are one thing, so remove one of them.");
         return found[0].Rotary;
     }
 
     private static LlamaRotary Rotary(ConfigFields within, ConfigFields fields, double? outer)
     {
         (string? type, string? old) = (within.Text("rope_type"), within.Text("type"));
-        if (type is not null && old is not null && type != old) throw within.Bad("rope_type", $"and type is {within.Shown("type")}; the two are one");
-        string key = type is null && old is not null ? "type" : "rope_type", kind = type ?? old ?? LlamaRotary.Default;
+        if (type is not null && old is not null && type != old)
+            throw within.Bad("rope_type", $"and type is {within.Shown("type")}; the two are one");
+        string key = type is null ? "type" : "rope_type", kind = type ?? old ?? LlamaRotary.Default;
         if (!LlamaRotary.Types.Contains(kind)) throw within.Bad(key, $"supported are {string.Join(", ", LlamaRotary.Types)}");
         string[] known =
         [
@@ -113,7 +126,8 @@ internal static class LlamaConfigReader
         ];
         if (within.Names.FirstOrDefault(name => !known.Contains(name)) is { } stranger)
             throw within.Bad(stranger, $"the rope type {kind} has no such setting");
-        if (within.Positive("partial_rotary_factor") is { } part && part != 1) throw within.Bad("partial_rotary_factor", "only 1 is supported");
+        if (within.Positive("partial_rotary_factor") is { } part && part != 1)
+            throw within.Bad("partial_rotary_factor", "only 1 is supported");
         double? inner = within.Positive("rope_theta");
         if (inner is not null && outer is not null && inner != outer)
             throw within.Bad("rope_theta", $"and outside of it {fields.Shown("rope_theta")}; the two are one");
@@ -155,8 +169,8 @@ internal static class LlamaConfigReader
                 ? all.Count(kind => kind == Full)
                 : throw fields.Bad("layer_types", $"expected {Full} or {Sliding} for each of {layers} layers");
         }
-        if (type is not ("qwen2" or "qwen3") || fields.Flag("use_sliding_window") is not true || fields.Given("sliding_window") is null && fields.Has("sliding_window"))
-            return null;
+        bool off = fields.Has("sliding_window") && fields.Given("sliding_window") is null;
+        if (type is not ("qwen2" or "qwen3") || fields.Flag("use_sliding_window") is not true || off) return null;
         return Math.Min(layers, MaxWindowLayers());
 
         int MaxWindowLayers() => fields.Given("max_window_layers") switch

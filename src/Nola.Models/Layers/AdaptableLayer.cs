@@ -13,7 +13,9 @@ public abstract class AdaptableLayer
     /// <summary>The bias; null where the layer has none.</summary>
     public abstract Parameter? Bias { get; }
 
-    /// <summary>The checkpoint's biases that <see cref="Bias"/> is made of, in the order of their columns; one unless the layer is fused.</summary>
+    /// <summary>
+    /// The checkpoint's biases that <see cref="Bias"/> is made of, in the order of their columns; one unless the layer is fused.
+    /// </summary>
     internal virtual IReadOnlyList<LayerBias> Biases => Bias is null ? [] : [new(this, Name, 0, Bias.Shape.Length)];
 
     /// <summary>Adds deltas to the layer's own weights.</summary>

@@ -40,7 +40,8 @@ public sealed class LlamaConfigTests
     [InlineData("qwen3", "\"sliding_window\": 16, \"use_sliding_window\": true, \"max_window_layers\": 0", 16)]
     [InlineData("qwen3", "\"use_sliding_window\": true, \"max_window_layers\": 0", 4096)]
     [InlineData("qwen3", "\"sliding_window\": null, \"use_sliding_window\": true, \"max_window_layers\": 0", 0)]
-    [InlineData("mistral", "\"sliding_window\": 5, \"layer_types\": [\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]", 5)]
+    [InlineData("mistral", "\"sliding_window\": 5, \"layer_types\": [\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]",
+        5)]
     public void The_window_is_that_of_transformers(string type, string extra, int window)
     {
         LlamaConfig config = Parse(type, extra);
@@ -83,19 +84,27 @@ public sealed class LlamaConfigTests
     [InlineData("llama", "\"rms_norm_eps\": -1", "rms_norm_eps is -1; expected a finite number from 0")]
     [InlineData("llama", "\"rope_theta\": 0", "rope_theta is 0; expected a finite number above 0")]
     [InlineData("llama", "\"rope_theta\": 1e999", "rope_theta is 1e999")]
-    [InlineData("llama", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}", "rope_scaling: type is \"dynamic\"; supported are default, linear, llama3.")]
+    [InlineData("llama", "\"rope_theta\": 1e-320", "rope_theta is 1E-320; expected 1E-09 to 1E+30")]
+    [InlineData("qwen2", "\"num_hidden_layers\": 30, \"use_sliding_window\": true", "max_window_layers is not given; of 30 layers 28 see")]
+    [InlineData("llama", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}",
+        "rope_scaling: type is \"dynamic\"; supported are default, linear, llama3.")]
     [InlineData("qwen2", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}", "rope_scaling: rope_type is \"yarn\"")]
-    [InlineData("llama", "\"rope_parameters\": {\"full_attention\": {}}", "rope_parameters: full_attention is {}; the rope type default has no such")]
+    [InlineData("llama", "\"rope_parameters\": {\"full_attention\": {}}",
+        "rope_parameters: full_attention is {}; the rope type default has no such")]
     [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\"}", "rope_scaling: factor is missing; the rope type linear needs it")]
-    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": \"2\"}", "factor is \"2\"; expected a finite number above 0")]
-    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2, \"mscale\": 1}", "mscale is 1; the rope type linear has no such")]
-    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"type\": \"llama3\"}", "rope_type is \"linear\"; and type is \"llama3\"")]
+    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": \"2\"}",
+        "factor is \"2\"; expected a finite number above 0")]
+    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2, \"mscale\": 1}",
+        "mscale is 1; the rope type linear has no such")]
+    [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"linear\", \"type\": \"llama3\"}",
+        "rope_type is \"linear\"; and type is \"llama3\"")]
     [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}", "low_freq_factor is missing")]
     [InlineData("llama",
         "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
         "high_freq_factor must be the larger")]
     [InlineData("llama", "\"rope_scaling\": \"linear\"", "rope_scaling is \"linear\"; expected an object")]
-    [InlineData("llama", "\"rope_theta\": 10, \"rope_parameters\": {\"rope_theta\": 20}", "rope_parameters: rope_theta is 20; and outside of it 10")]
+    [InlineData("llama", "\"rope_theta\": 10, \"rope_parameters\": {\"rope_theta\": 20}",
+        "rope_parameters: rope_theta is 20; and outside of it 10")]
     [InlineData("llama",
         "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 3}",
         "rope_scaling and rope_parameters differ")]
@@ -111,9 +120,12 @@ public sealed class LlamaConfigTests
     [InlineData("mistral", "\"sliding_window\": 0", "sliding_window is 0; expected a positive whole number")]
     [InlineData("mistral", "\"layer_types\": [\"full_attention\"]", "expected full_attention or sliding_attention for each of 3 layers")]
     [InlineData("llama", "\"layer_types\": [\"full_attention\", \"full_attention\", \"chunked\"]", "for each of 3 layers")]
-    [InlineData("mistral", "\"layer_types\": [\"full_attention\", \"full_attention\", \"sliding_attention\"]", "of 3 layers 2 see everything")]
-    [InlineData("qwen2", "\"sliding_window\": 16, \"use_sliding_window\": true, \"max_window_layers\": 1", "max_window_layers is 1; of 3 layers 1 see everything")]
-    [InlineData("qwen2", "\"layer_types\": [\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]", "its sliding_window is missing or switched off")]
+    [InlineData("mistral", "\"layer_types\": [\"full_attention\", \"full_attention\", \"sliding_attention\"]",
+        "of 3 layers 2 see everything")]
+    [InlineData("qwen2", "\"sliding_window\": 16, \"use_sliding_window\": true, \"max_window_layers\": 1",
+        "max_window_layers is 1; of 3 layers 1 see everything")]
+    [InlineData("qwen2", "\"layer_types\": [\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]",
+        "its sliding_window is missing or switched off")]
     [InlineData("llama", "\"tie_word_embeddings\": 1", "tie_word_embeddings is 1; expected true or false")]
     [InlineData("llama", "\"eos_token_id\": [1, \"2\"]", "eos_token_id is [1, \"2\"]; expected a token id, or a list of them")]
     [InlineData("llama", "\"bos_token_id\": [1, 2]", "bos_token_id is [1, 2]; expected one token id")]
@@ -130,8 +142,12 @@ public sealed class LlamaConfigTests
     {
         using CpuDevice device = new(1);
         LlamaConfig config = new("llama", 1, 2, 1, 4, 8, 8, 10, 16);
-        foreach (LlamaConfig bad in (LlamaConfig[])[config with { ModelType = "gemma" }, config with { HeadSize = 3 }, config with { Window = -1 },
-            config with { Rotary = new(Type: "yarn") }, config with { Rotary = new(double.NaN) }, config with { NormEpsilon = float.NaN }])
+        LlamaConfig[] all =
+        [
+            config with { ModelType = "gemma" }, config with { HeadSize = 3 }, config with { Window = -1 }, config with { NormEpsilon = float.NaN },
+            config with { Rotary = new(Type: "yarn") }, config with { Rotary = new(double.NaN) },
+        ];
+        foreach (LlamaConfig bad in all)
             Assert.StartsWith("LanguageModel.Create: ", Assert.Throws<NolaException>(() => LanguageModel.Create(bad, device, 1)).Message);
     }
 
@@ -144,7 +160,8 @@ public sealed class LlamaConfigTests
         return (LlamaConfig)ModelFamilies.Parse(Encoding.UTF8.GetBytes(json), "config.json");
     }
 
-    private static LlamaConfig Parse(JsonObject json) => (LlamaConfig)ModelFamilies.Parse(Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
+    private static LlamaConfig Parse(JsonObject json) =>
+        (LlamaConfig)ModelFamilies.Parse(Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
 
     private static string Refused(JsonObject json) => Assert.Throws<NolaException>(() => Parse(json)).Message;
 }

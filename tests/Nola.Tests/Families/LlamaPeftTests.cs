@@ -29,16 +29,19 @@ public sealed class LlamaPeftTests : IDisposable
     [Fact]
     public void A_LoRA_gives_PEFTs_logits_and_loss_and_is_written_as_it_was_read()
     {
-        string place = Path.Combine(data, "llm", "llama-gqa"), weights = Path.Combine("peft-lora", "adapter_model.safetensors");
+        const string Weights = "adapter_model.safetensors";
+        string place = Path.Combine(data, "llm", "llama-gqa");
         using LoadedAdapter adapter = PeftFiles.Load(Path.Combine(place, "peft-lora"), model);
         using (Safetensors expected = Safetensors.Open(Path.Combine(place, "expected.safetensors")))
         {
             float[] logits = expected.ReadFinite(expected.Get("peft-lora.logits.1"));
             OpCheck.Close(OpCheck.Wide(logits), model.Logits(Sequences(Case(place))[1], adapter), 2e-5);
-            Assert.Equal(expected.ReadFinite(expected.Get("peft-lora.loss"))[0], Evaluation.Loss(model, Pairs(Case(place)), adapter).Loss, 1e-5);
+            float loss = expected.ReadFinite(expected.Get("peft-lora.loss"))[0];
+            Assert.Equal(loss, Evaluation.Loss(model, Pairs(Case(place)), adapter).Loss, 1e-5);
         }
         PeftFiles.Save(adapter, directory);
-        using Safetensors theirs = Safetensors.Open(Path.Combine(place, weights)), ours = Safetensors.Open(Path.Combine(directory, "adapter_model.safetensors"));
+        using Safetensors theirs = Safetensors.Open(Path.Combine(place, "peft-lora", Weights));
+        using Safetensors ours = Safetensors.Open(Path.Combine(directory, Weights));
         Assert.Equal(theirs.Entries.Select(e => e.Name).Order(), ours.Entries.Select(e => e.Name).Order());
         foreach (SafetensorsEntry entry in theirs.Entries)
         {
@@ -69,7 +72,10 @@ public sealed class LlamaPeftTests : IDisposable
             if (name != "vera") continue;
             using Safetensors expected = Safetensors.Open(Path.Combine(place, name, "expected.safetensors"));
             for (int i = 0; i < 2; i++)
-                OpCheck.Close(OpCheck.Wide(expected.ReadFinite(expected.Get($"logits.{i}"))), model.Logits(Sequences(golden)[i], loaded), 2e-5);
+            {
+                double[] wanted = OpCheck.Wide(expected.ReadFinite(expected.Get($"logits.{i}")));
+                OpCheck.Close(wanted, model.Logits(Sequences(golden)[i], loaded), 2e-5);
+            }
         }
         using LoadedAdapter last = AdapterFile.Load(file, model);
         last.Merge();

@@ -41,6 +41,10 @@ internal sealed class LlamaReference(LlamaConfig config, IReadOnlyDictionary<str
         return weights.TryGetValue(name + ".bias", out (Shape, double[] Values) bias) ? Reference.AddRow(y, bias.Values) : y;
     }
 
-    private static double[] SideBySide(int rows, params double[][] parts) =>
-        [.. Enumerable.Range(0, rows).SelectMany(row => parts.SelectMany(part => part[(row * part.Length / rows)..((row + 1) * part.Length / rows)]))];
+    private static double[] SideBySide(int rows, params double[][] parts)
+    {
+        return [.. Enumerable.Range(0, rows).SelectMany(row => parts.SelectMany(part => Row(part, row, part.Length / rows)))];
+
+        static double[] Row(double[] part, int row, int columns) => part[(row * columns)..((row + 1) * columns)];
+    }
 }

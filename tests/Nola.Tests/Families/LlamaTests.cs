@@ -58,7 +58,8 @@ public sealed class LlamaTests : IDisposable
     [InlineData("lora-bias", "qwen2")]
     public void Training_lowers_the_loss_and_merging_keeps_it(string method, string kind)
     {
-        EncodedPair[] pairs = [.. TinyModels.Pairs(new Random(1), 60, 61).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 4)] })];
+        EncodedPair[] pairs =
+            [.. TinyModels.Pairs(new Random(1), 60, 61).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 4)] })];
         using LanguageModel model = LanguageModel.Load(Random(kind), device);
         string path = Path.Combine(directory, "run");
         TrainOptions options = new() { MaxSteps = 24, BatchTokens = 80, LearningRate = 0.03f, EvalEvery = 24, EvalPairs = 0 };
@@ -133,7 +134,8 @@ public sealed class LlamaTests : IDisposable
         string export = Path.Combine(directory, "peft"), file = Path.Combine(directory, "a");
         int[] ids = [3, 1, 4, 1, 5, 9];
         float[] with;
-        using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q_proj", "v_proj"], Bias = LoraBias.LoraOnly }))
+        LoraOptions options = new() { Rank = 2, Targets = ["q_proj", "v_proj"], Bias = LoraBias.LoraOnly };
+        using (TrainableAdapter adapter = model.NewAdapter(options))
         {
             string[] biases = [.. adapter.Parameters.Select(p => p.Name).Where(name => name.EndsWith(".bias"))];
             Assert.Equal(
@@ -181,7 +183,7 @@ public sealed class LlamaTests : IDisposable
         using Safetensors written = Safetensors.Open(Path.Combine(export, "adapter_model.safetensors"));
         Assert.Equal(
             ["k_proj.bias", "q_proj.bias", "v_proj.base_layer.bias", "v_proj.lora_A.weight", "v_proj.lora_B.weight"],
-            written.Entries.Select(e => e.Name).Where(name => name.Contains("layers.1.")).Select(name => name[(name.IndexOf("attn.") + 5)..]).Order());
+            written.Entries.Where(e => e.Name.Contains("layers.1.")).Select(e => e.Name[(e.Name.IndexOf("attn.") + 5)..]).Order());
         using LoadedAdapter loaded = AdapterFile.Load(export, model);
         OpCheck.Close(OpCheck.Wide(model.Logits([1, 2, 3], adapter)), model.Logits([1, 2, 3], loaded), 1e-5);
     }
@@ -258,8 +260,11 @@ public sealed class LlamaTests : IDisposable
     public void Text_is_refused_while_ids_are_not()
     {
         // As large a vocabulary as GPT-2's, whose tokenizer it must not get.
-        using LanguageModel model = LanguageModel.Create(new LlamaConfig("llama", 1, 2, 1, 4, 8, 8, 50257, 16), device, 1, trainable: false);
-        Assert.Contains("the tokenizer of a LLaMA model cannot be read by this version; give token ids", Assert.Throws<NolaException>(() => model.Tokenizer).Message);
+        LlamaConfig config = new("llama", 1, 2, 1, 4, 8, 8, 50257, 16);
+        using LanguageModel model = LanguageModel.Create(config, device, 1, trainable: false);
+        Assert.Contains(
+            "the tokenizer of a LLaMA model cannot be read by this version; give token ids",
+            Assert.Throws<NolaException>(() => model.Tokenizer).Message);
         Assert.Equal(3, model.Generate([1, 2], null, new() { MaxNewTokens = 3 }).Length);
     }
 
@@ -270,7 +275,8 @@ public sealed class LlamaTests : IDisposable
         File.WriteAllText(pairs, """{"context": [1, 2, 3], "completion": [4, 5]}""" + "\n");
         using LanguageModel model = LanguageModel.Load(place, device);
         Tool.Json("forward", "--model", place, "--ids", "1,2,3", "--out", file);
-        using (Safetensors logits = Safetensors.Open(file)) OpCheck.Close(OpCheck.Wide(model.Logits([1, 2, 3])), logits.ReadFinite(logits.Get("logits")), 1e-5);
+        using (Safetensors logits = Safetensors.Open(file))
+            OpCheck.Close(OpCheck.Wide(model.Logits([1, 2, 3])), logits.ReadFinite(logits.Get("logits")), 1e-5);
         double loss = Assert.Single(Tool.Json("loss", "--model", place, "--pairs", pairs)).GetProperty("loss").GetDouble();
         Assert.Equal(Evaluation.Loss(model, [new([1, 2, 3], [4, 5])]).Loss, loss, 1e-5);
         Assert.Equal("Qwen3 model", Assert.Single(Tool.Json("inspect", place)).GetProperty("kind").GetString());
