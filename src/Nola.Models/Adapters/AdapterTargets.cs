@@ -7,10 +7,16 @@ namespace Nola.Models;
 /// Which linear maps an adapter is on, by name pattern. A pattern matches the full name of a map or its end after a dot, and
 /// <c>*</c> stands for any characters. In GPT-2 the full names are <c>h.{layer}.attn.q</c>, <c>.attn.k</c>, <c>.attn.v</c>,
 /// <c>.attn.c_attn</c> (the three as one), <c>.attn.c_proj</c>, <c>.mlp.c_fc</c> and <c>.mlp.c_proj</c>: <c>q</c> is every query
-/// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers.
+/// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers. In
+/// LLaMA and its kin they are <c>model.layers.{layer}.self_attn.q_proj</c>, <c>.k_proj</c>, <c>.v_proj</c>, <c>.o_proj</c>,
+/// <c>.mlp.gate_proj</c>, <c>.up_proj</c> and <c>.down_proj</c>; there <c>q</c>, <c>k</c>, <c>v</c> and <c>o</c> alone mean
+/// those of attention.
 /// </summary>
 public static class AdapterTargets
 {
+    // The projections of attention, by names that hold for every family.
+    private static readonly string[] attention = ["q", "k", "v", "o"];
+
     /// <summary>Query and value projections, as published for LoRA and NOLA.</summary>
     public static IReadOnlyList<string> Default { get; } = ["q", "v"];
 
@@ -22,7 +28,7 @@ public static class AdapterTargets
         HashSet<AdaptableMap> wholes = Wholes(maps), found = [];
         foreach (string pattern in patterns)
         {
-            AdaptableMap[] matches = [.. maps.Where(map => Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map)))];
+            AdaptableMap[] matches = [.. maps.Where(map => Chooses(pattern, map))];
             if (matches.Length == 0)
                 throw new NolaException(
                     $"targets: {Quoted.Of(pattern)} matches no linear map; maps are {string.Join(", ", Kinds(maps))} in {Blocks(maps)}.");
@@ -38,7 +44,13 @@ public static class AdapterTargets
         [
             .. found.GroupBy(map => map.Stream).OrderBy(kind => kind.Key).Select(kind => new MapGroup([.. kind.OrderBy(map => map.Layer)])),
         ];
+
+        bool Chooses(string pattern, AdaptableMap map) =>
+            (Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map))) || IsProjection(pattern, map);
     }
+
+    // Hugging Face's newer models call them q_proj and so on.
+    private static bool IsProjection(string pattern, AdaptableMap map) => attention.Contains(pattern) && LastName(map) == pattern + "_proj";
 
     // Maps that hold others: one that a wildcard such as h.0.* would match twice. They only answer to their own name.
     private static HashSet<AdaptableMap> Wholes(IReadOnlyList<AdaptableMap> maps) =>

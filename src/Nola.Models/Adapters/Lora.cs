@@ -71,7 +71,7 @@ internal sealed class LoraMethod : AdapterMethod
     [
         .. groups.SelectMany(group => ((string, int[])[])
             [(group.Kind + ".A", [group.Count, group.In, options.Rank]), (group.Kind + ".B", [group.Count, options.Rank, group.Out])]),
-        .. Biased((LoraOptions)options, model, groups).Select(layer => (BiasStack.NameOf(layer), (int[])[1, layer.Bias!.Shape.Length])),
+        .. Biased((LoraOptions)options, model, groups).Select(bias => (bias.Name, (int[])[1, bias.Out])),
     ];
 
     public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
@@ -80,17 +80,21 @@ internal sealed class LoraMethod : AdapterMethod
         IEnumerable<Func<DeltaStack>> all =
         [
             .. groups.Select(group => (Func<DeltaStack>)(() => new Stack(group, o, model.Device))),
-            .. Biased(o, model, groups).Select(layer => (Func<DeltaStack>)(() => new BiasStack(layer, model.Device))),
+            .. Biased(o, model, groups).Select(bias => (Func<DeltaStack>)(() => new BiasStack(bias, model.Device))),
         ];
         return ForEach(all, create => create());
     }
 
-    /// <summary>The layers whose biases are trained, in the checkpoint's order.</summary>
-    internal static IEnumerable<AdaptableLayer> Biased(LoraOptions options, IModel model, IReadOnlyList<MapGroup> groups)
+    /// <summary>The biases that are trained, in the checkpoint's order.</summary>
+    internal static IEnumerable<LayerBias> Biased(LoraOptions options, IModel model, IReadOnlyList<MapGroup> groups)
     {
-        HashSet<AdaptableLayer> adapted = [.. groups.SelectMany(group => group.Maps).Select(map => map.Linear)];
-        return model.AdaptableLayers.Where(layer => layer.Bias is not null
-            && (options.Bias == LoraBias.All || (options.Bias == LoraBias.LoraOnly && adapted.Contains(layer))));
+        if (options.Bias == LoraBias.None) return [];
+        ILookup<LinearMap, AdaptableMap> adapted = groups.SelectMany(group => group.Maps).ToLookup(map => map.Linear);
+        return model.AdaptableLayers.SelectMany(layer => layer.Biases).Where(bias => options.Bias == LoraBias.All || IsAdapted(bias));
+
+        // Whether an adapted map writes columns of it.
+        bool IsAdapted(LayerBias bias) => bias.Layer is LinearMap linear
+            && adapted[linear].Any(map => map.Column < bias.Column + bias.Out && bias.Column < map.Column + map.Out);
     }
 
     private sealed class Stack : LowRankStack

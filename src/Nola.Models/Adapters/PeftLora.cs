@@ -65,11 +65,11 @@ internal sealed class PeftLora : PeftForm
         config["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (rank / one.Rank);
         config["lora_dropout"] = 0.0;
         config["bias"] = adapter.Options is LoraOptions lora ? BiasNames.First(bias => bias.Value == lora.Bias).Key : "none";
-        HashSet<AdaptableLayer> targeted = [.. modules.Select(module => module.Linear)];
+        HashSet<string> targeted = [.. modules.Select(module => module.Name)];
         IEnumerable<SafetensorsTensor> biases = adapter.Stacks.OfType<BiasStack>().Select(stack =>
         {
-            string name = NameOf(stack.Layer.Name) + (targeted.Contains(stack.Layer) ? ".base_layer.bias" : ".bias");
-            float[] whole = [.. stack.Layer.Bias!.Value.ToArray().Zip(stack.Values(), (bias, added) => bias + added)];
+            string module = stack.Bias.Module, name = NameOf(module) + (targeted.Contains(module) ? ".base_layer.bias" : ".bias");
+            float[] whole = [.. stack.Bias.Values().Zip(stack.Values(), (bias, added) => bias + added)];
             return new SafetensorsTensor(name, [whole.Length], whole);
         });
         return new([.. modules.SelectMany(module => Tensors(NameOf(module.Name), module, [.. maps[module]], rank)), .. biases], config);
@@ -91,16 +91,16 @@ internal sealed class PeftLora : PeftForm
     // (PEFT 0.17.1), so that the base model's are used when it reads the file again, as here.
     private static Dictionary<string, float[]> Biases(PeftTensors tensors, LoraOptions options, IModel model, IEnumerable<AdaptableMap> maps)
     {
-        Dictionary<AdaptableLayer, float[]> found = tensors.ReadBiases();
-        AdaptableLayer[] wanted = [.. LoraMethod.Biased(options, model, [.. maps.GroupBy(map => map.Kind).Select(kind => new MapGroup([.. kind]))])];
+        Dictionary<LayerBias, float[]> found = tensors.ReadBiases();
+        LayerBias[] wanted = [.. LoraMethod.Biased(options, model, [.. maps.GroupBy(map => map.Kind).Select(kind => new MapGroup([.. kind]))])];
         if (found.Keys.Except(wanted).FirstOrDefault() is { } stranger)
-            throw new NolaException($"{tensors.File.Path}: has a bias of {stranger.Name}, which the configuration's bias does not ask for.");
+            throw new NolaException($"{tensors.File.Path}: has a bias of {stranger.Module}, which the configuration's bias does not ask for.");
         bool lost = options.Bias == LoraBias.LoraOnly && found.Count == 0;
-        if (!lost && wanted.FirstOrDefault(layer => !found.ContainsKey(layer)) is { } missing)
-            throw new NolaException($"{tensors.File.Path}: has no bias of {missing.Name}, which the configuration's bias asks for; the file is not whole.");
-        return wanted.ToDictionary(BiasStack.NameOf, layer => found.TryGetValue(layer, out float[]? whole)
-            ? [.. whole.Zip(layer.Bias!.Value.ToArray(), (trained, bias) => trained - bias)]
-            : new float[layer.Bias!.Shape.Length]);
+        if (!lost && wanted.FirstOrDefault(bias => !found.ContainsKey(bias)) is { } missing)
+            throw new NolaException($"{tensors.File.Path}: has no bias of {missing.Module}, which the configuration's bias asks for; the file is not whole.");
+        return wanted.ToDictionary(bias => bias.Name, bias => found.TryGetValue(bias, out float[]? whole)
+            ? [.. whole.Zip(bias.Values(), (trained, own) => trained - own)]
+            : new float[bias.Out]);
     }
 
     // Our factors are (in, r) and (r, out); PEFT's are their transposes.

@@ -46,20 +46,21 @@ internal sealed class PeftTensors
         return found.Count > 0 ? found : throw new NolaException($"{File.Path}: there is no {what} in it.");
     }
 
-    /// <summary>The biases in the file, by the layers that they are of.</summary>
-    /// <exception cref="NolaException">One is of no layer of the model, or there twice.</exception>
-    public Dictionary<AdaptableLayer, float[]> ReadBiases()
+    /// <summary>The biases in the file, by those of the model that they are in place of.</summary>
+    /// <exception cref="NolaException">One is of no module of the model, or there twice.</exception>
+    public Dictionary<LayerBias, float[]> ReadBiases()
     {
-        Dictionary<AdaptableLayer, float[]> found = [];
+        Dictionary<LayerBias, float[]> found = [];
+        LayerBias[] own = [.. model.AdaptableLayers.SelectMany(layer => layer.Biases)];
         foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsBias(entry.Name)))
         {
             string name = entry.Name.StartsWith(Root, StringComparison.Ordinal) ? entry.Name[Root.Length..] : entry.Name;
             name = name[..^Bias.Length];
             if (name.EndsWith(BaseLayer, StringComparison.Ordinal)) name = name[..^BaseLayer.Length];
-            AdaptableLayer layer = model.AdaptableLayers.FirstOrDefault(layer => layer.Bias is not null && Prefix + layer.Name == name)
+            LayerBias bias = own.FirstOrDefault(bias => Prefix + bias.Module == name)
                 ?? throw new NolaException($"{File.Path}: tensor {Quoted.Of(entry.Name)} is the bias of no layer of this model. Is it for another base model?");
-            if (!found.TryAdd(layer, Values(entry, "this model's biases", layer.Bias!.Shape.Length)))
-                throw new NolaException($"{File.Path}: there are two tensors for the bias of {layer.Name}; the file is damaged.");
+            if (!found.TryAdd(bias, Values(entry, "this model's biases", bias.Out)))
+                throw new NolaException($"{File.Path}: there are two tensors for the bias of {bias.Module}; the file is damaged.");
         }
         return found;
     }

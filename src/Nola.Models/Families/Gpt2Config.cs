@@ -14,9 +14,6 @@ namespace Nola.Models;
 /// <param name="Positions">Longest sequence (<c>n_positions</c>).</param>
 public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabulary = 50257, int Positions = 1024) : ModelConfig
 {
-    // Every size is below it.
-    private const int Largest = 10_000_000;
-
     private static readonly string[] geluNames = ["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
 
     // Flags that change the output, and what they are in GPT-2.
@@ -112,7 +109,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         (string, int)[] sizes =
             [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("n_inner", Inner), ("vocab_size", Vocabulary), ("n_positions", Positions)];
         foreach ((string name, int size) in sizes)
-            if (size is < 1 or >= Largest) throw new NolaException($"{place}: {name} is {size}; expected 1 to {Largest - 1}.");
+            ConfigFields.CheckSize(size, name, place);
         if (Channels % Heads != 0) throw new NolaException($"{place}: n_embd is {Channels} and n_head {Heads}; n_head must divide n_embd.");
         if (!(LayerNormEpsilon >= 0 && float.IsFinite(LayerNormEpsilon)))
             throw new NolaException($"{place}: layer_norm_epsilon is {LayerNormEpsilon}; expected a finite number from 0.");
@@ -145,15 +142,16 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
 
     internal static Gpt2Config Parse(JsonElement root, string path)
     {
-        CheckKind(root, path);
+        ConfigFields fields = new(root, path);
+        CheckKind(fields);
         Gpt2Config config = new(
             Size("n_layer", "num_hidden_layers"), Size("n_head", "num_attention_heads"), Size("n_embd", "hidden_size"),
             Size("vocab_size"), Size("n_positions", "n_ctx", "max_position_embeddings"));
         config = config with
         {
-            LayerNormEpsilon = Given(root, "layer_norm_epsilon") is { } epsilon ? Epsilon(epsilon) : config.LayerNormEpsilon,
-            Inner = Given(root, "n_inner") is { } inner ? Whole(inner, "n_inner") : config.Inner,
-            TiedHead = Flag(root, "tie_word_embeddings", path) ?? true,
+            LayerNormEpsilon = fields.Epsilon("layer_norm_epsilon") ?? config.LayerNormEpsilon,
+            Inner = fields.Size("n_inner") ?? config.Inner,
+            TiedHead = fields.Flag("tie_word_embeddings") ?? true,
         };
         config.Check(path);
         return config;
@@ -163,7 +161,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         {
             List<(string Name, int Value)> given = [];
             foreach (string name in names)
-                if (Given(root, name) is { } value) given.Add((name, Whole(value, name)));
+                if (fields.Size(name) is { } value) given.Add((name, value));
             if (given.Count == 0)
                 throw new NolaException(
                     $"{path}: {names[0]} is missing; a GPT-2 config.json gives n_layer, n_head, n_embd, vocab_size and n_positions.");
@@ -173,52 +171,20 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
                         $"{path}: {given[0].Name} is {given[0].Value} and {name} is {value}; the two are one size.");
             return given[0].Value;
         }
-
-        int Whole(JsonElement value, string name) =>
-            value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number is > 0 and < Largest
-                ? number
-                : throw new NolaException($"{path}: {name} is {Shown(value)}; expected a positive whole number below {Largest}.");
-
-        float Epsilon(JsonElement value) =>
-            value.ValueKind == JsonValueKind.Number && StrictNumber.TryReal(value.GetRawText(), out float number) && number >= 0
-                ? number
-                : throw new NolaException($"{path}: layer_norm_epsilon is {Shown(value)}; expected a finite number from 0.");
     }
 
     // What would change the output, and is another thing than GPT-2's.
-    private static void CheckKind(JsonElement root, string path)
+    private static void CheckKind(ConfigFields fields)
     {
-        if (Text(root, "model_type", path) is { } type && type != "gpt2")
-            throw new NolaException($"{path}: model_type is {Shown(root.GetProperty("model_type"))}; only \"gpt2\" is supported.");
-        if (Text(root, "activation_function", path) is { } activation && !geluNames.Contains(activation))
-            throw new NolaException(
-                $"{path}: activation_function is {Shown(root.GetProperty("activation_function"))}; "
-                + $"supported are {string.Join(", ", geluNames)}.");
+        if (fields.Text("model_type") is { } type && type != "gpt2")
+            throw new NolaException($"{fields.Path}: model_type is {fields.Shown("model_type")}; only \"gpt2\" is supported.");
+        if (fields.Text("activation_function") is { } activation && !geluNames.Contains(activation))
+            throw fields.Bad("activation_function", $"supported are {string.Join(", ", geluNames)}");
         foreach ((string flag, bool plain) in plainFlags)
-            if (Flag(root, flag, path) is { } set && set != plain)
-                throw new NolaException($"{path}: {flag} is {(set ? "true" : "false")}; GPT-2 checkpoints with it are not supported.");
+            if (fields.Flag(flag) is { } set && set != plain)
+                throw fields.Bad(flag, "GPT-2 checkpoints with it are not supported");
         foreach (string key in (ReadOnlySpan<string>)["quantization_config", "pruned_heads"])
-            if (Given(root, key) is { } value && !(value.ValueKind == JsonValueKind.Object && value.GetPropertyCount() == 0))
-                throw new NolaException($"{path}: {key} is given; only whole GPT-2 checkpoints in F32, BF16, F16 or F64 are supported.");
+            if (fields.Given(key) is { } value && !(value.ValueKind == JsonValueKind.Object && value.GetPropertyCount() == 0))
+                throw new NolaException($"{fields.Path}: {key} is given; only whole GPT-2 checkpoints in F32, BF16, F16 or F64 are supported.");
     }
-
-    private static string Shown(JsonElement value) => NolaException.OneLine(value.GetRawText(), 60);
-
-    private static JsonElement? Given(JsonElement root, string name) =>
-        root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
-
-    private static string? Text(JsonElement root, string name, string path) => Given(root, name) switch
-    {
-        null => null,
-        { ValueKind: JsonValueKind.String } value => value.GetString(),
-        { } value => throw new NolaException($"{path}: {name} is {Shown(value)}; expected text."),
-    };
-
-    private static bool? Flag(JsonElement root, string name, string path) => Given(root, name) switch
-    {
-        null => null,
-        { ValueKind: JsonValueKind.True } => true,
-        { ValueKind: JsonValueKind.False } => false,
-        { } value => throw new NolaException($"{path}: {name} is {Shown(value)}; expected true or false."),
-    };
 }

@@ -48,10 +48,10 @@ public sealed partial class LanguageModel
 
     /// <summary>The model's tokenizer, found once: its own files, else GPT-2's where the vocabulary is as large.</summary>
     /// <exception cref="NolaException">
-    /// It has another vocabulary and no tokenizer files, so that text cannot be encoded for it; or the files do not fit.
+    /// It has another vocabulary and no tokenizer files, so that text cannot be encoded for it; or the files do not fit; or
+    /// tokenizers of its family cannot be read.
     /// </exception>
-    public ITokenizer Tokenizer => FindTokenizer()
-        ?? throw TokenizerFiles.None(IsCreated ? "The created model" : Source, Shape.Vocabulary);
+    public ITokenizer Tokenizer => FindTokenizer() ?? throw NoTokenizer(IsCreated ? "The created model" : Source);
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads. Adapters are
@@ -77,7 +77,12 @@ public sealed partial class LanguageModel
 
     /// <summary>The tokenizer, or null for a model of another vocabulary that has no tokenizer files.</summary>
     /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
-    internal ITokenizer? FindTokenizer() => tokenizer ??= TokenizerFiles.Find(Origin, Shape.Vocabulary);
+    internal ITokenizer? FindTokenizer() =>
+        tokenizer ??= Config.Family.ReadsText ? TokenizerFiles.Find(Origin, Shape.Vocabulary) : null;
+
+    private NolaException NoTokenizer(string model) => Config.Family.ReadsText
+        ? TokenizerFiles.None(model, Shape.Vocabulary)
+        : new($"{model}: the tokenizer of a {Config.Family.Title} model cannot be read by this version; give token ids in place of text.");
 
     private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
     {

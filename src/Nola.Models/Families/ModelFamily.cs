@@ -25,6 +25,9 @@ public abstract class ModelFamily
     /// <param name="name">Its name, without the prefix.</param>
     public virtual bool Skips(string name) => false;
 
+    /// <summary>Whether the tokenizers of its models can be read; where they cannot, text is refused and token ids are not.</summary>
+    internal virtual bool ReadsText => true;
+
     /// <summary>Whether a configuration without a <c>model_type</c> is of this family.</summary>
     /// <param name="root">The object in the file.</param>
     public virtual bool Recognizes(JsonElement root) => false;
@@ -33,7 +36,7 @@ public abstract class ModelFamily
 /// <summary>The families that can be loaded.</summary>
 public static class ModelFamilies
 {
-    private static readonly List<ModelFamily> known = [Gpt2Family.Instance];
+    private static readonly List<ModelFamily> known = [Gpt2Family.Instance, .. LlamaFamily.All];
     private static readonly Lock gate = new();
 
     /// <summary>All of them.</summary>

@@ -5,12 +5,33 @@ namespace Nola.Models;
 /// <summary>A layer that an adapter of the batch may add something to: a linear map, or a norm with a bias.</summary>
 public abstract class AdaptableLayer
 {
-    /// <summary>The checkpoint's name without its suffix, for example <c>h.3.attn.c_attn</c> or <c>ln_f</c>.</summary>
+    /// <summary>
+    /// The checkpoint's name without its suffix, for example <c>h.3.attn.c_attn</c> or <c>ln_f</c>; of a fused map a name of its own.
+    /// </summary>
     public abstract string Name { get; }
 
     /// <summary>The bias; null where the layer has none.</summary>
     public abstract Parameter? Bias { get; }
 
+    /// <summary>
+    /// The checkpoint's biases that <see cref="Bias"/> is made of, in the order of their columns; one unless the layer is fused.
+    /// </summary>
+    internal virtual IReadOnlyList<LayerBias> Biases => Bias is null ? [] : [new(this, Name, 0, Bias.Shape.Length)];
+
     /// <summary>Adds deltas to the layer's own weights.</summary>
     internal abstract void Merge(IEnumerable<Delta> deltas);
+}
+
+/// <summary>A bias of the checkpoint: the whole of a layer's, or some columns of a fused one.</summary>
+/// <param name="Layer">The layer that adds it.</param>
+/// <param name="Module">The checkpoint's name of the module that it is of.</param>
+/// <param name="Column">Its first column in the layer's bias.</param>
+/// <param name="Out">Number of columns.</param>
+internal sealed record LayerBias(AdaptableLayer Layer, string Module, int Column, int Out)
+{
+    /// <summary>The checkpoint's name of it.</summary>
+    public string Name => Module + ".bias";
+
+    /// <summary>The model's own values. (out)</summary>
+    public float[] Values() => Layer.Bias!.Value.ToArray()[Column..(Column + Out)];
 }

@@ -5,34 +5,34 @@ namespace Nola.Models;
 
 /// <summary>
 /// One of the model's linear maps, y = x · W + b, with what the batch's adapters add to it: packed and frozen, or an ordinary
-/// parameter when the whole model is trained. In memory W is (in, out), whichever way the checkpoint has it.
+/// parameter when the whole model is trained. In memory W is (in, out), whichever way the checkpoint has it. A fused map holds
+/// several modules of the checkpoint side by side in its columns, so that one product makes them all.
 /// </summary>
 public sealed class LinearMap : AdaptableLayer, IDisposable
 {
     private readonly Device device;
-    private WeightDigest? digest;
 
     /// <summary>Takes over weight and bias; they are the caller's still when it throws.</summary>
-    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="name">The checkpoint's name without its suffix; of a fused map a name of its own.</param>
+    /// <param name="modules">The checkpoint's modules that its columns are, one unless it is fused.</param>
     /// <param name="weight">(in, out), or (out, in) when <paramref name="transposed"/>.</param>
     /// <param name="bias">(out), or null.</param>
     /// <param name="transposed">Whether the checkpoint has W as (out, in).</param>
     /// <param name="trainable">Whether W and b are trained.</param>
     /// <param name="format">How a frozen W is kept.</param>
-    /// <param name="digest">The weight's, where it is known.</param>
-    internal LinearMap(string name, Tensor weight, Tensor? bias, bool transposed, bool trainable, WeightFormat format, WeightDigest? digest)
+    internal LinearMap(
+        string name, IReadOnlyList<LinearModule> modules, Tensor weight, Tensor? bias, bool transposed, bool trainable, WeightFormat format)
     {
-        (Name, Transposed, device) = (name, transposed, weight.Device);
+        (Name, Modules, Transposed, device) = (name, modules, transposed, weight.Device);
         (In, Out) = transposed ? (weight.Shape[1], weight.Shape[0]) : (weight.Shape[0], weight.Shape[1]);
         if (bias is not null) Bias = new Parameter(name + ".bias", bias, trainable);
         if (trainable)
         {
-            Weight = new Parameter(WeightName, transposed ? Turned(weight) : weight);
+            Weight = new Parameter(name + ".weight", transposed ? Turned(weight) : weight);
             if (transposed) weight.Dispose();
             return;
         }
         Frozen = device.Freeze(weight, transposed, format);
-        this.digest = digest;
         weight.Dispose();
     }
 
@@ -57,10 +57,11 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     /// <inheritdoc/>
     public override Parameter? Bias { get; }
 
-    internal string WeightName => Name + ".weight";
+    internal override IReadOnlyList<LayerBias> Biases =>
+        Bias is null ? [] : [.. Modules.Select(module => new LayerBias(this, module.Name, module.Column, module.Out))];
 
-    /// <summary>The weight's dimensions in the checkpoint.</summary>
-    internal Shape StoredShape => Transposed ? [Out, In] : [In, Out];
+    /// <summary>The checkpoint's modules that its columns are, in their order.</summary>
+    internal IReadOnlyList<LinearModule> Modules { get; }
 
     /// <summary>y = x · W + b + what the batch's adapters add. x: (N, in), y: (N, out).</summary>
     public Variable Forward(Variable x, StreamTensors batch) => Forward(x, batch.On(this, x.Tape));
@@ -94,7 +95,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     public void Replace(Tensor weight)
     {
         IsReplaced = true;
-        digest = null;
+        foreach (LinearModule module in Modules) module.Digest = null;
         if (Weight is not null)
         {
             device.Axpby(1, weight, 0, Weight.Value);
@@ -123,19 +124,29 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     /// <summary>Whether W is another one than the model was made with.</summary>
     internal bool IsReplaced { get; private set; }
 
-    /// <summary>W as the checkpoint has it.</summary>
-    internal float[] StoredWeight()
+    /// <summary>A module's weight as the checkpoint has it.</summary>
+    internal float[] StoredWeight(LinearModule module)
     {
-        using Tensor copy = CopyWeight();
-        if (!Transposed) return copy.ToArray();
-        using Tensor turned = Turned(copy);
-        return turned.ToArray();
+        using Tensor copy = CopyWeight();                                         // (in, out)
+        float[] whole = copy.ToArray();
+        if (!Transposed && module.Out == Out) return whole;
+        float[] own = new float[In * module.Out];
+        for (int i = 0; i < In; i++)
+            for (int o = 0; o < module.Out; o++)
+                own[Transposed ? o * In + i : i * module.Out + o] = whole[i * Out + module.Column + o];
+        return own;
     }
 
-    /// <summary>The digest of W as the checkpoint has it: when frozen, of the values that it was made of, before they were rounded.</summary>
-    internal WeightDigest Digest() => Weight is null
-        ? digest ??= WeightDigest.Of(StoredShape, StoredWeight())
-        : WeightDigest.Of(StoredShape, StoredWeight());
+    /// <summary>A module's weight in the checkpoint's dimensions.</summary>
+    internal Shape StoredShape(LinearModule module) => Transposed ? [module.Out, In] : [In, module.Out];
+
+    /// <summary>
+    /// The digest of a module's weight as the checkpoint has it: when frozen, of the values that it was made of, before they were
+    /// rounded.
+    /// </summary>
+    internal WeightDigest Digest(LinearModule module) => Weight is null
+        ? module.Digest ??= WeightDigest.Of(StoredShape(module), StoredWeight(module))
+        : WeightDigest.Of(StoredShape(module), StoredWeight(module));
 
     private Variable Forward(Variable x, DeltaRows[] deltas) => Weight is null
         ? Ops.Linear(x, Frozen!, Bias?.Value, deltas)
@@ -150,4 +161,20 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
                 to[j * rows + i] = from[i * columns + j];
         return device.From(to, [columns, rows]);
     }
+}
+
+/// <summary>A module of the checkpoint as columns of a linear map: all of them, or those of its part of a fused map.</summary>
+/// <param name="name">The checkpoint's name without its suffix, for example <c>model.layers.3.self_attn.q_proj</c>.</param>
+/// <param name="column">Its first column.</param>
+/// <param name="outputs">Number of columns.</param>
+/// <param name="digest">The weight's, where it is known.</param>
+internal sealed class LinearModule(string name, int column, int outputs, WeightDigest? digest)
+{
+    public string Name => name;
+
+    public int Column => column;
+
+    public int Out => outputs;
+
+    public WeightDigest? Digest { get; set; } = digest;
 }

@@ -47,16 +47,39 @@ public sealed class ModelBuilder
         Shape shape = transposed ? [outputs, inputs] : [inputs, outputs];
         Tensor weight = Keep(weights.Read(name + ".weight", shape, out WeightDigest? digest));
         Tensor? offset = bias ? Keep(weights.Read(name + ".bias", [outputs], out _)) : null;
-        LinearMap map = Keep(new LinearMap(name, weight, offset, transposed, trainable, format, digest));
-        maps.Add(map);
-        layers.Add(map);
-        made.Add(new(map.WeightName, shape, map.StoredWeight, map.Digest));
-        if (map.Weight is not null) parameters.Add(map.Weight);
-        if (map.Bias is not { } b) return map;
-        parameters.Add(b);
-        made.Add(new(b.Name, b.Shape, b.Value.ToArray, () => WeightDigest.Of(b.Shape, b.Value.ToArray())));
-        return map;
+        return Add(new LinearMap(name, [new(name, 0, outputs, digest)], weight, offset, transposed, trainable, format));
     }
+
+    /// <summary>
+    /// Several modules of one input as one linear map, side by side in its columns: queries, keys and values, or gate and up. The
+    /// checkpoint has the weight of each as (out, in), as PyTorch's Linear does, and keeps them apart, as files and adapters do.
+    /// </summary>
+    /// <param name="name">A name for the whole, which is no module of the checkpoint.</param>
+    /// <param name="inputs">Number of inputs.</param>
+    /// <param name="modules">The checkpoint's name of each without its suffix, and its number of outputs.</param>
+    /// <param name="bias">Whether each has a bias.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensors of these sizes.</exception>
+    public LinearMap Fused(string name, int inputs, IReadOnlyList<(string Name, int Outputs)> modules, bool bias)
+    {
+        int outputs = modules.Sum(module => module.Outputs);
+        Tensor weight = Keep(device.Empty([outputs, inputs]));
+        Tensor? offset = bias ? Keep(device.Empty([outputs])) : null;
+        List<LinearModule> parts = [];
+        int column = 0;
+        foreach ((string module, int width) in modules)
+        {
+            WeightDigest? digest = ReadInto(weight, column * inputs, module + ".weight", [width, inputs]);
+            if (offset is not null) ReadInto(offset, column, module + ".bias", [width]);
+            parts.Add(new(module, column, width, digest));
+            column += width;
+        }
+        return Add(new LinearMap(name, parts, weight, offset, transposed: true, trainable, format));
+    }
+
+    /// <summary>The table of angles that <see cref="Ops.Rotary"/> reads, which is no weight.</summary>
+    /// <param name="frequencies">How fast the pairs of a head's columns turn.</param>
+    /// <param name="positions">Most tokens of a sequence.</param>
+    public Tensor Angles(RotaryFrequencies frequencies, int positions) => Keep(frequencies.Angles(device, positions));
 
     /// <summary>A layer norm: <c>name.weight</c> and <c>name.bias</c>.</summary>
     /// <param name="name">The checkpoint's name without its suffix.</param>
@@ -84,21 +107,24 @@ public sealed class ModelBuilder
         return table;
     }
 
-    /// <summary>Lists a linear map as one that an adapter can be on.</summary>
+    /// <summary>Lists a module of the checkpoint, <c>block.kind</c>, as a map that an adapter can be on.</summary>
     /// <param name="block">The name of the block, for example <c>h.3</c>.</param>
-    /// <param name="kind">The map's name inside the block, for example <c>attn.q</c>.</param>
+    /// <param name="kind">The map's name inside the block, for example <c>attn.c_attn</c>.</param>
     /// <param name="layer">Number of the block.</param>
     /// <param name="stream">The kind's number in the random bases (docs/basis.md). It never changes.</param>
-    /// <param name="map">The linear map.</param>
-    public void Adaptable(string block, string kind, int layer, int stream, LinearMap map) =>
-        adaptable.Add(new($"{block}.{kind}", kind, layer, stream, map, 0, map.Out, true));
+    /// <param name="map">The linear map that it is, or the fused one that it lies on.</param>
+    public void Adaptable(string block, string kind, int layer, int stream, LinearMap map)
+    {
+        LinearModule module = map.Modules.First(module => module.Name == $"{block}.{kind}");
+        Adaptable(block, kind, layer, stream, map, module.Column, module.Out, isModule: true);
+    }
 
-    /// <summary>Lists some columns of a linear map, which is a fused one, as a map that an adapter can be on.</summary>
+    /// <summary>Lists some columns of a linear map as a map that an adapter can be on, for example a third of <c>c_attn</c>.</summary>
     /// <param name="block">The name of the block, for example <c>h.3</c>.</param>
     /// <param name="kind">The map's name inside the block, for example <c>attn.q</c>.</param>
     /// <param name="layer">Number of the block.</param>
     /// <param name="stream">The kind's number in the random bases (docs/basis.md). It never changes.</param>
-    /// <param name="map">The fused map.</param>
+    /// <param name="map">The linear map that it lies on.</param>
     /// <param name="column">The first column.</param>
     /// <param name="width">The number of columns.</param>
     /// <param name="isModule">Whether the checkpoint has a module of that name.</param>
@@ -120,6 +146,32 @@ public sealed class ModelBuilder
     internal void DisposeParts()
     {
         foreach (IDisposable part in parts) part.Dispose();
+    }
+
+    private LinearMap Add(LinearMap map)
+    {
+        Keep(map);
+        maps.Add(map);
+        layers.Add(map);
+        if (map.Weight is not null) parameters.Add(map.Weight);
+        if (map.Bias is not null) parameters.Add(map.Bias);
+        foreach (LinearModule module in map.Modules)
+        {
+            made.Add(new(module.Name + ".weight", map.StoredShape(module), () => map.StoredWeight(module), () => map.Digest(module)));
+            if (map.Biases.FirstOrDefault(bias => bias.Module == module.Name) is { } bias)
+                made.Add(new(bias.Name, [bias.Out], bias.Values, () => WeightDigest.Of([bias.Out], bias.Values())));
+        }
+        return map;
+    }
+
+    // A module's tensor as a stretch of the whole's elements.
+    private WeightDigest? ReadInto(Tensor whole, int start, string name, Shape shape)
+    {
+        using Tensor part = weights.Read(name, shape, out WeightDigest? digest);
+        device.CopyColumns(Flat(part, 0, shape.Length), Flat(whole, start, shape.Length));
+        return digest;
+
+        static Matrix Flat(Tensor tensor, int start, int length) => new(tensor, 1, length, start, length);
     }
 
     // A part takes tensors over, and disposing them again does nothing.

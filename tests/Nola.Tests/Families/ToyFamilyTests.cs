@@ -136,9 +136,9 @@ public sealed class ToyFamilyTests : IDisposable
     [Fact]
     public void An_unknown_family_is_refused_by_name()
     {
-        File.WriteAllText(Path.Combine(directory, "config.json"), """{ "model_type": "llama" }""");
+        File.WriteAllText(Path.Combine(directory, "config.json"), """{ "model_type": "falcon" }""");
         string message = Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message;
-        Assert.EndsWith("config.json: model_type is \"llama\"; supported is \"gpt2\", \"toy\".", message);
+        Assert.EndsWith("config.json: model_type is \"falcon\"; supported is \"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"toy\".", message);
         Assert.Contains("already", Assert.Throws<ArgumentException>(() => ModelFamilies.Add(ToyFamily.Instance)).Message);
     }
 
