@@ -11,7 +11,7 @@ namespace Nola.Train;
 public sealed record PublishedSet(string Key, string Title, string License, string Home, IReadOnlyList<(string Name, int Pairs)> Splits);
 
 /// <summary>Data that were found and read.</summary>
-/// <param name="Path">What to give as <c>--data</c>.</param>
+/// <param name="Path">What to give to <c>TextPairs.Read</c>.</param>
 /// <param name="Set">The published set that they are of; null for others.</param>
 /// <param name="Split">The split whose number of pairs they have; empty for none.</param>
 /// <param name="Pairs">How many pairs.</param>

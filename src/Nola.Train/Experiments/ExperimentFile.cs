@@ -146,7 +146,7 @@ public sealed partial class ExperimentFile
 
     private static void ReadInto(Settings settings, JsonElement from, string place, string[] except)
     {
-        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of the keys of 'nola train'.");
+        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of settings of training.") { Options = ["Settings"] };
         foreach (JsonProperty property in from.EnumerateObject())
         {
             if (except.Contains(property.Name)) continue;
