@@ -6,7 +6,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>Everything that <c>nola train</c> can be told, checked: what, on what, how, and where to.</summary>
-public sealed record TrainConfig
+internal sealed record TrainConfig
 {
     /// <summary>The method that trains every weight, beside those of adapters.</summary>
     public const string Full = "full";

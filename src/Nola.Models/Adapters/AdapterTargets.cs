@@ -9,7 +9,7 @@ namespace Nola.Models;
 /// <c>.attn.c_attn</c> (the three as one), <c>.attn.c_proj</c>, <c>.mlp.c_fc</c> and <c>.mlp.c_proj</c>: <c>q</c> is every query
 /// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers.
 /// </summary>
-public static class AdapterTargets
+internal static class AdapterTargets
 {
     /// <summary>Query and value projections, as published for LoRA and NOLA.</summary>
     public static IReadOnlyList<string> Default { get; } = ["q", "v"];

@@ -51,7 +51,7 @@ public sealed class RunDirectory : IDisposable
     public bool Resumes { get; }
 
     /// <summary>The run's log.</summary>
-    public RunLog Log { get; }
+    internal RunLog Log { get; }
 
     /// <summary>Everything that resuming needs.</summary>
     public string LastState => File("last.safetensors");
