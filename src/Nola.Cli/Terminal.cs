@@ -34,7 +34,7 @@ internal static class Terminal
     /// <summary>Sets a command's action, turning errors of the outside world into one sentence and exit code 1.</summary>
     public static void Does(this Command command, Func<ParseResult, CancellationToken, int> action)
     {
-        command.SetAction(result => Signals.After(Guarded(() => action(result, Signals.Stop))));
+        command.SetAction(result => Signals.After(Guarded(() => action(result, Signals.Stop), command)));
     }
 
     /// <summary>Refuses a directory that a file of this command is in already.</summary>
@@ -54,7 +54,7 @@ internal static class Terminal
     }
 
     // Everything that goes wrong is one sentence. With NOLA_DEBUG=1, a fault of the program shows where it happened besides.
-    internal static int Guarded(Func<int> action)
+    internal static int Guarded(Func<int> action, Command? command = null)
     {
         try
         {
@@ -62,7 +62,7 @@ internal static class Terminal
         }
         catch (NolaException error)
         {
-            Say($"nola: {error.Message}");
+            Say($"nola: {error.Message}{Hints.For(error, command)}");
         }
         catch (OperationCanceledException)
         {

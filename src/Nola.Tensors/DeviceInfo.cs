@@ -2,7 +2,7 @@ using System.Runtime.Intrinsics;
 
 namespace Nola.Tensors;
 
-/// <summary>What was found out about a device that <c>--device</c> could name.</summary>
+/// <summary>What was found out about a device that <see cref="Device.Open"/> could be given.</summary>
 /// <param name="Name">For example <c>cuda:0</c>.</param>
 /// <param name="Description">What it is: model, memory, compute capability; null when there is none.</param>
 /// <param name="Works">Whether it was opened and passed its self-test.</param>

@@ -103,7 +103,10 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
         FreshAllocations++;
         return storage ?? throw new NolaException(
             $"Out of memory on {device}: wanted {Mebibytes(size)}, with {Mebibytes(LiveBytes)} live in {LiveCount} tensors. "
-            + "Lower --batch-tokens, the sequence length or the model size.");
+            + "Lower the number of tokens in a batch, the sequence length or the model size.")
+        {
+            Options = ["BatchTokens"],
+        };
     }
 
     private static string Mebibytes(long bytes) => $"{bytes / 1048576.0:F1} MiB";

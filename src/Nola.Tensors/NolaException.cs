@@ -23,6 +23,12 @@ public class NolaException : Exception
     public NolaException(string message, Exception inner) : base(OneLine(message), inner) { }
 
     /// <summary>
+    /// Names of the options that the sentence advises to change, as properties and parameters are called: <c>LearningRate</c>,
+    /// <c>truncate</c>. A program with names of its own for them, such as a command line, can add those; most messages have none.
+    /// </summary>
+    public IReadOnlyList<string> Options { get; init; } = [];
+
+    /// <summary>
     /// The text on one line of at most <paramref name="longest"/> characters: control characters and halves of characters as
     /// escapes such as <c>\u0000</c>, and where it is longer, an ellipsis in the place of its middle.
     /// </summary>

@@ -1,7 +1,7 @@
 namespace Nola.Train;
 
 /// <summary>The learning rate of each step: a straight rise over the warm-up, then the schedule.</summary>
-public static class LearningRate
+internal static class LearningRate
 {
     /// <summary>Rate of optimizer step <paramref name="step"/> (from 0) of <paramref name="total"/>.</summary>
     public static float At(int step, int total, TrainOptions options)

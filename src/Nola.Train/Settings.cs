@@ -10,13 +10,13 @@ namespace Nola.Train;
 /// <param name="Help">What it does, and what its default is.</param>
 /// <param name="Values">What may be given, for messages and help.</param>
 /// <param name="IsFlag">Whether it is true or false.</param>
-public sealed record Setting(string Name, string Help, string Values, bool IsFlag = false);
+internal sealed record Setting(string Name, string Help, string Values, bool IsFlag = false);
 
 /// <summary>
 /// The settings of a run as text, gathered from a JSON file and from the command line (which wins), with the getters that
 /// check them. Unknown keys and values that cannot be read are refused with a sentence that names them.
 /// </summary>
-public sealed class Settings(IReadOnlyList<Setting> known)
+internal sealed class Settings(IReadOnlyList<Setting> known)
 {
     // Keys of earlier versions.
     private static readonly Dictionary<string, string> renamed = new() { ["quantise-bits"] = "quantize-bits" };

@@ -1,7 +1,7 @@
 namespace Nola.Train;
 
 /// <summary>For "did you mean".</summary>
-public static class Spelling
+internal static class Spelling
 {
     /// <summary>The word that is the fewest single-character edits away (Levenshtein).</summary>
     public static string Nearest(string word, IEnumerable<string> words) => words.MinBy(w => Distance(w, word)) ?? "";

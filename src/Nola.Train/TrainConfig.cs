@@ -6,7 +6,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>Everything that <c>nola train</c> can be told, checked: what, on what, how, and where to.</summary>
-public sealed record TrainConfig
+internal sealed record TrainConfig
 {
     /// <summary>The method that trains every weight, beside those of adapters.</summary>
     public const string Full = "full";
@@ -143,7 +143,7 @@ public sealed record TrainConfig
         return config;
     }
 
-    /// <summary>The type that <c>--storage</c> names.</summary>
+    /// <summary>The type that the setting <c>storage</c> names.</summary>
     /// <exception cref="NolaException">It is not one of the two.</exception>
     public static WeightFormat StorageType(string name) => name switch
     {
@@ -225,7 +225,10 @@ public sealed record TrainConfig
             foreach (AdapterOption option in other.OwnOptions.Where(option => option.Elsewhere is not null && s.Has(option.Key)))
                 if (method.Options.All(own => own.Key != option.Key) && s.Text(option.Key, "") != option.Text(other.Defaults))
                     throw new NolaException(
-                        $"{option.Key} is {Quoted.Of(s.Text(option.Key, ""))} with method {method.Name}; it is for {other.Name}. {option.Elsewhere}");
+                        $"{option.Key} is {Quoted.Of(s.Text(option.Key, ""))} with method {method.Name}; it is for {other.Name}. {option.Elsewhere}")
+                    {
+                        Options = [option.Key],
+                    };
         return options;
     }
 

@@ -6,7 +6,7 @@ namespace Nola.Train;
 /// <summary>The sequences of a training configuration, encoded for its model.</summary>
 /// <param name="Training">What is learned.</param>
 /// <param name="Validation">What is evaluated on; may be empty.</param>
-public sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validation)
+internal sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validation)
 {
     /// <summary>Reads and encodes what a configuration names.</summary>
     /// <exception cref="NolaException">A file is missing or malformed, or a pair does not fit the model.</exception>

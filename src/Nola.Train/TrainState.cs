@@ -9,7 +9,7 @@ namespace Nola.Train;
 /// Everything that resuming needs, in one file that is whole or not there: parameters, AdamW's moments, and the counters.
 /// The data order is a function of the seed and the epoch, so a position is two numbers.
 /// </summary>
-public sealed class TrainState
+internal sealed class TrainState
 {
     private const string Format = "nola-train-state/2";
 

@@ -308,7 +308,12 @@ public sealed class Trainer
     {
         Diverged = true;
         string kept = run is not null && File.Exists(run.LastState) ? $" The checkpoint in {run.Path} is from before this and is unchanged." : "";
-        return new($"The {what} is not a finite number at step {step}. Lower --lr (now {options.LearningRate}), raise --warmup (now {options.WarmupSteps}) or set --clip 1.{kept}");
+        return new(
+            $"The {what} is not a finite number at step {step}. Lower the learning rate (now {options.LearningRate}), "
+            + $"take more warm-up steps (now {options.WarmupSteps}) or clip the gradient to a norm of 1.{kept}")
+        {
+            Options = [nameof(TrainOptions.LearningRate), nameof(TrainOptions.WarmupSteps), nameof(TrainOptions.ClipNorm)],
+        };
     }
 
     private void Tell(Action<ITrainObserver> what)

@@ -12,7 +12,7 @@ namespace Nola.Models;
 /// <c>.mlp.gate_proj</c>, <c>.up_proj</c> and <c>.down_proj</c>; there <c>q</c>, <c>k</c>, <c>v</c> and <c>o</c> alone mean
 /// those of attention.
 /// </summary>
-public static class AdapterTargets
+internal static class AdapterTargets
 {
     // The projections of attention, by names that hold for every family.
     private static readonly string[] attention = ["q", "k", "v", "o"];

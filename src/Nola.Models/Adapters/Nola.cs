@@ -104,7 +104,7 @@ internal sealed class NolaMethod : AdapterMethod
             "quantize-bits", null, "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
             "0, 8, 4, 3 or 2", o => o.QuantizeBits, (o, value) => o with { QuantizeBits = value }) with
         {
-            Elsewhere = "Round another method's values after training, with 'nola quantize'.",
+            Elsewhere = "The values of another method can be rounded once it is trained.",
         },
     ];
 

@@ -19,7 +19,7 @@ public enum BeamRules
 }
 
 /// <summary>What beam rules are called on the command line and in files.</summary>
-public static class BeamRulesNames
+internal static class BeamRulesNames
 {
     private const string Published = "published", HuggingFace = "huggingface";
 

@@ -4,7 +4,7 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>A model's pass over new tokens whose past is in a cache.</summary>
-public static class CachedForward
+internal static class CachedForward
 {
     /// <summary>
     /// Reads new tokens of each of the cache's sequences and returns the logits after each sequence's last one. (S, V)

@@ -7,7 +7,7 @@ namespace Nola.Models;
 /// step t of sequence s are Philox4x32-10 with the seed as key and the counter (t, s, 0, 0x53414D50). The last word, "SAMP", is
 /// the layer in the counters of random bases, a number that no model has, so that they share no word under the same seed.
 /// </summary>
-public static class Sampler
+internal static class Sampler
 {
     // "SAMP", in the place of a basis's layer.
     private const uint Stream = 0x53414D50;

@@ -1,7 +1,7 @@
 namespace Nola.Models;
 
 /// <summary>Token sequences as keys: equal when they hold the same ids.</summary>
-public static class TokenSequences
+internal static class TokenSequences
 {
     /// <summary>Compares what the arrays hold.</summary>
     public static IEqualityComparer<int[]> Comparer { get; } = EqualityComparer<int[]>.Create(

@@ -8,7 +8,7 @@ internal static class CardCheck
     /// <summary>The file that the driver's library was loaded from; null when there is no driver.</summary>
     public static string? Library => CudaDriver.TryLoad(out nint library) ? CudaDriver.FileOf(library) ?? "a file that the system does not name" : null;
 
-    /// <summary>Opens a card as <c>--device</c> would and tries what training and decoding use; what was tried, and what came of it.</summary>
+    /// <summary>Opens a card as <see cref="Device.Open"/> would and tries what training and decoding use; what was tried, and what came of it.</summary>
     public static IReadOnlyList<(string Part, string Result)> Run(string name)
     {
         List<(string, string)> lines = [];

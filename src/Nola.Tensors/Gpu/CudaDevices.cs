@@ -80,5 +80,5 @@ internal static class CudaDevices
     private static extern CudaDevice Describe(int index);
 
     private static NolaException Refused(string name, string reason) =>
-        new($"Device '{name}': {reason}. Use --device cpu or auto; 'nola devices' shows what was found.");
+        new($"Device '{name}': {reason}. Use the device cpu or auto.") { Options = ["Device"] };
 }

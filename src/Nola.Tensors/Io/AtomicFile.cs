@@ -8,7 +8,7 @@ namespace Nola.Tensors;
 /// over it. The file beside it is locked while it is written; one that a killed process left is removed by the next write of its
 /// target.
 /// </summary>
-public static class AtomicFile
+internal static class AtomicFile
 {
     private const string Suffix = ".tmp", Probe = ".probe.";
 

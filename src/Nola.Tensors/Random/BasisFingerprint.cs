@@ -1,7 +1,7 @@
 namespace Nola.Tensors;
 
 /// <summary>A short proof that regenerated bases are the ones that were trained with; stands in every adapter file.</summary>
-public static class BasisFingerprint
+internal static class BasisFingerprint
 {
     /// <summary>
     /// FNV-1a (64 bits) over the little-endian float32 bits of the first min(64, size) entries of matrix 0 and of matrix

@@ -4,7 +4,7 @@ namespace Nola.Tensors;
 /// The standard normal at 16 bits: value(u) = round(4096 · Φ⁻¹((u + ½) / 65536)) / 4096, so every device has the same
 /// bits without a logarithm or a cosine. Antisymmetric: value(65535 − u) = −value(u); the largest is 4.325.
 /// </summary>
-public static class NormalTable
+internal static class NormalTable
 {
     private static readonly float[] values = Build();
 

@@ -8,18 +8,18 @@ namespace Nola.Train;
 /// <param name="License">What it may be used under.</param>
 /// <param name="Home">Where it is published.</param>
 /// <param name="Splits">Its splits with their numbers of pairs as trained on, quality filter applied.</param>
-public sealed record PublishedSet(string Key, string Title, string License, string Home, IReadOnlyList<(string Name, int Pairs)> Splits);
+internal sealed record PublishedSet(string Key, string Title, string License, string Home, IReadOnlyList<(string Name, int Pairs)> Splits);
 
 /// <summary>Data that were found and read.</summary>
-/// <param name="Path">What to give as <c>--data</c>.</param>
+/// <param name="Path">What to give to <c>TextPairs.Read</c>.</param>
 /// <param name="Set">The published set that they are of; null for others.</param>
 /// <param name="Split">The split whose number of pairs they have; empty for none.</param>
 /// <param name="Pairs">How many pairs.</param>
 /// <param name="Contexts">How many distinct contexts.</param>
-public sealed record FoundData(string Path, PublishedSet? Set, string Split, int Pairs, int Contexts);
+internal sealed record FoundData(string Path, PublishedSet? Set, string Split, int Pairs, int Contexts);
 
 /// <summary>What data there are: the embedded set, and what a directory of the user's holds.</summary>
-public static class DataCatalog
+internal static class DataCatalog
 {
     /// <summary>The sets that the published experiments use. Only E2E is embedded; the others are read from where the user has them.</summary>
     public static IReadOnlyList<PublishedSet> Published { get; } =

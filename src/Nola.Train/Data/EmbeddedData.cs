@@ -6,7 +6,7 @@ namespace Nola.Train;
 /// <summary>The data set that is embedded in this library: E2E (Novikova et al. 2017, CC BY-SA 4.0, see its NOTICE.md).</summary>
 public static class EmbeddedData
 {
-    /// <summary>What to give as <c>--data</c>.</summary>
+    /// <summary>What to give to <c>TextPairs.Read</c>.</summary>
     public const string E2EName = "e2e";
 
     /// <summary>

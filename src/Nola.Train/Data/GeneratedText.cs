@@ -4,7 +4,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>Between texts and the tokens of a decoder: the same for <c>nola generate --prompts</c> and for an experiment's outputs.</summary>
-public static class GeneratedText
+internal static class GeneratedText
 {
     /// <summary>The tokens that a decoder reads: the context as in training, with the end of text after it; ids as they are given.</summary>
     /// <param name="pair">The context; its completion is not looked at.</param>

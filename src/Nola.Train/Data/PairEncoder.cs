@@ -44,7 +44,12 @@ public sealed class PairEncoder(ITokenizer? tokenizer, int longest, int vocabula
         if (length < 2 || completion.Length == 0) throw new NolaException($"{pair.Place}: the completion is empty; there is nothing to learn.");
         if (length <= limit) return new EncodedPair(context, completion);
         if (!truncate)
-            throw new NolaException($"{pair.Place}: the pair has {length} tokens and the model reads {limit} at most; shorten it, or give --truncate to cut its context from the left.");
+            throw new NolaException(
+                $"{pair.Place}: the pair has {length} tokens and the model reads {limit} at most; "
+                + "shorten it, or let contexts be cut from the left.")
+            {
+                Options = ["Truncate"],
+            };
         if (completion.Length > limit) return new EncodedPair([], completion[..limit]);
         return new EncodedPair(context[(length - limit)..], completion);
     }

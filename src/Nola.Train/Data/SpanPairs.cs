@@ -8,7 +8,7 @@ namespace Nola.Train;
 /// model that learns this learns to copy from its context and to say the rest itself, which is what data-to-text tasks ask
 /// for; permuting and deleting spans is as in BART (Lewis et al. 2020, section 2.2), decoder-only.
 /// </summary>
-public static partial class SpanPairs
+internal static partial class SpanPairs
 {
     private const int FewestWords = 4, MostWords = 30;
 

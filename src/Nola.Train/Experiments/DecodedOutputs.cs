@@ -14,7 +14,7 @@ namespace Nola.Train;
 /// <param name="decoding">How the texts are generated.</param>
 /// <param name="form">Groups: all completions as they are, as E2E is scored. Columns: as LoRA and NOLA score WebNLG and DART, six
 /// references for each output, both sides in lower case and tokenized.</param>
-public sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)
+internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm form = ReferenceForm.Groups)
 {
     // As published for WebNLG and DART.
     private const int PublishedReferences = 6;

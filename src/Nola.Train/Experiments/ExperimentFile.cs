@@ -6,7 +6,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>What a method of an experiment does.</summary>
-public enum ExperimentKind
+internal enum ExperimentKind
 {
     /// <summary>Trains, as <c>nola train</c> does.</summary>
     Train,
@@ -25,13 +25,13 @@ public enum ExperimentKind
 /// <param name="Of">The method whose adapter is rounded.</param>
 /// <param name="Bits">To how many bits.</param>
 /// <param name="Settings">The keys of <c>nola train</c>, those of all methods included.</param>
-public sealed record ExperimentMethod(string Name, string Series, ExperimentKind Kind, string Of, int Bits, IReadOnlyDictionary<string, string> Settings);
+internal sealed record ExperimentMethod(string Name, string Series, ExperimentKind Kind, string Of, int Bits, IReadOnlyDictionary<string, string> Settings);
 
 /// <summary>
 /// An experiment: base model, data, methods and seeds in one JSON file. Every key of <c>nola train</c> can vary; specified in
 /// docs/experiments.md.
 /// </summary>
-public sealed partial class ExperimentFile
+internal sealed partial class ExperimentFile
 {
     private static readonly string[] keys = ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "decoding", "plot"];
 
@@ -146,7 +146,7 @@ public sealed partial class ExperimentFile
 
     private static void ReadInto(Settings settings, JsonElement from, string place, string[] except)
     {
-        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of the keys of 'nola train'.");
+        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of settings of training.") { Options = ["Settings"] };
         foreach (JsonProperty property in from.EnumerateObject())
         {
             if (except.Contains(property.Name)) continue;

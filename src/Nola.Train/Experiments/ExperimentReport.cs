@@ -8,7 +8,7 @@ namespace Nola.Train;
 /// <param name="Mean">Arithmetic.</param>
 /// <param name="Deviation">Sample standard deviation (n − 1); 0 for one value.</param>
 /// <param name="Count">Number of seeds.</param>
-public readonly record struct Spread(double Mean, double Deviation, int Count)
+internal readonly record struct Spread(double Mean, double Deviation, int Count)
 {
     /// <summary>Mean and deviation of some values; at least one.</summary>
     public static Spread Of(IReadOnlyCollection<double> values)
@@ -31,7 +31,7 @@ public readonly record struct Spread(double Mean, double Deviation, int Count)
 /// <param name="Method">What was done.</param>
 /// <param name="Records">Results of the seeds that are done; failed ones too.</param>
 /// <param name="Scores">By the value's name, over the seeds that succeeded.</param>
-public sealed record MethodSummary(ExperimentMethod Method, IReadOnlyList<RunRecord> Records, IReadOnlyDictionary<string, Spread> Scores)
+internal sealed record MethodSummary(ExperimentMethod Method, IReadOnlyList<RunRecord> Records, IReadOnlyDictionary<string, Spread> Scores)
 {
     /// <summary>Runs whose loss became infinite or no number.</summary>
     public int Failed => Records.Count(r => r.TrainInfo.Status == TrainInfo.Failed);
@@ -41,7 +41,7 @@ public sealed record MethodSummary(ExperimentMethod Method, IReadOnlyList<RunRec
 }
 
 /// <summary>The results of an experiment: <c>table.md</c> and <c>plot.svg</c>, mean ± standard deviation over seeds.</summary>
-public static class ExperimentReport
+internal static class ExperimentReport
 {
     /// <summary>Writes both files.</summary>
     /// <exception cref="NolaException">A file cannot be written.</exception>

@@ -11,7 +11,7 @@ namespace Nola.Train;
 /// <param name="Id">Digest of everything that decides what the run gives: 8 hexadecimal digits.</param>
 /// <param name="Folder">Where it keeps its files.</param>
 /// <param name="Source">The run whose adapter is rounded.</param>
-public sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, TrainConfig Config, string Id, string Folder, ExperimentRun? Source)
+internal sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, TrainConfig Config, string Id, string Folder, ExperimentRun? Source)
 {
     /// <summary>The result, once there is one.</summary>
     public string ResultFile => Path.Combine(Folder, "result.json");

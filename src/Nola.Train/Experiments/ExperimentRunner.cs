@@ -6,7 +6,7 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>Who wants to know how an experiment goes on.</summary>
-public interface IExperimentObserver : ITrainObserver
+internal interface IExperimentObserver : ITrainObserver
 {
     /// <summary>Before a run is trained or scored.</summary>
     void OnRun(ExperimentRun run, int number, int count) { }
@@ -27,13 +27,13 @@ public interface IExperimentObserver : ITrainObserver
 /// <param name="Skipped">Runs that were complete before.</param>
 /// <param name="Failed">Runs whose loss became infinite or no number, now or before.</param>
 /// <param name="Interrupted">Whether it was asked to stop.</param>
-public sealed record ExperimentSummary(int Runs, int Done, int Skipped, int Failed, bool Interrupted);
+internal sealed record ExperimentSummary(int Runs, int Done, int Skipped, int Failed, bool Interrupted);
 
 /// <summary>
 /// Does the runs of an experiment one after the other, each in a directory of its own. What is complete is skipped, what was
 /// interrupted goes on where it was, and the table and the plot are written after every run.
 /// </summary>
-public sealed class ExperimentRunner : IDisposable
+internal sealed class ExperimentRunner : IDisposable
 {
     private readonly ExperimentFile file;
     private readonly IExperimentScore[] scores;

@@ -12,11 +12,11 @@ namespace Nola.Train;
 /// <param name="Truncate">Cut contexts that are too long.</param>
 /// <param name="Folder">The run's directory, for outputs that a score leaves, such as generated texts.</param>
 /// <param name="OnDecoded">Told after each text that is generated: how many, of how many.</param>
-public sealed record ScoreInput(
+internal sealed record ScoreInput(
     LanguageModel Model, IAdapter? Adapter, string BaseModel, TextPairs Test, string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
 
 /// <summary>Something that is measured of each finished run.</summary>
-public interface IExperimentScore
+internal interface IExperimentScore
 {
     /// <summary>What an experiment file calls it.</summary>
     string Name { get; }
@@ -36,7 +36,7 @@ public interface IExperimentScore
 }
 
 /// <summary>The mean loss of the completions' tokens, and e to its power.</summary>
-public sealed class LossScore : IExperimentScore
+internal sealed class LossScore : IExperimentScore
 {
     /// <inheritdoc/>
     public string Name => "loss";

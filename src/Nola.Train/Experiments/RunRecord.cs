@@ -14,7 +14,7 @@ namespace Nola.Train;
 /// <param name="TrainInfo">What training took and gave.</param>
 /// <param name="Scores">What was measured, by the score's name.</param>
 /// <param name="MetaInfo">On what.</param>
-public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDictionary<string, ScoreRecord> Scores, MetaInfo MetaInfo)
+internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDictionary<string, ScoreRecord> Scores, MetaInfo MetaInfo)
 {
     /// <summary>The form of every file that an experiment writes: snake_case, indented.</summary>
     internal static readonly JsonSerializerOptions Format = new()
@@ -74,7 +74,7 @@ public sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDi
 /// <param name="Bits">Bits of a coefficient, when it was rounded after training; else 0.</param>
 /// <param name="TrainConfig">The keys of <c>nola train</c>.</param>
 /// <param name="ErrorMsg">Why it failed; empty when it did not.</param>
-public sealed record RunInfo(DateTime CreatedAt, double TotalTime, string ExperimentName, string RunId, ulong? Seed, int Bits, JsonElement TrainConfig, string ErrorMsg);
+internal sealed record RunInfo(DateTime CreatedAt, double TotalTime, string ExperimentName, string RunId, ulong? Seed, int Bits, JsonElement TrainConfig, string ErrorMsg);
 
 /// <summary>What training took and gave.</summary>
 /// <param name="Status"><c>success</c> or <c>failed</c>.</param>
@@ -84,7 +84,7 @@ public sealed record RunInfo(DateTime CreatedAt, double TotalTime, string Experi
 /// <param name="NumTrainableParams">Numbers that were trained.</param>
 /// <param name="NumTotalParams">Parameters of the base model and the adapter.</param>
 /// <param name="Metrics">Each evaluation during training.</param>
-public sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, long FileSize, long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
+internal sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, long FileSize, long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
 {
     /// <summary>The status of a run that was scored.</summary>
     public const string Success = "success";
@@ -97,13 +97,13 @@ public sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, 
 /// <param name="Step">Optimizer steps before it.</param>
 /// <param name="ValidLoss">Mean loss on the validation pairs.</param>
 /// <param name="TrainLoss">Loss of the step before it; null before the first.</param>
-public sealed record EvalMetric(int Step, double ValidLoss, double? TrainLoss);
+internal sealed record EvalMetric(int Step, double ValidLoss, double? TrainLoss);
 
 /// <summary>A measurement.</summary>
 /// <param name="Settings">How, and on what.</param>
 /// <param name="Values">What came out.</param>
 /// <param name="Time">Seconds that it took.</param>
-public sealed record ScoreRecord(string Settings, IReadOnlyDictionary<string, double> Values, double Time);
+internal sealed record ScoreRecord(string Settings, IReadOnlyDictionary<string, double> Values, double Time);
 
 /// <summary>On what a run was made.</summary>
 /// <param name="Model">Name of the base model.</param>
@@ -112,7 +112,7 @@ public sealed record ScoreRecord(string Settings, IReadOnlyDictionary<string, do
 /// <param name="Dotnet">Version of the runtime.</param>
 /// <param name="System">Operating system and processor type.</param>
 /// <param name="Device">What the device says of itself.</param>
-public sealed record MetaInfo(string Model, string ModelIdentity, string NolaVersion, string Dotnet, string System, string Device)
+internal sealed record MetaInfo(string Model, string ModelIdentity, string NolaVersion, string Dotnet, string System, string Device)
 {
     /// <summary>What this process runs on.</summary>
     public static MetaInfo Of(string model, string identity, Device device) => new(

@@ -7,7 +7,7 @@ namespace Nola.Train;
 /// Draws a score against the number of trained parameters, which is on a logarithmic axis: one line for each series, a bar of
 /// one standard deviation each way, and the base model and full fine-tuning as levels.
 /// </summary>
-public static class ScorePlot
+internal static class ScorePlot
 {
     private const double Width = 760, Height = 440, Left = 64, Right = 24, Top = 64, Bottom = 52;
 

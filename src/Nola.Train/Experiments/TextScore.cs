@@ -6,7 +6,7 @@ namespace Nola.Train;
 /// <param name="metric">One of <see cref="Scorer.Names"/>.</param>
 /// <param name="outputs">The texts, which metrics share.</param>
 /// <param name="options">What METEOR needs.</param>
-public sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOptions options) : IExperimentScore
+internal sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOptions options) : IExperimentScore
 {
     // Kept for all runs: METEOR has read WordNet and a table of paraphrases.
     private readonly Lazy<IMetric> measure = new(() => Scorer.Create(metric, options));

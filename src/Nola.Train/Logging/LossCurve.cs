@@ -4,7 +4,7 @@ using System.Text;
 namespace Nola.Train;
 
 /// <summary>Draws training and validation loss against steps as a self-contained SVG that reads on light and dark pages.</summary>
-public static class LossCurve
+internal static class LossCurve
 {
     private const double Width = 720, Height = 400, Left = 64, Right = 20, Top = 28, Bottom = 48;
     private const string TrainColor = "#4c8dd6", ValidColor = "#d9822b";

@@ -51,7 +51,7 @@ public sealed class RunDirectory : IDisposable
     public bool Resumes { get; }
 
     /// <summary>The run's log.</summary>
-    public RunLog Log { get; }
+    internal RunLog Log { get; }
 
     /// <summary>Everything that resuming needs.</summary>
     public string LastState => File("last.safetensors");
@@ -76,7 +76,7 @@ public sealed class RunDirectory : IDisposable
     public static void RefuseUsed(string path)
     {
         if (System.IO.File.Exists(System.IO.Path.Combine(path, "last.safetensors")))
-            throw new NolaException($"{path}: holds a run already; go on with it with --resume, or choose another --out.");
+            throw new NolaException($"{path}: holds a run already; resume it, or choose another directory.") { Options = ["Resume", "Directory"] };
     }
 
     /// <summary>
@@ -146,8 +146,11 @@ public sealed class RunDirectory : IDisposable
         if (!Resumes || exists) return;
         if (!Directory.Exists(Path)) throw new NolaException(
             $"{Path}: there is no such directory; name the directory of the run to resume.");
-        throw new NolaException(System.IO.File.Exists(ConfigFile)
-            ? $"{Path}: there is no last.safetensors to resume from; start the run without --resume."
-            : $"{Path}: there is no config.json and no last.safetensors; is it a run's directory?");
+        if (!System.IO.File.Exists(ConfigFile)) throw new NolaException(
+            $"{Path}: there is no config.json and no last.safetensors; is it a run's directory?");
+        throw new NolaException($"{Path}: there is no last.safetensors to resume from; start the run anew in place of resuming it.")
+        {
+            Options = ["Resume"],
+        };
     }
 }

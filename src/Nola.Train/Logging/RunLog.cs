@@ -8,7 +8,7 @@ namespace Nola.Train;
 /// and the same numbers for TensorBoard. Lines that are none of these, such as the half of a line that a killed process left, are
 /// passed over when it is read.
 /// </summary>
-public sealed class RunLog : ITrainObserver, IDisposable
+internal sealed class RunLog : ITrainObserver, IDisposable
 {
     // A line of ours has some 300 bytes; what is longer than this is passed over.
     private const int LongestLine = 1 << 16;

@@ -9,7 +9,7 @@ namespace Nola.Train;
 /// TensorBoard's event files: TFRecord frames (length, its masked CRC-32C, data, their masked CRC-32C) around Event
 /// messages, of which scalars need so few fields that they are encoded by hand (tensorflow/core/util/event.proto).
 /// </summary>
-public sealed class TensorBoardWriter : IDisposable
+internal sealed class TensorBoardWriter : IDisposable
 {
     private readonly string path;
     private FileStream? stream;

@@ -32,7 +32,7 @@ public sealed class Corpus
         if (hypotheses.Count != references.All.Count) throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.All.Count:N0}; one hypothesis per line belongs to one group or line of references.");
         for (int i = 0; i < hypotheses.Count; i++)
         {
-            if (!allowEmpty && IsBlank(hypotheses[i])) throw new NolaException($"Hypothesis {i + 1:N0} is empty; give a text there, or allow empty hypotheses (--allow-empty) to score them as the original tools do.");
+            if (!allowEmpty && IsBlank(hypotheses[i])) throw Empty($"Hypothesis {i + 1:N0} is empty");
             if (references.NotBlank[i].Count == 0) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
         }
         (Form, this.references) = (form, references);
@@ -89,9 +89,12 @@ public sealed class Corpus
         string[] hypotheses = Lines(hypothesisFile);
         if (hypotheses.Length == 0) throw new NolaException($"{hypothesisFile}: there is no hypothesis; one per line is expected.");
         if (!allowEmpty && Array.FindIndex(hypotheses, IsBlank) is >= 0 and int at)
-            throw new NolaException($"{hypothesisFile}: line {at + 1:N0} is empty, but every line is a hypothesis; give a text there, or --allow-empty to score it as the original tools do.");
+            throw Empty($"{hypothesisFile}: line {at + 1:N0} is empty, but every line is a hypothesis");
         return referenceFiles.Count == 1 ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses, text) : ReadColumns(referenceFiles, hypothesisFile, hypotheses, text);
     }
+
+    private static NolaException Empty(string what) =>
+        new($"{what}; give a text there, or allow empty hypotheses to score them as the original tools do.") { Options = ["AllowEmpty"] };
 
     private static Corpus ReadGroups(string path, string hypothesisFile, string[] hypotheses, TextForm text)
     {

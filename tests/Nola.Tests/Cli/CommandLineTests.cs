@@ -94,6 +94,21 @@ public sealed class CommandLineTests
         Assert.InRange(Tool.Fails(2, "generate", "--temperature", new string('9', 5000) + "x").Length, 20, 250);
 
     [Fact]
+    public void Advice_of_the_library_is_followed_by_the_flags_that_the_command_has()
+    {
+        NolaException error = new("Lower the learning rate or clip.") { Options = ["LearningRate", "ClipNorm"] };
+        Assert.Equal(" Options: --lr, --clip.", Hints.For(error, CommandOf("train")));
+        Assert.Equal(" Options: --lr.", Hints.For(error, CommandOf("pretrain")));
+        Assert.Equal("", Hints.For(error, CommandOf("inspect")));
+        Assert.Equal(" Options: --lr, --clip.", Hints.For(new NolaException($"run: {error.Message}", error), CommandOf("train")));
+        NolaException refused = new("cuda is not here.") { Options = ["Device"] };
+        Assert.Equal(" Options: --device. See 'nola devices'.", Hints.For(refused, CommandOf("train")));
+        Assert.Equal("", Hints.For(new NolaException("Known."), CommandOf("train")));
+
+        static Command CommandOf(string name) => CommandLine.Create().Subcommands.Single(command => command.Name == name);
+    }
+
+    [Fact]
     public void A_fault_of_the_program_is_one_sentence_and_an_exit_code_of_its_own()
     {
         TextWriter before = Console.Error;

@@ -264,7 +264,7 @@ public sealed class CommandTests : IDisposable
     [InlineData(1, "there is no such file", "generate", "--model", "GOLDEN", "--prompts", "nowhere.jsonl", "--out", "x")]
     [InlineData(1, "not GPT-2's 50257", "generate", "--model", "GOLDEN", "--prompts", "PAIRS", "--out", "x")]
     [InlineData(1, "cannot be written as a file, because it is a directory", "generate", "--model", "GOLDEN", "--prompts", "PAIRS", "--json", "--max-new", "1", "--out", ".")]
-    [InlineData(1, "use --device cpu or auto", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--device", "cuda")]
+    [InlineData(1, "use the device cpu or auto. Options: --device. See 'nola devices'.", "forward", "--model", "GOLDEN", "--ids", "1", "--out", "x", "--device", "cuda")]
     public void Bad_input_gives_one_sentence_and_a_nonzero_exit_code(int exit, string complaint, params string[] arguments)
     {
         string[] real = [.. arguments.Select(a => a switch { "GOLDEN" => TinyModels.Golden, "PAIRS" => Pairs, _ => a })];

@@ -59,6 +59,15 @@ public sealed class HouseTests
         }
     }
 
+    // The tool adds its own names for the options that a message advises to change.
+    [Fact]
+    public void Texts_of_the_library_name_no_flag_and_no_command_of_the_tool()
+    {
+        foreach (string file in Sources().Where(file => !file.Contains($"{Path.DirectorySeparatorChar}Nola.Cli{Path.DirectorySeparatorChar}")))
+            foreach (string line in File.ReadLines(file).Where(line => !line.TrimStart().StartsWith("//")))
+                Assert.False(Regex.IsMatch(line, @""".*(?<![\w-])(--[a-z]|'nola [a-z]).*"""), $"{file}: {line}");
+    }
+
     [Fact]
     public void No_source_file_is_longer_than_five_hundred_lines() =>
         Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 500, file));

@@ -74,7 +74,8 @@ public sealed class TensorTests
         // Each is 4 GiB that the system would promise; the limit is what the runtime knows that the machine has.
         NolaException error = Assert.Throws<NolaException>(() => { for (int i = 0; i < 1000; i++) held.Add(device.Empty([1 << 30])); });
         Assert.Contains("Out of memory on cpu: wanted 4096.0 MiB", error.Message);
-        Assert.Contains("--batch-tokens", error.Message);
+        Assert.Contains("Lower the number of tokens in a batch", error.Message);
+        Assert.Equal(["BatchTokens"], error.Options);
         foreach (Tensor tensor in held) tensor.Dispose();
     }
 

@@ -103,7 +103,8 @@ public sealed class DataTests : IDisposable
         TextPair pair = new("", "", "f, line 3") { ContextIds = [1, 2, 3, 4, 5], CompletionIds = [6, 7] };
         NolaException error = Assert.Throws<NolaException>(() => new PairEncoder(null, 4, 10).Encode(pair));
         Assert.StartsWith("f, line 3: the pair has 7 tokens and the model reads 5", error.Message);
-        Assert.Contains("--truncate", error.Message);
+        Assert.Contains("let contexts be cut from the left", error.Message);
+        Assert.Equal(["Truncate"], error.Options);
         EncodedPair cut = new PairEncoder(null, 4, 10, truncate: true).Encode(pair);
         Assert.Equal([3, 4, 5], cut.Context);
         Assert.Equal([6, 7], cut.Completion);

@@ -149,7 +149,8 @@ public sealed class TrainerTests : IDisposable
         Poison poison = new(adapter, at: 6);
         NolaException error = Assert.Throws<NolaException>(() => new Trainer(model, adapter, options, run, poison).Run(pairs, pairs));
         Assert.Contains("not a finite number at step 7", error.Message);
-        Assert.Contains("--lr (now 0.02)", error.Message);
+        Assert.Contains("Lower the learning rate (now 0.02)", error.Message);
+        Assert.Equal(["LearningRate", "WarmupSteps", "ClipNorm"], error.Options);
         Assert.Contains("is unchanged", error.Message);
         using Safetensors state = Safetensors.Open(run.LastState);
         Assert.Equal("5", state.Metadata["step"]);
@@ -187,7 +188,7 @@ public sealed class TrainerTests : IDisposable
         using TrainableAdapter adapter = Attach(model, "nola")!;
         Assert.Contains("no last.safetensors", Assert.Throws<NolaException>(() => new RunDirectory(directory, resume: true)).Message);
         using (RunDirectory run = new(directory)) new Trainer(model, adapter, options with { MaxSteps = 3 }, run).Run(pairs, []);
-        Assert.Contains("--resume", Assert.Throws<NolaException>(() => new RunDirectory(directory)).Message);
+        Assert.Contains("holds a run already; resume it", Assert.Throws<NolaException>(() => new RunDirectory(directory)).Message);
         using RunDirectory again = new(directory, resume: true);
         Assert.Contains("other settings", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options with { LearningRate = 1 }, again).Run(pairs, [], resume: true)).Message);
         File.WriteAllText(Path.Combine(directory, "file"), "");

@@ -12,7 +12,7 @@ namespace Nola.Train.Metrics;
 /// The text is one stream: whether the full stop of <c>etc.</c> also ends its sentence depends on the next character, even
 /// where that begins the next line, so lines cannot be tokenized one by one.
 /// </remarks>
-public static class PtbTokenizer
+internal static class PtbTokenizer
 {
     private static readonly PtbRule[] rules =
     [
