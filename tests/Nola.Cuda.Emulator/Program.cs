@@ -1,3 +1,7 @@
+using System.Globalization;
+using Nola.GpuBench;
+using Nola.Tensors;
+
 namespace Nola.Cuda.Emulator;
 
 /// <summary>The command line: what the driver calls, and what a person or a script does.</summary>
@@ -18,15 +22,22 @@ internal static class Program
                 case ["report", .. string[] files] when files.Length > 0:
                     Console.Out.Write(Report.Of(files));
                     return 0;
+                case ["costs", string size, string tokens, string blocks]:
+                    Console.Out.Write(CostTable.Of(StepCosts.Of(Workload.Of(size, Number(tokens)), perLayer: false, Number(blocks))));
+                    return 0;
                 default:
-                    Console.Error.WriteLine("usage: translate FILE.ptx FILE.c | driver (prints its directory) | report FILE… (of NOLA_EMULATOR_COUNTS)");
+                    Console.Error.WriteLine(
+                        "usage: translate FILE.ptx FILE.c | driver (prints its directory) | report FILE… (of NOLA_EMULATOR_COUNTS) | costs SIZE TOKENS BLOCKS (of a training step)");
                     return 2;
             }
         }
-        catch (Exception error) when (error is PtxException or InvalidOperationException or IOException)
+        catch (Exception error) when (error is PtxException or InvalidOperationException or IOException or NolaException)
         {
             Console.Error.WriteLine(error.Message);
             return 1;
         }
     }
+
+    private static int Number(string text) =>
+        int.TryParse(text, CultureInfo.InvariantCulture, out int number) && number > 0 ? number : throw new InvalidOperationException($"'{text}' is not a positive whole number");
 }
