@@ -47,6 +47,7 @@ typedef struct {
     void (*commit)(Thread *);
     void (*wait)(Thread *, int groups);
     void (*uniform)(Thread *, int site, int taken, int line);
+    void (*doubt)(Thread *, const char *what, int line);        /* a finding: what is computed is likely wrong */
     void (*fail)(Thread *, const char *what, int line);
     u32 regions;                                                /* changes whenever memory is taken or given back */
 } Machine;

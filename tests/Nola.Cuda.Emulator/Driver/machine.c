@@ -561,7 +561,7 @@ Outcome run_grid(const Kernel *k, const u8 *parameters, Size3 grid, Size3 block,
     if (!stacks) {
         stacks = mmap(NULL, (size_t)THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         u32 counted = machine.regions;
-        machine = (Machine){ meet, barrier, shared, find_global, unknown, copy, commit, wait_for, uniform, fail, counted };
+        machine = (Machine){ meet, barrier, shared, find_global, unknown, copy, commit, wait_for, uniform, find, fail, counted };
     }
     static u32 count_of_threads;
     static u64 blocks, stride, n, chosen;
