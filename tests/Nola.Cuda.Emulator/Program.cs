@@ -1,4 +1,6 @@
 using System.Globalization;
+using ILGPU.Backends.PTX;
+using ILGPU.Runtime.Cuda;
 using Nola.GpuBench;
 using Nola.Tensors;
 
@@ -22,12 +24,15 @@ internal static class Program
                 case ["report", .. string[] files] when files.Length > 0:
                     Console.Out.Write(Report.Of(files));
                     return 0;
+                case ["ptx", string kernel]:
+                    Console.Out.Write(PtxOf(kernel));
+                    return 0;
                 case ["costs", string size, string tokens, string blocks]:
                     Console.Out.Write(CostTable.Of(StepCosts.Of(Workload.Of(size, Number(tokens)), perLayer: false, Number(blocks))));
                     return 0;
                 default:
                     Console.Error.WriteLine(
-                        "usage: translate FILE.ptx FILE.c | driver (prints its directory) | report FILE… (of NOLA_EMULATOR_COUNTS) | costs SIZE TOKENS BLOCKS (of a training step)");
+                        "usage: translate FILE.ptx FILE.c | driver (prints its directory) | report FILE… (of NOLA_EMULATOR_COUNTS) | ptx KERNEL (Family.Name) | costs SIZE TOKENS BLOCKS (of a training step)");
                     return 2;
             }
         }
@@ -36,6 +41,15 @@ internal static class Program
             Console.Error.WriteLine(error.Message);
             return 1;
         }
+    }
+
+    // In a version that the ptxas of CUDA 11.8 and later reads.
+    private static string PtxOf(string name)
+    {
+        System.Reflection.MethodInfo kernel = KernelCache.All().FirstOrDefault(k => KernelCache.NameOf(k) == name) ?? throw new InvalidOperationException($"There is no kernel '{name}'");
+        using ILGPU.Context context = GpuDevice.NewContext(_ => { });
+        using PTXBackend backend = new(context, new CudaCapabilityContext(CudaArchitecture.SM_90), CudaArchitecture.SM_90, CudaInstructionSet.ISA_78, null);
+        return PtxKernels.Compile(backend, kernel).PTXAssembly;
     }
 
     private static int Number(string text) =>

@@ -55,7 +55,7 @@ internal static class CrossEntropyKernels
         ArrayView<float> z, ArrayView<float> g, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> scales, ArrayView<int> faults, LossNumbers n)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(24);
-        int row = n.First + Grid.IdxX, target = targets[row], wide = n.Columns % 4 == 0 ? n.Columns / 4 : 0, start = Grid.IdxX * wide;
+        int row = n.First + Grid.IdxX, target = targets[row], wide = (n.Columns & 3) == 0 ? n.Columns / 4 : 0, start = Grid.IdxX * wide;
         long first = (long)Grid.IdxX * n.Columns;
         if (target < 0 || target >= n.Columns)
         {
@@ -90,7 +90,7 @@ internal static class CrossEntropyKernels
         for (int j = Group.IdxX; j < wide; j += Group.DimX)
         {
             Float4 d = Exp(z4[start + j], lse) + Float4.All(-smooth);
-            if (target / 4 == j) d = WithoutTarget(d, target % 4, 1 - n.Smoothing);
+            if (target / 4 == j) d = WithoutTarget(d, target & 3, 1 - n.Smoothing);
             d *= factor;
             if (n.Beta != 0) d += g4[start + j];
             g4[start + j] = d;

@@ -141,7 +141,7 @@ internal static class CopyKernels
     [Kernel(256)]
     public static void Narrow(ArrayView<float> from, ArrayView<ushort> to, Strided source, int offset)
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= source.Count) return;
         for (int j = lane; j < source.Length; j += 32)
             to[(long)row * source.Length + j] = Round(from[offset + (long)row * source.Row + (long)j * source.Element]);
@@ -151,7 +151,7 @@ internal static class CopyKernels
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= source.Count) return;
         for (int j = lane; j < source.Length; j += 32)
             to[(long)row * source.Length + j] = TElement.Value(from[offset + (long)row * source.Row + (long)j * source.Element]);
