@@ -14,7 +14,7 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
     private const double OperationsOfEntry = (10 * 8 + 8 * 3) / 8.0;
 
     /// <summary>The sizes of a launch's work in words, and its arithmetic.</summary>
-    public static (string Shape, Arithmetic Needs) Of(GpuDevice.QueuedKernel kernel, TokenStream stream)
+    public static (string Work, Arithmetic Needs) Of(GpuDevice.QueuedKernel kernel, TokenStream stream)
     {
         foreach (object argument in kernel.Arguments)
         {

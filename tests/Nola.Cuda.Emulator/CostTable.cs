@@ -4,55 +4,68 @@ using System.Text;
 namespace Nola.Cuda.Emulator;
 
 /// <summary>
-/// The launches of a step by kernel and sizes, with the least that an H100 (SXM) could take for each by its published peaks. They are
-/// bounds, from counts; nothing here was timed.
+/// The launches of a step by kernel and sizes, and the least that an H100 (SXM) could take for each by its published peaks: bounds,
+/// from counts; nothing here was timed.
 /// </summary>
 internal static class CostTable
 {
-    // Operations and bytes in a second, as NVIDIA publishes them: bfloat16 without sparsity, float32, memory. Operations of float32
-    // are two for an instruction of a lane, so its peak is also how many instructions warps can begin.
+    // In a second, as NVIDIA publishes them: operations in bfloat16 without sparsity and in float32, bytes of memory. Operations
+    // in float32 are two for an instruction of a lane, so their peak is also that of instructions.
     private const double TensorPeak = 989e12, FloatPeak = 67e12, MemoryPeak = 3.35e12, InstructionPeak = FloatPeak / 2;
 
     // Operations of an mma.sync of 16 × 8 × 16, of which a lane has a 32nd.
     private const double OperationsOfLane = 2.0 * 16 * 8 * 16 / 32;
 
-    /// <summary>The table, and its sums.</summary>
+    // Rows that stand for less than this, in seconds, become one.
+    private const double Small = 20e-6;
+
+    /// <summary>The table in Markdown, largest bounds first, and its sums.</summary>
     public static string Of(IEnumerable<StepLaunch> launches)
     {
-        Row[] rows = [.. launches.GroupBy(l => (l.Kernel, l.Shape)).Select(g => Row.Of(g.Key.Kernel, g.Key.Shape, [.. g])).OrderByDescending(r => r.Issued)];
+        Row[] rows = [.. launches.GroupBy(l => (l.Kernel, l.Work)).Select(g => Row.Of(g.Key.Kernel, g.Key.Work, [.. g])).OrderByDescending(r => r.Bound)];
+        Row[] small = [.. rows.Where(r => r.Bound < Small)];
         StringBuilder text = new();
-        text.AppendLine("| kernel | sizes | launches | mma, 10⁶ | useful | other instructions, 10⁶ | of them float | bytes asked, 10⁶ | at least | needed, µs | issued, µs | bound by | beyond, µs |");
-        text.AppendLine("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|");
-        foreach (Row row in rows) text.AppendLine(row.ToString());
-        text.AppendLine(CultureInfo.InvariantCulture, $"| all | | {rows.Sum(r => r.Launches)} | | | | | {rows.Sum(r => r.Asked) / 1e6:F0} | {rows.Sum(r => r.Bytes) / 1e6:F0} | {1e6 * rows.Sum(r => r.Needed):F0} | {1e6 * rows.Sum(r => r.Issued):F0} | | {1e6 * rows.Sum(r => r.Beyond):F0} |");
+        text.AppendLine("| kernel | work | launches | mma | of use | other | MB asked | MB | tensor cores | instructions | memory | of use |");
+        text.AppendLine("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+        foreach (Row row in rows.Except(small)) text.AppendLine(row.ToString());
+        if (small.Length > 0) text.AppendLine(Row.Sum("others", small).ToString());
+        text.AppendLine(Row.Sum("all", rows).ToString());
         return text.ToString();
     }
 
-    /// <summary>Launches that are alike, added up; times in seconds.</summary>
+    /// <summary>Launches that are alike, added up. Mma, Other: instructions of warps; the rest in bytes and seconds.</summary>
     private sealed record Row(
-        string Kernel, string Shape, int Launches, double Tensor, double Useful, double Other, double Float, double Asked, double Bytes, double Needed, double ByTensor, double ByInstructions, double ByMemory)
+        string Kernel, string Work, int Launches, double Mma, double Useful, double Other, double Asked, double Bytes, double ByTensor, double ByInstructions, double ByMemory, double Bound, double Needed)
     {
-        public double Issued => Math.Max(ByTensor, Math.Max(ByInstructions, ByMemory));
-
-        public double Beyond => Issued - Needed;
-
-        public static Row Of(string kernel, string shape, StepLaunch[] launches)
+        public static Row Of(string kernel, string work, StepLaunch[] launches)
         {
-            double tensor = Sum(l => l.Counts[(int)Cost.Tensor]), all = Sum(l => l.Counts[..(int)Cost.Loaded].Sum()), moves = Sum(l => l.Counts[(int)Cost.Move]);
-            double bytes = Sum(l => l.Loaded + l.Stored), onTensorCores = Sum(l => l.Needs.OnTensorCores), inFloat = Sum(l => l.Needs.InFloat32);
-            double needed = Math.Max(Math.Max(onTensorCores / TensorPeak, inFloat / FloatPeak), bytes / MemoryPeak);
-            return new(kernel, shape, launches.Length, tensor / 32, tensor == 0 ? 0 : onTensorCores / (tensor * OperationsOfLane), (all - tensor - moves) / 32, Sum(l => l.Counts[(int)Cost.Float]) / 32,
-                Sum(l => l.Counts[(int)Cost.Loaded] + l.Counts[(int)Cost.Stored]), bytes, needed, tensor * OperationsOfLane / TensorPeak, (all - moves) / InstructionPeak, bytes / MemoryPeak);
+            double tensor = Sum(l => l.Counts[(int)Cost.Tensor]), instructions = Sum(l => l.Counts[..(int)Cost.Loaded].Sum() - l.Counts[(int)Cost.Move]);
+            double asked = Sum(l => l.Counts[(int)Cost.Loaded] + l.Counts[(int)Cost.Stored]), bytes = Sum(l => l.Loaded + l.Stored);
+            double onTensorCores = Sum(l => l.Needs.OnTensorCores), inFloat = Sum(l => l.Needs.InFloat32);
+            double byTensor = tensor * OperationsOfLane / TensorPeak, byInstructions = instructions / InstructionPeak, byMemory = bytes / MemoryPeak;
+            double needed = Math.Max(Math.Max(onTensorCores / TensorPeak, inFloat / FloatPeak), byMemory);
+            return new(kernel, work, launches.Length, tensor / 32, onTensorCores / OperationsOfLane / 32, (instructions - tensor) / 32, asked, bytes,
+                byTensor, byInstructions, byMemory, Math.Max(Math.Max(byTensor, byInstructions), byMemory), needed);
 
             double Sum(Func<StepLaunch, double> what) => launches.Sum(what);
         }
 
+        public static Row Sum(string name, Row[] rows)
+        {
+            return new(name, "", rows.Sum(r => r.Launches), Sum(r => r.Mma), Sum(r => r.Useful), Sum(r => r.Other), Sum(r => r.Asked), Sum(r => r.Bytes),
+                Sum(r => r.ByTensor), Sum(r => r.ByInstructions), Sum(r => r.ByMemory), Sum(r => r.Bound), Sum(r => r.Needed));
+
+            double Sum(Func<Row, double> what) => rows.Sum(what);
+        }
+
         public override string ToString()
         {
-            string by = Issued == ByTensor ? "tensor cores" : Issued == ByInstructions ? "instructions" : "memory";
-            string mma = Tensor == 0 ? "" : (Tensor / 1e6).ToString("F2", CultureInfo.InvariantCulture), useful = Tensor == 0 ? "" : Useful.ToString("P0", CultureInfo.InvariantCulture);
+            string mma = Mma == 0 ? "|" : string.Create(CultureInfo.InvariantCulture, $"{Mma / 1e6:F1} | {100 * Useful / Mma:F0} %");
+            string tensor = Mma == 0 ? "" : Micro(ByTensor);
             return string.Create(CultureInfo.InvariantCulture,
-                $"| {Kernel} | {Shape} | {Launches} | {mma} | {useful} | {Other / 1e6:F2} | {Float / 1e6:F2} | {Asked / 1e6:F1} | {Bytes / 1e6:F1} | {1e6 * Needed:F1} | {1e6 * Issued:F1} | {by} | {1e6 * Beyond:F1} |");
+                $"| {Kernel} | {Work} | {Launches} | {mma} | {Other / 1e6:F1} | {Asked / 1e6:F0} | {Bytes / 1e6:F0} | {tensor} | {Micro(ByInstructions)} | {Micro(ByMemory)} | {100 * Needed / Bound:F0} % |");
         }
+
+        private static string Micro(double seconds) => (1e6 * seconds).ToString("F0", CultureInfo.InvariantCulture);
     }
 }

@@ -8,12 +8,12 @@ namespace Nola.Cuda.Emulator;
 
 /// <summary>A launch of a training step: what its kernel's PTX did, and what the work of it takes at the least.</summary>
 /// <param name="Kernel">Its family and name.</param>
-/// <param name="Shape">What tells it from other launches of the kernel: the sizes of its work, or its blocks.</param>
+/// <param name="Work">What tells it from other launches of the kernel: the sizes of its work, or its blocks.</param>
 /// <param name="Counts">By <see cref="Cost"/>, of single threads, for all blocks.</param>
 /// <param name="Loaded">Bytes that memory gives at the least: each that was read, once.</param>
 /// <param name="Stored">Bytes that memory takes at the least.</param>
 /// <param name="Needs">The arithmetic of the work.</param>
-internal sealed record StepLaunch(string Kernel, string Shape, double[] Counts, double Loaded, double Stored, Arithmetic Needs);
+internal sealed record StepLaunch(string Kernel, string Work, double[] Counts, double Loaded, double Stored, Arithmetic Needs);
 
 /// <summary>
 /// A training step as the bench times it, on the emulator: of each launch some blocks are executed, which stand for all of them,
@@ -70,7 +70,7 @@ internal static class StepCosts
         double[] numbers = [.. fields[1..].Select(f => double.Parse(f, CultureInfo.InvariantCulture))];
         double ofEach = numbers[0] * numbers[1] * numbers[2] / numbers[4];
         double[] counts = [.. numbers[5..^2].Select(n => n * ofEach)];
-        (string shape, Arithmetic needs) = Arithmetic.Of(kernel, stream);
-        return new(name, shape, counts, numbers[^2], numbers[^1], needs);
+        (string work, Arithmetic needs) = Arithmetic.Of(kernel, stream);
+        return new(name, work, counts, numbers[^2], numbers[^1], needs);
     }
 }

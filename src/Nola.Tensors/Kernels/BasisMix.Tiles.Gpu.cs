@@ -82,6 +82,7 @@ internal static class BasisKernels
         int i = Group.IdxX & 15, l = Group.IdxX / 16, i0 = Grid.IdxX * Matrices, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Size, (Grid.IdxZ + 1) * EntriesOfPart);
         float near = 0, right = 0, below = 0, far = 0;
+        bool hasTop = l0 + l < n.Rows, hasBottom = l0 + l + 16 < n.Rows;
         for (int e0 = Grid.IdxZ * EntriesOfPart; e0 < end; e0 += Across)
         {
             Generate<TEntries>(entries.Cast<float>(), table, n, i0, e0);
@@ -91,19 +92,32 @@ internal static class BasisKernels
                 rowsOfOne[row * Pitch + e] = e0 + e < end && l0 + row < n.Rows ? dw[n.Offset + (l0 + row) * n.Size + e0 + e] : 0;
             }
             Group.Barrier();
-            for (int e = 0; e < Across / 4; e++)
+            // Nearly every warp either has the second row or has it not.
+            if (hasBottom)
             {
-                Float4 first = entries[i * (Pitch / 4) + e], second = entries[(i + 16) * (Pitch / 4) + e];
-                Float4 top = rows[l * (Pitch / 4) + e], bottom = rows[(l + 16) * (Pitch / 4) + e];
-                near += Float4.Dot(top, first);
-                right += Float4.Dot(top, second);
-                below += Float4.Dot(bottom, first);
-                far += Float4.Dot(bottom, second);
+                for (int e = 0; e < Across / 4; e++)
+                {
+                    Float4 first = entries[i * (Pitch / 4) + e], second = entries[(i + 16) * (Pitch / 4) + e];
+                    Float4 top = rows[l * (Pitch / 4) + e], bottom = rows[(l + 16) * (Pitch / 4) + e];
+                    near += Float4.Dot(top, first);
+                    right += Float4.Dot(top, second);
+                    below += Float4.Dot(bottom, first);
+                    far += Float4.Dot(bottom, second);
+                }
+            }
+            else if (hasTop)
+            {
+                for (int e = 0; e < Across / 4; e++)
+                {
+                    Float4 top = rows[l * (Pitch / 4) + e];
+                    near += Float4.Dot(top, entries[i * (Pitch / 4) + e]);
+                    right += Float4.Dot(top, entries[(i + 16) * (Pitch / 4) + e]);
+                }
             }
             Group.Barrier();
         }
         int at = (Grid.IdxZ * n.Rows + l0 + l) * n.Count + i0 + i;
-        bool hasTop = l0 + l < n.Rows, hasBottom = l0 + l + 16 < n.Rows, hasFirst = i0 + i < n.Count, hasSecond = i0 + i + 16 < n.Count;
+        bool hasFirst = i0 + i < n.Count, hasSecond = i0 + i + 16 < n.Count;
         if (hasTop && hasFirst) partial[at] = near;
         if (hasTop && hasSecond) partial[at + 16] = right;
         if (hasBottom && hasFirst) partial[at + 16 * n.Count] = below;

@@ -1,6 +1,8 @@
 using System.Reflection;
 using ILGPU;
+using ILGPU.Backends.EntryPoints;
 using ILGPU.Backends.PTX;
+using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 using Nola.Tensors;
 using Xunit;
@@ -33,15 +35,46 @@ public sealed class IlgpuFaultTests
         else Assert.Contains(said, found);
     }
 
+    [EmulatedFact]
+    public void A_branch_that_claims_to_be_uniform_is_taken_by_some_lanes_and_comes_without_the_claim()
+    {
+        using Context context = GpuDevice.NewContext(_ => { });
+        using PTXBackend backend = NewBackend(context);
+        PTXCompiledKernel raw = (PTXCompiledKernel)backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(Find(nameof(BranchOnConstants))), new KernelSpecialization(64, 1));
+        Assert.Contains("bra.uni taken by some lanes only", RunText(raw.PTXAssembly));
+        Assert.Null(Run(nameof(BranchOnConstants)));
+    }
+
     private static string? Run(string kernel, int elementsBefore = 0)
     {
         using Context context = GpuDevice.NewContext(_ => { });
-        using PTXBackend backend = new(context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_78, null);
-        MethodInfo method = typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!;
+        using PTXBackend backend = NewBackend(context);
+        return RunText(PtxKernels.Compile(backend, Find(kernel)).PTXAssembly, elementsBefore);
+    }
+
+    private static string? RunText(string ptx, int elementsBefore = 0)
+    {
         using EmulatedContext card = new();
         // Minus thirty and up: negative numbers that four does not divide, and others.
         ulong memory = card.Memory(1024, Enumerable.Range(-30, 256).ToArray());
-        return card.Run(PtxKernels.Compile(backend, method).PTXAssembly, 1, 64, memory + 4 * (ulong)elementsBefore, 64);
+        return card.Run(ptx, 1, 64, memory + 4 * (ulong)elementsBefore, 64);
+    }
+
+    private static MethodInfo Find(string kernel) => typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!;
+
+    private static PTXBackend NewBackend(Context context) => new(context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_78, null);
+
+    // Which of two constants a lane gets is its own matter.
+    [Kernel(64)]
+    private static void BranchOnConstants(ArrayView<int> x)
+    {
+        if (IsDigit(x[Group.IdxX])) x[Group.IdxX] = 100;
+    }
+
+    private static bool IsDigit(int value)
+    {
+        if (value < 0) return false;
+        return value < 10;
     }
 
     [Kernel(64)]
