@@ -26,7 +26,8 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
                 case ProductShape s:
                     return (Sizes(s.End.C.Rows, s.End.C.Columns, s.K), new(0, Product(s.End.C.Rows, s.End.C.Columns, s.K)));
                 case AttentionShape s:
-                    return ($"{s.Rows} rows, {s.Heads} heads", new(ProductsOf(kernel.Kernel.Name) * 2.0 * s.Heads * s.Size * Pairs(stream), 0));
+                    double ofPair = 2.0 * s.Heads * s.Size * ProductsOf(kernel.Kernel.Name);
+                    return ($"{s.Rows} rows, {s.Heads} heads", new(ofPair * Pairs(stream), 0));
                 case BasisNumbers n:
                     return (Sizes(n.Rows, n.Size, n.Count), new(0, Product(n.Rows, n.Size, n.Count) + OperationsOfEntry * n.Size * n.Count));
                 case Place place:
@@ -37,7 +38,8 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
         return (grid.Y * grid.Z == 1 ? $"{grid.X} blocks" : $"{grid.X} × {grid.Y} × {grid.Z} blocks", default);
     }
 
-    private static string Sizes(int rows, int columns, int depth) => string.Create(CultureInfo.InvariantCulture, $"{rows} × {columns} × {depth}");
+    private static string Sizes(int rows, int columns, int depth) =>
+        string.Create(CultureInfo.InvariantCulture, $"{rows} × {columns} × {depth}");
 
     private static double Product(double rows, double columns, double depth) => 2 * rows * columns * depth;
 
@@ -54,6 +56,5 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
     }
 
     // Scores and values; again scores, dP and dq; again scores and dP, dk and dv.
-    private static int ProductsOf(string kernel) =>
-        kernel.StartsWith("Forward", StringComparison.Ordinal) ? 2 : kernel.StartsWith("Queries", StringComparison.Ordinal) ? 3 : kernel.StartsWith("Keys", StringComparison.Ordinal) ? 4 : 0;
+    private static int ProductsOf(string kernel) => kernel.TrimEnd('0', '1', '2', '4', '6', '8') switch { "Forward" => 2, "Queries" => 3, "Keys" => 4, _ => 0 };
 }

@@ -22,7 +22,8 @@ internal static class CostTable
     /// <summary>The table in Markdown, largest bounds first, and its sums.</summary>
     public static string Of(IEnumerable<StepLaunch> launches)
     {
-        Row[] rows = [.. launches.GroupBy(l => (l.Kernel, l.Work)).Select(g => Row.Of(g.Key.Kernel, g.Key.Work, [.. g])).OrderByDescending(r => r.Bound)];
+        IEnumerable<Row> groups = launches.GroupBy(l => (l.Kernel, l.Work)).Select(g => Row.Of(g.Key.Kernel, g.Key.Work, [.. g]));
+        Row[] rows = [.. groups.OrderByDescending(r => r.Bound)];
         Row[] small = [.. rows.Where(r => r.Bound < Small)];
         StringBuilder text = new();
         text.AppendLine("| kernel | work | launches | mma | of use | other | MB asked | MB | tensor cores | instructions | memory | of use |");
@@ -35,16 +36,21 @@ internal static class CostTable
 
     /// <summary>Launches that are alike, added up. Mma, Other: instructions of warps; the rest in bytes and seconds.</summary>
     private sealed record Row(
-        string Kernel, string Work, int Launches, double Mma, double Useful, double Other, double Asked, double Bytes, double ByTensor, double ByInstructions, double ByMemory, double Bound, double Needed)
+        string Kernel, string Work, int Launches, double Mma, double Useful, double Other, double Asked, double Bytes,
+        double ByTensor, double ByInstructions, double ByMemory, double Bound, double Needed)
     {
         public static Row Of(string kernel, string work, StepLaunch[] launches)
         {
-            double tensor = Sum(l => l.Counts[(int)Cost.Tensor]), instructions = Sum(l => l.Counts[..(int)Cost.Loaded].Sum() - l.Counts[(int)Cost.Move]);
-            double asked = Sum(l => l.Counts[(int)Cost.Loaded] + l.Counts[(int)Cost.Stored]), bytes = Sum(l => l.Loaded + l.Stored);
+            double tensor = Sum(l => l.Counts[(int)Cost.Tensor]);
+            double instructions = Sum(l => l.Counts[..(int)Cost.Loaded].Sum() - l.Counts[(int)Cost.Move]);
+            double asked = Sum(l => l.Counts[(int)Cost.Loaded] + l.Counts[(int)Cost.Stored]);
+            double bytes = Sum(l => l.Loaded + l.Stored);
             double onTensorCores = Sum(l => l.Needs.OnTensorCores), inFloat = Sum(l => l.Needs.InFloat32);
-            double byTensor = tensor * OperationsOfLane / TensorPeak, byInstructions = instructions / InstructionPeak, byMemory = bytes / MemoryPeak;
+            double byTensor = tensor * OperationsOfLane / TensorPeak;
+            double byInstructions = instructions / InstructionPeak, byMemory = bytes / MemoryPeak;
             double needed = Math.Max(Math.Max(onTensorCores / TensorPeak, inFloat / FloatPeak), byMemory);
-            return new(kernel, work, launches.Length, tensor / 32, onTensorCores / OperationsOfLane / 32, (instructions - tensor) / 32, asked, bytes,
+            return new(
+                kernel, work, launches.Length, tensor / 32, onTensorCores / OperationsOfLane / 32, (instructions - tensor) / 32, asked, bytes,
                 byTensor, byInstructions, byMemory, Math.Max(Math.Max(byTensor, byInstructions), byMemory), needed);
 
             double Sum(Func<StepLaunch, double> what) => launches.Sum(what);
@@ -52,7 +58,8 @@ internal static class CostTable
 
         public static Row Sum(string name, Row[] rows)
         {
-            return new(name, "", rows.Sum(r => r.Launches), Sum(r => r.Mma), Sum(r => r.Useful), Sum(r => r.Other), Sum(r => r.Asked), Sum(r => r.Bytes),
+            return new(
+                name, "", rows.Sum(r => r.Launches), Sum(r => r.Mma), Sum(r => r.Useful), Sum(r => r.Other), Sum(r => r.Asked), Sum(r => r.Bytes),
                 Sum(r => r.ByTensor), Sum(r => r.ByInstructions), Sum(r => r.ByMemory), Sum(r => r.Bound), Sum(r => r.Needed));
 
             double Sum(Func<Row, double> what) => rows.Sum(what);
@@ -60,10 +67,10 @@ internal static class CostTable
 
         public override string ToString()
         {
-            string mma = Mma == 0 ? "|" : string.Create(CultureInfo.InvariantCulture, $"{Mma / 1e6:F1} | {100 * Useful / Mma:F0} %");
-            string tensor = Mma == 0 ? "" : Micro(ByTensor);
-            return string.Create(CultureInfo.InvariantCulture,
-                $"| {Kernel} | {Work} | {Launches} | {mma} | {Other / 1e6:F1} | {Asked / 1e6:F0} | {Bytes / 1e6:F0} | {tensor} | {Micro(ByInstructions)} | {Micro(ByMemory)} | {100 * Needed / Bound:F0} % |");
+            string mma = Mma == 0 ? "| " : string.Create(CultureInfo.InvariantCulture, $"{Mma / 1e6:F1} | {100 * Useful / Mma:F0} %");
+            string counts = string.Create(CultureInfo.InvariantCulture, $"{Other / 1e6:F1} | {Asked / 1e6:F0} | {Bytes / 1e6:F0}");
+            string bounds = $"{(Mma == 0 ? "" : Micro(ByTensor))} | {Micro(ByInstructions)} | {Micro(ByMemory)}";
+            return string.Create(CultureInfo.InvariantCulture, $"| {Kernel} | {Work} | {Launches} | {mma} | {counts} | {bounds} | {100 * Needed / Bound:F0} % |");
         }
 
         private static string Micro(double seconds) => (1e6 * seconds).ToString("F0", CultureInfo.InvariantCulture);

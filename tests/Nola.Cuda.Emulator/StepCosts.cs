@@ -52,7 +52,8 @@ internal static class StepCosts
             _ = step.Loss;
             device.Tap = null;
             string[] lines = File.ReadAllLines(file);
-            if (lines.Length != queued.Count) throw new InvalidOperationException($"{queued.Count} kernels were queued, and the driver ran {lines.Length}");
+            if (lines.Length != queued.Count)
+                throw new InvalidOperationException($"{queued.Count} kernels were queued, and the driver ran {lines.Length}");
             return [.. queued.Zip(lines, (kernel, line) => Read(kernel, line, stream))];
         }
         finally

@@ -32,7 +32,8 @@ public sealed class GpuTrainingTests
         {
             using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
             using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Bases = 16, Targets = ["q", "v"], Seed = 7 });
-            EncodedPair pair = new PairEncoder(Gpt2Tokenizer.Default, 1024, Gpt2Tokenizer.GptVocabulary).Encode([.. EmbeddedData.E2E("train").Take(1)])[0];
+            PairEncoder encoder = new(Gpt2Tokenizer.Default, 1024, Gpt2Tokenizer.GptVocabulary);
+            EncodedPair pair = encoder.Encode([.. EmbeddedData.E2E("train").Take(1)])[0];
             Observer seen = new();
             TrainOptions options = new() { BatchSize = 1, BatchTokens = 0, MaxSteps = Steps, WarmupSteps = 0, LearningRate = 0.01f };
             new Trainer(model, adapter, options, null, seen) { ReadEvery = 1 }.Run([new(pair.Context[..5], pair.Completion[..4])], []);

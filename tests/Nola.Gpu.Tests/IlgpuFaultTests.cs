@@ -24,7 +24,11 @@ public sealed class IlgpuFaultTests
         Assert.Contains(said, Assert.Single(Of(faulty)));
         Assert.Empty(Of(sound));
 
-        static IEnumerable<string> Of(string kernel) => IlgpuFaults.Of(PtxCompiler.Compile(typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!, CudaArchitecture.SM_80));
+        static IEnumerable<string> Of(string kernel)
+        {
+            MethodInfo method = typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!;
+            return IlgpuFaults.Of(PtxCompiler.Compile(method, CudaArchitecture.SM_80));
+        }
     }
 
     [Kernel(32)]

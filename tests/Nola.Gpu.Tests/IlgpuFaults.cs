@@ -8,12 +8,14 @@ internal static partial class IlgpuFaults
     /// <summary>The faults that a kernel meets, in words; none for a sound one.</summary>
     public static IEnumerable<string> Of(string ptx)
     {
-        if (IndirectBranch().IsMatch(ptx)) yield return "a switch, after which kernels were seen to access illegal addresses at O2: write a chain of conditions";
+        if (IndirectBranch().IsMatch(ptx))
+            yield return "a switch, after which kernels were seen to access illegal addresses at O2: write a chain of conditions";
         if (CopySign().IsMatch(ptx)) yield return "CopySign, whose arguments ILGPU exchanges: take the sign's bit by hand";
         if (Call().IsMatch(ptx)) yield return "a call of a function that nobody has, as of FusedMultiplyAdd: write a * b + c";
         if (Tangent().IsMatch(ptx)) yield return "tanh.approx, with an error of 5e-4: use GpuMath.Tanh";
         if (UnsignedToFloat().IsMatch(ptx)) yield return "a conversion of uint to float by way of double precision: convert an int";
-        foreach (string shift in ShiftsOfNegatives(ptx)) yield return $"a division of a negated number that became a shift, which rounds down ({shift}): divide before negating";
+        foreach (string shift in ShiftsOfNegatives(ptx))
+            yield return $"a division of a negated number that became a shift, which rounds down ({shift}): divide before negating";
     }
 
     // Of numbers that are negative for other reasons the emulator tells when it meets one.

@@ -82,21 +82,25 @@ public sealed class TensorCoreTests : IDisposable
         Random r = new(7);
         float[] x = Halves(r, rows * C), w = Halves(r, C * vocabulary), start = Halves(r, vocabulary * C);
         int[] targets = [.. Enumerable.Range(0, rows).Select(i => i % vocabulary)];
-        double[] logits = Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), rows, C, vocabulary), g = new double[rows * vocabulary], losses = new double[rows];
+        double[] logits = Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), rows, C, vocabulary);
+        double[] g = new double[rows * vocabulary], losses = new double[rows];
         for (int i = 0; i < rows; i++)
         {
             double[] row = logits[(i * vocabulary)..((i + 1) * vocabulary)];
             double lse = Math.Log(row.Sum(Math.Exp));
             losses[i] = (1 - Smoothing) * (lse - row[targets[i]]) + Smoothing * (lse - row.Average());
             for (int j = 0; j < vocabulary; j++)
-                g[i * vocabulary + j] = Rounded((float)(Scale * (Math.Exp(row[j] - lse) - Smoothing / vocabulary - (j == targets[i] ? 1 - Smoothing : 0))));
+            {
+                double target = (j == targets[i] ? 1 - Smoothing : 0) + Smoothing / vocabulary;
+                g[i * vocabulary + j] = Rounded((float)(Scale * (Math.Exp(row[j] - lse) - target)));
+            }
         }
         using Tensor input = device.From(x, [rows, C]), weight = device.From(w, [C, vocabulary]), ids = device.From(targets);
         using Tensor loss = device.Empty([rows]), dx = device.Empty([rows, C]), dhead = device.From(start, [vocabulary, C]);
         using FrozenMatrix head = device.Freeze(weight);
         device.HeadCrossEntropy(input, head, ids, (float)Smoothing, loss, dx, dhead, (float)Scale, 1);
         OpCheck.Close(losses, loss.ToArray(), 1e-5);
-        // A gradient that lies between two numbers of bfloat16 may go to the other one, 2⁻⁸ of it away; few do, of those that are summed.
+        // A gradient that lies between two numbers of bfloat16 may go to the other one, 2⁻⁸ of it away; of those summed few do.
         OpCheck.Close(Reference.MatMul(g, Reference.Transpose(OpCheck.Wide(w), C, vocabulary), rows, vocabulary, C), dx.ToArray(), 1e-3);
         double[] product = Reference.MatMul(Reference.Transpose(g, rows, vocabulary), OpCheck.Wide(x), vocabulary, rows, C);
         OpCheck.Close([.. product.Select((v, i) => v + start[i])], dhead.ToArray(), 1e-3);

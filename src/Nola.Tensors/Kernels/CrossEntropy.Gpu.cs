@@ -23,7 +23,9 @@ public sealed partial class GpuDevice
         // Rows begin at whole lines of memory, whatever the vocabulary, so that four logits are read and written at once.
         int pitch = Padded(v, FloatsOfLine);
         using Tensor buffer = Empty([block, pitch]);
-        using Tensor? halves = dx is not null && products == Products.BFloat16 ? Empty([Padded(block, TensorTile.Large.Rows), Padded(v, TensorTile.Widest)], DType.BFloat16) : null;
+        using Tensor? halves = dx is not null && products == Products.BFloat16
+            ? Empty([Padded(block, TensorTile.Large.Rows), Padded(v, TensorTile.Widest)], DType.BFloat16)
+            : null;
         for (int p = 0; p < rows; p += block)
         {
             int count = Math.Min(block, rows - p);
@@ -32,7 +34,8 @@ public sealed partial class GpuDevice
             Product(part, w, false, z, 0);
             if (halves is not null && OnTensorCores(count, c, v))
             {
-                HeadGradOnTensorCores(buffer, halves, w, targets, losses, part with { Tensor = dx! }, part, dhead, p > 0 ? 1 : betaHead, numbers);
+                Matrix dpart = part with { Tensor = dx! };
+                HeadGradOnTensorCores(buffer, halves, w, targets, losses, dpart, part, dhead, p > 0 ? 1 : betaHead, numbers);
                 continue;
             }
             Loss(buffer, targets, losses, dx is null ? null : buffer, null, numbers, count);
@@ -45,12 +48,14 @@ public sealed partial class GpuDevice
 
     // The gradient of the logits only goes into products, so it is written as tensor cores read it.
     private void HeadGradOnTensorCores(
-        Tensor logits, Tensor halves, GpuFrozenMatrix w, Tensor targets, Tensor losses, Matrix dx, Matrix x, Tensor? dhead, float betaHead, LossNumbers numbers)
+        Tensor logits, Tensor halves, GpuFrozenMatrix w, Tensor targets, Tensor losses,
+        Matrix dx, Matrix x, Tensor? dhead, float betaHead, LossNumbers numbers)
     {
         int columns = halves.Shape.Columns, height = Padded(dx.Rows, TensorTile.Large.Rows);
         numbers.Rows = dx.Rows;
         numbers.Width = columns / 4;
-        Launch(CrossEntropyKernels.RowsInHalves, new(height), Floats(logits), Halves(halves).Cast<Word2>(), Ints(targets), Floats(losses), faults.View, numbers);
+        ArrayView<Word2> gradient = Halves(halves).Cast<Word2>();
+        Launch(CrossEntropyKernels.RowsInHalves, new(height), Floats(logits), gradient, Ints(targets), Floats(losses), faults.View, numbers);
         Product(new Matrix(halves, height, columns, 0, columns), w, true, dx, 0);
         if (dhead is not null) Product(new Matrix(halves, dx.Rows, w.Columns, 0, columns), true, x, false, dhead, 1, betaHead);
     }
@@ -58,8 +63,12 @@ public sealed partial class GpuDevice
     private static int Padded(int size, int to) => Blocks.For(size, to) * to;
 
     private protected override void CrossEntropyCore(
-        Tensor logits, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dlogits, Tensor? scales, float beta) =>
-        Loss(logits, targets, losses, dlogits, scales, new() { Columns = logits.Shape.Columns, Pitch = logits.Shape.Columns, Smoothing = labelSmoothing, Scale = 1, Beta = beta }, logits.Shape.Rows);
+        Tensor logits, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dlogits, Tensor? scales, float beta)
+    {
+        int columns = logits.Shape.Columns;
+        LossNumbers numbers = new() { Columns = columns, Pitch = columns, Smoothing = labelSmoothing, Scale = 1, Beta = beta };
+        Loss(logits, targets, losses, dlogits, scales, numbers, logits.Shape.Rows);
+    }
 
     private void Loss(Tensor logits, Tensor targets, Tensor losses, Tensor? gradient, Tensor? scales, LossNumbers numbers, int rows)
     {
@@ -111,9 +120,13 @@ internal static class CrossEntropyKernels
         }
     }
 
-    /// <summary>The same with a gradient in bfloat16, padded with zeros. Rows of logits begin at multiples of four, and end with some that nobody reads.</summary>
+    /// <summary>
+    /// The same with a gradient in bfloat16, padded with zeros. Rows of logits begin at multiples of four, and end with some that
+    /// nobody reads.
+    /// </summary>
     [Kernel(256, AnyWarps = true)]
-    public static void RowsInHalves(ArrayView<float> z, ArrayView<Word2> g, ArrayView<int> targets, ArrayView<float> losses, ArrayView<int> faults, LossNumbers n)
+    public static void RowsInHalves(
+        ArrayView<float> z, ArrayView<Word2> g, ArrayView<int> targets, ArrayView<float> losses, ArrayView<int> faults, LossNumbers n)
     {
         long to = (long)Grid.IdxX * n.Width;
         RowLoss loss = default;

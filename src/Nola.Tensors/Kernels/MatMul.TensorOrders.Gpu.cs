@@ -5,11 +5,12 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// What a thread copies of an operand: chunk Target of a strip, from chunk Source of memory and Step chunks further for each strip;
-/// and as often as the strip needs, Threads chunks further in it and Below further in memory.
+/// and again for as many rounds as the strip needs, as many chunks further in it as there are threads, and Below in memory. Row and
+/// Column, in elements, are where that is in the operand, and Rows lie between two rounds.
 /// </summary>
 internal struct Cursor
 {
-    public int Target, Source, Step, Below;
+    public int Target, Source, Step, Below, Row, Column, Rows;
 }
 
 /// <summary>
@@ -23,7 +24,7 @@ internal interface IOrder
     static abstract Cursor Begin(int side, int threads, Place place, int first, int thread);
 
     /// <summary>Starts the copy of one chunk, the <paramref name="round"/>-th that the thread copies of a strip.</summary>
-    static abstract void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, int side, int threads, Place place, int first, int step, int thread, int round);
+    static abstract void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round);
 
     /// <summary>What a lane reads of left fragments of the rows from <paramref name="row"/> on, a multiple of 32.</summary>
     static abstract int LeftPlace(int side, int row, int lane);
@@ -60,7 +61,7 @@ internal readonly struct Along : IOrder
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, int side, int threads, Place place, int first, int step, int thread, int round) =>
+    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
         GpuIntrinsics.CopyAsync(ref strip[to], ref x[from]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -70,7 +71,8 @@ internal readonly struct Along : IOrder
     public static int RightPlace(int side, int row, int lane) => Chunk(row + (lane & 7) + lane / 16 * 8, (lane / 8) & 1);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4 Left(ArrayView<Word4> strips, int place, int side, int rows, int half) => GpuIntrinsics.LoadMatricesBeyond(ref strips[place ^ (2 * half)], 64 * rows);
+    public static Word4 Left(ArrayView<Word4> strips, int place, int side, int rows, int half) =>
+        GpuIntrinsics.LoadMatricesBeyond(ref strips[place ^ (2 * half)], 64 * rows);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Word4 Right(ArrayView<Word4> strips, int place, int side, int rows, int half) => Left(strips, place, side, rows, half);
@@ -99,11 +101,12 @@ internal readonly struct Across : IOrder
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, int side, int threads, Place place, int first, int step, int thread, int round) =>
+    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
         GpuIntrinsics.CopyAsync(ref strip[to], ref x[from]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int LeftPlace(int side, int row, int lane) => ((lane & 7) + lane / 16 * 8) * (side / 8) + ((row / 8 + ((lane / 8) & 1)) ^ (lane & 7));
+    public static int LeftPlace(int side, int row, int lane) =>
+        ((lane & 7) + lane / 16 * 8) * (side / 8) + ((row / 8 + ((lane / 8) & 1)) ^ (lane & 7));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int RightPlace(int side, int row, int lane) => (lane & 15) * (side / 8) + ((row / 8 + lane / 16) ^ (lane & 7));
@@ -130,13 +133,16 @@ internal readonly struct WideAlong : IOrder
     {
         Cursor cursor = Along.Begin(side, threads, place, first, thread);
         cursor.Source += place.Offset;
+        cursor.Row = first + thread / 4;
+        cursor.Column = (thread & 3) * 4;
+        cursor.Rows = threads / 4;
         return cursor;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, int side, int threads, Place place, int first, int step, int thread, int round)
+    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round)
     {
-        int row = first + thread / 4 + round * (threads / 4), bytes = row < place.Rows ? Bytes(place.Columns - step * 16 - (thread & 3) * 4) : 0;
+        int bytes = cursor.Row + round * cursor.Rows < place.Rows ? Bytes(place.Columns - step * 16 - cursor.Column) : 0;
         GpuIntrinsics.CopyPartAsync(ref strip[to], ref x[bytes > 0 ? from : 0], bytes);
     }
 
@@ -147,10 +153,12 @@ internal readonly struct WideAlong : IOrder
     public static int RightPlace(int side, int row, int lane) => Along.RightPlace(side, row, lane);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4 Left(ArrayView<Word4> strips, int place, int side, int rows, int half) => GpuIntrinsics.RoundToTf32(Along.Left(strips, place, side, rows, half));
+    public static Word4 Left(ArrayView<Word4> strips, int place, int side, int rows, int half) =>
+        GpuIntrinsics.RoundToTf32(Along.Left(strips, place, side, rows, half));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Word4 Right(ArrayView<Word4> strips, int place, int side, int rows, int half) => GpuIntrinsics.RoundToTf32(Along.Right(strips, place, side, rows, half));
+    public static Word4 Right(ArrayView<Word4> strips, int place, int side, int rows, int half) =>
+        GpuIntrinsics.RoundToTf32(Along.Right(strips, place, side, rows, half));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Strip(int side, int strip) => Along.Strip(side, strip);
@@ -175,20 +183,23 @@ internal readonly struct WideAcross : IOrder
         cursor.Source = place.Offset + row * place.Stride + first / 4 + column;
         cursor.Step = 16 * place.Stride;
         cursor.Below = threads / (side / 4) * place.Stride;
+        cursor.Row = row;
+        cursor.Column = first + column * 4;
+        cursor.Rows = threads / (side / 4);
         return cursor;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, int side, int threads, Place place, int first, int step, int thread, int round)
+    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round)
     {
-        int row = step * 16 + thread / (side / 4) + round * (threads / (side / 4));
-        int bytes = row < place.Rows ? WideAlong.Bytes(place.Columns - first - (thread & (side / 4 - 1)) * 4) : 0;
+        int bytes = step * 16 + cursor.Row + round * cursor.Rows < place.Rows ? WideAlong.Bytes(place.Columns - cursor.Column) : 0;
         GpuIntrinsics.CopyPartAsync(ref strip[to], ref x[bytes > 0 ? from : 0], bytes);
     }
 
     // Four steps of eight rows are in all banks.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static int LeftPlace(int side, int row, int lane) => (lane & 3) * side + 4 * ((row / 4 + lane / 16) ^ ((lane & 3) * 2)) + ((lane / 4) & 3);
+    public static int LeftPlace(int side, int row, int lane) =>
+        (lane & 3) * side + 4 * ((row / 4 + lane / 16) ^ ((lane & 3) * 2)) + ((lane / 4) & 3);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int RightPlace(int side, int row, int lane) => LeftPlace(side, row, lane);

@@ -34,15 +34,17 @@ internal static class TensorTiles
     {
         ArrayView<Word4> left = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Rows * 4), right = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Columns * 4);
         int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
-        int warpRow = (warp & (TTile.Rows / TTile.WarpRows - 1)) * TTile.WarpRows, warpColumn = warp / (TTile.Rows / TTile.WarpRows) * TTile.WarpColumns;
+        int warpRow = (warp & (TTile.Rows / TTile.WarpRows - 1)) * TTile.WarpRows;
+        int warpColumn = warp / (TTile.Rows / TTile.WarpRows) * TTile.WarpColumns;
         int step = Grid.IdxZ * s.Depth, end = IntrinsicMath.Min(s.Steps, step + s.Depth), ahead = step;
-        Cursor ofA = TLeft.Begin(TTile.Rows, TTile.Threads, s.A, row0, Group.IdxX), ofB = TRight.Begin(TTile.Columns, TTile.Threads, s.B, column0, Group.IdxX);
+        Cursor ofA = TLeft.Begin(TTile.Rows, TTile.Threads, s.A, row0, Group.IdxX);
+        Cursor ofB = TRight.Begin(TTile.Columns, TTile.Threads, s.B, column0, Group.IdxX);
         for (int strip = 0; strip < TTile.Strips - 1; strip++, ahead++)
         {
             if (ahead < end)
             {
-                Copy<TTile, TLeft>(left, strip, a, s.A, ofA, TTile.Rows, row0, ahead);
-                Copy<TTile, TRight>(right, strip, b, s.B, ofB, TTile.Columns, column0, ahead);
+                Copy<TTile, TLeft>(left, strip, a, s.A, ofA, TTile.Rows, ahead);
+                Copy<TTile, TRight>(right, strip, b, s.B, ofB, TTile.Columns, ahead);
             }
             GpuIntrinsics.CommitCopies();
         }
@@ -56,8 +58,8 @@ internal static class TensorTiles
             Group.Barrier();
             if (ahead < end)
             {
-                Copy<TTile, TLeft>(left, there, a, s.A, ofA, TTile.Rows, row0, ahead);
-                Copy<TTile, TRight>(right, there, b, s.B, ofB, TTile.Columns, column0, ahead);
+                Copy<TTile, TLeft>(left, there, a, s.A, ofA, TTile.Rows, ahead);
+                Copy<TTile, TRight>(right, there, b, s.B, ofB, TTile.Columns, ahead);
             }
             GpuIntrinsics.CommitCopies();
             there = there == TTile.Strips - 1 ? 0 : there + 1;
@@ -84,21 +86,22 @@ internal static class TensorTiles
 
     // A strip has four chunks for each of its rows; a thread copies two or four of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Copy<TTile, TOrder>(ArrayView<Word4> strips, int strip, ArrayView<Word4> x, Place place, Cursor cursor, int side, int first, int step)
+    private static void Copy<TTile, TOrder>(ArrayView<Word4> strips, int strip, ArrayView<Word4> x, Place place, Cursor cursor, int side, int step)
         where TTile : struct, ITile
         where TOrder : struct, IOrder
     {
         int to = strip * side * 4 + cursor.Target, from = cursor.Source + step * cursor.Step;
-        TOrder.Copy(strips, to, x, from, side, TTile.Threads, place, first, step, Group.IdxX, 0);
-        TOrder.Copy(strips, to + TTile.Threads, x, from + cursor.Below, side, TTile.Threads, place, first, step, Group.IdxX, 1);
+        TOrder.Copy(strips, to, x, from, cursor, place, step, 0);
+        TOrder.Copy(strips, to + TTile.Threads, x, from + cursor.Below, cursor, place, step, 1);
         if (4 * side == 2 * TTile.Threads) return;
-        TOrder.Copy(strips, to + 2 * TTile.Threads, x, from + 2 * cursor.Below, side, TTile.Threads, place, first, step, Group.IdxX, 2);
-        TOrder.Copy(strips, to + 3 * TTile.Threads, x, from + 3 * cursor.Below, side, TTile.Threads, place, first, step, Group.IdxX, 3);
+        TOrder.Copy(strips, to + 2 * TTile.Threads, x, from + 2 * cursor.Below, cursor, place, step, 2);
+        TOrder.Copy(strips, to + 3 * TTile.Threads, x, from + 3 * cursor.Below, cursor, place, step, 3);
     }
 
     // Half of a strip's steps; written out twice, as a loop would move all sums from register to register.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Sums AddHalf<TTile, TLeft, TRight, TProduct>(Sums sums, ArrayView<Word4> left, int atLeft, ArrayView<Word4> right, int atRight, int half)
+    private static Sums AddHalf<TTile, TLeft, TRight, TProduct>(
+        Sums sums, ArrayView<Word4> left, int atLeft, ArrayView<Word4> right, int atRight, int half)
         where TTile : struct, ITile
         where TLeft : struct, IOrder
         where TRight : struct, IOrder

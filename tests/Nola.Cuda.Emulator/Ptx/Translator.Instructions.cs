@@ -194,9 +194,12 @@ public sealed partial class Translator
     {
         bool isSigned = x.Name == "shr" && x.Type.IsSigned;
         string a = Read(x.Operands[1], x.Type), by = Read(x.Operands[2], u32), c = x.Type.C;
-        string all = isSigned ? $"({a} < 0 ? -1 : 0)" : "0", some = x.Name == "shl" ? $"({c})({Read(x.Operands[1], x.Type.Unsigned)} << {by})" : $"{a} >> {by}";
+        string all = isSigned ? $"({a} < 0 ? -1 : 0)" : "0";
+        string some = x.Name == "shl" ? $"({c})({Read(x.Operands[1], x.Type.Unsigned)} << {by})" : $"{a} >> {by}";
         string shifted = Write(x.Operands[0], x.Type, Format($"{by} >= {x.Type.Bits} ? {all} : {some}"));
-        return isSigned ? Format($"{{ if ({a} < 0 && ({by} >= {x.Type.Bits} || {a} & (((u64)1 << {by}) - 1))) machine->doubt(t, \"signed shift that rounds a negative number down\", {x.Line}); {shifted} }}") : shifted;
+        if (!isSigned) return shifted;
+        string loses = Format($"{a} < 0 && ({by} >= {x.Type.Bits} || {a} & (((u64)1 << {by}) - 1))");
+        return Format($"{{ if ({loses}) machine->doubt(t, \"signed shift that rounds a negative number down\", {x.Line}); {shifted} }}");
     }
 
     private string CountLeadingZeros(PtxInstruction x)

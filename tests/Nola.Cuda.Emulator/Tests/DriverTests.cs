@@ -126,7 +126,10 @@ public sealed class DriverTests
     public void A_sample_of_blocks_stands_for_all()
     {
         // Every thread reads one word, which all share, and writes one of its own.
-        string body = "mov.u32 %r3, %ctaid.x; shl.b32 %r3, %r3, 6; add.u32 %r3, %r3, %r1; mul.wide.u32 %rd3, %r3, 4; add.u64 %rd3, %rd3, %rd2; ld.global.u32 %r4, [%rd1]; st.global.u32 [%rd3], 7;";
+        string body = """
+            mov.u32 %r3, %ctaid.x; shl.b32 %r3, %r3, 6; add.u32 %r3, %r3, %r1; mul.wide.u32 %rd3, %r3, 4; add.u64 %rd3, %rd3, %rd2;
+            ld.global.u32 %r4, [%rd1]; st.global.u32 [%rd3], 7;
+            """;
         string file = Path.GetTempFileName();
         using (EmulatedDriver.With("SAMPLE", "10"))
         using (EmulatedDriver.With("LAUNCHES", file))

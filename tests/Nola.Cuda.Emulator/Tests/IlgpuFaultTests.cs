@@ -40,7 +40,8 @@ public sealed class IlgpuFaultTests
     {
         using Context context = GpuDevice.NewContext(_ => { });
         using PTXBackend backend = NewBackend(context);
-        PTXCompiledKernel raw = (PTXCompiledKernel)backend.Compile(EntryPointDescription.FromExplicitlyGroupedKernel(Find(nameof(BranchOnOldValue))), new KernelSpecialization(64, 1));
+        EntryPointDescription entry = EntryPointDescription.FromExplicitlyGroupedKernel(Find(nameof(BranchOnOldValue)));
+        PTXCompiledKernel raw = (PTXCompiledKernel)backend.Compile(entry, new KernelSpecialization(64, 1));
         Assert.Contains("bra.uni taken by some lanes only", RunText(raw.PTXAssembly));
         Assert.Null(Run(nameof(BranchOnOldValue)));
     }
@@ -60,9 +61,11 @@ public sealed class IlgpuFaultTests
         return card.Run(ptx, 1, 64, memory + 4 * (ulong)elementsBefore, 64);
     }
 
-    private static MethodInfo Find(string kernel) => typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!;
+    private static MethodInfo Find(string kernel) =>
+        typeof(IlgpuFaultTests).GetMethod(kernel, BindingFlags.Static | BindingFlags.NonPublic)!;
 
-    private static PTXBackend NewBackend(Context context) => new(context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_78, null);
+    private static PTXBackend NewBackend(Context context) =>
+        new(context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_78, null);
 
     // The first lane gets another old value than all others.
     [Kernel(64)]
