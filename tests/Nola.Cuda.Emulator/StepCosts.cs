@@ -36,7 +36,7 @@ internal static class StepCosts
             using GpuDevice device = (GpuDevice)Device.Open("cuda");
             // From here on nothing that is computed means anything.
             using IDisposable sampled = EmulatedDriver.With("SAMPLE", blocks.ToString(CultureInfo.InvariantCulture));
-            using Gpt2 model = Gpt2.Create(work.Config, device, 1, trainable: false, DType.BFloat16);
+            using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, DType.BFloat16);
             using TrainStep step = TrainStep.Nola(model, perLayer);
             TokenStream stream = E2EExamples.Of(work.Tokens).Stream;
             step.Run(stream);

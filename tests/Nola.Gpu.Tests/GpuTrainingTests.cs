@@ -30,8 +30,8 @@ public sealed class GpuTrainingTests
     {
         using (device)
         {
-            using Gpt2 model = Gpt2.Load(Gpt2.EmbeddedName, device);
-            using NolaAdapter adapter = NolaAdapter.Attach(model, new NolaOptions { Rank = 4, Bases = 16, Targets = ["q", "v"], Seed = 7 });
+            using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
+            using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 16, Targets = ["q", "v"], Seed = 7 });
             PairEncoder encoder = new(Gpt2Tokenizer.Default, 1024, Gpt2Tokenizer.GptVocabulary);
             EncodedPair pair = encoder.Encode([.. EmbeddedData.E2E("train").Take(1)])[0];
             Observer seen = new();
