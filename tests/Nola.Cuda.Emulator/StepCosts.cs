@@ -25,7 +25,7 @@ internal static class StepCosts
     /// <summary>The launches of one step, in order. The first step, which makes copies of weights, comes before and does not count.</summary>
     /// <param name="work">The model and the tokens.</param>
     /// <param name="perLayer">Whether each layer has a basis of its own.</param>
-    /// <param name="blocks">Most blocks of a launch that are executed.</param>
+    /// <param name="blocks">How many blocks of a launch are executed; more where they are short.</param>
     public static IReadOnlyList<StepLaunch> Of(Workload work, bool perLayer, int blocks)
     {
         string file = Path.GetTempFileName();
@@ -36,6 +36,7 @@ internal static class StepCosts
             using GpuDevice device = (GpuDevice)Device.Open("cuda");
             // From here on nothing that is computed means anything.
             using IDisposable sampled = EmulatedDriver.With("SAMPLE", blocks.ToString(CultureInfo.InvariantCulture));
+            using IDisposable enough = EmulatedDriver.With("ENOUGH", "100");
             using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, DType.BFloat16);
             using TrainStep step = TrainStep.Nola(model, perLayer);
             TokenStream stream = E2EExamples.Of(work.Tokens).Stream;

@@ -9,6 +9,10 @@
  *   NOLA_EMULATOR_LANES       reverse: the last lane and warp first   NOLA_EMULATOR_CACHE   where translated kernels are kept
  *   NOLA_EMULATOR_BLOCKS      a number: blocks in another order       NOLA_EMULATOR_FAIL    cuInit=802,…: functions that fail
  *   NOLA_EMULATOR_CONTRACT    1: products and sums become one step    NOLA_EMULATOR_LENIENT 1: findings are only logged
+ *   NOLA_EMULATOR_SAMPLE      a number: of each launch so many blocks, and of equal launches the first alone, to count and not
+ *                             to compute; memory that is taken while it is set is zero, and costs nothing until it is written
+ *   NOLA_EMULATOR_ENOUGH      a number, in millions: more blocks of a launch are sampled until they made so many instructions
+ *   NOLA_EMULATOR_LAUNCHES    a file for what each launch costs, while they are sampled
  */
 #define _GNU_SOURCE
 #include "machine.h"
@@ -106,6 +110,12 @@ static u8 *shape_of(const Work *w) {
     return shape;
 }
 
+static u64 instructions(const u64 *costs) {
+    u64 sum = 0;
+    for (int c = 0; c < COUNT_LOADED; c++) sum += costs[c];
+    return sum;
+}
+
 static void sum_costs(const Kernel *kernel, u64 *sums) {
     memset(sums, 0, COUNTS * sizeof *sums);
     for (u32 b = 0; b < kernel->blocks; b++)
@@ -132,13 +142,18 @@ static Outcome run_sample(const Work *w) {
         }
     Sampled *made = calloc(1, sizeof *made);
     *made = (Sampled){ .function = w->function, .grid = w->grid, .block = w->block, .shape = shape, .bytes = w->bytes, .next = all_sampled };
-    u64 before[COUNTS];
-    sum_costs(&w->function->kernel, before);
-    forget_asked();
-    Outcome outcome = run_grid(&w->function->kernel, w->data, w->grid, w->block, &made->ran);
-    sum_costs(&w->function->kernel, made->costs);
-    for (int c = 0; c < COUNTS; c++) made->costs[c] -= before[c];
-    sum_asked((double)w->grid.x * w->grid.y * w->grid.z / made->ran, &made->loaded, &made->stored);
+    u64 blocks = (u64)w->grid.x * w->grid.y * w->grid.z, enough = 1000000ull * atoi(setting("NOLA_EMULATOR_ENOUGH", "0"));
+    Outcome outcome;
+    for (;; options.sample *= 4) {
+        u64 before[COUNTS];
+        sum_costs(&w->function->kernel, before);
+        forget_asked();
+        outcome = run_grid(&w->function->kernel, w->data, w->grid, w->block, &made->ran);
+        sum_costs(&w->function->kernel, made->costs);
+        for (int c = 0; c < COUNTS; c++) made->costs[c] -= before[c];
+        if (outcome.error || made->ran == blocks || instructions(made->costs) >= enough) break;
+    }
+    sum_asked((double)blocks / made->ran, &made->loaded, &made->stored);
     all_sampled = made;
     tell(made);
     return outcome;

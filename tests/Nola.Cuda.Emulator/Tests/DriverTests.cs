@@ -140,6 +140,12 @@ public sealed class DriverTests
             foreach ((uint blocks, ulong to) in (ReadOnlySpan<(uint, ulong)>)[(100, own), (100, other), (5, own)])
                 Assert.Equal(0, context.Launch(function, (blocks, 1, 1), 64, shared, to));
             Assert.Equal(0, context.Wait());
+            using (EmulatedDriver.With("ENOUGH", "1"))
+            {
+                // A million instructions are more than all blocks make.
+                Assert.Equal(0, context.Launch(function, (101, 1, 1), 64, shared, context.Memory(4 * 6464)));
+                Assert.Equal(0, context.Wait());
+            }
             // Ten blocks wrote, the first and the last among them; the second launch is like the first, and was not run.
             int[] written = context.Read<int>(own, 6400);
             Assert.Equal((640 + 5 * 64 - 64, 7, 7), (written.Count(w => w == 7), written[0], written[^1]));
@@ -147,12 +153,12 @@ public sealed class DriverTests
         }
         long[][] told = [.. File.ReadLines(file).Select(line => line.Split('\t')[1..].Select(long.Parse).ToArray())];
         File.Delete(file);
-        Assert.Equal([100, 100, 5], told.Select(t => t[0]));
-        Assert.Equal([10, 10, 5], told.Select(t => t[4]));
-        Assert.Equal([2 * 640, 2 * 640, 2 * 320], told.Select(t => t[5 + (int)Cost.Global]));
-        Assert.Equal([4 * 640, 4 * 640, 4 * 320], told.Select(t => t[5 + (int)Cost.Stored]));
+        Assert.Equal([100, 100, 5, 101], told.Select(t => t[0]));
+        Assert.Equal([10, 10, 5, 101], told.Select(t => t[4]));
+        Assert.Equal([2 * 640, 2 * 640, 2 * 320, 2 * 6464], told.Select(t => t[5 + (int)Cost.Global]));
+        Assert.Equal([4 * 640, 4 * 640, 4 * 320, 4 * 6464], told.Select(t => t[5 + (int)Cost.Stored]));
         // At the least memory gives the shared word once, and takes what all blocks write.
         Assert.All(told, t => Assert.Equal(4, t[^2]));
-        Assert.Equal([4 * 6400, 4 * 6400, 4 * 320], told.Select(t => t[^1]));
+        Assert.Equal([4 * 6400, 4 * 6400, 4 * 320, 4 * 6464], told.Select(t => t[^1]));
     }
 }
