@@ -28,6 +28,22 @@ public sealed class GpuKernelTests : IDisposable
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_weight_in_bfloat16_is_unpacked_as_it_was_rounded(bool transposed)
+    {
+        const int Rows = 9, Columns = 37;               // a second block of rows, a second round of a warp
+        float[] w = OpCheck.Values(new Random(3), Rows * Columns, 1);
+        float[] rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
+        using Tensor weight = gpu.From(w, [Rows, Columns]), straight = gpu.Empty([Rows, Columns]), turned = gpu.Empty([Columns, Rows]);
+        using FrozenMatrix frozen = gpu.Freeze(weight, transposed, DType.BFloat16);
+        gpu.Unpack(frozen, straight, transposed);
+        gpu.Unpack(frozen, turned, !transposed);
+        Assert.Equal(rounded, straight.ToArray());
+        Assert.Equal(TensorCoreTests.Transposed(rounded, Rows, Columns), turned.ToArray());
+    }
+
+    [Theory]
     [InlineData(BasisEntries.Uniform)]
     [InlineData(BasisEntries.Normal)]
     [InlineData(BasisEntries.Sign)]

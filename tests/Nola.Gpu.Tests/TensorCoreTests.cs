@@ -73,6 +73,44 @@ public sealed class TensorCoreTests : IDisposable
     }
 
     [Theory]
+    [InlineData(29, 40)]                // the last three of a row, and a second block of rows
+    [InlineData(28, 17)]
+    public void The_heads_gradient_is_rounded_where_it_is_made(int vocabulary, int rows)
+    {
+        const int C = 20;
+        const double Scale = 0.5, Smoothing = 0.1;
+        Random r = new(7);
+        float[] x = Halves(r, rows * C), w = Halves(r, C * vocabulary), start = Halves(r, vocabulary * C);
+        int[] targets = [.. Enumerable.Range(0, rows).Select(i => i % vocabulary)];
+        double[] logits = Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), rows, C, vocabulary);
+        double[] g = new double[rows * vocabulary], losses = new double[rows];
+        for (int i = 0; i < rows; i++)
+        {
+            double[] row = logits[(i * vocabulary)..((i + 1) * vocabulary)];
+            double lse = Math.Log(row.Sum(Math.Exp));
+            losses[i] = (1 - Smoothing) * (lse - row[targets[i]]) + Smoothing * (lse - row.Average());
+            for (int j = 0; j < vocabulary; j++)
+            {
+                double target = (j == targets[i] ? 1 - Smoothing : 0) + Smoothing / vocabulary;
+                g[i * vocabulary + j] = Rounded((float)(Scale * (Math.Exp(row[j] - lse) - target)));
+            }
+        }
+        using Tensor input = device.From(x, [rows, C]), weight = device.From(w, [C, vocabulary]), ids = device.From(targets);
+        using Tensor loss = device.Empty([rows]), dx = device.Empty([rows, C]), dhead = device.From(start, [vocabulary, C]);
+        using FrozenMatrix head = device.Freeze(weight);
+        device.HeadCrossEntropy(input, head, ids, (float)Smoothing, loss, dx, dhead, (float)Scale, 1);
+        OpCheck.Close(losses, loss.ToArray(), 1e-5);
+        // A gradient that lies between two numbers of bfloat16 may go to the other one, 2⁻⁸ of it away; of those summed few do.
+        OpCheck.Close(Reference.MatMul(g, Reference.Transpose(OpCheck.Wide(w), C, vocabulary), rows, vocabulary, C), dx.ToArray(), 1e-3);
+        double[] product = Reference.MatMul(Reference.Transpose(g, rows, vocabulary), OpCheck.Wide(x), vocabulary, rows, C);
+        OpCheck.Close([.. product.Select((v, i) => v + start[i])], dhead.ToArray(), 1e-3);
+
+        static float[] Halves(Random r, int count) => [.. OpCheck.Values(r, count, 1).Select(v => (float)Rounded(v))];
+
+        static double Rounded(float v) => DTypes.FromBFloat16(DTypes.ToBFloat16(v));
+    }
+
+    [Theory]
     [MemberData(nameof(TileNames))]
     public void Every_tile_is_exact_in_every_order(string name)
     {
@@ -109,7 +147,7 @@ public sealed class TensorCoreTests : IDisposable
         }
     }
 
-    public static TheoryData<string> TileNames() => [.. TensorTile.All.Select(t => t.Name).Except(["128x128"])];
+    public static TheoryData<string> TileNames() => [.. TensorTile.All.Select(t => t.Name)];
 
     internal static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
 

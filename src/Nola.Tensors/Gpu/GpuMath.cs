@@ -31,7 +31,7 @@ internal static class GpuMath
     public static float BlockSum(float x, ArrayView<float> shared)
     {
         x = GpuIntrinsics.WarpSum(x);
-        if (Group.IdxX % WarpSize == 0) shared[Group.IdxX / WarpSize] = x;
+        if ((Group.IdxX & (WarpSize - 1)) == 0) shared[Group.IdxX / WarpSize] = x;
         Group.Barrier();
         float sum = shared[0];
         for (int warp = 1; warp < Group.DimX / WarpSize; warp++) sum += shared[warp];
@@ -42,7 +42,7 @@ internal static class GpuMath
     public static float BlockMax(float x, ArrayView<float> shared)
     {
         x = GpuIntrinsics.WarpMax(x);
-        if (Group.IdxX % WarpSize == 0) shared[Group.IdxX / WarpSize] = x;
+        if ((Group.IdxX & (WarpSize - 1)) == 0) shared[Group.IdxX / WarpSize] = x;
         Group.Barrier();
         float max = shared[0];
         for (int warp = 1; warp < Group.DimX / WarpSize; warp++) max = IntrinsicMath.Max(max, shared[warp]);

@@ -34,6 +34,12 @@ internal sealed record TensorTile(
     /// <summary>What the table chooses from.</summary>
     public static readonly IReadOnlyList<TensorTile> All = [Small, Half, Square, Large];
 
+    /// <summary>
+    /// Blocks that share a result, with parts of the inner dimension for each: about as many as a large card has at once, of the
+    /// largest tile one and of others two on a multiprocessor.
+    /// </summary>
+    public int Blocks => Rows * Columns > 128 * 128 ? 128 : 256;
+
     /// <summary>The tile of TF32, whose strips have half the steps.</summary>
     public static readonly TensorTile Tf32 = new("128x128", 128, 128, 16, Tf32Kernels.AlongAcross, Tf32Kernels.AlongAlong, Tf32Kernels.AcrossAcross, Tf32Kernels.AcrossAlong);
 

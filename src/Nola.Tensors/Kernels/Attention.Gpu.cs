@@ -138,7 +138,7 @@ internal static class AttentionKernels
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / QueriesOfBlock - sequence) * QueriesOfBlock;
         if (first >= end) return;
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, own = 4 * warp;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, own = 4 * warp;
         AttentionTiles.Load(queries, QueriesOfBlock, qkv, first, end, s.Width, head, s);
         Float4 max = Float4.All(float.NegativeInfinity), sum = default;
         Float4x4 output = default;
@@ -184,7 +184,7 @@ internal static class AttentionKernels
     [Kernel(256)]
     public static void RowDots(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> dots, AttentionShape s)
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= s.Rows) return;
         long first = (long)row * s.Channels + Grid.IdxY * s.Size;
         float sum = 0;
@@ -214,12 +214,12 @@ internal static class AttentionTiles
     {
         for (int q = Group.IdxX; q < count * s.Quarters; q += 256)
         {
-            int row = q / s.Quarters, d = q % s.Quarters * 4;
+            int row = q / s.Quarters, d = (q - row * s.Quarters) * 4;
             Float4 v = default;
             if (first + row < end)
             {
                 int at = (first + row) * stride + column + d;
-                if (s.Size % 4 == 0) v = x.Cast<Float4>()[at / 4];
+                if ((s.Size & 3) == 0) v = x.Cast<Float4>()[at / 4];
                 else
                 {
                     v.X = x[at];
@@ -251,7 +251,7 @@ internal static class AttentionTiles
     /// <summary>Elements at, at + 32, at + 64 and at + 96 of a row, as far as the head goes: beyond it nothing was written.</summary>
     public static Float4 LaneColumns(ArrayView<float> tile, int at, int size)
     {
-        int lane = Group.IdxX % 32;
+        int lane = Group.IdxX & 31;
         Float4 v = default;
         if (size > lane) v.X = tile[at];
         if (size > lane + 32) v.Y = tile[at + 32];

@@ -28,7 +28,8 @@ internal static class AttentionCachedKernels
         if (row < 0 || row >= s.Capacity) return;
         for (int j = Group.IdxX; j < s.KeyWidth; j += Group.DimX)
         {
-            long from = (long)token * s.Width + s.Channels + j, to = ((long)(j / s.Size) * s.Capacity + row) * s.Size + j % s.Size;
+            int head = j / s.Size;
+            long from = (long)token * s.Width + s.Channels + j, to = ((long)head * s.Capacity + row - head) * s.Size + j;
             keys[to] = qkv[from];
             values[to] = qkv[from + s.KeyWidth];
         }
@@ -43,7 +44,7 @@ internal static class AttentionCachedKernels
         ArrayView<int> places = SharedMemory.Allocate<int>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
-        int row = Grid.IdxX, lane = Group.IdxX % 32, warp = Group.IdxX / 32;
+        int row = Grid.IdxX, lane = Group.IdxX & 31, warp = Group.IdxX / 32;
         int sequence = GpuMath.SequenceOfRow(starts, row), end = starts[sequence + 1];
         if (faults[0] != 0 || row >= end) return;
         // Places in the list: of the row itself and of the first that it sees, and how many it sees.
@@ -113,7 +114,7 @@ internal static class AttentionCachedKernels
     private static float Dot(ArrayView<float> query, ArrayView<float> keys, long at, int size)
     {
         float sum = 0;
-        if (size % 4 == 0)
+        if ((size & 3) == 0)
         {
             ArrayView<Float4> query4 = query.Cast<Float4>(), keys4 = keys.Cast<Float4>();
             for (int d = 0; d < size / 4; d++) sum += Float4.Dot(query4[d], keys4[at / 4 + d]);

@@ -27,7 +27,7 @@ internal static class AttentionGradKernels
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / RowsOfBlock - sequence) * RowsOfBlock;
         if (first >= end) return;
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, own = 2 * warp, row = first + own;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, own = 2 * warp, row = first + own;
         AttentionTiles.Load(queries, RowsOfBlock, qkv, first, end, s.Width, head, s);
         AttentionTiles.Load(grads, RowsOfBlock, dy, first, end, s.Channels, head, s);
         int at = Grid.IdxY * s.Rows + IntrinsicMath.Min(row, end - 1), next = Grid.IdxY * s.Rows + IntrinsicMath.Min(row + 1, end - 1);
@@ -66,7 +66,7 @@ internal static class AttentionGradKernels
         int begin = starts[sequence], end = starts[sequence + 1];
         int first = begin + (Grid.IdxX - begin / RowsOfBlock - sequence) * RowsOfBlock;
         if (first >= end) return;
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, own = 2 * warp, row = first + own;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, own = 2 * warp, row = first + own;
         AttentionTiles.Load(keys, RowsOfBlock, qkv, first, end, s.Width, column, s);
         AttentionTiles.Load(values, RowsOfBlock, qkv, first, end, s.Width, column + s.KeyWidth, s);
         Float4 dk0 = default, dk1 = default, dv0 = default, dv1 = default;
@@ -111,10 +111,10 @@ internal static class AttentionGradKernels
     public static void SumGroups(ArrayView<Float4> parts, ArrayView<int> starts, ArrayView<Float4> dqkv, AttentionShape s, float beta)
     {
         int across = s.KeyWidth / 2, quarters = s.Size / 4, index = Grid.IdxX * Group.DimX + Group.IdxX;
-        int row = index / across, column = index % across;
+        int row = index / across, column = index - row * across;
         if (row < starts[0] || row >= starts[starts.IntLength - 1]) return;
         // The heads of v follow those of k on both sides.
-        int head = column / quarters, from = row * (s.GradPitch / 4) + head * s.Group * quarters + column % quarters;
+        int head = column / quarters, from = row * (s.GradPitch / 4) + head * (s.Group - 1) * quarters + column;
         Float4 sum = parts[from];
         for (int member = 1; member < s.Group; member++) sum += parts[from + member * quarters];
         int to = row * (s.Width / 4) + s.Channels / 4 + column;

@@ -49,7 +49,7 @@ internal static class BasisKernels
     {
         ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4), factors = SharedMemory.Allocate<Float4>(Matrices * Layers / 4);
         ArrayView<float> factor = factors.Cast<float>();
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, e0 = Grid.IdxX * Across, l0 = Grid.IdxY * Layers;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, e0 = Grid.IdxX * Across, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Count, (Grid.IdxZ + 1) * MatricesOfPart);
         Float4x4 sums = default;
         for (int i0 = Grid.IdxZ * MatricesOfPart; i0 < end; i0 += Matrices)
@@ -57,7 +57,7 @@ internal static class BasisKernels
             Generate<TEntries>(entries.Cast<float>(), table, n, i0, e0);
             for (int q = Group.IdxX; q < Matrices * Layers; q += 256)
             {
-                int i = q % Matrices, l = q / Matrices;
+                int i = q & (Matrices - 1), l = q / Matrices;
                 factor[i * Layers + l] = i0 + i < end && l0 + l < n.Rows ? coefficients[n.Offset + (l0 + l) * n.Count + i0 + i] : 0;
             }
             Group.Barrier();
@@ -79,31 +79,45 @@ internal static class BasisKernels
     {
         ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4), rows = SharedMemory.Allocate<Float4>(Layers * Pitch / 4);
         ArrayView<float> rowsOfOne = rows.Cast<float>();
-        int i = Group.IdxX % 16, l = Group.IdxX / 16, i0 = Grid.IdxX * Matrices, l0 = Grid.IdxY * Layers;
+        int i = Group.IdxX & 15, l = Group.IdxX / 16, i0 = Grid.IdxX * Matrices, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Size, (Grid.IdxZ + 1) * EntriesOfPart);
         float near = 0, right = 0, below = 0, far = 0;
+        bool hasTop = l0 + l < n.Rows, hasBottom = l0 + l + 16 < n.Rows;
         for (int e0 = Grid.IdxZ * EntriesOfPart; e0 < end; e0 += Across)
         {
             Generate<TEntries>(entries.Cast<float>(), table, n, i0, e0);
             for (int q = Group.IdxX; q < Layers * Across; q += 256)
             {
-                int e = q % Across, row = q / Across;
+                int e = q & (Across - 1), row = q / Across;
                 rowsOfOne[row * Pitch + e] = e0 + e < end && l0 + row < n.Rows ? dw[n.Offset + (l0 + row) * n.Size + e0 + e] : 0;
             }
             Group.Barrier();
-            for (int e = 0; e < Across / 4; e++)
+            // Nearly every warp either has the second row or has it not.
+            if (hasBottom)
             {
-                Float4 first = entries[i * (Pitch / 4) + e], second = entries[(i + 16) * (Pitch / 4) + e];
-                Float4 top = rows[l * (Pitch / 4) + e], bottom = rows[(l + 16) * (Pitch / 4) + e];
-                near += Float4.Dot(top, first);
-                right += Float4.Dot(top, second);
-                below += Float4.Dot(bottom, first);
-                far += Float4.Dot(bottom, second);
+                for (int e = 0; e < Across / 4; e++)
+                {
+                    Float4 first = entries[i * (Pitch / 4) + e], second = entries[(i + 16) * (Pitch / 4) + e];
+                    Float4 top = rows[l * (Pitch / 4) + e], bottom = rows[(l + 16) * (Pitch / 4) + e];
+                    near += Float4.Dot(top, first);
+                    right += Float4.Dot(top, second);
+                    below += Float4.Dot(bottom, first);
+                    far += Float4.Dot(bottom, second);
+                }
+            }
+            else if (hasTop)
+            {
+                for (int e = 0; e < Across / 4; e++)
+                {
+                    Float4 top = rows[l * (Pitch / 4) + e];
+                    near += Float4.Dot(top, entries[i * (Pitch / 4) + e]);
+                    right += Float4.Dot(top, entries[(i + 16) * (Pitch / 4) + e]);
+                }
             }
             Group.Barrier();
         }
         int at = (Grid.IdxZ * n.Rows + l0 + l) * n.Count + i0 + i;
-        bool hasTop = l0 + l < n.Rows, hasBottom = l0 + l + 16 < n.Rows, hasFirst = i0 + i < n.Count, hasSecond = i0 + i + 16 < n.Count;
+        bool hasFirst = i0 + i < n.Count, hasSecond = i0 + i + 16 < n.Count;
         if (hasTop && hasFirst) partial[at] = near;
         if (hasTop && hasSecond) partial[at + 16] = right;
         if (hasBottom && hasFirst) partial[at + 16 * n.Count] = below;
@@ -116,7 +130,7 @@ internal static class BasisKernels
     {
         for (int call = Group.IdxX; call < Matrices * 16; call += 256)
         {
-            int lane = call % 16, i = call / 16, to = i * Pitch + lane;
+            int lane = call & 15, i = call / 16, to = i * Pitch + lane;
             Word4 counter = default;
             counter.X = (uint)(TEntries.FirstCounter(e0) + lane);
             counter.Y = (uint)(i0 + i);
@@ -129,7 +143,7 @@ internal static class BasisKernels
     private static void Store(Float4 sums, ArrayView<float> partial, BasisNumbers n, int row, int column, int at)
     {
         if (row >= n.Rows) return;
-        if (n.Size % 4 == 0 && column < n.Size)
+        if ((n.Size & 3) == 0 && column < n.Size)
         {
             partial.Cast<Float4>()[at / 4] = sums;
             return;
@@ -204,9 +218,9 @@ internal static class BasisKernels
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static void Store(Word4 words, int e0, ArrayView<float> tile, int to, ArrayView<float> table)
         {
-            int which = e0 % 2048 / 512;
+            int which = (e0 & 2047) / 512;
             uint word = which == 0 ? words.X : which == 1 ? words.Y : which == 2 ? words.Z : words.W;
-            word <<= e0 % 512 / 16;
+            word <<= (e0 & 511) / 16;
             for (int h = 0; h < 8; h++, word <<= 1) tile[to + 16 * h] = Interop.IntAsFloat((word & 0x80000000) | 0x3F800000);
         }
     }

@@ -75,9 +75,9 @@ internal static class EmbeddingKernels
     [Kernel(256)]
     public static void GatherRows(ArrayView<float> table, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, int columns, int rows, float beta)
     {
-        int lane = Group.IdxX % 32, n = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, n = Grid.IdxX * 8 + Group.IdxX / 32;
         if (n >= indices.IntLength || !Inside(indices[n], rows, lane, faults)) return;
-        int wide = columns % 4 == 0 ? columns / 4 : 0, from = indices[n] * wide, to = n * wide;
+        int wide = (columns & 3) == 0 ? columns / 4 : 0, from = indices[n] * wide, to = n * wide;
         ArrayView<Float4> table4 = table.Cast<Float4>(), y4 = y.Cast<Float4>();
         for (int j = lane; j < wide; j += 32)
         {
@@ -101,7 +101,7 @@ internal static class EmbeddingKernels
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
-        int lane = Group.IdxX % 32, n = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, n = Grid.IdxX * 8 + Group.IdxX / 32;
         if (n >= indices.IntLength || !Inside(indices[n], source.Count, lane, faults)) return;
         long from = (long)indices[n] * source.Row, to = (long)n * source.Length;
         for (int j = lane; j < source.Length; j += 32)

@@ -32,9 +32,9 @@ internal static class LayerNormKernels
     public static void Forward(
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> mean, ArrayView<float> rstd, int columns, float epsilon)
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= mean.IntLength) return;
-        int wide = columns % 4 == 0 ? columns / 4 : 0, start = row * wide;
+        int wide = (columns & 3) == 0 ? columns / 4 : 0, start = row * wide;
         long first = (long)row * columns;
         ArrayView<Float4> x4 = x.Cast<Float4>(), y4 = y.Cast<Float4>(), weight4 = weight.Cast<Float4>(), bias4 = bias.Cast<Float4>();
 
@@ -63,9 +63,9 @@ internal static class LayerNormKernels
     public static void Grad(
         ArrayView<float> x, ArrayView<float> weight, ArrayView<float> mean, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> dx, int columns, float beta)
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= mean.IntLength) return;
-        int wide = columns % 4 == 0 ? columns / 4 : 0, start = row * wide;
+        int wide = (columns & 3) == 0 ? columns / 4 : 0, start = row * wide;
         long first = (long)row * columns;
         ArrayView<Float4> x4 = x.Cast<Float4>(), dy4 = dy.Cast<Float4>(), dx4 = dx.Cast<Float4>(), weight4 = weight.Cast<Float4>();
         float m = mean[row], r = rstd[row];
@@ -106,7 +106,7 @@ internal static class LayerNormKernels
         ArrayView<float> x, ArrayView<float> mean, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> weights, ArrayView<float> biases, int rows, int columns)
     {
         ArrayView<float> sharedW = SharedMemory.Allocate<float>(256), sharedB = SharedMemory.Allocate<float>(256);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
         int end = IntrinsicMath.Min(rows, (Grid.IdxY + 1) * ReduceKernels.RowsOfPiece);
         float w = 0, b = 0;
         if (j < columns)

@@ -64,7 +64,7 @@ internal static class LogitsKernels
     public static void LogSumExp(ArrayView<float> z, ArrayView<float> y, int columns)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(16);
-        int wide = columns % 4 == 0 ? columns / 4 : 0, start = Grid.IdxX * wide;
+        int wide = (columns & 3) == 0 ? columns / 4 : 0, start = Grid.IdxX * wide;
         long first = (long)Grid.IdxX * columns;
         ArrayView<Float4> z4 = z.Cast<Float4>();
         Float4 larger = Float4.All(float.NegativeInfinity);
@@ -90,7 +90,7 @@ internal static class LogitsKernels
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(8);
         ArrayView<int> lowest = SharedMemory.Allocate<int>(1);
-        int wide = columns % 4 == 0 ? columns / 4 : 0, start = Grid.IdxX * wide, to = Grid.IdxX * k;
+        int wide = (columns & 3) == 0 ? columns / 4 : 0, start = Grid.IdxX * wide, to = Grid.IdxX * k;
         long first = (long)Grid.IdxX * columns;
         ArrayView<Float4> x4 = x.Cast<Float4>();
         Ranked last = Ranked.Of(float.PositiveInfinity, -1);

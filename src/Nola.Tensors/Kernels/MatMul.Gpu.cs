@@ -62,7 +62,7 @@ public sealed partial class GpuDevice
         }
         // Adapters' products have a side of r: a tile of 16 there wastes little.
         (int tileRows, int tileColumns) = n <= 16 ? (256, 16) : m <= 16 ? (16, 256) : (64, 64);
-        int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = PartsOf(down * across, k);
+        int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = PartsOf(down * across, k, 256);
         ProductShape shape = new()
         {
             K = k,
@@ -102,7 +102,7 @@ public sealed partial class GpuDevice
 
     // Parts of the inner dimension when the tiles of the result alone would not fill a card. Never more than one for each
     // 128 steps, and a function of the shape alone, so that results do not depend on the card.
-    private static int PartsOf(int tiles, int k) => Math.Clamp(Math.Min(256 / tiles, k / 128), 1, 64);
+    private static int PartsOf(int tiles, int k, int blocks) => Math.Clamp(Math.Min(blocks / tiles, k / 128), 1, 64);
 
     /// <summary>A base weight as it was given, (in, out) or (out, in); both of its products read that one form.</summary>
     internal sealed class GpuFrozenMatrix(GpuDevice device, Tensor weight, bool transposed)
@@ -141,7 +141,7 @@ internal static class CopyKernels
     [Kernel(256)]
     public static void Narrow(ArrayView<float> from, ArrayView<ushort> to, Strided source, int offset)
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= source.Count) return;
         for (int j = lane; j < source.Length; j += 32)
             to[(long)row * source.Length + j] = Round(from[offset + (long)row * source.Row + (long)j * source.Element]);
@@ -151,7 +151,7 @@ internal static class CopyKernels
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
-        int lane = Group.IdxX % 32, row = Grid.IdxX * 8 + Group.IdxX / 32;
+        int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= source.Count) return;
         for (int j = lane; j < source.Length; j += 32)
             to[(long)row * source.Length + j] = TElement.Value(from[offset + (long)row * source.Row + (long)j * source.Element]);

@@ -32,7 +32,8 @@ public sealed partial class GpuDevice
         using TensorOperand left = transposeA ? Operand(a, tile.Step, tile.Rows, preactivation) : Operand(a, tile.Rows, tile.Step, preactivation);
         using TensorOperand own = frozen is not null ? default : transposeB ? Operand(b, tile.Columns, tile.Step) : Operand(b, tile.Step, tile.Columns);
         TensorOperand right = frozen?.OnTensorCores ?? own;
-        int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns), parts = PartsOf(down * across, k);
+        int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns);
+        int parts = PartsOf(down * across, k, tile.Blocks);
         TensorShape shape = new() { A = left.Place, B = right.Place, Steps = steps, Depth = Blocks.For(steps, parts), End = after.On(c, alpha, beta) };
         TensorKernel kernel = tile.Kernel(transposeA, transposeB);
         Blocks blocks = new(across, down, parts);

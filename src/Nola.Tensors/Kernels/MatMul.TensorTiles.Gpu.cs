@@ -33,91 +33,101 @@ internal static class TensorTiles
         where TProduct : struct, IProduct
     {
         ArrayView<Word4> left = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Rows * 4), right = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Columns * 4);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
-        int warpRow = warp % (TTile.Rows / TTile.WarpRows) * TTile.WarpRows, warpColumn = warp / (TTile.Rows / TTile.WarpRows) * TTile.WarpColumns;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
+        int warpRow = (warp & (TTile.Rows / TTile.WarpRows - 1)) * TTile.WarpRows;
+        int warpColumn = warp / (TTile.Rows / TTile.WarpRows) * TTile.WarpColumns;
         int step = Grid.IdxZ * s.Depth, end = IntrinsicMath.Min(s.Steps, step + s.Depth), ahead = step;
+        Cursor ofA = TLeft.Begin(TTile.Rows, TTile.Threads, s.A, row0, Group.IdxX);
+        Cursor ofB = TRight.Begin(TTile.Columns, TTile.Threads, s.B, column0, Group.IdxX);
         for (int strip = 0; strip < TTile.Strips - 1; strip++, ahead++)
         {
-            if (ahead < end) Copy<TTile, TLeft, TRight>(left, a, right, b, strip, s, row0, column0, ahead);
+            if (ahead < end)
+            {
+                Copy<TTile, TLeft>(left, strip, a, s.A, ofA, TTile.Rows, ahead);
+                Copy<TTile, TRight>(right, strip, b, s.B, ofB, TTile.Columns, ahead);
+            }
             GpuIntrinsics.CommitCopies();
         }
-        // Rows of four 16 × 8 tiles: up to four below each other, and as many to their right. What a tile does not use
-        // is never touched, and takes no register.
-        Float4x4 first = default, second = default, third = default, fourth = default;
-        Float4x4 first2 = default, second2 = default, third2 = default, fourth2 = default;
+        int inLeft = TLeft.LeftPlace(TTile.Rows, warpRow, lane), inRight = TRight.RightPlace(TTile.Columns, warpColumn, lane);
+        Sums sums = default;
         int here = 0, there = TTile.Strips - 1;
         for (; step < end; step++, ahead++)
         {
             if (TTile.Strips == 2) GpuIntrinsics.WaitForAllCopies();
             else GpuIntrinsics.WaitForCopies();
             Group.Barrier();
-            if (ahead < end) Copy<TTile, TLeft, TRight>(left, a, right, b, there, s, row0, column0, ahead);
+            if (ahead < end)
+            {
+                Copy<TTile, TLeft>(left, there, a, s.A, ofA, TTile.Rows, ahead);
+                Copy<TTile, TRight>(right, there, b, s.B, ofB, TTile.Columns, ahead);
+            }
             GpuIntrinsics.CommitCopies();
             there = there == TTile.Strips - 1 ? 0 : there + 1;
-            int atLeft = here * TTile.Rows * 4, atRight = here * TTile.Columns * 4;
-            for (int half = 0; half < 2; half++)
-            {
-                Word4 b0 = TRight.Right(right, atRight, TTile.Columns, warpColumn, half, lane), b1 = TRight.Right(right, atRight, TTile.Columns, warpColumn + 16, half, lane);
-                Word4 b2 = default, b3 = default;
-                if (TTile.WarpColumns > 32)
-                {
-                    b2 = TRight.Right(right, atRight, TTile.Columns, warpColumn + 32, half, lane);
-                    b3 = TRight.Right(right, atRight, TTile.Columns, warpColumn + 48, half, lane);
-                }
-                Word4 fragment = TLeft.Left(left, atLeft, TTile.Rows, warpRow, half, lane);
-                first = Row<TProduct>(first, fragment, b0, b1);
-                if (TTile.WarpColumns > 32) first2 = Row<TProduct>(first2, fragment, b2, b3);
-                fragment = TLeft.Left(left, atLeft, TTile.Rows, warpRow + 16, half, lane);
-                second = Row<TProduct>(second, fragment, b0, b1);
-                if (TTile.WarpColumns > 32) second2 = Row<TProduct>(second2, fragment, b2, b3);
-                if (TTile.WarpRows == 32) continue;
-                fragment = TLeft.Left(left, atLeft, TTile.Rows, warpRow + 32, half, lane);
-                third = Row<TProduct>(third, fragment, b0, b1);
-                if (TTile.WarpColumns > 32) third2 = Row<TProduct>(third2, fragment, b2, b3);
-                fragment = TLeft.Left(left, atLeft, TTile.Rows, warpRow + 48, half, lane);
-                fourth = Row<TProduct>(fourth, fragment, b0, b1);
-                if (TTile.WarpColumns > 32) fourth2 = Row<TProduct>(fourth2, fragment, b2, b3);
-            }
+            int atLeft = TLeft.Strip(TTile.Rows, here) + inLeft, atRight = TRight.Strip(TTile.Columns, here) + inRight;
+            sums = AddHalf<TTile, TLeft, TRight, TProduct>(sums, left, atLeft, right, atRight, 0);
+            sums = AddHalf<TTile, TLeft, TRight, TProduct>(sums, left, atLeft, right, atRight, 1);
             here = here == TTile.Strips - 1 ? 0 : here + 1;
         }
-        int row = row0 + warpRow + lane / 4, column = column0 + warpColumn + lane % 4 * 2;
-        Store(first, c, bias, residual, activated, s.End, row, column);
-        Store(second, c, bias, residual, activated, s.End, row + 16, column);
+        int row = row0 + warpRow + lane / 4, column = column0 + warpColumn + (lane & 3) * 2;
+        Store(sums.First, c, bias, residual, activated, s.End, row, column);
+        Store(sums.Second, c, bias, residual, activated, s.End, row + 16, column);
         if (TTile.WarpColumns > 32)
         {
-            Store(first2, c, bias, residual, activated, s.End, row, column + 32);
-            Store(second2, c, bias, residual, activated, s.End, row + 16, column + 32);
+            Store(sums.First2, c, bias, residual, activated, s.End, row, column + 32);
+            Store(sums.Second2, c, bias, residual, activated, s.End, row + 16, column + 32);
         }
         if (TTile.WarpRows == 32) return;
-        Store(third, c, bias, residual, activated, s.End, row + 32, column);
-        Store(fourth, c, bias, residual, activated, s.End, row + 48, column);
+        Store(sums.Third, c, bias, residual, activated, s.End, row + 32, column);
+        Store(sums.Fourth, c, bias, residual, activated, s.End, row + 48, column);
         if (TTile.WarpColumns == 32) return;
-        Store(third2, c, bias, residual, activated, s.End, row + 32, column + 32);
-        Store(fourth2, c, bias, residual, activated, s.End, row + 48, column + 32);
-    }
-
-    private static void Copy<TTile, TLeft, TRight>(
-        ArrayView<Word4> left, ArrayView<Word4> a, ArrayView<Word4> right, ArrayView<Word4> b, int strip, TensorShape s, int row0, int column0, int step)
-        where TTile : struct, ITile
-        where TLeft : struct, IOrder
-        where TRight : struct, IOrder
-    {
-        Side<TTile, TLeft>(left, strip * TTile.Rows * 4, a, s.A, TTile.Rows, row0, step);
-        Side<TTile, TRight>(right, strip * TTile.Columns * 4, b, s.B, TTile.Columns, column0, step);
+        Store(sums.Third2, c, bias, residual, activated, s.End, row + 32, column + 32);
+        Store(sums.Fourth2, c, bias, residual, activated, s.End, row + 48, column + 32);
     }
 
     // A strip has four chunks for each of its rows; a thread copies two or four of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Side<TTile, TOrder>(ArrayView<Word4> strip, int at, ArrayView<Word4> x, Place place, int side, int first, int step)
+    private static void Copy<TTile, TOrder>(ArrayView<Word4> strips, int strip, ArrayView<Word4> x, Place place, Cursor cursor, int side, int step)
         where TTile : struct, ITile
         where TOrder : struct, IOrder
     {
-        int chunk = Group.IdxX;
-        TOrder.Copy(strip, at, side, x, place, first, step, chunk);
-        TOrder.Copy(strip, at, side, x, place, first, step, chunk + TTile.Threads);
+        int to = strip * side * 4 + cursor.Target, from = cursor.Source + step * cursor.Step;
+        TOrder.Copy(strips, to, x, from, cursor, place, step, 0);
+        TOrder.Copy(strips, to + TTile.Threads, x, from + cursor.Below, cursor, place, step, 1);
         if (4 * side == 2 * TTile.Threads) return;
-        TOrder.Copy(strip, at, side, x, place, first, step, chunk + 2 * TTile.Threads);
-        TOrder.Copy(strip, at, side, x, place, first, step, chunk + 3 * TTile.Threads);
+        TOrder.Copy(strips, to + 2 * TTile.Threads, x, from + 2 * cursor.Below, cursor, place, step, 2);
+        TOrder.Copy(strips, to + 3 * TTile.Threads, x, from + 3 * cursor.Below, cursor, place, step, 3);
+    }
+
+    // Half of a strip's steps; written out twice, as a loop would move all sums from register to register.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Sums AddHalf<TTile, TLeft, TRight, TProduct>(
+        Sums sums, ArrayView<Word4> left, int atLeft, ArrayView<Word4> right, int atRight, int half)
+        where TTile : struct, ITile
+        where TLeft : struct, IOrder
+        where TRight : struct, IOrder
+        where TProduct : struct, IProduct
+    {
+        Word4 b0 = TRight.Right(right, atRight, TTile.Columns, 0, half), b1 = TRight.Right(right, atRight, TTile.Columns, 1, half);
+        Word4 b2 = default, b3 = default;
+        if (TTile.WarpColumns > 32)
+        {
+            b2 = TRight.Right(right, atRight, TTile.Columns, 2, half);
+            b3 = TRight.Right(right, atRight, TTile.Columns, 3, half);
+        }
+        Word4 fragment = TLeft.Left(left, atLeft, TTile.Rows, 0, half);
+        sums.First = Row<TProduct>(sums.First, fragment, b0, b1);
+        if (TTile.WarpColumns > 32) sums.First2 = Row<TProduct>(sums.First2, fragment, b2, b3);
+        fragment = TLeft.Left(left, atLeft, TTile.Rows, 1, half);
+        sums.Second = Row<TProduct>(sums.Second, fragment, b0, b1);
+        if (TTile.WarpColumns > 32) sums.Second2 = Row<TProduct>(sums.Second2, fragment, b2, b3);
+        if (TTile.WarpRows == 32) return sums;
+        fragment = TLeft.Left(left, atLeft, TTile.Rows, 2, half);
+        sums.Third = Row<TProduct>(sums.Third, fragment, b0, b1);
+        if (TTile.WarpColumns > 32) sums.Third2 = Row<TProduct>(sums.Third2, fragment, b2, b3);
+        fragment = TLeft.Left(left, atLeft, TTile.Rows, 3, half);
+        sums.Fourth = Row<TProduct>(sums.Fourth, fragment, b0, b1);
+        if (TTile.WarpColumns > 32) sums.Fourth2 = Row<TProduct>(sums.Fourth2, fragment, b2, b3);
+        return sums;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -162,6 +172,15 @@ internal static class TensorTiles
         }
         Epilogue.One(x, c, bias, residual, activated, e, at, column);
         if (both) Epilogue.One(y, c, bias, residual, activated, e, at + 1, column + 1);
+    }
+
+    /// <summary>
+    /// Rows of four 16 × 8 tiles: up to four below each other, and as many to their right. What a tile does not use is never
+    /// touched, and takes no register.
+    /// </summary>
+    private struct Sums
+    {
+        public Float4x4 First, Second, Third, Fourth, First2, Second2, Third2, Fourth2;
     }
 }
 

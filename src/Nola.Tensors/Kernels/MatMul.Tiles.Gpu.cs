@@ -61,7 +61,7 @@ internal static class ProductKernels
         ArrayView<Float4> left = SharedMemory.Allocate<Float4>(Step * (TTile.Rows / 4 + 1)), right = SharedMemory.Allocate<Float4>(Step * (TTile.Columns / 4 + 1));
         int pitchLeft = TTile.Rows / 4 + 1, pitchRight = TTile.Columns / 4 + 1;
         int row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
-        int down = Group.IdxX / (TTile.Columns / 4), across = Group.IdxX % (TTile.Columns / 4);
+        int down = Group.IdxX / (TTile.Columns / 4), across = Group.IdxX & (TTile.Columns / 4 - 1);
         int start = Grid.IdxZ * s.Depth, end = IntrinsicMath.Min(s.K, start + s.Depth);
         Float4x4 sums = default;
         for (int k = start; k < end; k += Step)
@@ -96,7 +96,7 @@ internal static class ProductKernels
         int quarters = size / 4;
         for (int q = Group.IdxX; q < Step * quarters; q += 256)
         {
-            int p = q / quarters, i = q % quarters;
+            int p = q / quarters, i = q & (quarters - 1);
             strip[p * (quarters + 1) + i] = Four<T, TElement>(x, place, k + p, end, first + 4 * i, count);
         }
     }
@@ -110,7 +110,7 @@ internal static class ProductKernels
         int pitch = size + 4;
         for (int q = Group.IdxX; q < size * (Step / 4); q += 256)
         {
-            int i = q / (Step / 4), p = q % (Step / 4) * 4;
+            int i = q / (Step / 4), p = (q & (Step / 4 - 1)) * 4;
             Float4 v = Four<T, TElement>(x, place, first + i, count, k + p, end);
             to[p * pitch + i] = v.X;
             to[(p + 1) * pitch + i] = v.Y;

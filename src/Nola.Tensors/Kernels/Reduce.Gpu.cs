@@ -109,7 +109,7 @@ internal static class ReduceKernels
     public static void ColumnSums(ArrayView<float> x, ArrayView<float> partial, int rows, int columns)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(256);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
         int end = IntrinsicMath.Min(rows, (Grid.IdxY + 1) * RowsOfPiece);
         float sum = 0;
         if (j < columns)
@@ -127,7 +127,7 @@ internal static class ReduceKernels
         if (i >= size) return;
         float sum = 0;
         for (int p = 0; p < count; p++) sum += parts[(long)p * size + i];
-        int row = i / e.C.Columns, column = i % e.C.Columns;
+        int row = i / e.C.Columns, column = i - row * e.C.Columns;
         Epilogue.One(sum, y, bias, residual, activated, e, e.C.Offset + row * e.C.Stride + column, column);
     }
 

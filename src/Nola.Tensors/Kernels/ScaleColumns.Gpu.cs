@@ -38,7 +38,7 @@ internal static class ScaleColumnsKernels
     {
         int index = Grid.IdxX * Group.DimX + Group.IdxX;
         if (index >= at.X.Rows * at.X.Columns) return;
-        int i = index / at.X.Columns, j = index % at.X.Columns;
+        int i = index / at.X.Columns, j = index - i * at.X.Columns;
         long to = at.Y.Offset + (long)i * at.Y.Stride + j;
         float value = x[at.X.Offset + (long)i * at.X.Stride + j] * s[at.S.Offset + j];
         if (at.Beta != 0) value += y[to];
@@ -50,7 +50,7 @@ internal static class ScaleColumnsKernels
     public static void Dots(ArrayView<float> x, ArrayView<float> y, ArrayView<float> partial, ScaledPlaces at)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(256);
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
+        int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;
         int end = IntrinsicMath.Min(at.X.Rows, (Grid.IdxY + 1) * ReduceKernels.RowsOfPiece);
         float sum = 0;
         if (j < at.X.Columns)

@@ -9,6 +9,10 @@
  *   NOLA_EMULATOR_LANES       reverse: the last lane and warp first   NOLA_EMULATOR_CACHE   where translated kernels are kept
  *   NOLA_EMULATOR_BLOCKS      a number: blocks in another order       NOLA_EMULATOR_FAIL    cuInit=802,…: functions that fail
  *   NOLA_EMULATOR_CONTRACT    1: products and sums become one step    NOLA_EMULATOR_LENIENT 1: findings are only logged
+ *   NOLA_EMULATOR_SAMPLE      a number: of each launch so many blocks, and of equal launches the first alone, to count and not
+ *                             to compute; memory that is taken while it is set is zero, and costs nothing until it is written
+ *   NOLA_EMULATOR_ENOUGH      a number, in millions: more blocks of a launch are sampled until they made so many instructions
+ *   NOLA_EMULATOR_LAUNCHES    a file for what each launch costs, while they are sampled
  */
 #define _GNU_SOURCE
 #include "machine.h"
@@ -17,6 +21,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +29,7 @@
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500,
        CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901 };
-enum { DEVICES_MEMORY_MIB = 8192, LONGEST_QUEUE = 4096, ERROR_LOG = 5, ERROR_LOG_BYTES = 6 };
+enum { DEVICES_MEMORY_MIB = 8192, SAMPLED_MEMORY_MIB = 81920, LONGEST_QUEUE = 4096, ERROR_LOG = 5, ERROR_LOG_BYTES = 6 };
 
 typedef struct { int error; char text[512]; } Context;
 
@@ -86,6 +91,74 @@ static void fail_context(Context *context, Outcome what) {
     snprintf(context->text, sizeof context->text, "%s", what.text);
 }
 
+static int sample(void) { return atoi(setting("NOLA_EMULATOR_SAMPLE", "0")); }
+
+static u64 mebibytes(void) { return (u64)(sample() ? SAMPLED_MEMORY_MIB : DEVICES_MEMORY_MIB) << 20; }
+
+/* A launch that was sampled: its parameters without addresses, how many blocks ran, what they cost, and the fewest bytes of all blocks. */
+typedef struct Sampled { Function *function; Size3 grid, block; u8 *shape; size_t bytes; u64 ran, costs[COUNTS], loaded, stored; struct Sampled *next; } Sampled;
+
+static Sampled *all_sampled;
+
+static u8 *shape_of(const Work *w) {
+    u8 *shape = memcpy(malloc(w->bytes + 1), w->data, w->bytes);
+    for (size_t at = 0; at + 8 <= w->bytes; at += 8) {
+        u64 word;
+        memcpy(&word, shape + at, 8);
+        if (region_of(word)) memset(shape + at, 0, 8);
+    }
+    return shape;
+}
+
+static u64 instructions(const u64 *costs) {
+    u64 sum = 0;
+    for (int c = 0; c < COUNT_LOADED; c++) sum += costs[c];
+    return sum;
+}
+
+static void sum_costs(const Kernel *kernel, u64 *sums) {
+    memset(sums, 0, COUNTS * sizeof *sums);
+    for (u32 b = 0; b < kernel->blocks; b++)
+        for (int c = 0; c < COUNTS; c++) sums[c] += kernel->executed[b] * kernel->costs[b][c];
+}
+
+static void tell(const Sampled *s) {
+    const char *path = setting("NOLA_EMULATOR_LAUNCHES", NULL);
+    FILE *file = path ? fopen(path, "a") : NULL;
+    if (!file) return;
+    fprintf(file, "%s\t%u\t%u\t%u\t%u\t%llu", s->function->kernel.name, s->grid.x, s->grid.y, s->grid.z, s->block.x * s->block.y * s->block.z, (unsigned long long)s->ran);
+    for (int c = 0; c < COUNTS; c++) fprintf(file, "\t%llu", (unsigned long long)s->costs[c]);
+    fprintf(file, "\t%llu\t%llu\n", (unsigned long long)s->loaded, (unsigned long long)s->stored);
+    fclose(file);
+}
+
+static Outcome run_sample(const Work *w) {
+    u8 *shape = shape_of(w);
+    for (Sampled *s = all_sampled; s; s = s->next)
+        if (s->function == w->function && !memcmp(&s->grid, &w->grid, sizeof s->grid) && s->bytes == w->bytes && !memcmp(s->shape, shape, w->bytes)) {
+            free(shape);
+            tell(s);
+            return (Outcome){ 0 };
+        }
+    Sampled *made = calloc(1, sizeof *made);
+    *made = (Sampled){ .function = w->function, .grid = w->grid, .block = w->block, .shape = shape, .bytes = w->bytes, .next = all_sampled };
+    u64 blocks = (u64)w->grid.x * w->grid.y * w->grid.z, enough = 1000000ull * atoi(setting("NOLA_EMULATOR_ENOUGH", "0"));
+    Outcome outcome;
+    for (;; options.sample *= 4) {
+        u64 before[COUNTS];
+        sum_costs(&w->function->kernel, before);
+        forget_asked();
+        outcome = run_grid(&w->function->kernel, w->data, w->grid, w->block, &made->ran);
+        sum_costs(&w->function->kernel, made->costs);
+        for (int c = 0; c < COUNTS; c++) made->costs[c] -= before[c];
+        if (outcome.error || made->ran == blocks || instructions(made->costs) >= enough) break;
+    }
+    sum_asked((double)blocks / made->ran, &made->loaded, &made->stored);
+    all_sampled = made;
+    tell(made);
+    return outcome;
+}
+
 static void run(Context *context, Work *w) {
     if (context->error) return;
     if (w->kind == COPY) {
@@ -99,8 +172,9 @@ static void run(Context *context, Work *w) {
         w->function->launches++;
         w->function->blocks += (u64)w->grid.x * w->grid.y * w->grid.z;
         w->function->threads += (u64)w->grid.x * w->grid.y * w->grid.z * w->block.x * w->block.y * w->block.z;
-        options = (Options){ !strcmp(setting("NOLA_EMULATOR_LANES", ""), "reverse"), atoi(setting("NOLA_EMULATOR_BLOCKS", "0")), atoi(setting("NOLA_EMULATOR_LENIENT", "0")) };
-        Outcome outcome = run_grid(&w->function->kernel, w->data, w->grid, w->block);
+        options = (Options){ !strcmp(setting("NOLA_EMULATOR_LANES", ""), "reverse"), atoi(setting("NOLA_EMULATOR_BLOCKS", "0")), atoi(setting("NOLA_EMULATOR_LENIENT", "0")), sample() };
+        u64 ran;
+        Outcome outcome = options.sample ? run_sample(w) : run_grid(&w->function->kernel, w->data, w->grid, w->block, &ran);
         if (outcome.error) fail_context(context, outcome);
     }
 }
@@ -174,7 +248,7 @@ EXPORT int cuDriverGetVersion(int *version) { MAY_FAIL(); *version = 13000; retu
 EXPORT int cuDeviceGetCount(int *count) { MAY_FAIL(); *count = atoi(setting("NOLA_EMULATOR_CARDS", "1")); return SUCCESS; }
 EXPORT int cuDeviceGet(int *device, int index) { MAY_FAIL(); *device = index; return SUCCESS; }
 EXPORT int cuDeviceGetName(char *name, int length, int device) { (void)device; MAY_FAIL(); snprintf(name, length, "Nola's emulator"); return SUCCESS; }
-EXPORT int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; MAY_FAIL(); *bytes = (size_t)DEVICES_MEMORY_MIB << 20; return SUCCESS; }
+EXPORT int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; MAY_FAIL(); *bytes = mebibytes(); return SUCCESS; }
 
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
     (void)device;
@@ -238,10 +312,11 @@ EXPORT int cuCtxGetSharedMemConfig(int *value) { BEGIN_IN_CONTEXT(); *value = 1;
 
 static int take(void **pointer, size_t bytes, int kind) {
     if (!bytes) return INVALID_VALUE;
-    if (kind == DEVICE_MEMORY && taken + bytes > (u64)DEVICES_MEMORY_MIB << 20) return OUT_OF_MEMORY;
-    u8 *memory = aligned_alloc(512, (bytes + 511) / 512 * 512);
-    if (!memory || !add_region((u64)memory, bytes, kind, current)) return OUT_OF_MEMORY;
-    memset(memory, 0xff, bytes);
+    if (kind == DEVICE_MEMORY && taken + bytes > mebibytes()) return OUT_OF_MEMORY;
+    int sampled = sample() != 0;
+    u8 *memory = sampled ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : aligned_alloc(512, (bytes + 511) / 512 * 512);
+    if (!memory || memory == MAP_FAILED || !add_region((u64)memory, bytes, kind, current, !sampled)) return OUT_OF_MEMORY;
+    if (!sampled) memset(memory, 0xff, bytes);
     if (kind == DEVICE_MEMORY) taken += bytes;
     *pointer = memory;
     return SUCCESS;
@@ -249,10 +324,13 @@ static int take(void **pointer, size_t bytes, int kind) {
 
 static int give_back(void *pointer, int kind, const char *call) {
     u64 bytes;
+    int had_known;
     if (!pointer) return SUCCESS;
-    if (!remove_region((u64)pointer, kind, &bytes)) return refuse(call, "memory that was not taken");
+    if (!remove_region((u64)pointer, kind, &bytes, &had_known)) return refuse(call, "memory that was not taken");
     if (kind == DEVICE_MEMORY) taken -= bytes;
-    if (kind != REGISTERED_MEMORY) free(pointer);
+    if (kind == REGISTERED_MEMORY) return SUCCESS;
+    if (had_known) free(pointer);
+    else munmap(pointer, bytes);
     return SUCCESS;
 }
 
@@ -265,7 +343,7 @@ EXPORT int cuCtxDestroy_v2(Context *context) {
     END();
 }
 
-EXPORT int cuMemGetInfo_v2(size_t *available, size_t *total) { BEGIN_IN_CONTEXT(); *total = (size_t)DEVICES_MEMORY_MIB << 20; *available = *total - taken; END(); }
+EXPORT int cuMemGetInfo_v2(size_t *available, size_t *total) { BEGIN_IN_CONTEXT(); *total = mebibytes(); *available = *total - taken; END(); }
 EXPORT int cuMemAlloc_v2(void **pointer, size_t bytes) { BEGIN_IN_CONTEXT(); code = take(pointer, bytes, DEVICE_MEMORY); END(); }
 EXPORT int cuMemFree_v2(void *pointer) { BEGIN_IN_CONTEXT(); finish_all(); code = give_back(pointer, DEVICE_MEMORY, __func__); END(); }
 EXPORT int cuMemAllocHost_v2(void **pointer, size_t bytes) { BEGIN_IN_CONTEXT(); code = take(pointer, bytes, PINNED_MEMORY); END(); }
@@ -274,7 +352,7 @@ EXPORT int cuMemFreeHost(void *pointer) { BEGIN_IN_CONTEXT(); finish_all(); code
 EXPORT int cuMemHostRegister_v2(void *pointer, size_t bytes, unsigned flags) {
     (void)flags;
     BEGIN_IN_CONTEXT();
-    if (!add_region((u64)pointer, bytes, REGISTERED_MEMORY, current)) code = OUT_OF_MEMORY;
+    if (!add_region((u64)pointer, bytes, REGISTERED_MEMORY, current, 1)) code = OUT_OF_MEMORY;
     END();
 }
 
@@ -561,9 +639,8 @@ __attribute__((destructor)) static void report(void) {
     for (int i = 0; i < function_count; i++) {
         const Function *f = functions[i];
         if (!f->launches) continue;
-        u64 sums[COUNTS] = { 0 };
-        for (u32 b = 0; b < f->kernel.blocks; b++)
-            for (int c = 0; c < COUNTS; c++) sums[c] += f->kernel.executed[b] * f->kernel.costs[b][c];
+        u64 sums[COUNTS];
+        sum_costs(&f->kernel, sums);
         memset(f->kernel.executed, 0, f->kernel.blocks * sizeof(u64));
         fprintf(file, "%s\t%ld\t%llu\t%llu", f->kernel.name, f->launches, (unsigned long long)f->blocks, (unsigned long long)f->threads);
         for (int c = 0; c < COUNTS; c++) fprintf(file, "\t%llu", (unsigned long long)sums[c]);

@@ -25,8 +25,14 @@ enum { SHUFFLE_BUTTERFLY, SHUFFLE_INDEX, SHUFFLE_DOWN, SHUFFLE_UP, LOAD_MATRICES
 
 typedef struct Thread Thread;
 
-/* A range of memory that kernels may use, of a context; a bit of known for each byte that somebody has written. */
-typedef struct { u64 begin, end; u8 *known; int kind; const void *owner; } Region;
+/* Bytes asked for, and between which addresses. */
+typedef struct { u64 bytes, low, high; } Asked;
+
+/*
+ * A range of memory that kernels may use, of a context; a bit of known for each byte that somebody has written. Where launches are
+ * sampled nobody can know that: there is no known, and what a launch asks for is noted instead.
+ */
+typedef struct { u64 begin, end; u8 *known; int kind; const void *owner; Asked loaded, stored; } Region;
 
 /* An instruction that accesses global memory: its line, and the region that it found last. */
 typedef struct { int line; u64 begin, end; u8 *known; u32 regions; } Site;
@@ -41,6 +47,7 @@ typedef struct {
     void (*commit)(Thread *);
     void (*wait)(Thread *, int groups);
     void (*uniform)(Thread *, int site, int taken, int line);
+    void (*doubt)(Thread *, const char *what, int line);        /* a finding: what is computed is likely wrong */
     void (*fail)(Thread *, const char *what, int line);
     u32 regions;                                                /* changes whenever memory is taken or given back */
 } Machine;

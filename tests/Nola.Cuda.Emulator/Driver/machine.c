@@ -96,24 +96,25 @@ Region *region_owned_by(const void *owner) {
     return NULL;
 }
 
-int add_region(u64 begin, u64 bytes, int kind, const void *owner) {
+int add_region(u64 begin, u64 bytes, int kind, const void *owner, int has_known) {
     u64 bits = bytes / 8 + 2;
-    u8 *map = mmap(NULL, bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    u8 *map = has_known ? mmap(NULL, bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : NULL;
     if (map == MAP_FAILED) return 0;
-    if (kind != DEVICE_MEMORY) memset(map, 0xff, bits);
+    if (map && kind != DEVICE_MEMORY) memset(map, 0xff, bits);
     if (count == room) regions = realloc(regions, (room = 2 * room + 64) * sizeof *regions);
     int at = first_beyond(begin);
     memmove(regions + at + 1, regions + at, (count++ - at) * sizeof *regions);
-    regions[at] = (Region){ begin, begin + bytes, map, kind, owner };
+    regions[at] = (Region){ .begin = begin, .end = begin + bytes, .known = map, .kind = kind, .owner = owner };
     machine.regions++;
     return 1;
 }
 
-int remove_region(u64 begin, int kind, u64 *bytes) {
+int remove_region(u64 begin, int kind, u64 *bytes, int *had_known) {
     int at = first_beyond(begin) - 1;
     if (at < 0 || regions[at].begin != begin || regions[at].kind != kind) return 0;
     *bytes = regions[at].end - begin;
-    munmap(regions[at].known, *bytes / 8 + 2);
+    *had_known = regions[at].known != NULL;
+    if (*had_known) munmap(regions[at].known, *bytes / 8 + 2);
     memmove(regions + at, regions + at + 1, (--count - at) * sizeof *regions);
     machine.regions++;
     return 1;
@@ -121,7 +122,7 @@ int remove_region(u64 begin, int kind, u64 *bytes) {
 
 void write_known(u64 to, u64 bytes) {
     Region *region = region_of(to);
-    if (!region) return;
+    if (!region || !region->known) return;
     for (u64 at = to - region->begin, end = at + bytes; at < end; at++) {
         if (at % 8 == 0 && end - at >= 8) {
             u64 whole = (end - at) / 8;
@@ -133,8 +134,8 @@ void write_known(u64 to, u64 bytes) {
 
 void copy_known(u64 to, u64 from, u64 bytes) {
     Region *target = region_of(to), *source = region_of(from);
-    if (!target) return;
-    if (!source || source->kind != DEVICE_MEMORY) {
+    if (!target || !target->known) return;
+    if (!source || !source->known || source->kind != DEVICE_MEMORY) {
         write_known(to, bytes);
         return;
     }
@@ -142,6 +143,31 @@ void copy_known(u64 to, u64 from, u64 bytes) {
         u64 s = from - source->begin + i, t = to - target->begin + i;
         u8 bit = (source->known[s / 8] >> s % 8) & 1;
         target->known[t / 8] = (target->known[t / 8] & ~(1 << t % 8)) | bit << t % 8;
+    }
+}
+
+/* ---- what launches ask for, where they are sampled ---- */
+
+static void note_asked(Asked *asked, u64 address, u32 bytes) {
+    if (!asked->bytes || address < asked->low) asked->low = address;
+    if (!asked->bytes || address + bytes > asked->high) asked->high = address + bytes;
+    asked->bytes += bytes;
+}
+
+void forget_asked(void) {
+    for (int i = 0; i < count; i++) regions[i].loaded = regions[i].stored = (Asked){ 0 };
+}
+
+static u64 least(const Asked *asked, double blocks_of_each) {
+    double all = asked->bytes * blocks_of_each, once = asked->high - asked->low;
+    return (u64)(all < once ? all : once);
+}
+
+void sum_asked(double blocks_of_each, u64 *loaded, u64 *stored) {
+    *loaded = *stored = 0;
+    for (int i = 0; i < count; i++) {
+        *loaded += least(&regions[i].loaded, blocks_of_each);
+        *stored += least(&regions[i].stored, blocks_of_each);
     }
 }
 
@@ -268,6 +294,11 @@ static u8 *find_global(Thread *t, Site *site, u64 address, int bytes, int access
         snprintf(what, sizeof what, "illegal address %#llx of %d bytes", (unsigned long long)address, bytes);
         fail_with(t, ILLEGAL_ADDRESS, what, site->line);
     }
+    if (!region->known) {
+        if (access != WRITE) note_asked(&region->loaded, address, bytes);
+        if (access != READ) note_asked(&region->stored, address, bytes);
+        return (u8 *)address;
+    }
     *site = (Site){ site->line, region->begin, region->end, region->known, machine.regions };
     return global(t, site, address, bytes, access);
 }
@@ -294,6 +325,7 @@ static void arrive(Thread *t, const Copy *c) {
     if (c->bytes) memcpy(data, (void *)c->from, c->bytes);
     memcpy(t->memory + c->to, data, 16);
     Region *source = c->bytes ? region_of(c->from) : NULL;
+    if (source && !source->known) note_asked(&source->loaded, c->from, c->bytes);
     for (u32 i = 0; i < 4; i++) {
         Word *w = &words[c->to / 4 + i];
         w->pending--;
@@ -303,7 +335,7 @@ static void arrive(Thread *t, const Copy *c) {
         w->atomic = 0;
         w->known = 15;
         for (u32 b = 4 * i; b < 4 * i + 4 && b < c->bytes; b++)
-            if (source && !is_known(source->known, c->from + b - source->begin, 1)) w->known &= ~(1u << (b - 4 * i));
+            if (source && source->known && !is_known(source->known, c->from + b - source->begin, 1)) w->known &= ~(1u << (b - 4 * i));
     }
 }
 
@@ -515,27 +547,29 @@ static void run_block(u32 count_of_threads) {
 
 static u64 greatest_common_divisor(u64 a, u64 b) { return b ? greatest_common_divisor(b, a % b) : a; }
 
-/* A step that visits every block once. */
-static u64 stride_of(u64 blocks) {
-    u64 stride = options.shuffle ? blocks / 2 + 1 + (u64)options.shuffle : 1;
+/* A step that visits every block once; a sample takes the first of these, which lie evenly. */
+static u64 stride_of(u64 blocks, int sampled) {
+    u64 stride = sampled ? (u64)(0.6180339887498949 * blocks) : options.shuffle ? blocks / 2 + 1 + (u64)options.shuffle : 1;
     while (greatest_common_divisor(stride, blocks) != 1) stride++;
     return stride;
 }
 
-Outcome run_grid(const Kernel *k, const u8 *parameters, Size3 grid, Size3 block) {
+Outcome run_grid(const Kernel *k, const u8 *parameters, Size3 grid, Size3 block, u64 *ran) {
     static Outcome done;
     kernel = k;
     outcome = (Outcome){ 0 };
     if (!stacks) {
         stacks = mmap(NULL, (size_t)THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         u32 counted = machine.regions;
-        machine = (Machine){ meet, barrier, shared, find_global, unknown, copy, commit, wait_for, uniform, fail, counted };
+        machine = (Machine){ meet, barrier, shared, find_global, unknown, copy, commit, wait_for, uniform, find, fail, counted };
     }
     static u32 count_of_threads;
-    static u64 blocks, stride, n;
+    static u64 blocks, stride, n, chosen;
     count_of_threads = block.x * block.y * block.z;
     blocks = (u64)grid.x * grid.y * grid.z;
-    stride = stride_of(blocks);
+    chosen = options.sample && (u64)options.sample < blocks ? (u64)options.sample : blocks;
+    stride = stride_of(blocks, chosen < blocks);
+    *ran = chosen;
     prepare_branches(count_of_threads);
     if (setjmp(failed)) {
         done = outcome;
@@ -543,8 +577,9 @@ Outcome run_grid(const Kernel *k, const u8 *parameters, Size3 grid, Size3 block)
         for (u32 i = 0; i < THREADS; i++) privates[i].pending = 0;
         return done;
     }
-    for (n = 0; n < blocks; n++) {
-        u64 at = (n * stride + options.shuffle) % blocks;
+    for (n = 0; n < chosen; n++) {
+        /* The last block is in every sample. */
+        u64 at = chosen < blocks && n == chosen - 1 ? blocks - 1 : (n * stride + options.shuffle) % blocks;
         Size3 place = { at % grid.x, at / grid.x % grid.y, at / grid.x / grid.y };
         epoch++;
         block_number++;

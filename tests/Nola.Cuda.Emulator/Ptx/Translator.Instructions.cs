@@ -188,12 +188,18 @@ public sealed partial class Translator
         return Write(x.Operands[0], x.Type, x.Type.IsFloat ? $"{(x.Type.Bytes == 4 ? "fabsf" : "fabs")}({a})" : $"{a} < 0 ? -{a} : {a}");
     }
 
-    // By as many bits as there are or more, everything is shifted out.
+    // By as many bits as there are or more, everything is shifted out. A negative number that loses a bit is rounded down, where a
+    // division rounds towards zero: ILGPU makes such shifts of divisions, and no kernel means it so.
     private string Shift(PtxInstruction x)
     {
+        bool isSigned = x.Name == "shr" && x.Type.IsSigned;
         string a = Read(x.Operands[1], x.Type), by = Read(x.Operands[2], u32), c = x.Type.C;
-        string all = x.Name == "shr" && x.Type.IsSigned ? $"({a} < 0 ? -1 : 0)" : "0", some = x.Name == "shl" ? $"({c})({Read(x.Operands[1], x.Type.Unsigned)} << {by})" : $"{a} >> {by}";
-        return Write(x.Operands[0], x.Type, Format($"{by} >= {x.Type.Bits} ? {all} : {some}"));
+        string all = isSigned ? $"({a} < 0 ? -1 : 0)" : "0";
+        string some = x.Name == "shl" ? $"({c})({Read(x.Operands[1], x.Type.Unsigned)} << {by})" : $"{a} >> {by}";
+        string shifted = Write(x.Operands[0], x.Type, Format($"{by} >= {x.Type.Bits} ? {all} : {some}"));
+        if (!isSigned) return shifted;
+        string loses = Format($"{a} < 0 && ({by} >= {x.Type.Bits} || {a} & (((u64)1 << {by}) - 1))");
+        return Format($"{{ if ({loses}) machine->doubt(t, \"signed shift that rounds a negative number down\", {x.Line}); {shifted} }}");
     }
 
     private string CountLeadingZeros(PtxInstruction x)

@@ -121,4 +121,44 @@ public sealed class DriverTests
         // Of the second run of instructions: two accesses of global memory, a product, eight bytes and four.
         Assert.Contains("{ 0, 1, 0, 0, 2, 0, 0, 0, 0, 8, 4 }", c);
     }
+
+    [EmulatedFact]
+    public void A_sample_of_blocks_stands_for_all()
+    {
+        // Every thread reads one word, which all share, and writes one of its own.
+        string body = """
+            mov.u32 %r3, %ctaid.x; shl.b32 %r3, %r3, 6; add.u32 %r3, %r3, %r1; mul.wide.u32 %rd3, %r3, 4; add.u64 %rd3, %rd3, %rd2;
+            ld.global.u32 %r4, [%rd1]; st.global.u32 [%rd3], 7;
+            """;
+        string file = Path.GetTempFileName();
+        using (EmulatedDriver.With("SAMPLE", "10"))
+        using (EmulatedDriver.With("LAUNCHES", file))
+        {
+            using EmulatedContext context = new();
+            nint function = context.Find(context.Load(SmallProgram.Of(body, 2)).Module, SmallProgram.Entry).Function;
+            ulong shared = context.Memory(4), own = context.Memory(4 * 6400), other = context.Memory(4 * 6400);
+            foreach ((uint blocks, ulong to) in (ReadOnlySpan<(uint, ulong)>)[(100, own), (100, other), (5, own)])
+                Assert.Equal(0, context.Launch(function, (blocks, 1, 1), 64, shared, to));
+            Assert.Equal(0, context.Wait());
+            using (EmulatedDriver.With("ENOUGH", "1"))
+            {
+                // A million instructions are more than all blocks make.
+                Assert.Equal(0, context.Launch(function, (101, 1, 1), 64, shared, context.Memory(4 * 6464)));
+                Assert.Equal(0, context.Wait());
+            }
+            // Ten blocks wrote, the first and the last among them; the second launch is like the first, and was not run.
+            int[] written = context.Read<int>(own, 6400);
+            Assert.Equal((640 + 5 * 64 - 64, 7, 7), (written.Count(w => w == 7), written[0], written[^1]));
+            Assert.All(context.Read<int>(other, 6400), w => Assert.Equal(0, w));
+        }
+        long[][] told = [.. File.ReadLines(file).Select(line => line.Split('\t')[1..].Select(long.Parse).ToArray())];
+        File.Delete(file);
+        Assert.Equal([100, 100, 5, 101], told.Select(t => t[0]));
+        Assert.Equal([10, 10, 5, 101], told.Select(t => t[4]));
+        Assert.Equal([2 * 640, 2 * 640, 2 * 320, 2 * 6464], told.Select(t => t[5 + (int)Cost.Global]));
+        Assert.Equal([4 * 640, 4 * 640, 4 * 320, 4 * 6464], told.Select(t => t[5 + (int)Cost.Stored]));
+        // At the least memory gives the shared word once, and takes what all blocks write.
+        Assert.All(told, t => Assert.Equal(4, t[^2]));
+        Assert.Equal([4 * 6400, 4 * 6400, 4 * 320, 4 * 6464], told.Select(t => t[^1]));
+    }
 }

@@ -123,7 +123,7 @@ internal sealed unsafe class EmulatedContext : IDisposable
     {
         (int code, string log, nint module) = Load(ptx);
         if (code != 0) return $"{code}: {log}";
-        code = Launch(Find(module, SmallProgram.Entry).Function, (blocks, 1, 1), threads, arguments);
+        code = Launch(Find(module, PtxModule.Read(ptx).Kernels.Single().Name).Function, (blocks, 1, 1), threads, arguments);
         if (code == 0) code = Wait();
         return code == 0 ? null : $"{code}: {Explain(code)}";
     }

@@ -30,6 +30,8 @@ public sealed class PlantedFaultTests
         { "lanes at two operations", "lanes of a warp meet at different operations", $"setp.ge.u32 %p1, %r2, 16; @%p1 bra OTHER; {Shuffle} bra.uni END;\nOTHER: {Shuffle} END:", Shuffle },
         { "divergent bra.uni", "bra.uni taken by some lanes only", "setp.ge.u32 %p1, %r2, 16; @%p1 bra.uni END; END:", "setp.ge.u32 %p1, %r1, 32; @%p1 bra.uni END; END:" },
         { "divergent bra.uni in a loop", "bra.uni taken by some lanes only", Loop("%r2"), Loop("5") },
+        { "negative number shifted", "signed shift that rounds a negative number down", "mov.s32 %r3, -5; shr.s32 %r3, %r3, 1;", "mov.s32 %r3, -6; shr.s32 %r3, %r3, 1; mov.s32 %r4, -5; shr.u32 %r4, %r4, 1;" },
+        { "negative number shifted out", "signed shift that rounds a negative number down", "mov.s32 %r3, -1; shr.s32 %r3, %r3, 32;", "mov.s32 %r3, 1; shr.s32 %r3, %r3, 32;" },
         { "barrier of one warp", "barrier that some warps do not reach", "setp.ge.u32 %p1, %r1, 32; @%p1 bra END; bar.sync 0; END:", "bar.sync 0;" },
         { "barrier of half a warp", "barrier that some lanes of a warp do not reach", "setp.ge.u32 %p1, %r2, 16; @%p1 bra END; bar.sync 0; END:", "bar.sync 0;" },
         { "two barriers", "threads meet at different barriers", "setp.ge.u32 %p1, %r1, 32; @%p1 bra OTHER; bar.sync 0; bra.uni END;\nOTHER: bar.sync 0;\n END:", "bar.sync 0;" },
