@@ -37,7 +37,7 @@ internal static class StepCosts
             // From here on nothing that is computed means anything.
             using IDisposable sampled = EmulatedDriver.With("SAMPLE", blocks.ToString(CultureInfo.InvariantCulture));
             using IDisposable enough = EmulatedDriver.With("ENOUGH", "100");
-            using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, DType.BFloat16);
+            using LanguageModel model = LanguageModel.Create(work.Config, device, 1, trainable: false, WeightFormat.BFloat16);
             using TrainStep step = TrainStep.Nola(model, perLayer);
             TokenStream stream = E2EExamples.Of(work.Tokens).Stream;
             step.Run(stream);

@@ -36,7 +36,7 @@ public sealed class GpuKernelTests : IDisposable
         float[] w = OpCheck.Values(new Random(3), Rows * Columns, 1);
         float[] rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
         using Tensor weight = gpu.From(w, [Rows, Columns]), straight = gpu.Empty([Rows, Columns]), turned = gpu.Empty([Columns, Rows]);
-        using FrozenMatrix frozen = gpu.Freeze(weight, transposed, DType.BFloat16);
+        using FrozenMatrix frozen = gpu.Freeze(weight, transposed, WeightFormat.BFloat16);
         gpu.Unpack(frozen, straight, transposed);
         gpu.Unpack(frozen, turned, !transposed);
         Assert.Equal(rounded, straight.ToArray());
