@@ -74,7 +74,7 @@ internal static class GenerateCommand
         Option<string> stop = new("--stop")
         {
             Description = "Token ids that end the text; \"\" for none [the model's own: end of text and a blank line, 50256,628 for GPT-2]",
-                    };
+        };
         Option<string[]> stopString = new("--stop-string")
         {
             Description = "Text that ends the text where it appears, and is not printed; may be given several times",

@@ -2,7 +2,7 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Semantics of every kernel, and the memory they work on. Each kernel family is a part of this class in
-/// <c>Kernels/</c>, with its implementations in the neighbouring files; the contract tests run on every device.
+/// <c>Kernels/</c>, with its implementations in the neighboring files; the contract tests run on every device.
 /// One thread drives a device at a time; kernels spread over the device's own threads.
 /// </summary>
 public abstract partial class Device : IDisposable

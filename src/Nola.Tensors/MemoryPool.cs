@@ -111,7 +111,7 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
 
     private static string Mebibytes(long bytes) => $"{bytes / 1048576.0:F1} MiB";
 
-    // Eight classes between neighbouring powers of two, at least one cache line apart; 32 where rounding costs megabytes.
+    // Eight classes between neighboring powers of two, at least one cache line apart; 32 where rounding costs megabytes.
     private static long SizeClass(long bytes)
     {
         if (bytes <= 512) return Math.Max(64, (bytes + 63) & ~63L);

@@ -96,7 +96,7 @@ public abstract class Storage
 /// <param name="Rows">Number of rows.</param>
 /// <param name="Columns">Number of columns.</param>
 /// <param name="Offset">Index of element (0, 0) in the tensor.</param>
-/// <param name="Stride">Elements between the starts of neighbouring rows.</param>
+/// <param name="Stride">Elements between the starts of neighboring rows.</param>
 public readonly record struct Matrix(Tensor Tensor, int Rows, int Columns, int Offset, int Stride)
 {
     /// <summary>The whole tensor as a matrix of its last dimension: (B, T, C) reads as (B·T, C).</summary>

@@ -3,7 +3,7 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>What the shared contracts do not reach: edges of tiles, decoding, the optimiser, and every entry of a basis, against the CPU.</summary>
+/// <summary>What the shared contracts do not reach: edges of tiles, decoding, the optimizer, and every entry of a basis, against the CPU.</summary>
 public sealed class GpuKernelTests : IDisposable
 {
     private readonly GpuDevice gpu = TestGpu.Device;

@@ -24,7 +24,7 @@ public sealed class PtxTests(ITestOutputHelper output)
     [
         "AttentionCachedKernels.Append", "AttentionKernels.RowDots", "CopyKernels.Copy", "CopyKernels.Narrow", "CopyKernels.Widen",
         "EmbeddingKernels.GatherNarrow", "EmbeddingKernels.GatherWide", "EmbeddingKernels.LinkEqual", "EmbeddingKernels.ScatterAdd",
-        "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalise", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
+        "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalize", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
         "ReduceKernels.SumsOfSquares", "ReduceKernels.Total", "RmsNormKernels.WeightGrad", "RoundRowsKernels.Round",
         "ScaleColumnsKernels.Dots", "ScaleColumnsKernels.Scale", "StepRecordKernels.AddLoss", "StepRecordKernels.ClipScale",
     ];

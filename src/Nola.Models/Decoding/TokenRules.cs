@@ -19,7 +19,7 @@ internal static class TokenRules
         foreach ((float penalty, bool after) in sequences.Select(s => Penalty(s.Search.Options)).Where(p => p.Penalty != 1).Distinct())
         {
             using TokenLists lists = new(logits, seen.Select((tokens, s) => Penalty(sequences[s].Search.Options) == (penalty, after) ? tokens.Distinct() : []));
-            logits.Device.Penalise(logits, lists.Starts, lists.Ids, penalty, after ? logSums : null);
+            logits.Device.Penalize(logits, lists.Starts, lists.Ids, penalty, after ? logSums : null);
         }
         int[][] banned = [.. seen.Select((tokens, s) => Banned(tokens, sequences[s].Search.Options, sequences[s].Generated.Length, vocabulary))];
         if (banned.All(tokens => tokens.Length == 0)) return;

@@ -4,12 +4,12 @@ namespace Nola.Models;
 
 /// <summary>
 /// Byte-pair encoding of words of any length, in time that grows with the length times its logarithm. The encoder for ordinary words
-/// looks at all pairs of a word for each merge, which for a word of a million characters would take days. A word of more than a
-/// million characters, which no text has, is encoded in pieces of a million, so that it takes no more memory than one of these.
+/// looks at all pairs of a word for each merge, which for a word of a million characters would take days. A word of more than two
+/// million characters, which no text has, is encoded in pieces of two million, so that it takes no more memory than one of these.
 /// </summary>
 internal sealed class LongWords
 {
-    private const int LongestPiece = 1_000_000;
+    private const int LongestPiece = 2_000_000;
 
     private readonly int[] byteIds = new int[256];
     private readonly Dictionary<(int Left, int Right), (int Rank, int Id)> merges = [];

@@ -5,7 +5,7 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Float vectors of one width, as static functions, so that a kernel is written once and compiled for each width.
-/// The JIT specialises a kernel for the struct that implements this and every call becomes one instruction.
+/// The JIT specializes a kernel for the struct that implements this and every call becomes one instruction.
 /// </summary>
 /// <typeparam name="V">The vector type.</typeparam>
 internal unsafe interface ISimd<V> where V : struct

@@ -86,7 +86,7 @@ internal sealed class BlockAllocator(Accelerator accelerator, long blockBytes) :
             if (i > 0) Join(i - 1);
         }
 
-        // One range of two neighbours that touch.
+        // One range of two neighbors that touch.
         private void Join(int i)
         {
             if (i + 1 >= free.Count || free[i].Offset + free[i].Size != free[i + 1].Offset) return;

@@ -5,7 +5,7 @@ using ILGPU.IR.Intrinsics;
 
 namespace Nola.Tensors;
 
-// Sums and maxima over 4, 8, 16 or all 32 neighbouring lanes of a warp, as butterflies: of n lanes, lane i meets i ^ n/2,
+// Sums and maxima over 4, 8, 16 or all 32 neighboring lanes of a warp, as butterflies: of n lanes, lane i meets i ^ n/2,
 // i ^ n/4, … i ^ 1, so that each of them has the same bits. Four lanes hold a row of a fragment of mma.sync. They are
 // instructions of their own because ILGPU's simulated shuffles cost a hundred times as much as the two barriers here.
 internal static partial class GpuIntrinsics

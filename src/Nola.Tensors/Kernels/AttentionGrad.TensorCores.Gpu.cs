@@ -143,7 +143,7 @@ internal static class TensorAttentionGradKernels
         GpuIntrinsics.CommitCopies();
         Sums sums = default;
         float scale = s.Scale * Log2E;
-        // The numbers of a lane's two columns, which are neighbouring queries, are read as one.
+        // The numbers of a lane's two columns, which are neighboring queries, are read as one.
         int pairs = tile.Number * (AttentionPanels.Rows / 2) + (from - first) / 2 + (lane & 3);
         // The first query that sees a warp's keys, on the diagonal where attention is causal and before all others where it is not.
         int least = row - s.Ahead;

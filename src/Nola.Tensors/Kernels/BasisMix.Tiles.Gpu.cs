@@ -210,7 +210,7 @@ internal static class BasisKernels
         }
     }
 
-    /// <summary>One bit an entry, from the top of a word down: the tile has eight neighbouring bits of one of the words.</summary>
+    /// <summary>One bit an entry, from the top of a word down: the tile has eight neighboring bits of one of the words.</summary>
     private readonly struct SignEntries : IEntries
     {
         public static int FirstCounter(int e0) => e0 / 2048 * 16;

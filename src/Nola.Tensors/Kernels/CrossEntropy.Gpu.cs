@@ -140,7 +140,7 @@ internal static class CrossEntropyKernels
             Float4 d = default;
             if (j < wide) d = Grad(z4[start + j], j, loss, smooth, n) * n.Scale;
             else if (j == wide && rest > 0) d = Grad(Rest(z, 4L * (start + j), rest), j, loss, smooth, n) * n.Scale;
-            // The last few of a row may have neighbours that are none of it.
+            // The last few of a row may have neighbors that are none of it.
             if (j == wide)
             {
                 if (rest < 2) d.Y = 0;

@@ -40,7 +40,7 @@ internal interface IElement<T> where T : unmanaged
 {
     static abstract float Value(T element);
 
-    /// <summary>Four neighbours at 4 · <paramref name="quarter"/>.</summary>
+    /// <summary>Four neighbors at 4 · <paramref name="quarter"/>.</summary>
     static abstract Float4 Four(ArrayView<T> elements, int quarter);
 }
 

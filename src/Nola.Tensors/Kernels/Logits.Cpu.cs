@@ -22,7 +22,7 @@ public sealed unsafe partial class CpuDevice
         ForEachToken(logits, starts, ids, (n, at) => z[at] = float.NegativeInfinity);
     }
 
-    private protected override void PenaliseCore(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from)
+    private protected override void PenalizeCore(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from)
     {
         float* z = Floats(logits), zero = from is null ? null : Floats(from);
         ForEachToken(logits, starts, ids, (n, at) =>

@@ -43,12 +43,12 @@ public abstract partial class Device
     /// logit itself; with the row's <see cref="LogSumExp"/> it is the log-probability. Lists as in <see cref="Ban"/>.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void Penalise(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from = null)
+    public void Penalize(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from = null)
     {
-        CheckTokenLists(nameof(Penalise), logits, starts);
+        CheckTokenLists(nameof(Penalize), logits, starts);
         if (from is not null && from.Length != logits.Shape.Rows)
-            throw new ShapeException($"Penalise: logits are {logits.Shape} and from {from.Shape}; expected (N, V) and (N).");
-        PenaliseCore(logits, starts, ids, penalty, from);
+            throw new ShapeException($"Penalize: logits are {logits.Shape} and from {from.Shape}; expected (N, V) and (N).");
+        PenalizeCore(logits, starts, ids, penalty, from);
     }
 
     private protected abstract void LogSumExpCore(Tensor logits, Tensor y);
@@ -57,7 +57,7 @@ public abstract partial class Device
 
     private protected abstract void BanCore(Tensor logits, Tensor starts, Tensor ids);
 
-    private protected abstract void PenaliseCore(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from);
+    private protected abstract void PenalizeCore(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from);
 
     private static void CheckTokenLists(string call, Tensor logits, Tensor starts)
     {

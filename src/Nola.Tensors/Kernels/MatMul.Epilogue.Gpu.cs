@@ -46,7 +46,7 @@ internal struct Epilogue
         if (e.HasActivated != 0) activated[at] = Gelu(value);
     }
 
-    /// <summary>Two neighbours, the first at an even place.</summary>
+    /// <summary>Two neighbors, the first at an even place.</summary>
     public static void Two(Float2 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int at, int column)
     {
         Float2 value = sums * e.Alpha;
@@ -57,7 +57,7 @@ internal struct Epilogue
         if (e.HasActivated != 0) activated.Cast<Float2>()[at / 2] = Float2.Of(Gelu(value.X), Gelu(value.Y));
     }
 
-    /// <summary>Four neighbours, the first at a multiple of four.</summary>
+    /// <summary>Four neighbors, the first at a multiple of four.</summary>
     public static void Four(Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int at, int column)
     {
         Float4 value = sums * e.Alpha;

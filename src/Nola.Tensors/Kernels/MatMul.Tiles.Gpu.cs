@@ -88,7 +88,7 @@ internal static class ProductKernels
         Store(sums.D, c, bias, residual, activated, s.End, row + 3, column);
     }
 
-    // A strip whose rows are rows of the matrix: neighbours in the strip are neighbours in memory.
+    // A strip whose rows are rows of the matrix: neighbors in the strip are neighbors in memory.
     private static void Rows<T, TElement>(ArrayView<Float4> strip, int size, ArrayView<T> x, Place place, int k, int end, int first, int count)
         where T : unmanaged
         where TElement : struct, IElement<T>

@@ -2,7 +2,7 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// What a training step leaves on its device until somebody reads it: a record of (loss, norm of the gradients) for each
-/// of a few steps, in double precision, and the factor by which the optimiser scales its gradients.
+/// of a few steps, in double precision, and the factor by which the optimizer scales its gradients.
 /// </summary>
 public abstract partial class Device
 {

@@ -93,7 +93,7 @@ internal static unsafe class BasisPanels
 
     /// <summary>
     /// The first runs of sixteen lanes that sixteen counters give, run h lane t placed by the layout. With steps (1, 0) the
-    /// lanes are neighbouring counters of one matrix and the runs together a group in order; with (0, 1) sixteen matrices.
+    /// lanes are neighboring counters of one matrix and the runs together a group in order; with (0, 1) sixteen matrices.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Sixteen<S, V>(in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in Runs layout, int runs)

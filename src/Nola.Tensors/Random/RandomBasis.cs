@@ -35,7 +35,7 @@ public readonly record struct RandomBasis(ulong Seed, uint Stream, uint Layer, i
     /// <summary>Entries of one matrix.</summary>
     public int Size => Rows * Cols;
 
-    /// <summary>Entries that sixteen neighbouring counters give: 2,048 signs or 128 others.</summary>
+    /// <summary>Entries that sixteen neighboring counters give: 2,048 signs or 128 others.</summary>
     internal int GroupSize => Entries == BasisEntries.Sign ? 2048 : 128;
 
     /// <summary>The stream word of a kind of map (0 … 255) and a factor (0: A, 1: B).</summary>

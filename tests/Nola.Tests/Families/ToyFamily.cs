@@ -60,7 +60,13 @@ internal sealed record ToyConfig(int Layers, int Heads, int KeyValueHeads, int H
 
     public override string ToJson() => JsonSerializer.Serialize(new
     {
-        model_type = "toy", layers = Layers, heads = Heads, kv_heads = KeyValueHeads, head_dim = HeadSize, vocab_size = Vocabulary, causal = Causal,
+        model_type = "toy",
+        layers = Layers,
+        heads = Heads,
+        kv_heads = KeyValueHeads,
+        head_dim = HeadSize,
+        vocab_size = Vocabulary,
+        causal = Causal,
     });
 }
 

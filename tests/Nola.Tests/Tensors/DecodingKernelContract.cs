@@ -96,10 +96,10 @@ public abstract class DecodingKernelContract(Device device)
     public void Banned_tokens_are_ruled_out_and_repeated_ones_penalized()
     {
         using Tensor z = device.From([1, -2, 3, 4, 5, -6], [2, 3]), starts = device.From([0, 2, 3]), ids = device.From([0, 1, 2]), from = device.From([2, -1], [2]);
-        device.Penalise(z, starts, ids, 2);
+        device.Penalize(z, starts, ids, 2);
         Assert.Equal([0.5f, -4, 3, 4, 5, -12], z.ToArray());
         device.Upload([1f, -2, 3, 4, 5, -6], z);
-        device.Penalise(z, starts, ids, 2, from);
+        device.Penalize(z, starts, ids, 2, from);
         Assert.Equal([0, -6, 3, 4, 5, -11], z.ToArray());
         device.Ban(z, starts, ids);
         Assert.Equal([float.NegativeInfinity, float.NegativeInfinity, 3, 4, 5, float.NegativeInfinity], z.ToArray());
@@ -112,8 +112,8 @@ public abstract class DecodingKernelContract(Device device)
         Assert.Contains("LogSumExp", Assert.Throws<ShapeException>(() => device.LogSumExp(z, wide)).Message);
         Assert.Contains("k at most V", Assert.Throws<ShapeException>(() => device.TopK(z, wide, ids)).Message);
         Assert.Contains("Ban", Assert.Throws<ShapeException>(() => device.Ban(z, starts, three)).Message);
-        Assert.Contains("Penalize", Assert.Throws<ShapeException>(() => device.Penalise(z, starts, three, 2)).Message);
-        Assert.Contains("from (2, 4)", Assert.Throws<ShapeException>(() => device.Penalise(z, far, three, 2, wide)).Message);
+        Assert.Contains("Penalize", Assert.Throws<ShapeException>(() => device.Penalize(z, starts, three, 2)).Message);
+        Assert.Contains("from (2, 4)", Assert.Throws<ShapeException>(() => device.Penalize(z, far, three, 2, wide)).Message);
         Assert.Throws<ArgumentOutOfRangeException>(() =>
         {
             device.Ban(z, far, three);

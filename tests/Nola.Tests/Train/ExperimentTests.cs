@@ -234,7 +234,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,-1]}""", "expected a list of whole numbers from 0")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,1]}""", "the seed 1 stands twice")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":{"data":"x.csv"}}""", "there is no \"test\"")]
-    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":[]}""", "expected an object of the keys")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":[]}""", "expected an object of settings")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"test-subset":"odd"}""", "test-subset is 'odd'")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"name":"a b"}""", "the name 'a b' becomes a directory's")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"scores":["blue"]}""", "The score 'blue' is not known; known are loss")]
