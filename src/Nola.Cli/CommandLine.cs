@@ -8,7 +8,7 @@ internal static class CommandLine
     /// <summary>Every command, with examples in its help.</summary>
     public static RootCommand Create()
     {
-        RootCommand root = new("Fine-tune GPT-2 with NOLA and LoRA adapters, and run them. Start with 'nola train': "
+        RootCommand root = new("Fine-tune language models with NOLA, LoRA and VeRA adapters, and run them. Start with 'nola train': "
             + "it needs no data, no model and no GPU.")
         {
             TrainCommand.Create(),

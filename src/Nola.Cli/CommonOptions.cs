@@ -11,7 +11,7 @@ internal sealed class CommonOptions
 {
     public Option<string> Model { get; } = new("--model") { Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache", DefaultValueFactory = _ => LanguageModel.EmbeddedName };
 
-    public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT LoRA directory" };
+    public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT directory" };
 
     public Option<string> DeviceName { get; } = new("--device") { Description = "auto, cpu, cuda or cuda:1", DefaultValueFactory = _ => "auto" };
 
