@@ -24,7 +24,7 @@ internal static class InspectCommand
         if (File.Exists(peft)) return DescribePeft(path, peft);
         if (path == LanguageModel.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
         string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
-        ModelConfig config = ModelFamilies.Parse(InputFile.ReadAll(file), file);
+        ModelConfig config = ModelFamilies.Parse(InputFile.ReadAll(file, JsonInput.LargestConfig), file);
         return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
     }
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
@@ -6,119 +7,233 @@ using Nola.Train;
 namespace Nola.Cli;
 
 /// <summary><c>nola pretrain</c>: a new GPT-2 from random values, on plain text and pairs.</summary>
-internal static class PretrainCommand
+internal sealed class PretrainCommand
 {
-    public static Command Create()
+    private readonly Option<string[]> text = new("--text")
     {
-        Option<string[]> text = new("--text") { Description = "Plain text files (.gz too); documents separated by a line <|endoftext|>", Required = true, AllowMultipleArgumentsPerToken = true };
-        Option<string[]> pairs = new("--pairs") { Description = "Files of text pairs to mix in; every token of them is learned", AllowMultipleArgumentsPerToken = true };
-        Option<int> repeat = new WholeOption<int>("--repeat-pairs") { Description = "How often each pair stands in an epoch", DefaultValueFactory = _ => 1 };
-        Option<string[]> exclude = new("--exclude-origin") { Description = "Leave out pairs that their data set marks as from here, for example e2e in DART", AllowMultipleArgumentsPerToken = true };
-        Option<bool> spans = new("--spans") { Description = "Also learn to write each sentence of the text from a shuffled part of its words" };
-        Option<string> valid = new("--valid") { Description = "Plain text for validation" };
-        Option<string> output = new("--out") { Description = "Run directory; the model goes to its 'model' folder", Required = true };
-        Option<string> from = new("--from") { Description = "Start from this checkpoint (a directory) in place of random values; its sizes win" };
-        Option<int> layers = new WholeOption<int>("--layers") { Description = "Blocks", DefaultValueFactory = _ => 6 };
-        Option<int> heads = new WholeOption<int>("--heads") { Description = "Attention heads", DefaultValueFactory = _ => 4 };
-        Option<int> channels = new WholeOption<int>("--channels") { Description = "Width of the residual stream", DefaultValueFactory = _ => 128 };
-        Option<int> positions = new WholeOption<int>("--positions") { Description = "Longest sequence", DefaultValueFactory = _ => 512 };
-        Option<double> epochs = new RealOption<double>("--epochs") { Description = "Passes over the data", DefaultValueFactory = _ => 1 };
-        Option<int> tokens = new WholeOption<int>("--batch-tokens") { Description = "Tokens in a batch", DefaultValueFactory = _ => 4096 };
-        Option<float> rate = new RealOption<float>("--lr") { Description = "Highest learning rate", DefaultValueFactory = _ => 0.002f };
-        Option<int> warmup = new WholeOption<int>("--warmup") { Description = "Steps of warm-up", DefaultValueFactory = _ => 100 };
-        Option<int> every = new WholeOption<int>("--eval-every") { Description = "Steps between evaluations and checkpoints", DefaultValueFactory = _ => 100 };
-        Option<int> maxSteps = new WholeOption<int>("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
-        Option<ulong> seed = new WholeOption<ulong>("--seed") { Description = "Seed of initial values and shuffle", DefaultValueFactory = _ => 1UL };
-        Option<string> deviceName = new CommonOptions().DeviceName;
-        Option<int> threads = new CommonOptions().Threads;
-        Option<bool> resume = new("--resume") { Description = "Go on with the run in --out" };
-        Command command = new("pretrain", "Train a new GPT-2 from random values on plain text.")
+        Description = "Plain text files (.gz too); documents separated by a line <|endoftext|>",
+        AllowMultipleArgumentsPerToken = true,
+    };
+    private readonly Option<string[]> pairs = new("--pairs")
+    {
+        Description = "Files of text pairs, in any form that train reads",
+        AllowMultipleArgumentsPerToken = true,
+    };
+    private readonly Option<string[]> mix = new("--mix")
+    {
+        Description = "Share of the tokens of a file, as NAME=SHARE: 'books=0.2' for books.train.txt.gz, '*.pairs=0.6' for all of "
+            + "that pattern together; files that are not named divide the rest by their sizes",
+        AllowMultipleArgumentsPerToken = true,
+    };
+    private readonly Option<bool> completions = new("--completions-only")
+    {
+        Description = "Predict the completions of pairs only; else their contexts too",
+    };
+    private readonly Option<string> valid = new("--valid")
+    {
+        Description = "Plain text for validation, beside the held-out files NAME.valid.* that are found next to NAME.train.*",
+    };
+    private readonly Option<string> output = new("--out")
+    {
+        Description = "Run directory; the model goes to its 'model' folder",
+        Required = true,
+    };
+    private readonly Option<string> from = new("--from")
+    {
+        Description = "Start from this checkpoint (a directory) in place of random values; its sizes and tokenizer win",
+    };
+    private readonly Option<int> vocabulary = new WholeOption<int>("--vocabulary")
+    {
+        Description = "Tokens: the first merges of GPT-2's encoding, 257 to 50257; the tokenizer is written beside the model",
+        DefaultValueFactory = _ => Gpt2Tokenizer.GptVocabulary,
+    };
+    private readonly Option<string> tokenizer = new("--tokenizer")
+    {
+        Description = "A directory with vocab.json and merges.txt to take in place of GPT-2's encoding",
+    };
+    private readonly Option<int> layers = Whole("--layers", "Blocks", 6);
+    private readonly Option<int> heads = Whole("--heads", "Attention heads", 4);
+    private readonly Option<int> channels = Whole("--channels", "Width of the residual stream", 128);
+    private readonly Option<int> positions = Whole("--positions", "Longest sequence", 512);
+    private readonly Option<double> epochs = new RealOption<double>("--epochs")
+    {
+        Description = "Passes over the data; of a mixture, an epoch has as many tokens as all files together",
+        DefaultValueFactory = _ => 1,
+    };
+    private readonly Option<int> tokens = Whole("--batch-tokens", "Tokens in a batch", 4096);
+    private readonly Option<float> rate = new RealOption<float>("--lr")
+    {
+        Description = "Highest learning rate",
+        DefaultValueFactory = _ => 0.002f,
+    };
+    private readonly Option<int> warmup = Whole("--warmup", "Steps of warm-up", 100);
+    private readonly Option<int> every = Whole("--eval-every", "Steps between evaluations", 500);
+    private readonly Option<int> evalTokens = Whole("--eval-tokens", "Tokens of each held-out file to evaluate on; 0 for all", 8192);
+    private readonly Option<int> saveEvery = Whole("--checkpoint-every", "Steps between checkpoints to resume from", 100);
+    private readonly Option<int> maxSteps = new WholeOption<int>("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
+    private readonly Option<ulong> seed = new WholeOption<ulong>("--seed")
+    {
+        Description = "Seed of initial values and shuffle",
+        DefaultValueFactory = _ => 1UL,
+    };
+    private readonly Option<string> deviceName = new CommonOptions().DeviceName;
+    private readonly Option<int> threads = new CommonOptions().Threads;
+    private readonly Option<bool> resume = new("--resume") { Description = "Continue the run in --out" };
+
+    public static Command Create() => new PretrainCommand().Make();
+
+    private Command Make()
+    {
+        Command command = new("pretrain", "Train a new GPT-2 from random values on plain text and pairs.")
         {
-            text, spans, pairs, repeat, exclude, valid, output, from, layers, heads, channels, positions,
-            epochs, tokens, rate, warmup, every, maxSteps, seed, deviceName, threads, resume,
+            text, pairs, mix, completions, valid, output, from, vocabulary, tokenizer, layers, heads, channels, positions,
+            epochs, tokens, rate, warmup, every, evalTokens, saveEvery, maxSteps, seed, deviceName, threads, resume,
         };
-        command.Does((r, cancel) =>
-        {
-            Gpt2Config config = new(r.GetValue(layers), r.GetValue(heads), r.GetValue(channels), Gpt2Tokenizer.GptVocabulary, r.GetValue(positions));
-            CheckSizes(config, r.GetValue(repeat));
-            if (config.Heads < 1 || config.Channels % config.Heads != 0) throw new NolaException(
-                $"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
-            string place = r.GetValue(output)!;
-            bool resumes = r.GetValue(resume);
-            if (!resumes) RunDirectory.RefuseUsed(place);
-            // The run to be resumed is taken before anything in it is read.
-            using RunDirectory? old = resumes ? new RunDirectory(place, resume: true) : null;
-            using Device device = Device.Open(r.GetValue(deviceName)!, r.GetValue(threads), Terminal.Say);
-            using LanguageModel model = r.GetValue(from) is { } start ? LanguageModel.Load(start, device, trainable: true) : LanguageModel.Create(config, device, r.GetValue(seed));
-            config = model.Config as Gpt2Config ?? throw new NolaException($"--from is a {model.Config.Family.Title}; only a GPT-2 can be trained further here.");
-            ITokenizer tokenizer = model.Tokenizer;
-            List<EncodedPair> training = [.. PlainText.Read(r.GetValue(text)!, tokenizer, config.Positions)];
-            if (r.GetValue(spans))
-            {
-                PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary);
-                training.AddRange(SpanPairs.Read(r.GetValue(text)!, (int)r.GetValue(seed)).Select(encoder.Encode));
-            }
-            foreach (string path in r.GetValue(pairs) ?? [])
-                training.AddRange(Enumerable.Repeat(WholePairs(path, r.GetValue(exclude) ?? [], tokenizer, config), r.GetValue(repeat)).SelectMany(p => p));
-            EncodedPair[] held = r.GetValue(valid) is { } v ? PlainText.Read([v], tokenizer, config.Positions) : [];
-            TrainOptions options = new()
-            {
-                // A number of steps alone is no less for want of data.
-                Epochs = r.GetValue(maxSteps) > 0 && r.GetResult(epochs) is not { Implicit: false } ? null : r.GetValue(epochs),
-                BatchTokens = r.GetValue(tokens),
-                LearningRate = r.GetValue(rate),
-                Schedule = Schedule.Cosine,
-                WarmupSteps = r.GetValue(warmup),
-                WeightDecay = 0.1f,
-                Beta2 = 0.95f,
-                Epsilon = 1e-8f,
-                ClipNorm = 1,
-                Seed = r.GetValue(seed),
-                EvalEvery = r.GetValue(every),
-                EvalPairs = 64,
-                CheckpointEvery = r.GetValue(every),
-                MaxSteps = r.GetValue(maxSteps),
-            };
-            Terminal.Say($"{device.Description}: {config.ParameterCount:N0} parameters, {training.Count:N0} sequences, {training.Sum(p => (long)p.Length - 1):N0} tokens an epoch");
-            using IDisposable section = Signals.Held();
-            using RunDirectory run = old ?? new RunDirectory(place);
-            TrainView view = new();
-            RunSource source = Source(r.GetValue(text)!, r.GetValue(pairs) ?? [], r.GetValue(valid));
-            Trainer trainer = new(model, null, options, run, view) { Source = source };
-            TrainResult result = view.Show(() => TrainCommand.Finished(trainer, () => trainer.Run([.. training], held, resumes, cancel)));
-            run.DrawLossCurve();
-            Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed:h\\:mm\\:ss}{(held.Length > 0 ? $"; validation loss {result.LastLoss:F4}" : "")}; model in {run.BestModel}");
-            if (result.Outcome != TrainOutcome.Interrupted) return 0;
-            Terminal.Say("Interrupted; go on with the same command and --resume.");
-            return Terminal.Interrupted;
-        });
+        command.Does(Run);
         return command;
     }
 
-    private static RunSource Source(string[] text, string[] pairs, string? valid) =>
-        new() { Data = string.Join(", ", (string[])[.. text, .. pairs]), Valid = valid ?? "none" };
-
-    // Sizes beyond these are typing errors, and would be found out by the lack of memory.
-    private static void CheckSizes(Gpt2Config config, int repeat)
+    private int Run(ParseResult given, CancellationToken cancel)
     {
-        Check(config.Layers is >= 1 and <= 1000, "layers", config.Layers, "1 to 1000");
-        Check(config.Channels is >= 1 and <= 65_536, "channels", config.Channels, "1 to 65536");
-        Check(config.Positions is >= 2 and <= 1_000_000, "positions", config.Positions, "2 to 1000000");
-        Check(repeat is >= 1 and <= 1000, "repeat-pairs", repeat, "1 to 1000");
+        CheckSizes(given);
+        if (Files(given, text).Length + Files(given, pairs).Length == 0)
+            throw new NolaException("There is nothing to train on; give --text or --pairs.");
+        string place = given.GetValue(output)!;
+        bool resumes = given.GetValue(resume);
+        if (!resumes) RunDirectory.RefuseUsed(place);
+        // The run to be resumed is taken before anything in it is read.
+        using RunDirectory? old = resumes ? new RunDirectory(place, resume: true) : null;
+        using Device device = Device.Open(given.GetValue(deviceName)!, given.GetValue(threads), Terminal.Say);
+        using LanguageModel model = Model(given, device);
+        Mixture mixture = Mix(given, model, cancel);
+        TrainOptions options = Options(given);
+        Terminal.Say($"{device.Description}: {model.Config.ParameterCount:N0} parameters");
+        SaySources(mixture);
+        using IDisposable section = Signals.Held();
+        using RunDirectory run = old ?? new RunDirectory(place);
+        TrainView view = new();
+        Trainer trainer = new(model, null, options, run, view) { Source = Source(given, mixture) };
+        TrainResult result = view.Show(() => TrainCommand.Finished(trainer, () => trainer.Run(mixture, resumes, cancel)));
+        run.DrawLossCurve();
+        string loss = double.IsNaN(result.LastLoss) ? "" : $"; validation loss {result.LastLoss:F4}";
+        Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {Time(result.Elapsed)}{loss}; model in {run.BestModel}");
+        if (result.Outcome != TrainOutcome.Interrupted) return 0;
+        Terminal.Say("Interrupted; continue with the same command and --resume.");
+        return Terminal.Interrupted;
+    }
 
-        static void Check(bool fits, string option, int value, string range)
+    private LanguageModel Model(ParseResult given, Device device)
+    {
+        if (given.GetValue(from) is { } start)
         {
-            if (!fits) throw new NolaException($"--{option} is {value}; expected {range}.");
+            LanguageModel loaded = LanguageModel.Load(start, device, trainable: true);
+            if (loaded.Config is Gpt2Config) return loaded;
+            string title = loaded.Config.Family.Title;
+            loaded.Dispose();
+            throw new NolaException($"--from is a {title}; only a GPT-2 can be trained further here.");
+        }
+        Gpt2Tokenizer own = Tokenizer(given);
+        Gpt2Config config = new(
+            given.GetValue(layers), given.GetValue(heads), given.GetValue(channels), own.Vocabulary, given.GetValue(positions));
+        if (config.Channels % config.Heads != 0)
+            throw new NolaException($"--channels is {config.Channels} and --heads {config.Heads}; heads must divide channels.");
+        return LanguageModel.Create(config, device, given.GetValue(seed), tokenizer: own);
+    }
+
+    private Gpt2Tokenizer Tokenizer(ParseResult given)
+    {
+        if (given.GetValue(tokenizer) is not { } directory) return Gpt2Tokenizer.WithVocabulary(given.GetValue(vocabulary));
+        if (given.GetResult(vocabulary) is { Implicit: false })
+            throw new NolaException("--tokenizer and --vocabulary are both given; a tokenizer has its own vocabulary.");
+        return Gpt2Tokenizer.FromFiles(Path.Combine(directory, "vocab.json"), Path.Combine(directory, "merges.txt"));
+    }
+
+    private Mixture Mix(ParseResult given, LanguageModel model, CancellationToken cancel)
+    {
+        PretrainData data = new(model.Tokenizer, model.Shape.Positions, model.Shape.Vocabulary, given.GetValue(evalTokens))
+        {
+            CompletionsOnly = given.GetValue(completions),
+        };
+        List<TrainSource> sources = [];
+        foreach (string path in Files(given, text)) Add(data.Text(path));
+        foreach (string path in Files(given, pairs)) Add(data.Pairs(path));
+        double[] shares = Mixture.SharesOf(sources, given.GetValue(mix) ?? []);
+        // Nothing is trained on it.
+        if (given.GetValue(valid) is { } held) (sources, shares) = ([.. sources, data.Validation(held)], [.. shares, 0]);
+        return new Mixture(sources, shares, given.GetValue(seed));
+
+        void Add(TrainSource source)
+        {
+            cancel.ThrowIfCancellationRequested();
+            if (sources.Any(other => other.Name == source.Name))
+                throw new NolaException($"Two files are called {source.Name}; a source is known by its file's name, so rename one.");
+            sources.Add(source);
         }
     }
 
-    // Every token of a pair is learned, context too.
-    private static EncodedPair[] WholePairs(string path, string[] excluded, ITokenizer tokenizer, Gpt2Config config)
+    private TrainOptions Options(ParseResult given) => new()
     {
-        TextPairs pairs = TextPairs.Read(path);
-        PairEncoder encoder = new(tokenizer, config.Positions, config.Vocabulary, truncate: true);
-        return [.. pairs.Where(pair => !excluded.Contains(pair.Origin))
-            .Select(encoder.Encode)
-            .Select(pair => new EncodedPair([], [.. pair.Context, .. pair.Completion]))];
+        // A number of steps alone is no less for want of data.
+        Epochs = given.GetValue(maxSteps) > 0 && given.GetResult(epochs) is not { Implicit: false } ? null : given.GetValue(epochs),
+        BatchTokens = given.GetValue(tokens),
+        LearningRate = given.GetValue(rate),
+        Schedule = Schedule.Cosine,
+        WarmupSteps = given.GetValue(warmup),
+        WeightDecay = 0.1f,
+        Beta2 = 0.95f,
+        Epsilon = 1e-8f,
+        ClipNorm = 1,
+        Seed = given.GetValue(seed),
+        EvalEvery = given.GetValue(every),
+        EvalPairs = 0,
+        CheckpointEvery = given.GetValue(saveEvery),
+        MaxSteps = given.GetValue(maxSteps),
+    };
+
+    private RunSource Source(ParseResult given, Mixture mixture) => new()
+    {
+        Data = string.Join(", ", mixture.Sources.Select(source => source.Name)),
+        Valid = given.GetValue(valid) ?? "held-out files",
+        Settings = mixture.Sources.Count == 1
+            ? new Dictionary<string, string>()
+            : new Dictionary<string, string> { ["mix"] = mixture.ToString() },
+    };
+
+    private static void SaySources(Mixture mixture)
+    {
+        for (int i = 0; i < mixture.Sources.Count; i++)
+        {
+            TrainSource source = mixture.Sources[i];
+            if (source.Training.Length == 0) continue;
+            Terminal.Say(string.Create(
+                CultureInfo.InvariantCulture,
+                $"  {source.Name,-24} {source.Training.Length,9:N0} sequences {source.Tokens,12:N0} tokens {100 * mixture.Shares[i],6:F2} %  "
+                + $"{mixture.Passes(i):F2} passes an epoch"));
+        }
+        long all = mixture.Sources.Sum(source => source.Tokens);
+        Terminal.Say($"  {"together",-24} {mixture.Sequences.Length,9:N0} sequences {all,12:N0} tokens an epoch");
+    }
+
+    private static string Time(TimeSpan elapsed) => $"{(long)elapsed.TotalHours}:{elapsed:mm\\:ss}";
+
+    private static string[] Files(ParseResult given, Option<string[]> option) => given.GetValue(option) ?? [];
+
+    private static WholeOption<int> Whole(string name, string description, int standard) =>
+        new(name) { Description = description, DefaultValueFactory = _ => standard };
+
+    // Sizes beyond these are typing errors, and would be found out by the lack of memory.
+    private void CheckSizes(ParseResult given)
+    {
+        Check(layers, 1, 1000);
+        Check(heads, 1, 65_536);
+        Check(channels, 1, 65_536);
+        Check(positions, 2, 1_000_000);
+        Check(evalTokens, 0, int.MaxValue);
+
+        void Check(Option<int> option, int least, int most)
+        {
+            int value = given.GetValue(option);
+            if (value < least || value > most) throw new NolaException($"{option.Name} is {value}; expected {least} to {most}.");
+        }
     }
 }

@@ -20,7 +20,19 @@ public sealed record StepReport(
 /// <param name="Loss">Mean validation loss, without label smoothing.</param>
 /// <param name="Tokens">Positions scored.</param>
 /// <param name="Best">Whether it is the lowest so far.</param>
-public sealed record EvalReport(int Step, double Loss, long Tokens, bool Best);
+public sealed record EvalReport(int Step, double Loss, long Tokens, bool Best)
+{
+    /// <summary>The sources one by one, where there are several; then the loss is their mean, weighted by their shares.</summary>
+    public IReadOnlyList<SourceReport> Sources { get; init; } = [];
+}
+
+/// <summary>One of several sources at an evaluation.</summary>
+/// <param name="Name">What it is called.</param>
+/// <param name="Tokens">Tokens of it that were trained on so far.</param>
+/// <param name="Share">Their part of all tokens that were trained on; 0 before the first step.</param>
+/// <param name="Loss">Mean loss over its validation data in nats a token; NaN without such data.</param>
+/// <param name="BitsPerByte">The same loss in bits for each UTF-8 byte of the text, which tokenizers do not change; NaN when it is unknown.</param>
+public sealed record SourceReport(string Name, long Tokens, double Share, double Loss, double BitsPerByte);
 
 /// <summary>Who wants to know how a run goes on. All members have empty defaults.</summary>
 public interface ITrainObserver

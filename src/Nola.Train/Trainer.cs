@@ -29,7 +29,8 @@ public sealed class Trainer
     /// A setting is out of range, there is nothing to train, or the adapter is of another model.
     /// </exception>
     public Trainer(
-        IModel model, TrainableAdapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null, params ITrainObserver[] observers)
+        IModel model, TrainableAdapter? adapter = null, TrainOptions? options = null, RunDirectory? run = null,
+        params ITrainObserver[] observers)
     {
         (this.model, this.adapter, this.options, this.run) = (model, adapter, options ?? new(), run);
         this.options.Validate();
@@ -46,7 +47,9 @@ public sealed class Trainer
     public int ReadEvery
     {
         get;
-        init => field = value is >= 0 and <= 10_000 ? value : throw new NolaException($"read-every is {value}; expected 0 (chosen by the device) to 10000.");
+        init => field = value is >= 0 and <= 10_000
+            ? value
+            : throw new NolaException($"read-every is {value}; expected 0 (chosen by the device) to 10000.");
     }
 
     /// <summary>Where the run comes from, for the state that it is resumed from.</summary>
@@ -66,7 +69,8 @@ public sealed class Trainer
     /// <exception cref="OperationCanceledException">It was canceled; the last checkpoint is written.</exception>
     public TrainResult Run(TextPairs pairs, TextPairs? validation = null, CancellationToken cancel = default)
     {
-        LanguageModel language = model as LanguageModel ?? throw new NolaException("Trainer: text pairs are given and the model is not a language model.");
+        LanguageModel language = model as LanguageModel
+            ?? throw new NolaException("Trainer: text pairs are given and the model is not a language model.");
         EncodedPair[] held = validation is null ? [] : PairEncoder.EncodeFor(language, validation);
         return Run(PairEncoder.EncodeFor(language, pairs), held, resume: false, cancel);
     }
@@ -87,22 +91,29 @@ public sealed class Trainer
     /// The state is of another run: the message names each difference, and nothing was changed. Or the loss is not a number: the
     /// message says what to lower; the best and the last checkpoint stay as they were.
     /// </exception>
-    public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default)
+    public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default) =>
+        Run(Mixture.Of(training, validation), resume, cancel);
+
+    /// <summary>Trains on several sources by share; validation losses are told for each, and their mean by share decides what is best.</summary>
+    /// <inheritdoc cref="Run(EncodedPair[], EncodedPair[], bool, CancellationToken)"/>
+    internal TrainResult Run(Mixture mixture, bool resume = false, CancellationToken cancel = default)
     {
-        if (training.Length == 0) throw new NolaException("Trainer: the data set is empty.");
+        if (mixture.Sequences.Length == 0) throw new NolaException("Trainer: the data set is empty.");
         CheckAdapter();
         CheckDirectory(resume);
-        identity = run is null ? null : RunIdentity.Of(model, adapter, options, training, validation, Source);
+        EncodedPair[] validation = [.. mixture.Sources.SelectMany(source => source.Validation)];
+        identity = run is null ? null : RunIdentity.Of(model, adapter, options, mixture.Sequences, validation, Source);
         using AdamW optimizer = new(adapter?.Parameters ?? [.. model.Parameters], options);
-        Batches batches = new(training, options.BatchTokens, options.BatchSize, options.Seed);
-        EncodedPair[] held = Evaluation.Sample(validation, options.EvalPairs);
-        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Length > 0) : new();
+        Batches batches = new(mixture, options.BatchTokens, options.BatchSize, options.Seed);
+        HeldOut held = new(mixture, options.EvalPairs);
+        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Exists) : new();
         if (resume) adapter?.Update();
         List<int[]> epoch = batches.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
             throw new NolaException(
                 $"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
                 "new run.");
+        TokensRead read = new(mixture, batches, state);
         int total = TotalSteps(epoch.Count);
         if (resume) Continue(state, total);
         state.Total = total;
@@ -121,13 +132,13 @@ public sealed class Trainer
         {
             if (cancel.IsCancellationRequested) throw Canceled();
             clock.Start();
-            Step(state, optimizer, meter, batches, ref epoch, total);
+            Step(state, optimizer, meter, batches, read, ref epoch, total);
             clock.Stop();
             bool epochEnds = state.Batch == 0 && options.EvalEvery == 0;
             bool evaluates = epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0);
             bool saves = state.Step % options.CheckpointEvery == 0;
             if (meter.IsFull || evaluates || saves) Read();
-            if (evaluates) Evaluate(state, held, optimizer);
+            if (evaluates) Evaluate(state, held, read, optimizer);
             if (saves) Save(state, optimizer);
             if (HasWaited(state)) return Finish(TrainOutcome.StoppedEarly);
         }
@@ -138,7 +149,7 @@ public sealed class Trainer
         {
             try
             {
-                Evaluate(state, held, optimizer, cancel);
+                Evaluate(state, held, read, optimizer, cancel);
                 return true;
             }
             catch (OperationCanceledException)
@@ -180,8 +191,10 @@ public sealed class Trainer
             Save(state, optimizer);
             // Without validation data there is no best; and a run that only made things worse still gives what it learned. What may
             // lie there from an earlier run is not of this one.
-            if (run is not null && (held.Length == 0 || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
-            return Result = new TrainResult(outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, TimeSpan.FromSeconds(state.Seconds));
+            if (run is not null && (!held.Exists || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
+            TimeSpan elapsed = TimeSpan.FromSeconds(state.Seconds);
+            return Result = new TrainResult(
+                outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, elapsed);
         }
     }
 
@@ -238,10 +251,11 @@ public sealed class Trainer
     }
 
     // One optimizer step. Nothing here waits for the device.
-    private void Step(TrainState state, AdamW optimizer, StepMeter meter, Batches batches, ref List<int[]> epoch, int total)
+    private void Step(
+        TrainState state, AdamW optimizer, StepMeter meter, Batches batches, TokensRead read, ref List<int[]> epoch, int total)
     {
         List<TokenStream> streams = [];
-        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, ref epoch));
+        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, read, ref epoch));
         state.Tokens += TrainStep.Gradients(model, adapter, streams, options, meter);
         float rate = LearningRate.At(state.Step, total, options);
         optimizer.Step(rate, meter.Record, meter.Waiting);
@@ -251,9 +265,11 @@ public sealed class Trainer
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
     }
 
-    private TokenStream Next(TrainState state, Batches batches, ref List<int[]> epoch)
+    private TokenStream Next(TrainState state, Batches batches, TokensRead read, ref List<int[]> epoch)
     {
-        TokenStream stream = batches.Stream(epoch[state.Batch++]).With(adapter);
+        int[] batch = epoch[state.Batch++];
+        read.Add(batch);
+        TokenStream stream = batches.Stream(batch).With(adapter);
         if (state.Batch == epoch.Count)
         {
             (state.Batch, state.Epoch) = (0, state.Epoch + 1);
@@ -262,17 +278,17 @@ public sealed class Trainer
         return stream;
     }
 
-    private void Evaluate(TrainState state, EncodedPair[] held, AdamW optimizer, CancellationToken cancel = default)
+    private void Evaluate(TrainState state, HeldOut held, TokensRead read, AdamW optimizer, CancellationToken cancel = default)
     {
-        if (held.Length == 0) return;
-        LossResult result = Evaluation.Loss(model, held, adapter, cancel: cancel);
+        if (!held.Exists) return;
+        LossResult result = held.Loss(model, adapter, read, out IReadOnlyList<SourceReport> sources, cancel);
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
         bool best = !(result.Loss >= state.BestLoss);
         if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
         else state.Waited++;
-        Tell(o => o.OnEvaluation(new EvalReport(state.Step, result.Loss, result.Tokens, best)));
+        Tell(o => o.OnEvaluation(new EvalReport(state.Step, result.Loss, result.Tokens, best) { Sources = sources }));
         if (!best || run is null || state.Step == 0) return;
         Restore(state);
         run.SaveBest(model, adapter);
@@ -307,7 +323,9 @@ public sealed class Trainer
     private NolaException NotFinite(int step, string what)
     {
         Diverged = true;
-        string kept = run is not null && File.Exists(run.LastState) ? $" The checkpoint in {run.Path} is from before this and is unchanged." : "";
+        string kept = run is not null && File.Exists(run.LastState)
+            ? $" The checkpoint in {run.Path} is from before this and is unchanged."
+            : "";
         return new(
             $"The {what} is not a finite number at step {step}. Lower the learning rate (now {options.LearningRate}), "
             + $"take more warm-up steps (now {options.WarmupSteps}) or clip the gradient to a norm of 1.{kept}")

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.IO.Compression;
 using Nola.Tensors;
 
 namespace Nola.Fuzz;
@@ -107,7 +108,25 @@ internal sealed class Worker : IDisposable
     }
 
     // Repetition can make a file of many megabytes, which takes its time to be read.
-    private static TimeSpan OfSize(FuzzInput input) => TimeSpan.FromSeconds(input.Files.Sum(file => (long)file.Bytes.Length) / 1e6);
+    private static TimeSpan OfSize(FuzzInput input) => TimeSpan.FromSeconds(input.Files.Sum(file => Size(file.Name, file.Bytes)) / 1e6);
+
+    // Of what is compressed, what is read: up to where it is damaged.
+    private static long Size(string name, byte[] bytes)
+    {
+        if (!name.EndsWith(".gz", StringComparison.Ordinal)) return bytes.Length;
+        long size = 0;
+        try
+        {
+            using GZipStream stream = new(new MemoryStream(bytes), CompressionMode.Decompress);
+            byte[] buffer = new byte[1 << 16];
+            while (stream.Read(buffer) is > 0 and int read) size += read;
+        }
+        catch (InvalidDataException)
+        {
+            // What was read before counts.
+        }
+        return Math.Max(size, bytes.Length);
+    }
 
     private string? Wrong(Exception? error, FuzzInput input, string directory)
     {

@@ -135,6 +135,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
             ["layer_norm_epsilon"] = StrictNumber.Shortest(LayerNormEpsilon),
             ["activation_function"] = "gelu_new",
             ["tie_word_embeddings"] = TiedHead,
+            // The last token of GPT-2's vocabulary, and of any that is made for pretraining.
             ["bos_token_id"] = Vocabulary - 1,
             ["eos_token_id"] = Vocabulary - 1,
         },

@@ -39,11 +39,27 @@ public sealed partial class LanguageModel
     }
 
     /// <summary>A new model with its family's initial values, a pure function of the seed.</summary>
-    /// <exception cref="NolaException">The sizes are none of such a model.</exception>
-    public static LanguageModel Create(ModelConfig config, Device device, ulong seed, bool trainable = true, WeightFormat format = WeightFormat.Float32)
+    /// <param name="config">Its sizes.</param>
+    /// <param name="device">Where to put the weights.</param>
+    /// <param name="seed">Seed of the initial values.</param>
+    /// <param name="trainable">Every weight as a parameter; else frozen and packed.</param>
+    /// <param name="format">How frozen weights are kept.</param>
+    /// <param name="tokenizer">A tokenizer of its own, which <see cref="Save"/> writes beside it; null for GPT-2's where it fits.</param>
+    /// <exception cref="NolaException">The sizes are none of such a model, or the tokenizer has more tokens.</exception>
+    public static LanguageModel Create(
+        ModelConfig config, Device device, ulong seed, bool trainable = true, WeightFormat format = WeightFormat.Float32,
+        Gpt2Tokenizer? tokenizer = null)
     {
         config.Check("LanguageModel.Create");
-        return new(config, device, trainable, format, "new", new RandomWeights(config, device, seed)) { IsCreated = true };
+        if (tokenizer?.Vocabulary > config.Shape.Vocabulary)
+            throw new NolaException(
+                $"LanguageModel.Create: the tokenizer has {tokenizer.Vocabulary} tokens and the model's vocabulary is "
+                + $"{config.Shape.Vocabulary}; give the model as many.");
+        return new(config, device, trainable, format, "new", new RandomWeights(config, device, seed))
+        {
+            IsCreated = true,
+            tokenizer = tokenizer,
+        };
     }
 
     /// <summary>The model's tokenizer, found once: its own files, else GPT-2's where the vocabulary is as large.</summary>
@@ -55,7 +71,8 @@ public sealed partial class LanguageModel
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads. Adapters are
-    /// not written; merge one first. Tokenizer files of the directory that the model was loaded from come along.
+    /// not written; merge one first. The tokenizer's files come along: those of the directory that the model was loaded from, or of the
+    /// tokenizer that it was created with.
     /// </summary>
     /// <inheritdoc/>
     public void Save(string directory, DType type = DType.Float32)
@@ -67,18 +84,25 @@ public sealed partial class LanguageModel
             new Dictionary<string, string> { ["format"] = "pt" });
         AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
         if (Origin is not null) TokenizerFiles.Copy(Origin, directory);
+        // GPT-2's own is found without files.
+        else if (tokenizer is Gpt2Tokenizer own && own != Gpt2Tokenizer.Default) own.Save(directory);
     }
 
     /// <summary>The directory of its files, if it was loaded from one.</summary>
     internal string? Origin { get; private init; }
+
+    /// <summary>Whether it is the one in this library, whose tokenizer is a part of GPT-2's.</summary>
+    internal bool IsEmbedded { get; private init; }
 
     /// <summary>Whether it was made by <see cref="Create"/>, of no files.</summary>
     internal bool IsCreated { get; private init; }
 
     /// <summary>The tokenizer, or null for a model of another vocabulary that has no tokenizer files.</summary>
     /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
-    internal ITokenizer? FindTokenizer() =>
-        tokenizer ??= Config.Family.ReadsText ? TokenizerFiles.Find(Origin, Shape.Vocabulary) : null;
+    internal ITokenizer? FindTokenizer() => tokenizer ??=
+        IsEmbedded ? Gpt2Tokenizer.WithVocabulary(Shape.Vocabulary)
+        : Config.Family.ReadsText ? TokenizerFiles.Find(Origin, Shape.Vocabulary)
+        : null;
 
     private NolaException NoTokenizer(string model) => Config.Family.ReadsText
         ? TokenizerFiles.None(model, Shape.Vocabulary)
@@ -90,7 +114,7 @@ public sealed partial class LanguageModel
         ModelConfig config = EmbeddedConfig();
         UnmanagedMemoryStream stream = (UnmanagedMemoryStream)Resource("model.safetensors")!;
         using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)], config.Family.Prefix, config.Tied);
-        return new LanguageModel(config, device, trainable, format, EmbeddedName, weights);
+        return new LanguageModel(config, device, trainable, format, EmbeddedName, weights) { IsEmbedded = true };
     }
 
     /// <summary>The configuration of the embedded model.</summary>

@@ -32,7 +32,7 @@ public static class ModelCatalog
             string? snapshot = locator.Snapshot(repository, out revision, out string? problem);
             if (snapshot is null) return new FoundModel(name, repository, revision, 0, problem);
             string path = Path.Combine(snapshot, "config.json");
-            byte[] config = InputFile.ReadAll(path);
+            byte[] config = InputFile.ReadAll(path, JsonInput.LargestConfig);
             if (!IsKnown(config, path)) return null;
             ModelFamilies.Parse(config, path);
             long bytes = WeightFiles.Names(snapshot).Sum(InputFile.Length);

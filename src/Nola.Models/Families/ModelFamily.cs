@@ -72,7 +72,7 @@ public static class ModelFamilies
         return (Find(root) ?? throw new NolaException($"{path}: {Unknown(root)}")).Parse(root, path);
     }
 
-    internal static ModelConfig Read(string path) => Parse(InputFile.ReadAll(path), path);
+    internal static ModelConfig Read(string path) => Parse(InputFile.ReadAll(path, JsonInput.LargestConfig), path);
 
     /// <summary>The family of a configuration, or null.</summary>
     internal static ModelFamily? Find(JsonElement root)

@@ -169,7 +169,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     // Tensor names to file names.
     private static Dictionary<string, string> ReadIndex(string index)
     {
-        using JsonDocument document = JsonInput.Read(index);
+        using JsonDocument document = JsonInput.Read(index, largest: JsonInput.LargestTable);
         if (document.RootElement.ValueKind != JsonValueKind.Object
             || !document.RootElement.TryGetProperty("weight_map", out JsonElement entries) || entries.ValueKind != JsonValueKind.Object)
             throw new NolaException($"{index}: not a valid index; expected an object with weight_map from tensor names to file names.");

@@ -1,5 +1,6 @@
 using System.IO.Compression;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Microsoft.ML.Tokenizers;
@@ -24,8 +25,17 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     // Longer words, which no language has, are encoded apart. In characters.
     private const int LongWord = 1000;
 
+    // Tokens before the first merge's: one for each byte.
+    private const int Bytes = 256;
+
+    // Letters of other languages, and what HTML escapes, are written as they are.
+    private static readonly JsonSerializerOptions asTheyAre = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private static readonly Lazy<Gpt2Tokenizer> shared =
         new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
+
+    private readonly List<(string Token, int Id)> tokens;
+    private readonly Func<IEnumerable<string>> merges;
 
     // What encoding needs takes a fifth of a second to build, and decoding does without it.
     private readonly Lazy<BpeTokenizer> bpe;
@@ -35,6 +45,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     private Gpt2Tokenizer(List<(string Token, int Id)> tokens, Func<IEnumerable<string>> merges)
     {
+        (this.tokens, this.merges) = (tokens, merges);
         bytes = TokenBytes(tokens);
         endOfText = tokens.FindIndex(token => token.Token == EndOfTextName) is var at and >= 0 ? tokens[at].Id : -1;
         int blankLine = Array.FindIndex(bytes, token => token is not null && token.AsSpan().SequenceEqual("\n\n"u8));
@@ -45,6 +56,21 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     /// <summary>GPT-2's own vocabulary and merges, embedded in this library.</summary>
     public static Gpt2Tokenizer Default => shared.Value;
+
+    /// <summary>
+    /// GPT-2's encoding with fewer merges: the bytes, the first <paramref name="vocabulary"/> − 257 merges, and the end of text as the
+    /// last token. Every text has an encoding; all other tokens have the ids that they have in GPT-2's vocabulary.
+    /// </summary>
+    /// <param name="vocabulary">Number of tokens, 257 to 50257.</param>
+    /// <exception cref="NolaException">The number is out of range.</exception>
+    public static Gpt2Tokenizer WithVocabulary(int vocabulary)
+    {
+        if (vocabulary is < Bytes + 1 or > GptVocabulary)
+            throw new NolaException($"The vocabulary is {vocabulary}; GPT-2's encoding can be cut to {Bytes + 1} to {GptVocabulary} tokens.");
+        if (vocabulary == GptVocabulary) return Default;
+        List<(string Token, int Id)> kept = [.. Default.tokens.Where(token => token.Id < vocabulary - 1), (EndOfTextName, vocabulary - 1)];
+        return new(kept, () => Default.merges().Take(vocabulary - 1 - Bytes));
+    }
 
     /// <summary>Number of tokens.</summary>
     public int Vocabulary => bytes.Length;
@@ -74,6 +100,17 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
         {
             throw new NolaException($"{vocabulary}: the tokenizer's files cannot be read ({error.Message.TrimEnd('.')}); expected GPT-2's vocab.json and merges.txt.", error);
         }
+    }
+
+    /// <summary>Writes <c>vocab.json</c> and <c>merges.txt</c> into a directory, as Hugging Face reads them.</summary>
+    /// <exception cref="NolaException">A file cannot be written.</exception>
+    public void Save(string directory)
+    {
+        Dictionary<string, int> ids = tokens.OrderBy(token => token.Id).ToDictionary(token => token.Token, token => token.Id);
+        AtomicFile.EnsureDirectory(directory);
+        AtomicFile.WriteText(Path.Combine(directory, TokenizerFiles.Vocabulary), JsonSerializer.Serialize(ids, asTheyAre));
+        string lines = string.Concat(merges().Select(merge => merge + "\n"));
+        AtomicFile.WriteText(Path.Combine(directory, TokenizerFiles.Merges), "#version: 0.2\n" + lines);
     }
 
     /// <summary>The encoder of words that are too long for the ordinary one.</summary>
@@ -127,7 +164,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     private static List<(string Token, int Id)> CheckedTokens(string path)
     {
-        using JsonDocument document = JsonInput.Read(path);
+        using JsonDocument document = JsonInput.Read(path, largest: JsonInput.LargestTable);
         if (document.RootElement.ValueKind != JsonValueKind.Object)
             throw new NolaException(
                 $"{path}: not a vocabulary; expected an object from tokens to their ids.");

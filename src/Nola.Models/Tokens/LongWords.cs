@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 
 namespace Nola.Models;
@@ -46,37 +47,119 @@ internal sealed class LongWords
 
     private void EncodePiece(ReadOnlySpan<char> word, List<int> to)
     {
-        byte[] bytes = new byte[Encoding.UTF8.GetByteCount(word)];
-        Encoding.UTF8.GetBytes(word, bytes);
-        // A list of pieces that knows each one's neighbors; a piece that was merged into the one before it is −1.
-        int[] ids = Array.ConvertAll(bytes, b => byteIds[b]);
-        int[] next = [.. Enumerable.Range(1, ids.Length)], previous = [.. Enumerable.Range(-1, ids.Length)];
-        // The lowest rank first, and of equal ranks the leftmost.
-        PriorityQueue<int, (int Rank, int At)> queue = new(ids.Length);
-        for (int i = 0; i < ids.Length; i++) Offer(i);
-        while (queue.TryDequeue(out int at, out (int Rank, int At) place))
+        byte[] bytes = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(word.Length));
+        int count = Encoding.UTF8.GetBytes(word, bytes);
+        Pieces pieces = new(count);
+        for (int i = 0; i < count; i++) pieces.Ids[i] = byteIds[bytes[i]];
+        ArrayPool<byte>.Shared.Return(bytes);
+        for (int i = 0; i < count; i++) Offer(i);
+        while (pieces.TryTake(out int rank, out int at))
         {
             // Pairs that were offered and are no more: a part of them went into another.
-            if (!Find(at, out (int Rank, int Id) merge) || merge.Rank != place.Rank) continue;
-            int right = next[at];
-            (ids[at], ids[right]) = (merge.Id, -1);
-            next[at] = next[right];
-            if (next[at] < ids.Length) previous[next[at]] = at;
-            if (previous[at] >= 0) Offer(previous[at]);
+            if (!Find(at, out (int Rank, int Id) merge) || merge.Rank != rank) continue;
+            pieces.Join(at, merge.Id);
+            if (pieces.Previous[at] >= 0) Offer(pieces.Previous[at]);
             Offer(at);
         }
-        foreach (int id in ids)
-            if (id >= 0) to.Add(id);
+        for (int i = 0; i < count; i++)
+            if (pieces.Ids[i] >= 0) to.Add(pieces.Ids[i]);
+        pieces.Return();
 
         bool Find(int at, out (int Rank, int Id) merge)
         {
             merge = default;
-            return ids[at] >= 0 && next[at] < ids.Length && merges.TryGetValue((ids[at], ids[next[at]]), out merge);
+            return pieces.Ids[at] >= 0 && pieces.Next[at] < count
+                && merges.TryGetValue((pieces.Ids[at], pieces.Ids[pieces.Next[at]]), out merge);
         }
 
         void Offer(int at)
         {
-            if (Find(at, out (int Rank, int Id) merge)) queue.Enqueue(at, (merge.Rank, at));
+            if (Find(at, out (int Rank, int Id) merge)) pieces.Offer(merge.Rank, at);
+        }
+    }
+
+    /// <summary>
+    /// The pieces of a word, each of which knows its neighbors, and the pairs that can be joined, in a heap: the lowest rank first, and
+    /// of equal ranks the leftmost. The arrays are rented, since a text of one word is encoded in many pieces one after the other.
+    /// </summary>
+    private sealed class Pieces
+    {
+        private readonly int count;
+        private long[] heap;
+        private int size;
+
+        /// <summary>As many pieces of one byte.</summary>
+        public Pieces(int count)
+        {
+            this.count = count;
+            (Ids, Next, Previous) = (Rent(count), Rent(count), Rent(count));
+            heap = ArrayPool<long>.Shared.Rent(count);
+            for (int i = 0; i < count; i++) (Next[i], Previous[i]) = (i + 1, i - 1);
+        }
+
+        /// <summary>The token of each piece; −1 for one that was joined to the one before it.</summary>
+        public int[] Ids { get; }
+
+        /// <summary>The piece after each; the number of pieces at the end.</summary>
+        public int[] Next { get; }
+
+        /// <summary>The piece before each; −1 at the start.</summary>
+        public int[] Previous { get; }
+
+        /// <summary>Makes one piece of two neighbors.</summary>
+        public void Join(int at, int id)
+        {
+            int right = Next[at];
+            (Ids[at], Ids[right]) = (id, -1);
+            Next[at] = Next[right];
+            if (Next[at] < count) Previous[Next[at]] = at;
+        }
+
+        /// <summary>Puts a pair into the heap, by its left piece.</summary>
+        public void Offer(int rank, int at)
+        {
+            if (size == heap.Length) Grow();
+            long pair = (long)rank << 32 | (uint)at;
+            int place = size++;
+            for (int parent = (place - 1) / 2; place > 0 && heap[parent] > pair; (place, parent) = (parent, (parent - 1) / 2))
+                heap[place] = heap[parent];
+            heap[place] = pair;
+        }
+
+        /// <summary>Takes the first pair out of the heap; false when there is none.</summary>
+        public bool TryTake(out int rank, out int at)
+        {
+            (rank, at) = (0, 0);
+            if (size == 0) return false;
+            (rank, at) = ((int)(heap[0] >> 32), (int)heap[0]);
+            long last = heap[--size];
+            int place = 0;
+            for (int child = 1; child < size; child = 2 * place + 1)
+            {
+                if (child + 1 < size && heap[child + 1] < heap[child]) child++;
+                if (heap[child] >= last) break;
+                heap[place] = heap[child];
+                place = child;
+            }
+            heap[place] = last;
+            return true;
+        }
+
+        /// <summary>Gives the arrays back; nothing here is used again.</summary>
+        public void Return()
+        {
+            foreach (int[] array in (ReadOnlySpan<int[]>)[Ids, Next, Previous]) ArrayPool<int>.Shared.Return(array);
+            ArrayPool<long>.Shared.Return(heap);
+        }
+
+        private static int[] Rent(int count) => ArrayPool<int>.Shared.Rent(count);
+
+        private void Grow()
+        {
+            long[] larger = ArrayPool<long>.Shared.Rent(2 * size);
+            heap.AsSpan(0, size).CopyTo(larger);
+            ArrayPool<long>.Shared.Return(heap);
+            heap = larger;
         }
     }
 }

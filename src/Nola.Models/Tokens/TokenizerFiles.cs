@@ -5,7 +5,8 @@ namespace Nola.Models;
 /// <summary>Finds the tokenizer of a model by the files beside its weights.</summary>
 internal static class TokenizerFiles
 {
-    private const string Vocabulary = "vocab.json", Merges = "merges.txt";
+    /// <summary>GPT-2's form: the tokens with their ids, and the merges.</summary>
+    internal const string Vocabulary = "vocab.json", Merges = "merges.txt";
 
     private static readonly string[] all = [Vocabulary, Merges, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 

@@ -9,6 +9,12 @@ namespace Nola.Tensors;
 /// </summary>
 internal static class JsonInput
 {
+    /// <summary>The largest configuration, in bytes: far more than one has, and little enough to be parsed in no time.</summary>
+    public const long LargestConfig = 1L << 24;
+
+    /// <summary>The largest vocabulary or index, in bytes.</summary>
+    public const long LargestTable = 1L << 25;
+
     private const string Duplicate = "Duplicate property ";
 
     private static readonly JsonDocumentOptions strict = new() { AllowDuplicateProperties = false };
@@ -17,8 +23,10 @@ internal static class JsonInput
     /// <summary>Reads a file of one JSON value.</summary>
     /// <param name="path">The file; a byte order mark is skipped.</param>
     /// <param name="handWritten">Allow comments and trailing commas, for files that people write.</param>
-    /// <exception cref="NolaException">It cannot be read, or is not valid JSON; the message says where.</exception>
-    public static JsonDocument Read(string path, bool handWritten = false) => Parse(InputFile.ReadAll(path), path, handWritten);
+    /// <param name="largest">Most bytes that the file may have.</param>
+    /// <exception cref="NolaException">It cannot be read, is too large, or is not valid JSON; the message says where.</exception>
+    public static JsonDocument Read(string path, bool handWritten = false, long largest = LargestConfig) =>
+        Parse(InputFile.ReadAll(path, largest), path, handWritten);
 
     /// <summary>Parses one JSON value; the memory must not change while the document is used.</summary>
     /// <param name="json">UTF-8 text; a byte order mark is skipped.</param>

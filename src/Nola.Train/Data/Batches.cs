@@ -13,6 +13,7 @@ public sealed class Batches
     private const int Window = 1024;
 
     private readonly EncodedPair[] pairs;
+    private readonly Mixture? mixture;
     private readonly int tokenBudget, sequences;
     private readonly ulong seed;
 
@@ -24,18 +25,26 @@ public sealed class Batches
     /// <param name="shuffle">False keeps the given order, for evaluation.</param>
     public Batches(EncodedPair[] pairs, int tokenBudget, int sequences, ulong seed, bool shuffle = true)
     {
-        if (tokenBudget <= 0 && sequences <= 0) throw new ArgumentException("Batches: neither a token budget nor a number of sequences is given.");
+        if (tokenBudget <= 0 && sequences <= 0)
+            throw new ArgumentException("Batches: neither a token budget nor a number of sequences is given.");
         (this.pairs, this.tokenBudget, this.sequences, this.seed, Shuffled) = (pairs, tokenBudget, sequences, seed, shuffle);
     }
+
+    /// <summary>Prepares the batches of a mixture, whose epochs hold different sequences.</summary>
+    internal Batches(Mixture mixture, int tokenBudget, int sequences, ulong seed)
+        : this(mixture.Sequences, tokenBudget, sequences, seed) => this.mixture = mixture;
 
     /// <summary>Whether each epoch has its own order.</summary>
     public bool Shuffled { get; }
 
-    /// <summary>The batches of an epoch, each as indices into the sequences; every sequence stands in exactly one.</summary>
+    /// <summary>
+    /// The batches of an epoch, each as indices into the sequences. Every sequence is in exactly one, but for a mixture's, of which an
+    /// epoch holds some once, some not at all and some several times.
+    /// </summary>
     public List<int[]> Epoch(int epoch)
     {
-        int[] order = [.. Enumerable.Range(0, pairs.Length)];
-        if (Shuffled) Shuffle(order, epoch, 0);
+        int[] order = mixture is null ? [.. Enumerable.Range(0, pairs.Length)] : [.. mixture.Epoch(epoch)];
+        if (Shuffled) Shuffle(order, epoch, 0, seed);
         List<int[]> batches = [];
         for (int start = 0; start < order.Length; start += Window)
         {
@@ -45,12 +54,23 @@ public sealed class Batches
         }
         if (!Shuffled) return batches;
         int[] batchOrder = [.. Enumerable.Range(0, batches.Count)];
-        Shuffle(batchOrder, epoch, 1);
+        Shuffle(batchOrder, epoch, 1, seed);
         return [.. batchOrder.Select(i => batches[i])];
     }
 
     /// <summary>A batch as a token stream.</summary>
     public TokenStream Stream(int[] batch) => TokenStreams.FromPairs(batch.Select(i => pairs[i]));
+
+    /// <summary>Fisher and Yates with Philox words; the modulus' bias at these sizes is below 1e-4 of a position.</summary>
+    internal static void Shuffle(int[] items, int epoch, uint purpose, ulong seed)
+    {
+        for (int i = items.Length - 1; i > 0; i--)
+        {
+            (uint word, _, _, _) = Philox.Block((uint)i, (uint)epoch, purpose, 0x5348_5546, (uint)seed, (uint)(seed >> 32));
+            int j = (int)((ulong)word * (ulong)(i + 1) >> 32);
+            (items[i], items[j]) = (items[j], items[i]);
+        }
+    }
 
     // Tokens of a sequence in a stream: its last token is only predicted.
     private int Length(int index) => pairs[index].Length - 1;
@@ -103,16 +123,5 @@ public sealed class Batches
             tokens += Length(index);
         }
         if (batch.Count > 0) batches.Add([.. batch]);
-    }
-
-    // Fisher and Yates with Philox words; the modulus' bias at these sizes is below 1e-4 of a position.
-    private void Shuffle(int[] items, int epoch, uint purpose)
-    {
-        for (int i = items.Length - 1; i > 0; i--)
-        {
-            (uint word, _, _, _) = Philox.Block((uint)i, (uint)epoch, purpose, 0x5348_5546, (uint)seed, (uint)(seed >> 32));
-            int j = (int)((ulong)word * (ulong)(i + 1) >> 32);
-            (items[i], items[j]) = (items[j], items[i]);
-        }
     }
 }

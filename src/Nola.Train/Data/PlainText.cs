@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using Nola.Models;
@@ -7,11 +8,14 @@ namespace Nola.Train;
 
 /// <summary>
 /// Plain text for language modeling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
-/// token 50256 between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
+/// end of text between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
 /// <c>{"text": …}</c> is a document.
 /// </summary>
 public static class PlainText
 {
+    // More blank lines in a row are of no text, but for example of a damaged gzip file, which a few bytes make endless.
+    private const int MostBlankLines = 1_000_000;
+
     /// <summary>The line between documents.</summary>
     public const string Separator = "<|endoftext|>";
 
@@ -19,11 +23,11 @@ public static class PlainText
     /// Reads files (<c>.gz</c> too, or <c>-</c> for standard input) into windows of at most <paramref name="window"/> + 1 tokens;
     /// neighbors share one token.
     /// </summary>
-    /// <exception cref="NolaException">A file is missing or not UTF-8, or there is no text.</exception>
+    /// <exception cref="NolaException">A file is missing or not UTF-8, there is no text, or a million blank lines in a row.</exception>
     public static EncodedPair[] Read(IReadOnlyList<string> paths, ITokenizer tokenizer, int window)
     {
         List<int> ids = [];
-        foreach (string path in paths) Encode(Lines(path), tokenizer, ids);
+        foreach (string path in paths) Encode(path, tokenizer, ids);
         if (ids.Count < 2) throw new NolaException($"{string.Join(", ", paths.Select(DataInput.Place))}: there is no text to train on.");
         return Windows(ids, window);
     }
@@ -48,7 +52,7 @@ public static class PlainText
     {
         List<EncodedPair> windows = [];
         for (int i = 0; i + 1 < ids.Count; i += window)
-            windows.Add(new EncodedPair([], [.. ids.Skip(i).Take(window + 1)]));
+            windows.Add(new EncodedPair([], [.. CollectionsMarshal.AsSpan(ids).Slice(i, Math.Min(window + 1, ids.Count - i))]));
         return [.. windows];
     }
 
@@ -62,11 +66,15 @@ public static class PlainText
 
     // Paragraph by paragraph: the pre-tokenizer never joins across a newline, except that it takes runs of white space whole,
     // so a blank line goes with the newline before it.
-    private static void Encode(IEnumerable<string> lines, ITokenizer tokenizer, List<int> ids)
+    private static void Encode(string path, ITokenizer tokenizer, List<int> ids)
     {
         StringBuilder paragraph = new();
-        foreach (string line in lines)
+        int blank = 0;
+        foreach (string line in Lines(path))
         {
+            blank = line.Length == 0 ? blank + 1 : 0;
+            if (blank > MostBlankLines)
+                throw new NolaException($"{DataInput.Place(path)}: has more than {MostBlankLines} blank lines in a row; is it a text?");
             if (line == Separator)
             {
                 Flush();

@@ -87,7 +87,7 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
         try
         {
             byte[] text = InputFile.ReadAll(textPath);
-            using JsonDocument document = JsonInput.Read(path);
+            using JsonDocument document = JsonInput.Read(path, largest: JsonInput.LargestTable);
             if (document.Deserialize<About>(RunRecord.Format) is not { } about) return null;
             if (about.Test != test || about.Decoding != Settings || about.Inputs != count || about.Sha256 != Digest(text)) return null;
             string[] lines = Encoding.UTF8.GetString(text).Split('\n');

@@ -56,8 +56,11 @@ internal sealed class RunLog : ITrainObserver, IDisposable
             json.WriteNumber("loss", report.Loss);
             json.WriteNumber("tokens", report.Tokens);
             json.WriteBoolean("best", report.Best);
+            if (report.Sources.Count > 0) WriteSources(json, report.Sources);
         });
         board.Scalar("valid/loss", report.Step, report.Loss);
+        foreach (SourceReport source in report.Sources.Where(source => double.IsFinite(source.Loss)))
+            board.Scalar("valid/" + source.Name, report.Step, source.Loss);
     }
 
     /// <inheritdoc/>
@@ -136,6 +139,22 @@ internal sealed class RunLog : ITrainObserver, IDisposable
             tooLong = false;
         }
         if (line.Count > 0 && !tooLong) yield return [.. line];
+    }
+
+    private static void WriteSources(Utf8JsonWriter json, IReadOnlyList<SourceReport> sources)
+    {
+        json.WriteStartArray("sources");
+        foreach (SourceReport source in sources)
+        {
+            json.WriteStartObject();
+            json.WriteString("name", source.Name);
+            json.WriteNumber("tokens", source.Tokens);
+            json.WriteNumber("share", Math.Round(source.Share, 5));
+            if (double.IsFinite(source.Loss)) json.WriteNumber("loss", Math.Round(source.Loss, 5));
+            if (double.IsFinite(source.BitsPerByte)) json.WriteNumber("bits_per_byte", Math.Round(source.BitsPerByte, 5));
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
     }
 
     private void Write(Action<Utf8JsonWriter> fields)

@@ -289,6 +289,44 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Pretraining_on_several_sources_is_evaluated_on_each_and_continues_bit_for_bit()
+    {
+        string sources = Directory.CreateDirectory(Path.Combine(directory, "sources")).FullName;
+        File.WriteAllText(Path.Combine(sources, "cats.train.txt"), string.Concat(Enumerable.Repeat("The cat sat on the mat.\n<|endoftext|>\n", 40)));
+        File.WriteAllText(Path.Combine(sources, "cats.valid.txt"), "The dog sat on the mat.");
+        string pairs = Path.Combine(sources, "names.pairs.train.jsonl");
+        File.WriteAllLines(pairs, Enumerable.Range(0, 60).Select(i => $$"""{"context": "name : N{{i}}", "completion": "This is N{{i}}."}"""));
+        string[] command =
+        [
+            "pretrain", "--text", Path.Combine(sources, "cats.train.txt"), "--pairs", pairs, "--mix", "cats=0.25", "--vocabulary", "300",
+            "--layers", "1", "--heads", "1", "--channels", "8", "--positions", "32", "--batch-tokens", "64", "--epochs", "3",
+            "--warmup", "1", "--eval-every", "5", "--device", "cpu", "--threads", "1", "--out",
+        ];
+        string whole = Path.Combine(directory, "whole"), parts = Path.Combine(directory, "parts");
+        Succeeds([.. command, whole]);
+        Succeeds([.. command, parts, "--max-steps", "7"]);
+        Succeeds([.. command, parts, "--resume"]);
+        JsonElement[] last = [.. Last(whole).GetProperty("sources").EnumerateArray()];
+        Assert.Equal(["cats", "names.pairs"], last.Select(source => source.GetProperty("name").GetString()));
+        Assert.InRange(last[0].GetProperty("share").GetDouble(), 0.2, 0.3);
+        Assert.True(last[0].GetProperty("bits_per_byte").GetDouble() > 0);
+        Assert.False(last[1].TryGetProperty("loss", out _));
+        // The schedule of a shorter run is another one, so that losses differ; what was read does not.
+        Assert.Equal(Tokens(whole), Tokens(parts));
+        (int code, _, string error) = Run([.. command.Select(a => a == "cats=0.25" ? "cats=0.5" : a), parts, "--resume"]);
+        Assert.Equal(1, code);
+        Assert.Contains("mix was cats=0.25", error);
+
+        Assert.Equal(300, File.ReadAllText(Path.Combine(whole, "model", "vocab.json")).Count(c => c == ':') - 1);
+        Succeeds("generate", "--model", Path.Combine(whole, "model"), "--prompt", "The cat", "--max-new", "3", "--device", "cpu", "--json");
+
+        static JsonElement Last(string run) => JsonDocument.Parse(
+            File.ReadLines(Path.Combine(run, "log.jsonl")).Last(line => line.Contains("\"eval\"", StringComparison.Ordinal))).RootElement;
+        static long[] Tokens(string run) =>
+            [.. Last(run).GetProperty("sources").EnumerateArray().Select(source => source.GetProperty("tokens").GetInt64())];
+    }
+
+    [Fact]
     public void Help_lists_every_setting()
     {
         (int code, string output, _) = Run(["train", "--help"]);

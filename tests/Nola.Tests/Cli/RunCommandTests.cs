@@ -184,7 +184,8 @@ public sealed class RunCommandTests : IDisposable
     [InlineData("--layers is 0; expected 1 to 1000", "--layers", "0")]
     [InlineData("--channels is -4; expected 1 to 65536", "--channels", "-4")]
     [InlineData("--positions is 0; expected 2 to", "--positions", "0")]
-    [InlineData("--repeat-pairs is -1; expected 1 to 1000", "--repeat-pairs", "-1")]
+    [InlineData("--eval-tokens is -1; expected 0 to", "--eval-tokens", "-1")]
+    [InlineData("The vocabulary is 100; GPT-2's encoding can be cut to 257 to 50257 tokens", "--vocabulary", "100")]
     public void Sizes_of_a_new_model_that_cannot_be_are_named(string complaint, params string[] arguments)
     {
         string text = Path.Combine(directory, "text.txt");

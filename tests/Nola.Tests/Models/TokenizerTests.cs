@@ -16,6 +16,8 @@ public sealed class TokenizerTests
     private static readonly JsonElement golden =
         JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "tokenizer", "ids.json"))).RootElement;
 
+    private static readonly int[] sizes = [257, 300, 1000, 8192];
+
     private readonly Gpt2Tokenizer tokenizer = Gpt2Tokenizer.Default;
 
     [Fact]
@@ -53,6 +55,37 @@ public sealed class TokenizerTests
     {
         if (text is null || HasLoneSurrogate(text)) return;
         Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
+    }
+
+    [Property(MaxTest = 100)]
+    public void Any_text_comes_back_with_fewer_merges_too(string? text, int size)
+    {
+        if (text is null || HasLoneSurrogate(text)) return;
+        Gpt2Tokenizer small = Gpt2Tokenizer.WithVocabulary(sizes[Math.Abs(size % sizes.Length)]);
+        int[] ids = small.Encode(text);
+        Assert.Equal(text, small.Decode(ids));
+        Assert.All(ids, id => Assert.Equal(tokenizer.BytesOf(id).ToArray(), small.BytesOf(id).ToArray()));
+        Assert.True(ids.Length >= tokenizer.Encode(text).Length);
+    }
+
+    [Fact]
+    public void A_vocabulary_that_is_cut_ends_texts_with_its_last_token_and_reads_its_own_files()
+    {
+        Gpt2Tokenizer small = Gpt2Tokenizer.WithVocabulary(8192);
+        Assert.Equal((8192, 8191), (small.Vocabulary, small.EndOfText));
+        Assert.Equal([8191, 628], small.StopTokens);
+        Assert.Equal("<|endoftext|>", small.Decode([8191]));
+        string text = "name : The Blue Kettle House | area : Zürich ☕", directory = Directory.CreateTempSubdirectory("nola-vocab").FullName;
+        small.Save(directory);
+        Gpt2Tokenizer read = Gpt2Tokenizer.FromFiles(Path.Combine(directory, "vocab.json"), Path.Combine(directory, "merges.txt"));
+        Directory.Delete(directory, recursive: true);
+        Assert.Equal((8192, 8191), (read.Vocabulary, read.EndOfText));
+        Assert.Equal(small.Encode(text), read.Encode(text));
+        // As if the merges that are missing were never learned: only the largest tokens come apart.
+        Assert.Equal(tokenizer.Encode("The cat sat on the table"), small.Encode("The cat sat on the table"));
+        Assert.Same(tokenizer, Gpt2Tokenizer.WithVocabulary(50257));
+        Assert.Throws<NolaException>(() => Gpt2Tokenizer.WithVocabulary(256));
+        Assert.Throws<NolaException>(() => Gpt2Tokenizer.WithVocabulary(50258));
     }
 
     [Property(MaxTest = 300)]

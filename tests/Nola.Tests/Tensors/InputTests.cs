@@ -210,6 +210,21 @@ public sealed class InputTests : IDisposable
         Assert.Contains("far more than a file of its kind", Assert.Throws<NolaException>(() => InputFile.ReadAll(file, 1000)).Message);
     }
 
+    [Fact]
+    public void A_configuration_of_many_megabytes_is_refused_before_it_is_parsed()
+    {
+        string file = Path.Combine(directory, "config.json");
+        using (FileStream stream = File.Create(file))
+        {
+            stream.Write("[\""u8);
+            stream.SetLength(JsonInput.LargestConfig + 1);
+        }
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        string message = Assert.Throws<NolaException>(() => JsonInput.Read(file)).Message;
+        Assert.Equal($"{file}: has more than 16 MiB, far more than a file of its kind; is it the right one?", message);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 1 << 20);
+    }
+
     // FsCheck's strings have halves of characters, which UTF-8 cannot hold.
     private static string Whole(string text) => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
 

@@ -42,6 +42,19 @@ public sealed class StrictDataTests : IDisposable
     }
 
     [Fact]
+    public void Blank_lines_without_end_are_no_text()
+    {
+        string path = Path.Combine(directory, "blank.txt");
+        File.WriteAllText(path, "One.\n" + new string('\n', 1_000_001) + "Two.");
+        string message = Assert.Throws<NolaException>(() => PlainText.Read([path], Gpt2Tokenizer.Default, 8)).Message;
+        Assert.Equal($"{path}: has more than 1000000 blank lines in a row; is it a text?", message);
+        File.WriteAllText(path, "One.\n" + new string('\n', 1000) + "Two.");
+        EncodedPair[] windows = PlainText.Read([path], Gpt2Tokenizer.Default, 2000);
+        string whole = Gpt2Tokenizer.Default.Decode(windows[0].Completion);
+        Assert.Equal("One.\n" + new string('\n', 1000) + "Two.\n<|endoftext|>", whole);
+    }
+
+    [Fact]
     public void METEORs_tables_that_are_not_UTF8_are_refused()
     {
         Assert.Contains("table, line 3: not valid UTF-8 (byte E9)", Message(() => ParaphraseTable.Read(Write("table", Encoding.Latin1.GetBytes("0.1\na\ncaf\u00e9\n")))));
