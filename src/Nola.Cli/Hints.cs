@@ -15,6 +15,7 @@ internal static class Hints
         ["Device"] = "--device",
         ["Directory"] = "--out",
         ["LearningRate"] = "--lr",
+        ["Prompts"] = "--prompts",
         ["Resume"] = "--resume",
         ["Truncate"] = "--truncate",
         ["WarmupSteps"] = "--warmup",

@@ -70,7 +70,7 @@ internal sealed class PretrainCommand
     private readonly Option<int> every = Whole("--eval-every", "Steps between evaluations", 500);
     private readonly Option<int> evalTokens = Whole("--eval-tokens", "Tokens of each held-out file to evaluate on; 0 for all", 8192);
     private readonly Option<int> saveEvery = Whole("--checkpoint-every", "Steps between checkpoints to resume from", 100);
-    private readonly Option<int> maxSteps = new WholeOption<int>("--max-steps") { Description = "Stop after this many steps; 0 for no limit" };
+    private readonly Option<int> maxSteps = Whole("--max-steps", "Stop after this many steps; 0 for no limit", 0);
     private readonly Option<ulong> seed = new WholeOption<ulong>("--seed")
     {
         Description = "Seed of initial values and shuffle",
@@ -207,8 +207,8 @@ internal sealed class PretrainCommand
             if (source.Training.Length == 0) continue;
             Terminal.Say(string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {source.Name,-24} {source.Training.Length,9:N0} sequences {source.Tokens,12:N0} tokens {100 * mixture.Shares[i],6:F2} %  "
-                + $"{mixture.Passes(i):F2} passes an epoch"));
+                $"  {source.Name,-24} {source.Training.Length,9:N0} sequences {source.Tokens,12:N0} tokens "
+                + $"{100 * mixture.Shares[i],6:F2} %  {mixture.Passes(i):F2} passes an epoch"));
         }
         long all = mixture.Sources.Sum(source => source.Tokens);
         Terminal.Say($"  {"together",-24} {mixture.Sequences.Length,9:N0} sequences {all,12:N0} tokens an epoch");

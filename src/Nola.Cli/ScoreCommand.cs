@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nola.Train;
 using Nola.Train.Metrics;
 
 namespace Nola.Cli;
@@ -15,13 +16,19 @@ internal static class ScoreCommand
         Option<string[]> metrics = new("--metrics") { Description = $"Some of {string.Join(", ", Scorer.Names)}, with commas or spaces between; left out, all of them (multi-bleu only for several files)", AllowMultipleArgumentsPerToken = true };
         Option<string> mteval = new ChoiceOption("--mteval", "pymteval", "v13a") { Description = "BLEU and NIST as pymteval computes them (LoRA's and NOLA's numbers), or as mteval-v13a.pl" };
         Option<string> wordNet = WordNetOption(), paraphrases = ParaphrasesOption();
+        Option<string> prompts = new("--prompts")
+        {
+            Description = "The data set that was decoded, such as e2e:test: its distinct contexts, with which SER compares",
+        };
         Option<bool> lower = new("--lower") { Description = "Put both sides into lower case first; with --tokenize, as LoRA and NOLA score WebNLG and DART" };
         Option<bool> tokenize = new("--tokenize") { Description = "Make every character but letters, digits and _ a word of its own first" };
         Option<bool> allowEmpty = new("--allow-empty") { Description = "Score empty hypotheses as the original tools do instead of refusing them" };
-        Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, lower, tokenize, allowEmpty, common.Json };
+        Command command = new("score", "Score system outputs: BLEU, NIST, ROUGE-L, CIDEr, METEOR, TER, chrF++ as e2e-metrics and GenerationEval compute them.") { references, hypotheses, metrics, mteval, wordNet, paraphrases, lower, tokenize, allowEmpty, prompts, common.Json };
         command.Does((r, _) =>
         {
             Corpus corpus = Corpus.Read(r.GetValue(references)!, r.GetValue(hypotheses)!, r.GetValue(allowEmpty), new(r.GetValue(lower), r.GetValue(tokenize)));
+            if (r.GetValue(prompts) is { } decoded)
+                corpus = corpus.With([.. Contexts(decoded).Select(pair => pair.Context)]);
             IReadOnlyList<Score> scores = Scorer.Score(corpus, Meteor(r.GetValue(wordNet), r.GetValue(paraphrases)) with
             {
                 Metrics = [.. (r.GetValue(metrics) ?? []).SelectMany(m => m.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],
@@ -41,6 +48,9 @@ internal static class ScoreCommand
 
     /// <summary>What METEOR is given.</summary>
     public static ScoreOptions Meteor(string? wordNet, string? paraphrases) => new() { WordNet = wordNet is { Length: > 0 } ? wordNet : null, Paraphrases = paraphrases };
+
+    private static IReadOnlyList<TextPair> Contexts(string source) =>
+        TextPairs.IsEmbedded(source) ? Prompts.Distinct(TextPairs.Open(source)) : Prompts.Read(source);
 
     // WordNet's own variables: its database, or the directory above it.
     private static string FromEnvironment() =>

@@ -136,7 +136,8 @@ internal sealed class Mixture
     private static (string Name, double Share) Item(string text)
     {
         int sign = text.LastIndexOf('=');
-        if (sign > 0 && StrictNumber.TryReal(text.AsSpan(sign + 1), out double share) && share is >= 0 and <= 1) return (text[..sign], share);
+        if (sign > 0 && StrictNumber.TryReal(text.AsSpan(sign + 1), out double share) && share is >= 0 and <= 1)
+            return (text[..sign], share);
         throw new NolaException($"mix: {Quoted.Of(text)} is not NAME=SHARE with a share from 0 to 1, such as books=0.2.");
     }
 

@@ -41,7 +41,7 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
         GenerateOptions options = decoding.For(input.Model);
         ReferenceSet set = References(input, groups, tokenizer, options);
         string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
-        Corpus corpus = new(outputs, set, form, allowEmpty: true);
+        Corpus corpus = new(outputs, set, form, allowEmpty: true) { Contexts = [.. groups.Select(group => group[0].Context)] };
         last = (input.Folder, corpus);
         return corpus;
     }

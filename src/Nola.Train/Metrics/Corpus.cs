@@ -49,8 +49,21 @@ public sealed class Corpus
     /// <summary>The references of each output with the blank ones that files have where there are fewer; some tools count them.</summary>
     public IReadOnlyList<IReadOnlyList<string>> AllReferences => references.All;
 
+    /// <summary>What each output was made from, for metrics that compare with it; null when nobody gave it.</summary>
+    public IReadOnlyList<string>? Contexts
+    {
+        get;
+        init => field = value is null || value.Count == Count
+            ? value
+            : throw new NolaException($"There are {value.Count:N0} contexts and {Count:N0} hypotheses; one hypothesis belongs to each context.");
+    }
+
     /// <summary>What was done to both sides before they are scored.</summary>
     public TextForm Text => references.Text;
+
+    /// <summary>The same outputs and references with what each output was made from.</summary>
+    /// <exception cref="NolaException">There are more or fewer.</exception>
+    public Corpus With(IReadOnlyList<string> contexts) => new(Hypotheses, references, Form, allowEmpty: true) { Contexts = contexts };
 
     /// <summary>How the references were written down.</summary>
     public ReferenceForm Form { get; }

@@ -24,19 +24,30 @@ public static class Scorer
     /// <summary>The name of the metric that asks for references in columns.</summary>
     internal const string MultiBleu = "multi-bleu";
 
-    /// <summary>All metrics.</summary>
-    public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu];
+    /// <summary>The name of the metric that asks for contexts.</summary>
+    internal const string Slots = "SER";
 
-    /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns.</summary>
+    /// <summary>All metrics.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu, Slots];
+
+    /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns, and SER only where there are
+    /// contexts.</summary>
     /// <exception cref="NolaException">
     /// There is no such metric, what METEOR needs is missing, or a text is too long for TER or METEOR.
     /// </exception>
     public static IReadOnlyList<Score> Score(Corpus corpus, ScoreOptions? options = null)
     {
         ScoreOptions chosen = options ?? new();
-        IEnumerable<string> names = chosen.Metrics.Count > 0 ? chosen.Metrics : Names.Where(n => n != MultiBleu || corpus.Form == ReferenceForm.Columns);
+        IEnumerable<string> names = chosen.Metrics.Count > 0 ? chosen.Metrics : Names.Where(IsUsual);
         IMetric[] metrics = [.. names.Select(n => Create(n, chosen)).DistinctBy(m => m.Name)];
         return SideBySide.Of(metrics.Length, i => metrics[i].Score(corpus));
+
+        bool IsUsual(string name) => name switch
+        {
+            MultiBleu => corpus.Form == ReferenceForm.Columns,
+            Slots => corpus.Contexts is not null,
+            _ => true,
+        };
     }
 
     /// <summary>One metric, with what it needs.</summary>
@@ -51,6 +62,7 @@ public static class Scorer
         "TER" => new TranslationEditRate(),
         "CHRF++" => new ChrF(),
         "MULTI-BLEU" => new MultiBleu(),
+        Slots => new SlotErrorRate(),
         _ => throw new NolaException($"'{name}' is not a metric; did you mean '{Spelling.Nearest(name, Names)}'? There are {string.Join(", ", Names)}."),
     };
 }
