@@ -57,12 +57,16 @@ public sealed class Tape : IDisposable
     /// Computes y once more into the tensor that it is given, from what the rule keeps. With it, y is dropped at the end of
     /// its block although later rules need it, and made again for them: for cheap results that would fill memory.
     /// </param>
-    public Variable Record(Variable y, ReadOnlySpan<Variable> inputs, ReadOnlySpan<Variable> saved, ReadOnlySpan<Tensor> extras, Action<Tensor> rule, Action<Tensor>? again = null)
+    public Variable Record(
+        Variable y, ReadOnlySpan<Variable> inputs, ReadOnlySpan<Variable> saved,
+        ReadOnlySpan<Tensor> extras, Action<Tensor> rule, Action<Tensor>? again = null)
     {
         bool needed = false;
         foreach (Variable input in inputs)
         {
-            if (input.Tape != this) throw new InvalidOperationException("Record: an input is on another tape; results join the tape of their inputs, so all must be on one.");
+            if (input.Tape != this)
+                throw new InvalidOperationException(
+                    "Record: an input is on another tape; results join the tape of their inputs, so all must be on one.");
             needed |= input.NeedsGradient;
         }
         if (!recording || !needed)
@@ -143,7 +147,8 @@ public sealed class Tape : IDisposable
         foreach ((Variable y, Tensor gradient) in roots)
         {
             if (gradient.Shape != y.Shape)
-                throw new ShapeException($"Backward: the variable has shape {y.Shape} and its gradient {gradient.Shape}; expected the same.");
+                throw new ShapeException(
+                    $"Backward: the variable has shape {y.Shape} and its gradient {gradient.Shape}; expected the same.");
             Keep(y);
             if (y.TakesGradient(out Tensor start, out float beta)) Device.Axpby(1, gradient, beta, start);
         }

@@ -26,7 +26,8 @@ public abstract partial class Device : IDisposable
 
     /// <summary>
     /// Opens a device by name: <c>cpu</c>; <c>cuda</c> or <c>cuda:1</c> for a GPU (large products round to bfloat16; with
-    /// <c>,tf32</c> added, to TF32; with <c>,float32</c>, without tensor cores); or <c>auto</c> for the first GPU whose self-test passes, else the CPU.
+    /// <c>,tf32</c> added, to TF32; with <c>,float32</c>, without tensor cores);
+    /// or <c>auto</c> for the first GPU whose self-test passes, else the CPU.
     /// </summary>
     /// <param name="name">Name of the device.</param>
     /// <param name="threads">Threads of the CPU device; 0 takes one for each core that the process may use.</param>
@@ -73,7 +74,8 @@ public abstract partial class Device : IDisposable
     public void Upload(ReadOnlySpan<float> source, Tensor destination)
     {
         if (source.Length != destination.Length)
-            throw new ShapeException($"Upload: {source.Length} elements on the host and a tensor of shape {destination.Shape}; expected {destination.Length}.");
+            throw new ShapeException(
+                $"Upload: {source.Length} elements on the host and a tensor of shape {destination.Shape}; expected {destination.Length}.");
         UploadAt(source, destination, 0);
     }
 
@@ -149,7 +151,10 @@ public abstract partial class Device : IDisposable
     /// <summary>Gives memory back to the system.</summary>
     protected abstract void Free(Storage storage);
 
-    /// <summary>Closes the pool. Tensors should have been disposed before; the memory of one that is disposed later is freed then.</summary>
+    /// <summary>
+    /// Closes the pool. Tensors should have been disposed before;
+    /// the memory of one that is disposed later is freed then.
+    /// </summary>
     public virtual void Dispose()
     {
         pool?.Close();

@@ -9,11 +9,16 @@ namespace Nola.Tensors;
 /// <param name="Detail">What was tried, and why it was refused if it was.</param>
 public sealed record DeviceInfo(string Name, string? Description, bool Works, string Detail)
 {
-    /// <summary>The CPU and every GPU that the NVIDIA driver lists, each opened and tested; a line with the reason when it lists none.</summary>
+    /// <summary>
+    /// The CPU and every GPU that the NVIDIA driver lists, each opened and tested;
+    /// a line with the reason when it lists none.
+    /// </summary>
     public static IReadOnlyList<DeviceInfo> List()
     {
         int width = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
-        List<DeviceInfo> devices = [new("cpu", $"{Environment.ProcessorCount} cores, {width}-bit vectors, {GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1073741824.0:F1} GiB", true, "always there")];
+        double gibibytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 1073741824.0;
+        string cpu = $"{Environment.ProcessorCount} cores, {width}-bit vectors, {gibibytes:F1} GiB";
+        List<DeviceInfo> devices = [new("cpu", cpu, true, "always there")];
         CudaFindings found = CudaDriver.Look();
         string driver = found.Version is { } version ? $"driver for CUDA {version}" : "driver of unknown version";
         if (found.Problem is { } problem) devices.Add(new("cuda", null, false, found.HasDriver ? $"{driver}; {problem}" : problem));
@@ -26,7 +31,9 @@ public sealed record DeviceInfo(string Name, string? Description, bool Works, st
         try
         {
             using GpuDevice device = CudaDevices.Open(card, version);
-            return new($"cuda:{card.Index}", card.Description, true, $"{driver}; self-test passed{string.Concat(device.Remarks.Select(r => $", but {r}"))}; {device.Graphs}");
+            return new(
+                $"cuda:{card.Index}", card.Description, true,
+                $"{driver}; self-test passed{string.Concat(device.Remarks.Select(r => $", but {r}"))}; {device.Graphs}");
         }
         catch (NolaException error)
         {

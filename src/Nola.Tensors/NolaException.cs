@@ -54,7 +54,8 @@ public class NolaException : Exception
             char c = text[i];
             bool pair = char.IsHighSurrogate(c) && i + 1 < text.Length && char.IsLowSurrogate(text[i + 1]);
             // U+2028, U+2029 and the marks that turn the direction of writing round would break a terminal's line as well.
-            bool plain = pair || !(char.IsControl(c) || char.IsSurrogate(c) || c is '\u2028' or '\u2029' or (>= '\u202A' and <= '\u202E') or (>= '\u2066' and <= '\u2069'));
+            bool plain = pair || !(char.IsControl(c) || char.IsSurrogate(c)
+                || c is '\u2028' or '\u2029' or (>= '\u202A' and <= '\u202E') or (>= '\u2066' and <= '\u2069'));
             if (!plain) shown ??= new StringBuilder(text.Length + 16).Append(text, 0, i);
             if (!plain) shown!.Append(c switch { '\n' => "\\n", '\r' => "\\r", '\t' => "\\t", _ => $"\\u{(int)c:X4}" });
             else shown?.Append(c);

@@ -48,7 +48,8 @@ public sealed class AddedBias(Variable b, int layer, int column = 0) : Delta
     /// <inheritdoc/>
     public override void AddTo(Device device, Matrix weight, Tensor? bias)
     {
-        if (bias is null) throw new NolaException("Merging: a bias was trained for a linear map that has none, so there is no place for it.");
+        if (bias is null)
+            throw new NolaException("Merging: a bias was trained for a linear map that has none, so there is no place for it.");
         using Tensor one = Ones(device, 1);
         device.MatMul(one, false, Row(b.Value), false, new Matrix(bias, 1, Out, column, bias.Length), 1, 1);
     }

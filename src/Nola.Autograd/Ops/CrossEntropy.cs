@@ -34,7 +34,8 @@ public static partial class Ops
     /// <param name="scale">For example 1/P for the mean.</param>
     /// <param name="losses">Receives the per-row losses when given. (P)</param>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable HeadCrossEntropy(Variable x, FrozenMatrix head, Tensor targets, float labelSmoothing, float scale, Tensor? losses = null)
+    public static Variable HeadCrossEntropy(
+        Variable x, FrozenMatrix head, Tensor targets, float labelSmoothing, float scale, Tensor? losses = null)
     {
         Tape tape = x.Tape;
         Tensor? dx = tape.Records && x.NeedsGradient ? tape.Device.Empty(x.Shape) : null;
@@ -44,7 +45,8 @@ public static partial class Ops
 
     /// <summary>As above, with a trainable tied head: table (V, C), W = tableᵀ; dtable = gᵀ · x.</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public static Variable HeadCrossEntropy(Variable x, Variable table, Tensor targets, float labelSmoothing, float scale, Tensor? losses = null)
+    public static Variable HeadCrossEntropy(
+        Variable x, Variable table, Tensor targets, float labelSmoothing, float scale, Tensor? losses = null)
     {
         Tape tape = x.Tape;
         Device device = tape.Device;

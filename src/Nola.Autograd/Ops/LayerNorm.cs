@@ -25,7 +25,8 @@ public static partial class Ops
             if (!takesWeight && !takesBias) return;
             // One pass makes both sums; the one that nobody wants goes to a spare tensor.
             using Tensor spare = device.Empty(weight.Shape);
-            device.LayerNormWeightGrad(x.Value, mean, rstd, dy, takesWeight ? dweight : spare, betaWeight, takesBias ? dbias : spare, betaBias);
+            device.LayerNormWeightGrad(
+                x.Value, mean, rstd, dy, takesWeight ? dweight : spare, betaWeight, takesBias ? dbias : spare, betaBias);
         }, again: value => device.LayerNorm(x.Value, weight.Value, bias.Value, epsilon, value, mean, rstd));
     }
 }

@@ -9,7 +9,8 @@ public static partial class Ops
     public static Variable MatMul(Variable a, Variable b)
     {
         if (b.Shape.Rank != 2 || a.Shape.Rank < 1 || a.Shape[^1] != b.Shape[0])
-            throw new ShapeException($"MatMul: a is {a.Shape} and b {b.Shape}; a's last dimension must equal b's first, and b must have two.");
+            throw new ShapeException(
+                $"MatMul: a is {a.Shape} and b {b.Shape}; a's last dimension must equal b's first, and b must have two.");
         return Linear(a, b);
     }
 

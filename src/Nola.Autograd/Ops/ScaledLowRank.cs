@@ -24,7 +24,8 @@ public sealed class ScaledLowRank(Matrix a, Matrix b, Variable inner, Variable o
     /// <inheritdoc/>
     public override void Check(int inputs, int outputs)
     {
-        if (a.Rows != inputs || b.Rows != Rank || inner.Shape.Rank != 2 || outer.Shape.Rank != 2 || inner.Shape[1] != Rank || outer.Shape[1] != Out
+        if (a.Rows != inputs || b.Rows != Rank || inner.Shape.Rank != 2
+            || outer.Shape.Rank != 2 || inner.Shape[1] != Rank || outer.Shape[1] != Out
             || inner.Shape[0] != outer.Shape[0] || layer < 0 || layer >= inner.Shape[0] || column < 0 || column + Out > outputs)
         {
             throw new ShapeException(

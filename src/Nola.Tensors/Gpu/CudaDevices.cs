@@ -9,15 +9,23 @@ namespace Nola.Tensors;
 /// <summary>Opens CUDA devices, and says why one cannot be opened.</summary>
 internal static class CudaDevices
 {
-    /// <summary>Device <c>cuda</c> or <c>cuda:n</c>, after its self-test; with <c>,float32</c> without tensor cores, with <c>,tf32</c> with less rounding.</summary>
+    /// <summary>
+    /// Device <c>cuda</c> or <c>cuda:n</c>, after its self-test;
+    /// with <c>,float32</c> without tensor cores, with <c>,tf32</c> with less rounding.
+    /// </summary>
     /// <exception cref="NolaException">There is none, or it does not work; the message says why.</exception>
     public static GpuDevice Open(string name)
     {
         int comma = name.IndexOf(','), index = 0;
         string place = comma < 0 ? name : name[..comma];
-        Products? products = comma < 0 ? Products.BFloat16 : name[comma..] switch { ",float32" => Products.Float32, ",tf32" => Products.Tf32, _ => null };
-        if (products is null || place != "cuda" && (!place.StartsWith("cuda:", StringComparison.Ordinal) || !int.TryParse(place.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
-            throw new NolaException($"Device '{name}' is not known; use auto, cpu, cuda or cuda:1, the last two also with ,float32 or ,tf32.");
+        Products? products = comma < 0
+            ? Products.BFloat16
+            : name[comma..] switch { ",float32" => Products.Float32, ",tf32" => Products.Tf32, _ => null };
+        if (products is null
+            || place != "cuda" && (!place.StartsWith("cuda:", StringComparison.Ordinal)
+                || !int.TryParse(place.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
+            throw new NolaException(
+                $"Device '{name}' is not known; use auto, cpu, cuda or cuda:1, the last two also with ,float32 or ,tf32.");
         CudaFindings found = CudaDriver.Look();
         if (found.Problem is { } problem) throw Refused(name, problem);
         if (index >= found.Cards.Count)
@@ -32,7 +40,8 @@ internal static class CudaDevices
         string name = $"cuda:{card.Index}";
         if (card.Major < 8)
         {
-            if (products == Products.Tf32) throw Refused(name, $"tf32 needs compute capability 8.0, and {card.Name} has {card.Major}.{card.Minor}");
+            if (products == Products.Tf32)
+                throw Refused(name, $"tf32 needs compute capability 8.0, and {card.Name} has {card.Major}.{card.Minor}");
             products = Products.Float32;
         }
         GpuDevice device;
@@ -64,8 +73,14 @@ internal static class CudaDevices
         {
             CudaDevice device = Describe(card.Index);
             Accelerator accelerator = device.CreateAccelerator(context);
-            string how = products switch { Products.BFloat16 => "bfloat16 products on tensor cores", Products.Tf32 => "TF32 products on tensor cores", _ => "float32 products" };
-            return new GpuDevice(context, accelerator, name, $"{name}, {card.Description}, {how}, driver for CUDA {version ?? "unknown"}", products);
+            string how = products switch
+            {
+                Products.BFloat16 => "bfloat16 products on tensor cores",
+                Products.Tf32 => "TF32 products on tensor cores",
+                _ => "float32 products",
+            };
+            return new GpuDevice(
+                context, accelerator, name, $"{name}, {card.Description}, {how}, driver for CUDA {version ?? "unknown"}", products);
         }
         catch
         {

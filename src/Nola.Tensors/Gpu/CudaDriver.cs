@@ -36,7 +36,9 @@ internal static unsafe class CudaDriver
     private const int CapabilityMajor = 75, CapabilityMinor = 76, MultiprocessorCount = 16;
 
     // Containers may have only the first, which ILGPU does not look for; under WSL the loader may not know the last's directory.
-    private static readonly string[] names = OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1"];
+    private static readonly string[] names = OperatingSystem.IsWindows()
+        ? ["nvcuda.dll"]
+        : ["libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1"];
 
     private static readonly Lazy<bool> shared = new(GiveToIlgpu);
 
@@ -61,14 +63,16 @@ internal static unsafe class CudaDriver
     {
         nint address = NativeLibrary.GetExport(library, "cuInit");
         using Process process = Process.GetCurrentProcess();
-        return process.Modules.Cast<ProcessModule>().FirstOrDefault(m => address >= m.BaseAddress && address < m.BaseAddress + m.ModuleMemorySize)?.FileName;
+        return process.Modules.Cast<ProcessModule>().FirstOrDefault(
+            m => address >= m.BaseAddress && address < m.BaseAddress + m.ModuleMemorySize)?.FileName;
     }
 
     private static bool GiveToIlgpu()
     {
         try
         {
-            NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, (name, _, _) => name is "cuda" or "nvcuda" && TryLoad(out nint library) ? library : 0);
+            NativeLibrary.SetDllImportResolver(
+                typeof(Context).Assembly, (name, _, _) => name is "cuda" or "nvcuda" && TryLoad(out nint library) ? library : 0);
             return true;
         }
         catch (InvalidOperationException)
@@ -81,7 +85,8 @@ internal static unsafe class CudaDriver
     public static CudaFindings Look()
     {
         if (!TryLoad(out nint library))
-            return new(false, null, [], $"there is no NVIDIA driver: {string.Join(", ", names)} {(names.Length == 1 ? "was" : "were")} not found");
+            return new(
+                false, null, [], $"there is no NVIDIA driver: {string.Join(", ", names)} {(names.Length == 1 ? "was" : "were")} not found");
         try
         {
             return Look(library);
@@ -103,7 +108,8 @@ internal static unsafe class CudaDriver
         int count = 0;
         code = ((delegate* unmanaged<int*, int>)NativeLibrary.GetExport(library, "cuDeviceGetCount"))(&count);
         if (code != 0) return new(true, version, [], $"the NVIDIA driver does not list its cards: {Explain(library, code)}");
-        if (count == 0) return new(true, version, [], "the NVIDIA driver lists no card; CUDA_VISIBLE_DEVICES or the container may hide them");
+        if (count == 0)
+            return new(true, version, [], "the NVIDIA driver lists no card; CUDA_VISIBLE_DEVICES or the container may hide them");
         return new(true, version, [.. Enumerable.Range(0, count).Select(i => Describe(library, i))], null);
     }
 
@@ -113,7 +119,9 @@ internal static unsafe class CudaDriver
         nuint bytes = 0;
         _ = ((delegate* unmanaged<byte*, int, int, int>)NativeLibrary.GetExport(library, "cuDeviceGetName"))(name, 255, index);
         _ = ((delegate* unmanaged<nuint*, int, int>)NativeLibrary.GetExport(library, "cuDeviceTotalMem_v2"))(&bytes, index);
-        return new(index, Marshal.PtrToStringUTF8((nint)name) ?? "", (long)bytes, Attribute(CapabilityMajor), Attribute(CapabilityMinor), Attribute(MultiprocessorCount));
+        return new(
+            index, Marshal.PtrToStringUTF8((nint)name) ?? "", (long)bytes,
+            Attribute(CapabilityMajor), Attribute(CapabilityMinor), Attribute(MultiprocessorCount));
 
         int Attribute(int which)
         {
@@ -141,9 +149,12 @@ internal static unsafe class CudaDriver
     internal static string? Advice(int code) => code switch
     {
         100 => "CUDA_VISIBLE_DEVICES or the container may hide the cards",
-        802 => "cards that are joined by NVSwitch wait for the service nvidia-fabricmanager: start it (systemctl start nvidia-fabricmanager), in the driver's version",
-        803 => "the driver was updated while its kernel module was loaded: restart the machine; in a container, use the libraries of the host's driver",
-        804 => "a newer CUDA's compatibility library stands before the driver's: remove the package cuda-compat, or its directory from LD_LIBRARY_PATH",
+        802 => "cards that are joined by NVSwitch wait for the service nvidia-fabricmanager: "
+            + "start it (systemctl start nvidia-fabricmanager), in the driver's version",
+        803 => "the driver was updated while its kernel module was loaded: restart the machine; "
+            + "in a container, use the libraries of the host's driver",
+        804 => "a newer CUDA's compatibility library is found before the driver's: "
+            + "remove the package cuda-compat, or its directory from LD_LIBRARY_PATH",
         999 => "the kernel module is in a bad state, as it may be after sleep or an update: reload nvidia_uvm, or restart the machine",
         _ => null,
     };

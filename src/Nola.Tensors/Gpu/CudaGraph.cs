@@ -12,7 +12,8 @@ internal sealed unsafe class CudaGraphCalls(Func<string, nint> export, Func<int,
 
     private readonly delegate* unmanaged<nint, int, int> begin = (delegate* unmanaged<nint, int, int>)export("cuStreamBeginCapture_v2");
     private readonly delegate* unmanaged<nint, nint*, int> end = (delegate* unmanaged<nint, nint*, int>)export("cuStreamEndCapture");
-    private readonly delegate* unmanaged<nint*, nint, ulong, int> instantiate = (delegate* unmanaged<nint*, nint, ulong, int>)export("cuGraphInstantiateWithFlags");
+    private readonly delegate* unmanaged<nint*, nint, ulong, int> instantiate = (delegate* unmanaged<nint*, nint, ulong, int>)export(
+        "cuGraphInstantiateWithFlags");
     private readonly delegate* unmanaged<nint, nint, int> launch = (delegate* unmanaged<nint, nint, int>)export("cuGraphLaunch");
     private readonly delegate* unmanaged<nint, int> destroy = (delegate* unmanaged<nint, int>)export("cuGraphDestroy");
     private readonly delegate* unmanaged<nint, int> destroyInstance = (delegate* unmanaged<nint, int>)export("cuGraphExecDestroy");

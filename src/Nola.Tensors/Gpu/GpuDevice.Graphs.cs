@@ -12,7 +12,10 @@ public sealed partial class GpuDevice
     private string? graphs;
     private bool recording;
 
-    /// <summary>Whether repeated calls become graphs, and why not; found out when it is first needed, by recording a few kernels and comparing bits.</summary>
+    /// <summary>
+    /// Whether repeated calls become graphs, and why not;
+    /// found out when it is first needed, by recording a few kernels and comparing bits.
+    /// </summary>
     public string Graphs
     {
         get
@@ -68,7 +71,8 @@ public sealed partial class GpuDevice
         {
             float[] got = Run(calls => (graph ??= Record(candidate, own, calls)).Launch());
             for (int i = 0; i < got.Length; i++)
-                if (got[i] != expected[i]) throw new NolaException($"element {i} is {got[i]} after three replays and should be {expected[i]}");
+                if (got[i] != expected[i])
+                    throw new NolaException($"element {i} is {got[i]} after three replays and should be {expected[i]}");
         }
         finally
         {

@@ -24,7 +24,8 @@ public sealed partial class GpuDevice
     /// <param name="Launcher">What queues it.</param>
     /// <param name="Stream">On this stream.</param>
     /// <param name="Arguments">Values, and views of memory.</param>
-    internal sealed record QueuedKernel(MethodInfo Kernel, KernelConfig Config, Delegate Launcher, AcceleratorStream Stream, object[] Arguments)
+    internal sealed record QueuedKernel(
+        MethodInfo Kernel, KernelConfig Config, Delegate Launcher, AcceleratorStream Stream, object[] Arguments)
     {
         /// <summary>Queues it, now or once more.</summary>
         public void Queue() => Launcher.DynamicInvoke([Stream, Config, .. Arguments]);
@@ -36,12 +37,14 @@ public sealed partial class GpuDevice
     /// <summary>Kernels queued so far, one by one.</summary>
     public long Launches { get; private set; }
 
-    private static KernelConfig Config(Blocks blocks, int threads) => new(new Index3D(blocks.X, blocks.Y, blocks.Z), new Index3D(threads, 1, 1));
+    private static KernelConfig Config(Blocks blocks, int threads) =>
+        new(new Index3D(blocks.X, blocks.Y, blocks.Z), new Index3D(threads, 1, 1));
 
     private void Launch<T1, T2>(Action<T1, T2> kernel, Blocks blocks, T1 a1, T2 a2)
         where T1 : struct where T2 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2]))) return;
         Launches++;
@@ -53,7 +56,8 @@ public sealed partial class GpuDevice
     private void Launch<T1, T2, T3>(Action<T1, T2, T3> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3)
         where T1 : struct where T2 : struct where T3 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3]))) return;
         Launches++;
@@ -65,7 +69,8 @@ public sealed partial class GpuDevice
     private void Launch<T1, T2, T3, T4>(Action<T1, T2, T3, T4> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4)
         where T1 : struct where T2 : struct where T3 : struct where T4 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4]))) return;
         Launches++;
@@ -77,7 +82,8 @@ public sealed partial class GpuDevice
     private void Launch<T1, T2, T3, T4, T5>(Action<T1, T2, T3, T4, T5> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5)
         where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5]))) return;
         Launches++;
@@ -86,10 +92,12 @@ public sealed partial class GpuDevice
         if (waitsForEach) WaitFor(kernel.Method);
     }
 
-    private void Launch<T1, T2, T3, T4, T5, T6>(Action<T1, T2, T3, T4, T5, T6> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6)
+    private void Launch<T1, T2, T3, T4, T5, T6>(
+        Action<T1, T2, T3, T4, T5, T6> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6)
         where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6]))) return;
         Launches++;
@@ -98,10 +106,12 @@ public sealed partial class GpuDevice
         if (waitsForEach) WaitFor(kernel.Method);
     }
 
-    private void Launch<T1, T2, T3, T4, T5, T6, T7>(Action<T1, T2, T3, T4, T5, T6, T7> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7)
+    private void Launch<T1, T2, T3, T4, T5, T6, T7>(
+        Action<T1, T2, T3, T4, T5, T6, T7> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7)
         where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7]))) return;
         Launches++;
@@ -110,10 +120,13 @@ public sealed partial class GpuDevice
         if (waitsForEach) WaitFor(kernel.Method);
     }
 
-    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8>(Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8)
-        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8>(
+        Action<T1, T2, T3, T4, T5, T6, T7, T8> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct
+        where T5 : struct where T6 : struct where T7 : struct where T8 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8]))) return;
         Launches++;
@@ -122,10 +135,13 @@ public sealed partial class GpuDevice
         if (waitsForEach) WaitFor(kernel.Method);
     }
 
-    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9>(Action<T1, T2, T3, T4, T5, T6, T7, T8, T9> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9)
-        where T1 : struct where T2 : struct where T3 : struct where T4 : struct where T5 : struct where T6 : struct where T7 : struct where T8 : struct where T9 : struct
+    private void Launch<T1, T2, T3, T4, T5, T6, T7, T8, T9>(
+        Action<T1, T2, T3, T4, T5, T6, T7, T8, T9> kernel, Blocks blocks, T1 a1, T2 a2, T3 a3, T4 a4, T5 a5, T6 a6, T7 a7, T8 a8, T9 a9)
+        where T1 : struct where T2 : struct where T3 : struct where T4 : struct
+        where T5 : struct where T6 : struct where T7 : struct where T8 : struct where T9 : struct
     {
-        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9> launch, int threads) = kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9>>(kernel.Method);
+        (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9> launch, int threads) =
+            kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8, a9]))) return;
         Launches++;
@@ -152,5 +168,6 @@ public sealed partial class GpuDevice
     private NolaException Failed(MethodInfo kernel, AcceleratorException error) =>
         waitsForEach
             ? new($"Kernel {KernelCache.NameOf(kernel)} failed on {Name}: {error.Message}", error)
-            : new($"Device {Name} failed before or at kernel {KernelCache.NameOf(kernel)}: {error.Message}. Set {SyncVariable}=1 to wait for each kernel and learn which.", error);
+            : new($"Device {Name} failed before or at kernel {KernelCache.NameOf(kernel)}: {error.Message}. "
+                + $"Set {SyncVariable}=1 to wait for each kernel and learn which.", error);
 }

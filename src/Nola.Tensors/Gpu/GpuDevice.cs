@@ -45,7 +45,8 @@ public sealed partial class GpuDevice : Device
         kernels = new KernelCache(accelerator);
         bool simulated = accelerator.AcceleratorType == AcceleratorType.CPU;
         logitFloats = simulated ? 1 << 10 : 1 << 25;
-        memory = new BlockAllocator(accelerator, Environment.GetEnvironmentVariable(SeparateVariable) == "1" ? 0 : simulated ? 1 << 20 : 64 << 20);
+        memory = new BlockAllocator(
+            accelerator, Environment.GetEnvironmentVariable(SeparateVariable) == "1" ? 0 : simulated ? 1 << 20 : 64 << 20);
         staging = new Staging(accelerator, stream, simulated ? 64 << 10 : 8 << 20, () => Waits++);
         faults = new Faults(accelerator, stream);
     }
@@ -92,7 +93,9 @@ public sealed partial class GpuDevice : Device
     public override void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first)
     {
         if (first < 0 || first + source.Length > destination.Length)
-            throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
+            throw new ShapeException(
+                $"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, "
+                + $"which has {destination.Length}.");
         CheckNotRecording("An upload");
         Stage(MemoryMarshal.AsBytes(source), Floats(destination).SubView(first, source.Length).Cast<byte>());
     }
@@ -202,7 +205,10 @@ public sealed partial class GpuDevice : Device
 
     // Whatever asks the driver next meets what a kernel did before.
     private NolaException Failed(AcceleratorException error) =>
-        new($"Device {Name} failed: {error.Message}. {(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.", error);
+        new(
+            $"Device {Name} failed: {error.Message}. "
+            + $"{(waitsForEach ? "Every kernel was waited for" : $"Set {SyncVariable}=1 to wait for each kernel and learn which")}.",
+            error);
 
     private void Stage(ReadOnlySpan<byte> source, ArrayView<byte> destination)
     {
@@ -243,7 +249,8 @@ public sealed partial class GpuDevice : Device
     private static void CheckLength(int length, Tensor tensor)
     {
         if (length != tensor.Length)
-            throw new ShapeException($"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
+            throw new ShapeException(
+                $"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
     }
 
     private unsafe void Download<T>(ArrayView<T> source, Span<T> destination) where T : unmanaged

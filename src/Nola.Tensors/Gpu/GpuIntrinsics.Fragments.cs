@@ -18,14 +18,17 @@ internal static partial class GpuIntrinsics
     [IntrinsicImplementation]
     public static Word4 LoadMatricesTransposedBeyond(ref Word4 row, int chunks) => LoadMatricesTransposed(ref Unsafe.Add(ref row, chunks));
 
-    private static void GenerateLoadMatricesBeyond(PTXBackend backend, PTXCodeGenerator code, Value value) => LoadFragmentsBeyond(code, value, "");
+    private static void GenerateLoadMatricesBeyond(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        LoadFragmentsBeyond(code, value, "");
 
-    private static void GenerateLoadMatricesTransposedBeyond(PTXBackend backend, PTXCodeGenerator code, Value value) => LoadFragmentsBeyond(code, value, ".trans");
+    private static void GenerateLoadMatricesTransposedBeyond(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        LoadFragmentsBeyond(code, value, ".trans");
 
     private static void LoadFragmentsBeyond(PTXCodeGenerator code, Value value, string transposed)
     {
         Value chunks = ((MethodCall)value).Nodes[1];
-        int bytes = 16 * (chunks as PrimitiveValue ?? throw new NotSupportedException($"ldmatrix: the distance is {chunks}; expected a constant.")).Int32Value;
+        int bytes = 16 * (chunks as PrimitiveValue
+            ?? throw new NotSupportedException($"ldmatrix: the distance is {chunks}; expected a constant.")).Int32Value;
         string from = Registers(code, value, 0)[0];
         List<string> to = Result(code, value);
         Emit(code, "{");

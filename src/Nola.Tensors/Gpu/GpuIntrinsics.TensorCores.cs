@@ -44,7 +44,8 @@ internal static partial class GpuIntrinsics
     /// words where <see cref="MultiplyTiles"/> has pairs.
     /// </summary>
     [IntrinsicImplementation]
-    public static Float4 MultiplyTf32Tiles(Float4 c, Word4 a, uint b0, uint b1) => Multiply(c, a, b0, b1, static (x, y) => Tf32(x) * Tf32(y));
+    public static Float4 MultiplyTf32Tiles(Float4 c, Word4 a, uint b0, uint b1) =>
+        Multiply(c, a, b0, b1, static (x, y) => Tf32(x) * Tf32(y));
 
     /// <summary>Four floats rounded to TF32, to nearest and ties away from zero.</summary>
     [IntrinsicImplementation]
@@ -60,7 +61,13 @@ internal static partial class GpuIntrinsics
         int lane = Group.IdxX % Lanes, first = Group.IdxX - lane + lane / 4, word = lane % 4;
         rows[Group.IdxX] = row;
         Warp.Barrier();
-        Word4 got = new() { X = Word(rows[first], word), Y = Word(rows[first + 8], word), Z = Word(rows[first + 16], word), W = Word(rows[first + 24], word) };
+        Word4 got = new()
+        {
+            X = Word(rows[first], word),
+            Y = Word(rows[first + 8], word),
+            Z = Word(rows[first + 16], word),
+            W = Word(rows[first + 24], word),
+        };
         Warp.Barrier();
         return got;
     }
@@ -149,9 +156,11 @@ internal static partial class GpuIntrinsics
         Emit(code, $"cvt.rn.bf16x2.f32 {Result(code, value)[0]}, {high}, {low};");
     }
 
-    private static void GenerateMultiplyTiles(PTXBackend backend, PTXCodeGenerator code, Value value) => Multiply(code, value, "m16n8k16.row.col.f32.bf16.bf16.f32");
+    private static void GenerateMultiplyTiles(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Multiply(code, value, "m16n8k16.row.col.f32.bf16.bf16.f32");
 
-    private static void GenerateMultiplyTf32Tiles(PTXBackend backend, PTXCodeGenerator code, Value value) => Multiply(code, value, "m16n8k8.row.col.f32.tf32.tf32.f32");
+    private static void GenerateMultiplyTf32Tiles(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Multiply(code, value, "m16n8k8.row.col.f32.tf32.tf32.f32");
 
     private static void Multiply(PTXCodeGenerator code, Value value, string shape)
     {
@@ -162,12 +171,14 @@ internal static partial class GpuIntrinsics
 
     private static void GenerateRoundToTf32(PTXBackend backend, PTXCodeGenerator code, Value value)
     {
-        foreach ((string from, string to) in Registers(code, value, 0).Zip(Result(code, value))) Emit(code, $"cvt.rna.tf32.f32 {to}, {from};");
+        foreach ((string from, string to) in Registers(code, value, 0).Zip(Result(code, value)))
+            Emit(code, $"cvt.rna.tf32.f32 {to}, {from};");
     }
 
     private static void GenerateLoadMatrices(PTXBackend backend, PTXCodeGenerator code, Value value) => LoadFragments(code, value, "");
 
-    private static void GenerateLoadMatricesTransposed(PTXBackend backend, PTXCodeGenerator code, Value value) => LoadFragments(code, value, ".trans");
+    private static void GenerateLoadMatricesTransposed(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        LoadFragments(code, value, ".trans");
 
     private static void LoadFragments(PTXCodeGenerator code, Value value, string transposed)
     {
@@ -181,7 +192,8 @@ internal static partial class GpuIntrinsics
 
     private static void GenerateCopyAsync(PTXBackend backend, PTXCodeGenerator code, Value value) => Copy(code, value, "16");
 
-    private static void GenerateCopyPartAsync(PTXBackend backend, PTXCodeGenerator code, Value value) => Copy(code, value, "16, " + Registers(code, value, 2)[0]);
+    private static void GenerateCopyPartAsync(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Copy(code, value, "16, " + Registers(code, value, 2)[0]);
 
     private static void Copy(PTXCodeGenerator code, Value value, string bytes)
     {
@@ -198,11 +210,14 @@ internal static partial class GpuIntrinsics
         Emit(code, "}");
     }
 
-    private static void GenerateCommitCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.commit_group;");
+    private static void GenerateCommitCopies(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Emit(code, "cp.async.commit_group;");
 
-    private static void GenerateWaitForCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.wait_group 1;");
+    private static void GenerateWaitForCopies(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Emit(code, "cp.async.wait_group 1;");
 
-    private static void GenerateWaitForAllCopies(PTXBackend backend, PTXCodeGenerator code, Value value) => Emit(code, "cp.async.wait_group 0;");
+    private static void GenerateWaitForAllCopies(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Emit(code, "cp.async.wait_group 0;");
 
     // Declares register "shared" in the current scope: the 32-bit address of argument 0.
     private static void SharedAddress(PTXCodeGenerator code, Value value, string address)

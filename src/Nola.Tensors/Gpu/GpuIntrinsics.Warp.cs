@@ -70,17 +70,21 @@ internal static partial class GpuIntrinsics
 
     private static void GenerateWarpMax(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, Lanes, "max.f32");
 
-    private static void GenerateWarpSums(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, Lanes, "add.f32");
+    private static void GenerateWarpSums(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Butterfly(code, value, Lanes, "add.f32");
 
-    private static void GenerateWarpMaxima(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, Lanes, "max.f32");
+    private static void GenerateWarpMaxima(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Butterfly(code, value, Lanes, "max.f32");
 
     private static void GenerateSumsOfFour(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, 4, "add.f32");
 
-    private static void GenerateMaximaOfFour(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, 4, "max.f32");
+    private static void GenerateMaximaOfFour(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Butterfly(code, value, 4, "max.f32");
 
     private static void GenerateSumOfEight(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, 8, "add.f32");
 
-    private static void GenerateSumOfSixteen(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, 16, "add.f32");
+    private static void GenerateSumOfSixteen(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Butterfly(code, value, 16, "add.f32");
 
     private static void Butterfly(PTXCodeGenerator code, Value value, int count, string meet)
     {

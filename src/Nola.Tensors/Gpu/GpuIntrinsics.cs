@@ -39,7 +39,8 @@ internal static partial class GpuIntrinsics
         IntrinsicImplementationManager manager = builder.GetIntrinsicManager();
         foreach (MethodInfo method in typeof(GpuIntrinsics).GetMethods(BindingFlags.Public | BindingFlags.Static))
             if (method.IsDefined(typeof(IntrinsicImplementationAttribute)))
-                manager.RegisterMethod(method, new PTXIntrinsic(typeof(GpuIntrinsics), "Generate" + method.Name, IntrinsicImplementationMode.GenerateCode));
+                manager.RegisterMethod(
+                    method, new PTXIntrinsic(typeof(GpuIntrinsics), "Generate" + method.Name, IntrinsicImplementationMode.GenerateCode));
         return builder;
     }
 
@@ -47,7 +48,8 @@ internal static partial class GpuIntrinsics
 
     private static void GenerateLog2(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "lg2.approx.ftz.f32");
 
-    private static void GenerateReciprocal(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "rcp.approx.ftz.f32");
+    private static void GenerateReciprocal(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Unary(code, value, "rcp.approx.ftz.f32");
 
     private static void GenerateSqrt(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "sqrt.rn.f32");
 

@@ -39,14 +39,16 @@ internal sealed class KernelCache(Accelerator accelerator)
 
     /// <summary>The block shape that a kernel was written for.</summary>
     public static KernelAttribute ShapeOf(MethodInfo kernel) =>
-        kernel.GetCustomAttribute<KernelAttribute>() ?? throw new ArgumentException($"{kernel.Name} is launched as a kernel and has no [Kernel].");
+        kernel.GetCustomAttribute<KernelAttribute>()
+            ?? throw new ArgumentException($"{kernel.Name} is launched as a kernel and has no [Kernel].");
 
     /// <summary>A kernel's name for people: its family and its own.</summary>
     public static string NameOf(MethodInfo kernel) => $"{kernel.DeclaringType!.Name}.{kernel.Name}";
 
     private TLauncher Load<TLauncher>(MethodInfo kernel, KernelAttribute shape) where TLauncher : Delegate
     {
-        if (accelerator is not CudaAccelerator cuda) return accelerator.LoadKernel<TLauncher>(kernel, new KernelSpecialization(shape.Threads, shape.Blocks));
+        if (accelerator is not CudaAccelerator cuda)
+            return accelerator.LoadKernel<TLauncher>(kernel, new KernelSpecialization(shape.Threads, shape.Blocks));
         using DriverLog log = new();
         try
         {

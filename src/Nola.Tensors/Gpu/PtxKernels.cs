@@ -42,7 +42,8 @@ internal static partial class PtxKernels
     /// driver, which looks for itself; an unconditional one is taken by all that reach it, and stays. Without the claim NVIDIA's
     /// assembler unrolls loops, up to a spill in a kernel that was unrolled by hand; told not to, it makes what it made before.
     /// </summary>
-    internal static string WithoutUniformClaims(string ptx) => Entry().Replace(UniformClaim().Replace(ptx, "$1"), "$1.pragma \"nounroll\";\n{");
+    internal static string WithoutUniformClaims(string ptx) =>
+        Entry().Replace(UniformClaim().Replace(ptx, "$1"), "$1.pragma \"nounroll\";\n{");
 
     [GeneratedRegex(@"(@!?%\w+\s+(?:bra|call|ret)|\bbrx\.idx)\.uni\b")]
     private static partial Regex UniformClaim();

@@ -13,7 +13,8 @@ internal sealed class SelfTest
 
     /// <summary>Returns when all is well, with a sentence for each result that is one unit in the last place off.</summary>
     /// <exception cref="NolaException">Something is wrong; the message names the kernel, the value and what was expected.</exception>
-    public static IReadOnlyList<string> Run(Device device) => Run(device, t => t.Elementwise(), t => t.Product(), t => t.Attention(), t => t.Basis());
+    public static IReadOnlyList<string> Run(Device device) =>
+        Run(device, t => t.Elementwise(), t => t.Product(), t => t.Attention(), t => t.Basis());
 
     /// <summary>The same of what a backward pass runs besides.</summary>
     /// <exception cref="NolaException">Something is wrong.</exception>
@@ -41,7 +42,8 @@ internal sealed class SelfTest
             off++;
             first = i;
         }
-        return off == 0 ? null : $"{kernel}: {off} of {got.Length} results are one unit in the last place off, the first {got[first]:R} for {expected[first]:R}";
+        return off == 0 ? null : $"{kernel}: {off} of {got.Length} results are one unit in the last place off, "
+            + $"the first {got[first]:R} for {expected[first]:R}";
     }
 
     private static List<string> Run(Device device, params ReadOnlySpan<Action<SelfTest>> parts)
@@ -66,7 +68,8 @@ internal sealed class SelfTest
     {
         const int M = 70, K = 129, N = 90;
         // Small whole numbers: exact in bfloat16, and their sums exact in float32.
-        float[] a = [.. Enumerable.Range(0, M * K).Select(i => i * 7 % 11 - 5f)], b = [.. Enumerable.Range(0, K * N).Select(i => i * 5 % 13 - 6f)], c = new float[M * N];
+        float[] a = [.. Enumerable.Range(0, M * K).Select(i => i * 7 % 11 - 5f)];
+        float[] b = [.. Enumerable.Range(0, K * N).Select(i => i * 5 % 13 - 6f)], c = new float[M * N];
         for (int i = 0; i < M; i++)
             for (int p = 0; p < K; p++)
                 for (int j = 0; j < N; j++) c[i * N + j] += a[i * K + p] * b[p * N + j];
@@ -86,7 +89,8 @@ internal sealed class SelfTest
                 sums[d] += qkv[(3 * i + 2) * Size + d] = (i * 7 + d * 5) % 11 - 5f;
                 expected[i * Size + d] = sums[d] * (1 / (i + 1f));
             }
-        using Tensor x = device.From(qkv, [Rows, 3 * Size]), starts = device.From([0, Rows]), y = device.Empty([Rows, Size]), lse = device.Empty([1, Rows]);
+        using Tensor x = device.From(qkv, [Rows, 3 * Size]), starts = device.From([0, Rows]);
+        using Tensor y = device.Empty([Rows, Size]), lse = device.Empty([1, Rows]);
         device.Attention(x, starts, AttentionLayout.Of(Size, 1), y, lse);
         Check("Attention", y.ToArray(), expected);
     }
@@ -135,13 +139,15 @@ internal sealed class SelfTest
             (y[d], y[Size + d]) = (a, (a + b) / 2);
             (expected[2 * Size + d], expected[5 * Size + d]) = (dy[d] + dy[Size + d] / 2, dy[Size + d] / 2);
         }
-        using Tensor x = device.From(qkv, [2, 3 * Size]), starts = device.From([0, 2]), result = device.From(y, [2, Size]), lse = device.From([0, MathF.Log(2)], [1, 2]);
+        using Tensor x = device.From(qkv, [2, 3 * Size]), starts = device.From([0, 2]);
+        using Tensor result = device.From(y, [2, Size]), lse = device.From([0, MathF.Log(2)], [1, 2]);
         using Tensor gradient = device.From(dy, [2, Size]), got = device.Empty([2, 3 * Size]);
         device.AttentionGrad(x, starts, AttentionLayout.Of(Size, 1), result, lse, gradient, got);
         // 2 to the power of −log₂ 2, through approximations of both.
         float[] gradients = got.ToArray();
         for (int i = 0; i < gradients.Length; i++)
-            if (!(Math.Abs(gradients[i] - expected[i]) <= 4e-6f)) throw new NolaException($"AttentionGrad: element {i} is {gradients[i]:R} and should be {expected[i]:R}");
+            if (!(Math.Abs(gradients[i] - expected[i]) <= 4e-6f))
+                throw new NolaException($"AttentionGrad: element {i} is {gradients[i]:R} and should be {expected[i]:R}");
     }
 
     private void CachedAttention()
@@ -153,8 +159,11 @@ internal sealed class SelfTest
             qkv[2 * Size + d] = values[Past * Size + d];
             for (int row = 0; row <= Past; row++) expected[d] += values[row * Size + d] / (Past + 1);
         }
-        using Tensor x = device.From(qkv, [1, 3 * Size]), starts = device.From([0, 1]), rows = device.From([0, 1, 2, 3]), rowStarts = device.From([0, 4]);
-        using Tensor keys = device.Zeros([1, Past + 1, Size]), cached = device.From([.. values.AsSpan(0, Past * Size), .. new float[Size]], [1, Past + 1, Size]), y = device.Empty([1, Size]);
+        using Tensor x = device.From(qkv, [1, 3 * Size]), starts = device.From([0, 1]);
+        using Tensor rows = device.From([0, 1, 2, 3]), rowStarts = device.From([0, 4]);
+        using Tensor keys = device.Zeros([1, Past + 1, Size]);
+        using Tensor cached = device.From([.. values.AsSpan(0, Past * Size), .. new float[Size]], [1, Past + 1, Size]);
+        using Tensor y = device.Empty([1, Size]);
         device.AttentionCached(x, starts, rows, rowStarts, AttentionLayout.Of(Size, 1), keys, cached, y);
         Check("AttentionCached", y.ToArray(), expected);
     }
@@ -173,7 +182,8 @@ internal sealed class SelfTest
         Check("TopK", values.ToArray(), [.. expected.Select(i => x[i])]);
     }
 
-    private static float[] Whole(int count, int step, int period) => [.. Enumerable.Range(0, count).Select(i => (float)(i * step % period - period / 2))];
+    private static float[] Whole(int count, int step, int period) =>
+        [.. Enumerable.Range(0, count).Select(i => (float)(i * step % period - period / 2))];
 
     private void Check(string kernel, float[] got, float[] expected, bool exactly = false)
     {

@@ -28,18 +28,21 @@ internal sealed record TileTable(string Source, IReadOnlyList<TileTable.Rule> Ru
         int squares = Squares(m, n);
         foreach (Rule rule in Rules)
             if (squares >= rule.Tiles && k >= rule.Depth) return rule.Cut;
-        throw new InvalidOperationException($"The table of tiles ({Source}) has no rule for {squares} tiles of depth {k}; its last rule must be for 0 tiles and depth 0.");
+        throw new InvalidOperationException(
+            $"The table of tiles ({Source}) has no rule for {squares} tiles of depth {k}; its last rule must be for 0 tiles and depth 0.");
     }
 
     /// <summary>The table as <c>Gpu/tiles.json</c> holds it.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, format) + "\n";
 
     /// <summary>A table from its text.</summary>
-    public static TileTable FromJson(string json) => JsonSerializer.Deserialize<TileTable>(json, format) ?? throw new InvalidDataException("The table of tiles is empty.");
+    public static TileTable FromJson(string json) =>
+        JsonSerializer.Deserialize<TileTable>(json, format) ?? throw new InvalidDataException("The table of tiles is empty.");
 
     private static TileTable Read()
     {
-        using Stream stream = typeof(TileTable).Assembly.GetManifestResourceStream("tiles.json") ?? throw new InvalidDataException("The program was built without its table of tiles.");
+        using Stream stream = typeof(TileTable).Assembly.GetManifestResourceStream("tiles.json")
+            ?? throw new InvalidDataException("The program was built without its table of tiles.");
         using StreamReader reader = new(stream);
         return FromJson(reader.ReadToEnd());
     }
@@ -49,6 +52,7 @@ internal sealed record TileTable(string Source, IReadOnlyList<TileTable.Rule> Ru
     {
         /// <summary>The tile of that name.</summary>
         internal TensorTile Cut { get; } = TensorTile.All.FirstOrDefault(t => t.Name == Tile)
-            ?? throw new InvalidDataException($"The table of tiles names '{Tile}'; there are {string.Join(", ", TensorTile.All.Select(t => t.Name))}.");
+            ?? throw new InvalidDataException(
+                $"The table of tiles names '{Tile}'; there are {string.Join(", ", TensorTile.All.Select(t => t.Name))}.");
     }
 }

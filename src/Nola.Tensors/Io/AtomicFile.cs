@@ -179,7 +179,8 @@ internal static class AtomicFile
 
     private static void RefuseDirectory(string path)
     {
-        if (Directory.Exists(path)) throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
+        if (Directory.Exists(path))
+            throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
     }
 
     private static void Remove(string path)

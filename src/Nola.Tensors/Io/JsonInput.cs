@@ -18,7 +18,11 @@ internal static class JsonInput
     private const string Duplicate = "Duplicate property ";
 
     private static readonly JsonDocumentOptions strict = new() { AllowDuplicateProperties = false };
-    private static readonly JsonDocumentOptions relaxed = strict with { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };
+    private static readonly JsonDocumentOptions relaxed = strict with
+    {
+        CommentHandling = JsonCommentHandling.Skip,
+        AllowTrailingCommas = true,
+    };
 
     /// <summary>Reads a file of one JSON value.</summary>
     /// <param name="path">The file; a byte order mark is skipped.</param>
@@ -53,7 +57,8 @@ internal static class JsonInput
         catch (InvalidOperationException error)
         {
             document?.Dispose();
-            throw new NolaException($"{place}: not valid JSON (a string has half of a character, a lone surrogate such as \\ud83d).", error);
+            throw new NolaException(
+                $"{place}: not valid JSON (a string has half of a character, a lone surrogate such as \\ud83d).", error);
         }
     }
 
@@ -62,7 +67,8 @@ internal static class JsonInput
     public static JsonDocument Parse(string json, string place, bool handWritten = false)
     {
         int half = FirstHalf(json);
-        if (half >= 0) throw new NolaException($"{place}: not valid text (half of a character, U+{(int)json[half]:X4}, at position {half + 1}).");
+        if (half >= 0)
+            throw new NolaException($"{place}: not valid text (half of a character, U+{(int)json[half]:X4}, at position {half + 1}).");
         return Parse(System.Text.Encoding.UTF8.GetBytes(json), place, handWritten);
     }
 

@@ -23,9 +23,11 @@ public sealed unsafe class Safetensors : IDisposable
         (Path, this.file, this.view, this.owner) = (path, file, view, owner);
         if (length < 8) throw SafetensorsHeader.Bad(path, $"it has {length} bytes, fewer than the 8 of the header's length");
         ulong header = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(start, 8));
-        if (header > SafetensorsHeader.MaxLength) throw SafetensorsHeader.Bad(path, $"the header would be {header} bytes, above the limit of {SafetensorsHeader.MaxLength}");
+        if (header > SafetensorsHeader.MaxLength)
+            throw SafetensorsHeader.Bad(path, $"the header would be {header} bytes, above the limit of {SafetensorsHeader.MaxLength}");
         if ((long)header > length - 8) throw SafetensorsHeader.Bad(path, $"the header would be {header} bytes and the file has {length}");
-        Entries = SafetensorsHeader.Parse(new ReadOnlySpan<byte>(start + 8, (int)header), length - 8 - (long)header, path, out Dictionary<string, string> metadata);
+        Entries = SafetensorsHeader.Parse(
+            new ReadOnlySpan<byte>(start + 8, (int)header), length - 8 - (long)header, path, out Dictionary<string, string> metadata);
         Metadata = metadata;
         byName = Entries.ToDictionary(entry => entry.Name);
         data = start + 8 + header;
@@ -52,7 +54,8 @@ public sealed unsafe class Safetensors : IDisposable
         {
             long length = stream.Length;
             if (length == 0) throw SafetensorsHeader.Bad(path, "it is empty");
-            file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            file = MemoryMappedFile.CreateFromFile(
+                stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
             return new Safetensors(path, start + view.PointerOffset, length, file, view, null);
@@ -103,7 +106,8 @@ public sealed unsafe class Safetensors : IDisposable
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         if (first < 0 || first + destination.Length > entry.Length)
-            throw new ShapeException($"ReadFloats: elements {first} … {first + destination.Length - 1} of '{entry.Name}', which has {entry.Length}.");
+            throw new ShapeException(
+                $"ReadFloats: elements {first} … {first + destination.Length - 1} of '{entry.Name}', which has {entry.Length}.");
         byte* from = data + entry.Begin + first * (SafetensorsHeader.Bits(entry.Type) / 8);
         switch (entry.Type)
         {
@@ -111,13 +115,16 @@ public sealed unsafe class Safetensors : IDisposable
                 new ReadOnlySpan<byte>(from, 4 * destination.Length).CopyTo(MemoryMarshal.AsBytes(destination));
                 break;
             case "BF16":
-                for (int i = 0; i < destination.Length; i++) destination[i] = DTypes.FromBFloat16(BinaryPrimitives.ReadUInt16LittleEndian(new(from + 2 * i, 2)));
+                for (int i = 0; i < destination.Length; i++)
+                    destination[i] = DTypes.FromBFloat16(BinaryPrimitives.ReadUInt16LittleEndian(new(from + 2 * i, 2)));
                 break;
             case "F16":
-                for (int i = 0; i < destination.Length; i++) destination[i] = (float)BinaryPrimitives.ReadHalfLittleEndian(new(from + 2 * i, 2));
+                for (int i = 0; i < destination.Length; i++)
+                    destination[i] = (float)BinaryPrimitives.ReadHalfLittleEndian(new(from + 2 * i, 2));
                 break;
             case "F64":
-                for (int i = 0; i < destination.Length; i++) destination[i] = (float)BinaryPrimitives.ReadDoubleLittleEndian(new(from + 8 * i, 8));
+                for (int i = 0; i < destination.Length; i++)
+                    destination[i] = (float)BinaryPrimitives.ReadDoubleLittleEndian(new(from + 8 * i, 8));
                 break;
             default:
                 throw new NolaException($"{Path}: tensor '{entry.Name}' is {entry.Type}; expected F32, BF16, F16 or F64.");

@@ -55,12 +55,14 @@ internal static class SafetensorsHeader
     /// <param name="dataLength">Bytes of the file after the header.</param>
     /// <param name="file">For messages.</param>
     /// <param name="metadata">The file's <c>__metadata__</c>.</param>
-    public static List<SafetensorsEntry> Parse(ReadOnlySpan<byte> json, long dataLength, string file, out Dictionary<string, string> metadata)
+    public static List<SafetensorsEntry> Parse(
+        ReadOnlySpan<byte> json, long dataLength, string file, out Dictionary<string, string> metadata)
     {
         metadata = [];
         if (json.IsEmpty || json[0] != (byte)'{') throw Bad(file, "the header does not begin with '{'");
         List<SafetensorsEntry> entries = [];
-        using JsonDocument document = JsonInput.Parse(json.TrimEnd((byte)' ').ToArray(), $"{file}: not a valid safetensors file: the header");
+        using JsonDocument document = JsonInput.Parse(
+            json.TrimEnd((byte)' ').ToArray(), $"{file}: not a valid safetensors file: the header");
         foreach (JsonProperty property in document.RootElement.EnumerateObject())
         {
             if (property.Name == "__metadata__") metadata = Metadata(property.Value, file);
@@ -77,11 +79,14 @@ internal static class SafetensorsHeader
         foreach (SafetensorsEntry entry in entries)
         {
             if (entry.Begin != end)
-                throw Bad(file, $"tensor '{entry.Name}' begins at byte {entry.Begin} where {end} was expected, so there is {(entry.Begin < end ? "an overlap" : "a hole")}");
+                throw Bad(file, $"tensor '{entry.Name}' begins at byte {entry.Begin} where {end} was expected, "
+                    + $"so there is {(entry.Begin < end ? "an overlap" : "a hole")}");
             end = entry.End;
         }
         if (end != dataLength)
-            throw Bad(file, $"the tensors take {end} bytes and the file holds {dataLength} after its header; it is cut off or has something behind it");
+            throw Bad(
+                file,
+                $"the tensors take {end} bytes and the file holds {dataLength} after its header; it is cut off or has something behind it");
     }
 
     private static SafetensorsEntry Entry(JsonProperty property, string file)
@@ -91,7 +96,8 @@ internal static class SafetensorsHeader
         if (value.ValueKind != JsonValueKind.Object
             || !value.TryGetProperty("dtype", out JsonElement type) || type.ValueKind != JsonValueKind.String
             || !value.TryGetProperty("shape", out JsonElement shape) || shape.ValueKind != JsonValueKind.Array
-            || !value.TryGetProperty("data_offsets", out JsonElement offsets) || offsets.ValueKind != JsonValueKind.Array || offsets.GetArrayLength() != 2)
+            || !value.TryGetProperty("data_offsets", out JsonElement offsets)
+            || offsets.ValueKind != JsonValueKind.Array || offsets.GetArrayLength() != 2)
             throw Bad(file, $"tensor '{name}' needs dtype, shape and two data_offsets");
         string typeName = type.GetString()!;
         int size = Bits(typeName);
@@ -103,7 +109,8 @@ internal static class SafetensorsHeader
             long total = size;
             foreach (long d in dimensions) total = checked(total * d);
             if (total % 8 != 0 || begin > end || end - begin != total / 8)
-                throw Bad(file, $"tensor '{name}' of {typeName} [{string.Join(", ", dimensions)}] needs {total / 8} bytes and its offsets are {begin} and {end}");
+                throw Bad(file, $"tensor '{name}' of {typeName} [{string.Join(", ", dimensions)}] needs {total / 8} bytes "
+                    + $"and its offsets are {begin} and {end}");
         }
         catch (OverflowException)
         {

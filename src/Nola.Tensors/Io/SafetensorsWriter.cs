@@ -52,7 +52,8 @@ public static class SafetensorsWriter
             if (metadata is { Count: > 0 })
             {
                 json.WriteStartObject("__metadata__");
-                foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal)) json.WriteString(key, value);
+                foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+                    json.WriteString(key, value);
                 json.WriteEndObject();
             }
             long offset = 0;
@@ -86,7 +87,8 @@ public static class SafetensorsWriter
         if (values.Length != tensor.Shape.Length)
             throw new ShapeException($"SafetensorsWriter: '{tensor.Name}' has {values.Length} values and shape {tensor.Shape}.");
         if (tensor.Type == DType.Float32) return MemoryMarshal.AsBytes<float>(values).ToArray();
-        if (tensor.Type != DType.BFloat16) throw new ArgumentException($"SafetensorsWriter: '{tensor.Name}' is {tensor.Type}; expected Float32 or BFloat16.");
+        if (tensor.Type != DType.BFloat16)
+            throw new ArgumentException($"SafetensorsWriter: '{tensor.Name}' is {tensor.Type}; expected Float32 or BFloat16.");
         ushort[] rounded = Array.ConvertAll(values, DTypes.ToBFloat16);
         return MemoryMarshal.AsBytes<ushort>(rounded).ToArray();
     }

@@ -4,8 +4,9 @@ using System.Numerics;
 namespace Nola.Tensors;
 
 /// <summary>
-/// The one reader of numbers in options and files, and the writer of those that are read again: digits, a sign, a decimal point and an exponent, and nothing else. No white
-/// space, no thousands separator (<c>0,8</c> is no number and never eight), no infinity and no NaN, whatever the culture.
+/// The one reader of numbers in options and files, and the writer of those that are read again: digits, a sign, a decimal point and
+/// an exponent, and nothing else. No white space, no thousands separator (<c>0,8</c> is no number and never eight), no infinity and
+/// no NaN, whatever the culture.
 /// </summary>
 internal static class StrictNumber
 {
@@ -19,6 +20,9 @@ internal static class StrictNumber
     public static bool TryReal<T>(ReadOnlySpan<char> text, out T value) where T : struct, IBinaryFloatingPointIeee754<T> =>
         T.TryParse(text, Real, CultureInfo.InvariantCulture, out value) && T.IsFinite(value);
 
-    /// <summary>The number that a person would write for a float32: 0.007 for the nearest to it, which reads back as the same bits.</summary>
+    /// <summary>
+    /// The number that a person would write for a float32:
+    /// 0.007 for the nearest to it, which reads back as the same bits.
+    /// </summary>
     public static double Shortest(float value) => double.Parse(value.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 }

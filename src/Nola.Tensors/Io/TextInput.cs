@@ -14,7 +14,10 @@ internal sealed class TextInput : TextReader
     /// <summary>The longest line, in characters.</summary>
     public const int LongestLine = 1 << 24;
 
-    /// <summary>The longest text that is read in one piece, in characters: a document that is parsed takes several times its size.</summary>
+    /// <summary>
+    /// The longest text that is read in one piece, in characters:
+    /// a document that is parsed takes several times its size.
+    /// </summary>
     public const int LongestWhole = 1 << 26;
 
     // Text shrinks to a third or a tenth; a file of one repeated byte to a thousandth.
@@ -147,7 +150,8 @@ internal sealed class TextInput : TextReader
         if (length > 0) afterReturn = false;
         lineLength += length;
         if (lineLength > longest)
-            throw new NolaException($"{place}, line {Line}: has more than {LongestLine >> 20} Mi characters in one line; is this a text file?");
+            throw new NolaException(
+                $"{place}, line {Line}: has more than {LongestLine >> 20} Mi characters in one line; is this a text file?");
     }
 
     private void EndLine(char end)
@@ -185,7 +189,8 @@ internal sealed class TextInput : TextReader
             int read = decoder is null ? stream.ReadAtLeast(bytes, 3, throwOnEndOfStream: false) : stream.Read(bytes);
             unpacked += read;
             if (packed is { CanSeek: true } && unpacked > RatioFrom && unpacked / LargestRatio > packed.Position)
-                throw new NolaException($"{place}: unpacks to more than {LargestRatio} times its size, which text does not; is it a text file?");
+                throw new NolaException(
+                    $"{place}: unpacks to more than {LargestRatio} times its size, which text does not; is it a text file?");
             return read;
         }
         catch (InvalidDataException error)

@@ -34,7 +34,8 @@ internal struct AdamWNumbers
 internal static class AdamWKernels
 {
     [Kernel(256)]
-    public static void Update(ArrayView<float> p, ArrayView<float> gradient, ArrayView<float> m, ArrayView<float> v, ArrayView<float> scale, AdamWNumbers n)
+    public static void Update(
+        ArrayView<float> p, ArrayView<float> gradient, ArrayView<float> m, ArrayView<float> v, ArrayView<float> scale, AdamWNumbers n)
     {
         // Not below 0, and not NaN.
         float further = n.HasScale == 0 ? 1 : scale[0];
@@ -50,7 +51,8 @@ internal static class AdamWKernels
             wideV[i] = square;
             Float4 old = wideP[i];
             wideP[i] = Float4.Of(
-                Moved(old.X, mean.X, square.X, n), Moved(old.Y, mean.Y, square.Y, n), Moved(old.Z, mean.Z, square.Z, n), Moved(old.W, mean.W, square.W, n));
+                Moved(old.X, mean.X, square.X, n), Moved(old.Y, mean.Y, square.Y, n),
+                Moved(old.Z, mean.Z, square.Z, n), Moved(old.W, mean.W, square.W, n));
         }
         int last = 4 * whole + first;
         if (last >= p.IntLength) return;

@@ -44,7 +44,8 @@ public sealed unsafe partial class CpuDevice
         int sequences = startsOfSequences.Length - 1;
         if (sequences == 0) return;
         int average = Math.Max(1, (starts[sequences] - starts[0]) / sequences);
-        int together = (int)Math.Clamp(Math.Min(GroupFloats / ((long)floatsOfToken * average), (long)sequences * heads / (4 * team.Threads)), 1, heads);
+        int together = (int)Math.Clamp(
+            Math.Min(GroupFloats / ((long)floatsOfToken * average), (long)sequences * heads / (4 * team.Threads)), 1, heads);
         int groups = (heads + together - 1) / together;
         team.For(sequences * groups, 1, (first, last) =>
         {
@@ -88,7 +89,8 @@ public sealed unsafe partial class CpuDevice
     {
         int d = layout.HeadSize, firstKeys = head / layout.Group, keyHeads = (head + count - 1) / layout.Group - firstKeys + 1;
         int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
-        int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d, keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
+        int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d;
+        int keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
         float* q = Scratch.Floats(
             (long)count * rowsSize + (long)keyHeads * (rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
         float* k = q + (long)count * rowsSize;

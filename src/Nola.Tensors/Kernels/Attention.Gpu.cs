@@ -44,8 +44,12 @@ public sealed partial class GpuDevice
         if (fresh == 0 || starts.Length < 2) return;
         AttentionShape shape = Shape("AttentionCached", layout, fresh);
         shape.Capacity = keys.Shape[1];
-        Launch(AttentionCachedKernels.Append, new(fresh), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), faults.View, shape);
-        Launch(AttentionCachedKernels.Attend, new(fresh, shape.Heads), Floats(qkv), Ints(starts), Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), Floats(y), faults.View, shape);
+        Launch(
+            AttentionCachedKernels.Append, new(fresh), Floats(qkv), Ints(starts),
+            Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), faults.View, shape);
+        Launch(
+            AttentionCachedKernels.Attend, new(fresh, shape.Heads), Floats(qkv), Ints(starts),
+            Ints(rows), Ints(rowStarts), Floats(keys), Floats(values), Floats(y), faults.View, shape);
     }
 
     private static AttentionShape Shape(string call, AttentionLayout layout, int rows)
@@ -131,7 +135,8 @@ internal static class AttentionKernels
     [Kernel(256, 2)]
     public static void Forward(ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> y, ArrayView<float> lse, AttentionShape s)
     {
-        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(QueriesOfBlock * Pitch), stream = SharedMemory.Allocate<Float4>(Keys * Pitch);
+        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(QueriesOfBlock * Pitch);
+        ArrayView<Float4> stream = SharedMemory.Allocate<Float4>(Keys * Pitch);
         ArrayView<Float4> weights = SharedMemory.Allocate<Float4>(256);
         int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, QueriesOfBlock);
         int head = Grid.IdxY * s.Size, keys = s.Channels + Grid.IdxY / s.Group * s.Size;
@@ -193,7 +198,9 @@ internal static class AttentionKernels
         if (lane == 0) dots[Grid.IdxY * s.Rows + row] = sum;
     }
 
-    private static void Store(ArrayView<float> y, ArrayView<float> lse, Float4 output, float max, float sum, int row, int end, int lane, int head, AttentionShape s)
+    private static void Store(
+        ArrayView<float> y, ArrayView<float> lse, Float4 output, float max,
+        float sum, int row, int end, int lane, int head, AttentionShape s)
     {
         if (row >= end) return;
         AttentionTiles.StoreColumns(y, (long)row * s.Channels + head, output * (1 / sum), lane, s.Size, 0);
@@ -210,7 +217,8 @@ internal static class AttentionTiles
     /// <summary>
     /// Rows first … first + count − 1 of one head's q, k, v or dy, padded with zeros to whole quarters and beyond end.
     /// </summary>
-    public static void Load(ArrayView<Float4> tile, int count, ArrayView<float> x, int first, int end, int stride, int column, AttentionShape s)
+    public static void Load(
+        ArrayView<Float4> tile, int count, ArrayView<float> x, int first, int end, int stride, int column, AttentionShape s)
     {
         for (int q = Group.IdxX; q < count * s.Quarters; q += 256)
         {

@@ -18,7 +18,8 @@ public sealed partial class GpuDevice
         Launch(forward, new(shape.Slots * shape.Heads), Halves(halves).Cast<Word4>(), Ints(starts), Floats(y), Floats(lse), shape);
     }
 
-    private void TensorAttentionGrad(Tensor qkv, Tensor starts, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, AttentionShape shape, float beta)
+    private void TensorAttentionGrad(
+        Tensor qkv, Tensor starts, Tensor y, Tensor lse, Tensor dy, Tensor dqkv, AttentionShape shape, float beta)
     {
         shape.Slots = TensorSlots(shape, starts);
         Blocks tiles = new(shape.Slots * shape.Heads);
@@ -282,7 +283,10 @@ internal static class TensorAttentionKernels
         return sums;
     }
 
-    /// <summary>What a warp keeps of its 16 queries: largest score, sum of exponentials, weighted sums of values, and the newest weights.</summary>
+    /// <summary>
+    /// What a warp keeps of its 16 queries: largest score, sum of exponentials,
+    /// weighted sums of values, and the newest weights.
+    /// </summary>
     private struct Sums
     {
         public Float2 Max, Sum;

@@ -86,7 +86,8 @@ public sealed unsafe partial class CpuDevice
             int body = d - d % S.Width, j = 0;
             for (; j + 4 <= seen; j += 4)
             {
-                float* k0 = k + (long)rows[j] * d, k1 = k + (long)rows[j + 1] * d, k2 = k + (long)rows[j + 2] * d, k3 = k + (long)rows[j + 3] * d;
+                float* k0 = k + (long)rows[j] * d, k1 = k + (long)rows[j + 1] * d;
+                float* k2 = k + (long)rows[j + 2] * d, k3 = k + (long)rows[j + 3] * d;
                 V s0 = S.Zero, s1 = S.Zero, s2 = S.Zero, s3 = S.Zero;
                 for (int x = 0; x < body; x += S.Width)
                 {

@@ -18,7 +18,8 @@ internal static class AttentionCachedKernels
     /// </summary>
     [Kernel(256, AnyWarps = true)]
     public static void Append(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<float> keys, ArrayView<float> values, ArrayView<int> faults, AttentionShape s)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts,
+        ArrayView<float> keys, ArrayView<float> values, ArrayView<int> faults, AttentionShape s)
     {
         Check(starts, list, listStarts, faults, s.Capacity);
         int token = Grid.IdxX, sequence = GpuMath.SequenceOfRow(starts, token), end = starts[sequence + 1];
@@ -38,9 +39,11 @@ internal static class AttentionCachedKernels
     /// <summary>What a new token sees of its list, weighed; nothing where there was a fault, which the next download throws.</summary>
     [Kernel(128)]
     public static void Attend(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts, ArrayView<float> keys, ArrayView<float> values, ArrayView<float> y, ArrayView<int> faults, AttentionShape s)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<int> list, ArrayView<int> listStarts,
+        ArrayView<float> keys, ArrayView<float> values, ArrayView<float> y, ArrayView<int> faults, AttentionShape s)
     {
-        ArrayView<float> query = SharedMemory.Allocate<Float4>(AttentionKernels.LargestHead / 4).Cast<float>(), weights = SharedMemory.Allocate<float>(32 * Warps);
+        ArrayView<float> query = SharedMemory.Allocate<Float4>(AttentionKernels.LargestHead / 4).Cast<float>();
+        ArrayView<float> weights = SharedMemory.Allocate<float>(32 * Warps);
         ArrayView<int> places = SharedMemory.Allocate<int>(32 * Warps);
         ArrayView<float> maxima = SharedMemory.Allocate<float>(Warps), sums = SharedMemory.Allocate<float>(Warps);
         ArrayView<Float4> outputs = SharedMemory.Allocate<Float4>(32 * Warps);
@@ -62,7 +65,8 @@ internal static class AttentionCachedKernels
         {
             int place = list[first + IntrinsicMath.Min(k + lane, seen - 1)];
             float score = k + lane < seen ? Dot(query, keys, (head + place) * s.Size, s.Size) * (s.Scale * Log2E) : float.NegativeInfinity;
-            float larger = IntrinsicMath.Max(max, GpuIntrinsics.WarpMax(score)), keep = GpuIntrinsics.Exp2(max - larger), p = GpuIntrinsics.Exp2(score - larger);
+            float larger = IntrinsicMath.Max(max, GpuIntrinsics.WarpMax(score));
+            float keep = GpuIntrinsics.Exp2(max - larger), p = GpuIntrinsics.Exp2(score - larger);
             max = larger;
             sum = sum * keep + p;
             output *= keep;
@@ -70,7 +74,8 @@ internal static class AttentionCachedKernels
             places[Group.IdxX] = place;
             Warp.Barrier();
             int count = IntrinsicMath.Min(32, seen - k);
-            for (int j = 0; j < count; j++) output += Columns(values, (head + places[32 * warp + j]) * s.Size, lane, s.Size) * weights[32 * warp + j];
+            for (int j = 0; j < count; j++)
+                output += Columns(values, (head + places[32 * warp + j]) * s.Size, lane, s.Size) * weights[32 * warp + j];
             Warp.Barrier();
         }
         sum = GpuIntrinsics.WarpSum(sum);

@@ -29,7 +29,8 @@ public abstract partial class Device
 
     /// <summary>What a list says that cannot hold its sequence's new tokens.</summary>
     internal static ArgumentException ListUnfit(int sequence, int fresh, int length, int total) =>
-        new($"AttentionCached: sequence {sequence} has {fresh} new tokens and a list of {length} rows of {total}; expected a list that ends with the new tokens' rows.");
+        new($"AttentionCached: sequence {sequence} has {fresh} new tokens and a list of {length} rows of {total}; "
+            + "expected a list that ends with the new tokens' rows.");
 
     private protected abstract void AttentionCachedCore(
         Tensor qkv, Tensor starts, Tensor rows, Tensor rowStarts, AttentionLayout layout, Tensor keys, Tensor values, Tensor y);

@@ -17,9 +17,11 @@ internal static class AttentionGradKernels
 
     [Kernel(256, 2)]
     public static void Queries(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> lse, ArrayView<float> dots, ArrayView<float> dy, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> lse, ArrayView<float> dots,
+        ArrayView<float> dy, ArrayView<float> dqkv, AttentionShape s, float beta)
     {
-        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch), grads = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
+        ArrayView<Float4> queries = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
+        ArrayView<Float4> grads = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
         ArrayView<Float4> stream = SharedMemory.Allocate<Float4>(AttentionKernels.Keys * AttentionKernels.Pitch);
         ArrayView<Float2> weights = SharedMemory.Allocate<Float2>(256);
         int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, RowsOfBlock);
@@ -57,9 +59,11 @@ internal static class AttentionGradKernels
 
     [Kernel(256, 2)]
     public static void Keys(
-        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> lse, ArrayView<float> dots, ArrayView<float> dy, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<float> qkv, ArrayView<int> starts, ArrayView<float> lse, ArrayView<float> dots,
+        ArrayView<float> dy, ArrayView<float> dqkv, AttentionShape s, float beta)
     {
-        ArrayView<Float4> keys = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch), values = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
+        ArrayView<Float4> keys = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
+        ArrayView<Float4> values = SharedMemory.Allocate<Float4>(RowsOfBlock * AttentionKernels.Pitch);
         ArrayView<Float4> stream = SharedMemory.Allocate<Float4>(AttentionKernels.Keys * AttentionKernels.Pitch);
         ArrayView<Float2> weights = SharedMemory.Allocate<Float2>(256), scoreGrads = SharedMemory.Allocate<Float2>(256);
         int sequence = GpuMath.SequenceOfSlot(starts, Grid.IdxX, RowsOfBlock), column = s.Channels + Grid.IdxY * s.Size;
@@ -135,7 +139,8 @@ internal static class AttentionGradKernels
     }
 
     // Adds the 32 rows of a tile, weighted, to the sums of a warp's two rows.
-    private static void Sum(ref Float4 first, ref Float4 second, ArrayView<Float2> weights, int at, ArrayView<float> tile, int lane, int size)
+    private static void Sum(
+        ref Float4 first, ref Float4 second, ArrayView<Float2> weights, int at, ArrayView<float> tile, int lane, int size)
     {
         for (int j = 0; j < 32; j++)
         {

@@ -21,35 +21,44 @@ internal static class TensorAttentionGradKernels
     /// has beyond the end of its sequence, what makes P zero.
     /// </summary>
     [Kernel(256)]
-    public static void Prepare64(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
+    public static void Prepare64(
+        ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts,
+        ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
         Prepare<Head64>(y, dy, lse, starts, dys, numbers, s);
 
     [Kernel(256)]
-    public static void Prepare128(ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
+    public static void Prepare128(
+        ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts,
+        ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s) =>
         Prepare<Head128>(y, dy, lse, starts, dys, numbers, s);
 
     [Kernel(AttentionPanels.Threads, 4)]
     public static void Queries64(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers,
+        ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
         Queries<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 2)]
     public static void Queries128(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers,
+        ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
         Queries<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 3)]
     public static void Keys64(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers,
+        ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
         Keys<Head64>(SharedMemory.Allocate<Word4>(3 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     [Kernel(AttentionPanels.Threads, 2)]
     public static void Keys128(
-        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
+        ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float4> numbers,
+        ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta) =>
         Keys<Head128>(SharedMemory.Allocate<Word4>(6 * AttentionPanels.Panel), x, dys, numbers, starts, dqkv, s, beta);
 
     private static void Prepare<THead>(
-        ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts, ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s)
+        ArrayView<float> y, ArrayView<float> dy, ArrayView<float> lse, ArrayView<int> starts,
+        ArrayView<Word4> dys, ArrayView<Float2> numbers, AttentionShape s)
         where THead : struct, IHead
     {
         AttentionTile tile = AttentionPanels.TileOf(Grid.IdxX, starts, s);
@@ -68,12 +77,14 @@ internal static class TensorAttentionGradKernels
                 dot = Float4.Dot(Wide(halves.X, halves.Y), y4[2L * at]) + Float4.Dot(Wide(halves.Z, halves.W), y4[2L * at + 1]);
             }
             dot = THead.Panels == 1 ? GpuIntrinsics.SumOfEight(dot) : GpuIntrinsics.SumOfSixteen(dot);
-            if (place == 0) numbers[to + r] = Float2.Of(row < tile.End ? lse[tile.Head * s.Rows + row] * Log2E : float.PositiveInfinity, dot);
+            if (place == 0)
+                numbers[to + r] = Float2.Of(row < tile.End ? lse[tile.Head * s.Rows + row] * Log2E : float.PositiveInfinity, dot);
         }
     }
 
     private static void Queries<THead>(
-        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers, ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
+        ArrayView<Word4> ring, ArrayView<Word4> x, ArrayView<Word4> dys, ArrayView<Float2> numbers,
+        ArrayView<int> starts, ArrayView<float> dqkv, AttentionShape s, float beta)
         where THead : struct, IHead
     {
         // Tiles with many keys first, so that the last blocks to start are short.
@@ -91,7 +102,8 @@ internal static class TensorAttentionGradKernels
         if (tile.Begin + Stream < keys)
             Copy<THead>(ring, slot, x, columns.Pitch, columns.Key, x, columns.Pitch, columns.Value, tile.Begin + Stream, end);
         GpuIntrinsics.CommitCopies();
-        Float2 upper = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4], lower = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4 + 8];
+        Float2 upper = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4];
+        Float2 lower = numbers[tile.Number * AttentionPanels.Rows + own + lane / 4 + 8];
         Sums dq = default;
         float scale = s.Scale * Log2E;
         // The last keys that a warp needs are masked: those with its queries' own numbers, or what goes beyond the sequence's
@@ -176,12 +188,15 @@ internal static class TensorAttentionGradKernels
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Float4 Wide(uint low, uint high) =>
-        Float4.Of(Interop.IntAsFloat(low << 16), Interop.IntAsFloat(low & 0xFFFF0000), Interop.IntAsFloat(high << 16), Interop.IntAsFloat(high & 0xFFFF0000));
+        Float4.Of(
+            Interop.IntAsFloat(low << 16), Interop.IntAsFloat(low & 0xFFFF0000),
+            Interop.IntAsFloat(high << 16), Interop.IntAsFloat(high & 0xFFFF0000));
 
     // A slot: 32 rows of two operands, all panels of the first before those of the second.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Copy<THead>(
-        ArrayView<Word4> ring, int at, ArrayView<Word4> a, int pitchA, int columnA, ArrayView<Word4> b, int pitchB, int columnB, int first, int end)
+        ArrayView<Word4> ring, int at, ArrayView<Word4> a, int pitchA, int columnA,
+        ArrayView<Word4> b, int pitchB, int columnB, int first, int end)
         where THead : struct, IHead
     {
         AttentionPanels.Copy<THead>(ring, at, Stream, a, first, end, pitchA, columnA);
@@ -218,7 +233,8 @@ internal static class TensorAttentionGradKernels
     {
         int lane = Group.IdxX & 31;
         Places along = AttentionPanels.PlacesAlong(here), across = AttentionPanels.PlacesAcross(here);
-        Float4x2 score = Dots<THead>(own.First0, own.First1, ring, along, 0), dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
+        Float4x2 score = Dots<THead>(own.First0, own.First1, ring, along, 0);
+        Float4x2 dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
         if (masked)
         {
             int column = 2 * (lane & 3);
@@ -236,7 +252,8 @@ internal static class TensorAttentionGradKernels
 
     // dk + dSᵀ · q and dv + Pᵀ · dy for 16 queries; own: k and v; in the ring: q and dy. Rows are keys and columns queries.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Sums KeyStep<THead>(Sums sums, Operands own, ArrayView<Word4> ring, int here, bool masked, float scale, ArrayView<Float4> numbers, int pair)
+    private static Sums KeyStep<THead>(
+        Sums sums, Operands own, ArrayView<Word4> ring, int here, bool masked, float scale, ArrayView<Float4> numbers, int pair)
         where THead : struct, IHead
     {
         int lane = Group.IdxX & 31;
@@ -249,12 +266,14 @@ internal static class TensorAttentionGradKernels
             score.A = MaskedAcross(score.A, ahead);
             score.B = MaskedAcross(score.B, ahead - 8);
         }
-        Float4 near = AttentionPanels.Exponentials(score.A, scale, a.X, a.Z, a.X, a.Z), far = AttentionPanels.Exponentials(score.B, scale, b.X, b.Z, b.X, b.Z);
+        Float4 near = AttentionPanels.Exponentials(score.A, scale, a.X, a.Z, a.X, a.Z);
+        Float4 far = AttentionPanels.Exponentials(score.B, scale, b.X, b.Z, b.X, b.Z);
         Word4 p = AttentionPanels.Pack(near, far);
         sums.Second0 = AttentionPanels.AddProduct(sums.Second0, p, ring, across, THead.Panels * Stream);
         if (THead.Panels == 2) sums.Second1 = AttentionPanels.AddProduct(sums.Second1, p, ring, across, 3 * Stream);
         Float4x2 dp = Dots<THead>(own.Second0, own.Second1, ring, along, THead.Panels * Stream);
-        Word4 ds = AttentionPanels.Pack(near * (dp.A + Float4.Of(-a.Y, -a.W, -a.Y, -a.W)), far * (dp.B + Float4.Of(-b.Y, -b.W, -b.Y, -b.W)));
+        Word4 ds = AttentionPanels.Pack(
+            near * (dp.A + Float4.Of(-a.Y, -a.W, -a.Y, -a.W)), far * (dp.B + Float4.Of(-b.Y, -b.W, -b.Y, -b.W)));
         sums.First0 = AttentionPanels.AddProduct(sums.First0, ds, ring, across, 0);
         if (THead.Panels == 2) sums.First1 = AttentionPanels.AddProduct(sums.First1, ds, ring, across, Stream);
         return sums;

@@ -135,7 +135,10 @@ internal static class AttentionPanels
         if (count == 64) Copy32<THead>(tile, to + 32 * Chunks, x, first + row + 32, end - 1, pitch, column + place);
     }
 
-    /// <summary>Where a lane reads left operands, and right operands whose rows lie across the inner dimension, in a tile at (a multiple of 8).</summary>
+    /// <summary>
+    /// Where a lane reads left operands, and right operands whose rows lie across the inner dimension, in a tile at (a multiple of
+    /// 8).
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Places PlacesAcross(int at)
     {
@@ -281,7 +284,8 @@ internal static class AttentionPanels
     private static Word4 Along(ArrayView<Word4> tile, int at, int row) => GpuIntrinsics.LoadMatricesBeyond(ref tile[at], row * Chunks);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Word4 Across(ArrayView<Word4> tile, int at, int row) => GpuIntrinsics.LoadMatricesTransposedBeyond(ref tile[at], row * Chunks);
+    private static Word4 Across(ArrayView<Word4> tile, int at, int row) =>
+        GpuIntrinsics.LoadMatricesTransposedBeyond(ref tile[at], row * Chunks);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Copy32<THead>(ArrayView<Word4> tile, int to, ArrayView<Word4> x, int row, int last, int pitch, int from)

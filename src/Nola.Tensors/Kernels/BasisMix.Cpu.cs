@@ -5,7 +5,8 @@ public sealed unsafe partial class CpuDevice
     // Generated entries that exist at once on a thread: 64 Ki floats, a quarter of the second-level cache.
     private const int GeneratedTile = 65536;
 
-    private protected override void BasisMixCore(RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta)
+    private protected override void BasisMixCore(
+        RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta)
     {
         int k = basis.Count, size = basis.Size, width = Gemm.PanelWidth;
         int across = Math.Max(512, basis.GroupSize), deep = GeneratedTile / across;
@@ -18,12 +19,15 @@ public sealed unsafe partial class CpuDevice
             {
                 int count = Math.Min(deep, k - i);
                 BasisPanels.Entries(basis, i, count, start, end - start, panels, width);
-                Gemm.Block(rows, end - start, count, new(c + i, k, 1), panels, (long)count * width, to + start, size, scale, null, i > 0 || beta != 0);
+                Gemm.Block(
+                    rows, end - start, count, new(c + i, k, 1), panels,
+                    (long)count * width, to + start, size, scale, null, i > 0 || beta != 0);
             }
         });
     }
 
-    private protected override void BasisMixGradCore(RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta)
+    private protected override void BasisMixGradCore(
+        RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta)
     {
         int k = basis.Count, size = basis.Size, width = Gemm.PanelWidth, across = Math.Max(16, width);
         int deep = Math.Max(512, basis.GroupSize);
@@ -36,7 +40,9 @@ public sealed unsafe partial class CpuDevice
             {
                 int count = Math.Min(deep, size - e);
                 BasisPanels.Bases(basis, start, end - start, e, count, panels, width, count);
-                Gemm.Block(rows, end - start, count, new(from + e, size, 1), panels, (long)count * width, to + start, k, scale, null, e > 0 || beta != 0);
+                Gemm.Block(
+                    rows, end - start, count, new(from + e, size, 1), panels,
+                    (long)count * width, to + start, k, scale, null, e > 0 || beta != 0);
             }
         });
     }

@@ -6,7 +6,8 @@ public sealed partial class GpuDevice
 {
     private Tensor? normalTable;
 
-    private protected override void BasisMixCore(RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta)
+    private protected override void BasisMixCore(
+        RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta)
     {
         int k = basis.Count, size = basis.Size, parts = Blocks.For(k, BasisKernels.MatricesOfPart);
         using Tensor partial = Empty([parts, rows, size]);
@@ -21,7 +22,8 @@ public sealed partial class GpuDevice
         SumParts(partial, new Matrix(w, rows, size, row * size, size), scale, beta);
     }
 
-    private protected override void BasisMixGradCore(RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta)
+    private protected override void BasisMixGradCore(
+        RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta)
     {
         int k = basis.Count, size = basis.Size, parts = Blocks.For(size, BasisKernels.EntriesOfPart);
         using Tensor partial = Empty([parts, rows, k]);

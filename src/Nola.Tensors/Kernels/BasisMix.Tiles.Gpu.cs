@@ -43,11 +43,15 @@ internal static class BasisKernels
     public static void GradSign(ArrayView<float> dw, ArrayView<float> partial, ArrayView<float> table, BasisNumbers n) =>
         Grad<SignEntries>(dw, partial, table, n);
 
-    /// <summary>partial[z, l, e] = Σ over the matrices i of part z of coefficients[l, i] · Bᵢ[e]; a warp has 4 rows, a lane 4 entries.</summary>
+    /// <summary>
+    /// partial[z, l, e] = Σ over the matrices i of part z of coefficients[l, i] · Bᵢ[e];
+    /// a warp has 4 rows, a lane 4 entries.
+    /// </summary>
     private static void Mix<TEntries>(ArrayView<float> coefficients, ArrayView<float> partial, ArrayView<float> table, BasisNumbers n)
         where TEntries : struct, IEntries
     {
-        ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4), factors = SharedMemory.Allocate<Float4>(Matrices * Layers / 4);
+        ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4);
+        ArrayView<Float4> factors = SharedMemory.Allocate<Float4>(Matrices * Layers / 4);
         ArrayView<float> factor = factors.Cast<float>();
         int lane = Group.IdxX & 31, warp = Group.IdxX / 32, e0 = Grid.IdxX * Across, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Count, (Grid.IdxZ + 1) * MatricesOfPart);
@@ -77,7 +81,8 @@ internal static class BasisKernels
     private static void Grad<TEntries>(ArrayView<float> dw, ArrayView<float> partial, ArrayView<float> table, BasisNumbers n)
         where TEntries : struct, IEntries
     {
-        ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4), rows = SharedMemory.Allocate<Float4>(Layers * Pitch / 4);
+        ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4);
+        ArrayView<Float4> rows = SharedMemory.Allocate<Float4>(Layers * Pitch / 4);
         ArrayView<float> rowsOfOne = rows.Cast<float>();
         int i = Group.IdxX & 15, l = Group.IdxX / 16, i0 = Grid.IdxX * Matrices, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Size, (Grid.IdxZ + 1) * EntriesOfPart);

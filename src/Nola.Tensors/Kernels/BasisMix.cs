@@ -23,7 +23,8 @@ public abstract partial class Device
 
     /// <summary>As <see cref="BasisMix"/>, with a basis of its own for each row: row l uses Layer = layers[l] + 1.</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void BasisMixPerLayer(RandomBasis basis, ReadOnlySpan<int> layers, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
+    public void BasisMixPerLayer(
+        RandomBasis basis, ReadOnlySpan<int> layers, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
     {
         CheckMix(nameof(BasisMixPerLayer), basis, coefficients, w, beta);
         CheckLayers(nameof(BasisMixPerLayer), layers, coefficients);
@@ -33,7 +34,8 @@ public abstract partial class Device
 
     /// <summary>The gradient of <see cref="BasisMixPerLayer"/>.</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void BasisMixPerLayerGrad(RandomBasis basis, ReadOnlySpan<int> layers, Tensor dw, Tensor dcoefficients, float scale = 1, float beta = 0)
+    public void BasisMixPerLayerGrad(
+        RandomBasis basis, ReadOnlySpan<int> layers, Tensor dw, Tensor dcoefficients, float scale = 1, float beta = 0)
     {
         CheckMix(nameof(BasisMixPerLayerGrad), basis, dcoefficients, dw, beta);
         CheckLayers(nameof(BasisMixPerLayerGrad), layers, dcoefficients);
@@ -41,20 +43,25 @@ public abstract partial class Device
             BasisMixGradCore(basis with { Layer = (uint)layers[l] + 1 }, dw, dcoefficients, l, 1, scale, beta);
     }
 
-    private protected abstract void BasisMixCore(RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta);
+    private protected abstract void BasisMixCore(
+        RandomBasis basis, Tensor coefficients, Tensor w, int row, int rows, float scale, float beta);
 
-    private protected abstract void BasisMixGradCore(RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta);
+    private protected abstract void BasisMixGradCore(
+        RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta);
 
     private static void CheckMix(string call, RandomBasis basis, Tensor coefficients, Tensor w, float beta)
     {
-        if (basis.Count < 1 || basis.Size < 1 || coefficients.Shape.Rank != 2 || coefficients.Shape[1] != basis.Count || w.Length != (long)coefficients.Shape[0] * basis.Size)
-            throw new ShapeException($"{call}: coefficients {coefficients.Shape}, w {w.Shape} and a basis of {basis.Count} matrices ({basis.Rows}, {basis.Cols}); expected (L, k) and L · rows · cols elements.");
+        if (basis.Count < 1 || basis.Size < 1 || coefficients.Shape.Rank != 2
+            || coefficients.Shape[1] != basis.Count || w.Length != (long)coefficients.Shape[0] * basis.Size)
+            throw new ShapeException($"{call}: coefficients {coefficients.Shape}, w {w.Shape} and a basis of {basis.Count} matrices "
+                + $"({basis.Rows}, {basis.Cols}); expected (L, k) and L · rows · cols elements.");
         CheckBeta(call, beta);
     }
 
     private static void CheckLayers(string call, ReadOnlySpan<int> layers, Tensor coefficients)
     {
         if (layers.Length != coefficients.Shape[0])
-            throw new ShapeException($"{call}: {layers.Length} layers for coefficients {coefficients.Shape}; expected one for each of the {coefficients.Shape[0]} rows.");
+            throw new ShapeException($"{call}: {layers.Length} layers for coefficients {coefficients.Shape}; "
+                + $"expected one for each of the {coefficients.Shape[0]} rows.");
     }
 }

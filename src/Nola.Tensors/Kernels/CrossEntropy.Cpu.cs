@@ -8,7 +8,8 @@ public sealed unsafe partial class CpuDevice
     private static int LogitRows(int vocabulary) => Gemm.TileRows * Math.Clamp((1 << 23) / vocabulary / Gemm.TileRows, 2, 36);
 
     private protected override void HeadCrossEntropyCore(
-        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
+        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing,
+        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
     {
         PackedMatrix w = (PackedMatrix)head;
         int rows = x.Shape.Rows, c = head.Rows, v = head.Columns, block = Math.Min(LogitRows(v), Math.Max(1, rows));

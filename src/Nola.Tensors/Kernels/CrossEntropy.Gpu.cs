@@ -16,7 +16,8 @@ public sealed partial class GpuDevice
     }
 
     private protected override void HeadCrossEntropyCore(
-        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
+        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing,
+        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
     {
         GpuFrozenMatrix w = (GpuFrozenMatrix)head;
         int rows = x.Shape.Rows, c = head.Rows, v = head.Columns, block = Math.Min(LogitRows(v), Math.Max(1, rows));
@@ -55,7 +56,8 @@ public sealed partial class GpuDevice
         numbers.Rows = dx.Rows;
         numbers.Width = columns / 4;
         ArrayView<Word2> gradient = Halves(halves).Cast<Word2>();
-        Launch(CrossEntropyKernels.RowsInHalves, new(height), Floats(logits), gradient, Ints(targets), Floats(losses), faults.View, numbers);
+        Launch(
+            CrossEntropyKernels.RowsInHalves, new(height), Floats(logits), gradient, Ints(targets), Floats(losses), faults.View, numbers);
         Product(new Matrix(halves, height, columns, 0, columns), w, true, dx, 0);
         if (dhead is not null) Product(new Matrix(halves, dx.Rows, w.Columns, 0, columns), true, x, false, dhead, 1, betaHead);
     }
@@ -75,7 +77,9 @@ public sealed partial class GpuDevice
         if (rows == 0) return;
         numbers.HasGradient = gradient is null ? 0 : 1;
         numbers.HasScales = scales is null ? 0 : 1;
-        Launch(CrossEntropyKernels.Rows, new(rows), Floats(logits), Floats(gradient ?? logits), Ints(targets), Floats(losses), Floats(scales ?? losses), faults.View, numbers);
+        Launch(
+            CrossEntropyKernels.Rows, new(rows), Floats(logits), Floats(gradient ?? logits),
+            Ints(targets), Floats(losses), Floats(scales ?? losses), faults.View, numbers);
     }
 }
 
@@ -95,7 +99,8 @@ internal static class CrossEntropyKernels
     /// <summary>Losses of rows of logits z, and their gradient g, which may be written over z.</summary>
     [Kernel(256, AnyWarps = true)]
     public static void Rows(
-        ArrayView<float> z, ArrayView<float> g, ArrayView<int> targets, ArrayView<float> losses, ArrayView<float> scales, ArrayView<int> faults, LossNumbers n)
+        ArrayView<float> z, ArrayView<float> g, ArrayView<int> targets,
+        ArrayView<float> losses, ArrayView<float> scales, ArrayView<int> faults, LossNumbers n)
     {
         RowLoss loss = Measure(z, targets, losses, faults, n);
         if (loss.Target < 0 || n.HasGradient == 0) return;
@@ -167,7 +172,8 @@ internal static class CrossEntropyKernels
     private static int Fours(LossNumbers n) => (n.Pitch & 3) == 0 ? n.Columns / 4 : 0;
 
     // Writes a row's loss. Target: −1 where there is none such.
-    private static RowLoss Measure(ArrayView<float> z, ArrayView<int> targets, ArrayView<float> losses, ArrayView<int> faults, LossNumbers n)
+    private static RowLoss Measure(
+        ArrayView<float> z, ArrayView<int> targets, ArrayView<float> losses, ArrayView<int> faults, LossNumbers n)
     {
         ArrayView<float> shared = SharedMemory.Allocate<float>(24);
         int row = n.First + Grid.IdxX, wide = Fours(n), start = Grid.IdxX * (n.Pitch / 4);

@@ -17,7 +17,8 @@ public abstract partial class Device
         int p = x.Shape.Rows;
         if (x.Shape.Columns != head.Rows || targets.Length != p || losses.Length != p || (dx is not null && dx.Length != x.Length)
             || (dhead is not null && (dhead.Shape.Rows != head.Columns || dhead.Shape.Columns != head.Rows)))
-            throw new ShapeException($"HeadCrossEntropy: x is {x.Shape}, the head ({head.Rows}, {head.Columns}), targets {targets.Shape}, losses {losses.Shape}; expected (P, C), (C, V), (P), (P).");
+            throw new ShapeException($"HeadCrossEntropy: x is {x.Shape}, the head ({head.Rows}, {head.Columns}), "
+                + $"targets {targets.Shape}, losses {losses.Shape}; expected (P, C), (C, V), (P), (P).");
         if (dhead is not null && dx is null) throw new ArgumentException("HeadCrossEntropy: dhead is given without dx; give both.");
         CheckBeta(nameof(HeadCrossEntropy), betaHead);
         HeadCrossEntropyCore(x, head, targets, labelSmoothing, losses, dx, dhead, scale, betaHead);
@@ -28,18 +29,21 @@ public abstract partial class Device
     /// dlogits[p] = scales[p] · (softmax − (1 − ε) · 1ₜ − ε/V) + beta · dlogits[p]. logits, dlogits: (P, V); scales: (P).
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void CrossEntropy(Tensor logits, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dlogits = null, Tensor? scales = null, float beta = 0)
+    public void CrossEntropy(
+        Tensor logits, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dlogits = null, Tensor? scales = null, float beta = 0)
     {
         int p = logits.Shape.Rows;
         if (targets.Length != p || losses.Length != p || (dlogits is null) != (scales is null)
             || (dlogits is not null && dlogits.Length != logits.Length) || (scales is not null && scales.Length != p))
-            throw new ShapeException($"CrossEntropy: logits {logits.Shape}, targets {targets.Shape}, losses {losses.Shape}; expected (P, V), (P), (P), and dlogits (P, V) with scales (P) or neither.");
+            throw new ShapeException($"CrossEntropy: logits {logits.Shape}, targets {targets.Shape}, losses {losses.Shape}; "
+                + "expected (P, V), (P), (P), and dlogits (P, V) with scales (P) or neither.");
         CheckBeta(nameof(CrossEntropy), beta);
         CrossEntropyCore(logits, targets, labelSmoothing, losses, dlogits, scales, beta);
     }
 
     private protected abstract void HeadCrossEntropyCore(
-        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead);
+        Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing,
+        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead);
 
     private protected abstract void CrossEntropyCore(
         Tensor logits, Tensor targets, float labelSmoothing, Tensor losses, Tensor? dlogits, Tensor? scales, float beta);

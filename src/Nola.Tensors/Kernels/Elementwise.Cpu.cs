@@ -117,7 +117,8 @@ public sealed unsafe partial class CpuDevice
         {
             V one = S.Broadcast(1f), half = S.Broadcast(0.5f);
             V t = GeluFormula.Tangent<S, V>(x);
-            V inner = S.MultiplyAdd(S.Multiply(x, x), S.Broadcast(3 * GeluFormula.Cubic * GeluFormula.Slope), S.Broadcast(GeluFormula.Slope));
+            V inner = S.MultiplyAdd(
+                S.Multiply(x, x), S.Broadcast(3 * GeluFormula.Cubic * GeluFormula.Slope), S.Broadcast(GeluFormula.Slope));
             V slope = S.Multiply(S.Subtract(one, S.Multiply(t, t)), S.Multiply(S.Multiply(x, half), inner));
             return S.Multiply(dy, S.MultiplyAdd(half, S.Add(one, t), slope));
         }

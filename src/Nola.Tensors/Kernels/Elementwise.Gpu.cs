@@ -48,19 +48,22 @@ internal static class ElementwiseKernels
     public static void Axpby(ArrayView<float> x, ArrayView<float> y, float alpha, float beta) => Map<FirstFormula>(x, x, y, alpha, beta);
 
     [Kernel(256)]
-    public static void AxpbyOnDevice(ArrayView<float> alpha, ArrayView<float> x, ArrayView<float> y, float beta) => Map<FirstFormula>(x, x, y, alpha[0], beta);
+    public static void AxpbyOnDevice(ArrayView<float> alpha, ArrayView<float> x, ArrayView<float> y, float beta) =>
+        Map<FirstFormula>(x, x, y, alpha[0], beta);
 
     [Kernel(256)]
     public static void Add(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y) => Map<AddFormula>(a, b, y, 1, 0);
 
     [Kernel(256)]
-    public static void Multiply(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y, float beta) => Map<MultiplyFormula>(a, b, y, 1, beta);
+    public static void Multiply(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y, float beta) =>
+        Map<MultiplyFormula>(a, b, y, 1, beta);
 
     [Kernel(256)]
     public static void Gelu(ArrayView<float> x, ArrayView<float> y) => Map<GeluFormula>(x, x, y, 1, 0);
 
     [Kernel(256)]
-    public static void GeluGrad(ArrayView<float> x, ArrayView<float> dy, ArrayView<float> dx, float beta) => Map<GeluGradFormula>(x, dy, dx, 1, beta);
+    public static void GeluGrad(ArrayView<float> x, ArrayView<float> dy, ArrayView<float> dx, float beta) =>
+        Map<GeluGradFormula>(x, dy, dx, 1, beta);
 
     private static void Map<TFormula>(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y, float alpha, float beta)
         where TFormula : struct, IFormula
@@ -70,7 +73,8 @@ internal static class ElementwiseKernels
         for (int i = first; i < whole; i += step)
         {
             Float4 p = wideA[i], q = wideB[i];
-            Float4 value = Float4.Of(TFormula.Apply(p.X, q.X), TFormula.Apply(p.Y, q.Y), TFormula.Apply(p.Z, q.Z), TFormula.Apply(p.W, q.W)) * alpha;
+            Float4 value =
+                Float4.Of(TFormula.Apply(p.X, q.X), TFormula.Apply(p.Y, q.Y), TFormula.Apply(p.Z, q.Z), TFormula.Apply(p.W, q.W)) * alpha;
             if (beta != 0) value += wideY[i] * beta;
             wideY[i] = value;
         }

@@ -41,7 +41,10 @@ public abstract partial class Device
         MultiplyCore(a, b, y, beta);
     }
 
-    /// <summary>y = gelu(x), the tanh form that GPT-2 uses (Hendrycks and Gimpel 2016): x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).</summary>
+    /// <summary>
+    /// y = gelu(x), the tanh form that GPT-2 uses (Hendrycks and Gimpel 2016):
+    /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+    /// </summary>
     /// <exception cref="ShapeException">The lengths differ.</exception>
     public void Gelu(Tensor x, Tensor y)
     {

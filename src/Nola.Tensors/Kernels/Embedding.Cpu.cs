@@ -53,7 +53,9 @@ public sealed unsafe partial class CpuDevice
     private static void AddRow(float* from, float* to, int count, float beta)
     {
         if (beta == 0) new ReadOnlySpan<float>(from, count).CopyTo(new Span<float>(to, count));
-        else System.Numerics.Tensors.TensorPrimitives.Add(new ReadOnlySpan<float>(to, count), new ReadOnlySpan<float>(from, count), new Span<float>(to, count));
+        else
+            System.Numerics.Tensors.TensorPrimitives.Add(
+                new ReadOnlySpan<float>(to, count), new ReadOnlySpan<float>(from, count), new Span<float>(to, count));
     }
 
     private static void CheckIndex(int index, int rows)

@@ -6,13 +6,21 @@ namespace Nola.Tensors;
 public sealed partial class GpuDevice
 {
     private protected override void GatherRowsCore(Tensor table, Tensor indices, Tensor y, float beta) =>
-        Launch(EmbeddingKernels.GatherRows, RowsOfWarps(y), Floats(table), Ints(indices), Floats(y), faults.View, table.Shape.Columns, table.Shape.Rows, beta);
+        Launch(
+            EmbeddingKernels.GatherRows, RowsOfWarps(y), Floats(table), Ints(indices),
+            Floats(y), faults.View, table.Shape.Columns, table.Shape.Rows, beta);
 
     private protected override void GatherRowsCore(FrozenMatrix head, Tensor indices, Tensor y, float beta)
     {
         // Token t's embedding is column t of W: a row of what is stored when that is Wᵀ.
         GpuFrozenMatrix w = (GpuFrozenMatrix)head;
-        Strided source = new() { Count = head.Columns, Length = head.Rows, Row = w.Transposed ? head.Rows : 1, Element = w.Transposed ? 1 : head.Columns };
+        Strided source = new()
+        {
+            Count = head.Columns,
+            Length = head.Rows,
+            Row = w.Transposed ? head.Rows : 1,
+            Element = w.Transposed ? 1 : head.Columns,
+        };
         if (w.Format == WeightFormat.Float32)
             Launch(EmbeddingKernels.GatherWide, RowsOfWarps(y), Floats(w.Weight), Ints(indices), Floats(y), faults.View, source, beta);
         else
@@ -25,7 +33,9 @@ public sealed partial class GpuDevice
         int n = indices.Length, columns = dtable.Shape.Columns;
         using Tensor next = Empty([n], DType.Int32), first = Empty([n], DType.Int32);
         Launch(EmbeddingKernels.LinkEqual, new(Blocks.For(n, 128)), Ints(indices), Ints(next), Ints(first), faults.View, dtable.Shape.Rows);
-        Launch(EmbeddingKernels.ScatterAdd, new(n, Blocks.For(columns, 128)), Floats(dy), Ints(indices), Ints(next), Ints(first), Floats(dtable), columns);
+        Launch(
+            EmbeddingKernels.ScatterAdd, new(n, Blocks.For(columns, 128)), Floats(dy),
+            Ints(indices), Ints(next), Ints(first), Floats(dtable), columns);
     }
 }
 
@@ -65,7 +75,8 @@ internal readonly struct NarrowElement : IElement<ushort>
     {
         Word2 bits = elements.Cast<Word2>()[quarter];
         return Float4.Of(
-            Interop.IntAsFloat(bits.X << 16), Interop.IntAsFloat(bits.X & 0xFFFF0000), Interop.IntAsFloat(bits.Y << 16), Interop.IntAsFloat(bits.Y & 0xFFFF0000));
+            Interop.IntAsFloat(bits.X << 16), Interop.IntAsFloat(bits.X & 0xFFFF0000),
+            Interop.IntAsFloat(bits.Y << 16), Interop.IntAsFloat(bits.Y & 0xFFFF0000));
     }
 }
 
@@ -73,7 +84,8 @@ internal readonly struct NarrowElement : IElement<ushort>
 internal static class EmbeddingKernels
 {
     [Kernel(256)]
-    public static void GatherRows(ArrayView<float> table, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, int columns, int rows, float beta)
+    public static void GatherRows(
+        ArrayView<float> table, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, int columns, int rows, float beta)
     {
         int lane = Group.IdxX & 31, n = Grid.IdxX * 8 + Group.IdxX / 32;
         if (n >= indices.IntLength || !Inside(indices[n], rows, lane, faults)) return;
@@ -90,14 +102,17 @@ internal static class EmbeddingKernels
     }
 
     [Kernel(256)]
-    public static void GatherWide(ArrayView<float> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta) =>
+    public static void GatherWide(
+        ArrayView<float> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta) =>
         Gather<float, WideElement>(w, indices, y, faults, source, beta);
 
     [Kernel(256)]
-    public static void GatherNarrow(ArrayView<ushort> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta) =>
+    public static void GatherNarrow(
+        ArrayView<ushort> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta) =>
         Gather<ushort, NarrowElement>(w, indices, y, faults, source, beta);
 
-    private static void Gather<T, TElement>(ArrayView<T> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta)
+    private static void Gather<T, TElement>(
+        ArrayView<T> w, ArrayView<int> indices, ArrayView<float> y, ArrayView<int> faults, Strided source, float beta)
         where T : unmanaged
         where TElement : struct, IElement<T>
     {

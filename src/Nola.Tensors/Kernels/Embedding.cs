@@ -39,6 +39,7 @@ public abstract partial class Device
     private static void CheckRows(string call, int columns, Tensor indices, Tensor rows)
     {
         if (rows.Shape.Columns != columns || rows.Shape.Rows != indices.Length)
-            throw new ShapeException($"{call}: rows of {columns}, indices {indices.Shape} and rows {rows.Shape}; expected (V, C), (N) and (N, C).");
+            throw new ShapeException(
+                $"{call}: rows of {columns}, indices {indices.Shape} and rows {rows.Shape}; expected (V, C), (N) and (N, C).");
     }
 }

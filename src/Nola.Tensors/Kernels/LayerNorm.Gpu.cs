@@ -4,11 +4,17 @@ namespace Nola.Tensors;
 
 public sealed partial class GpuDevice
 {
-    private protected override void LayerNormCore(Tensor x, Tensor weight, Tensor bias, float epsilon, Tensor y, Tensor mean, Tensor rstd) =>
-        Launch(LayerNormKernels.Forward, RowsOfWarps(x), Floats(x), Floats(weight), Floats(bias), Floats(y), Floats(mean), Floats(rstd), x.Shape.Columns, epsilon);
+    private protected override void LayerNormCore(
+        Tensor x, Tensor weight, Tensor bias, float epsilon, Tensor y, Tensor mean, Tensor rstd) =>
+        Launch(
+            LayerNormKernels.Forward, RowsOfWarps(x), Floats(x), Floats(weight),
+            Floats(bias), Floats(y), Floats(mean), Floats(rstd), x.Shape.Columns, epsilon);
 
-    private protected override void LayerNormGradCore(Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dy, Tensor dx, float beta) =>
-        Launch(LayerNormKernels.Grad, RowsOfWarps(x), Floats(x), Floats(weight), Floats(mean), Floats(rstd), Floats(dy), Floats(dx), x.Shape.Columns, beta);
+    private protected override void LayerNormGradCore(
+        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dy, Tensor dx, float beta) =>
+        Launch(
+            LayerNormKernels.Grad, RowsOfWarps(x), Floats(x), Floats(weight),
+            Floats(mean), Floats(rstd), Floats(dy), Floats(dx), x.Shape.Columns, beta);
 
     private protected override void LayerNormWeightGradCore(
         Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias)
@@ -30,7 +36,8 @@ internal static class LayerNormKernels
 {
     [Kernel(256)]
     public static void Forward(
-        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y, ArrayView<float> mean, ArrayView<float> rstd, int columns, float epsilon)
+        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> bias, ArrayView<float> y,
+        ArrayView<float> mean, ArrayView<float> rstd, int columns, float epsilon)
     {
         int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= mean.IntLength) return;
@@ -61,7 +68,8 @@ internal static class LayerNormKernels
 
     [Kernel(256)]
     public static void Grad(
-        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> mean, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> dx, int columns, float beta)
+        ArrayView<float> x, ArrayView<float> weight, ArrayView<float> mean,
+        ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> dx, int columns, float beta)
     {
         int lane = Group.IdxX & 31, row = Grid.IdxX * 8 + Group.IdxX / 32;
         if (row >= mean.IntLength) return;
@@ -103,7 +111,8 @@ internal static class LayerNormKernels
     /// <summary>Sums of dy · x̂ and of dy over the rows of a piece; a block has 32 columns and 8 rows at a time.</summary>
     [Kernel(256)]
     public static void WeightGrad(
-        ArrayView<float> x, ArrayView<float> mean, ArrayView<float> rstd, ArrayView<float> dy, ArrayView<float> weights, ArrayView<float> biases, int rows, int columns)
+        ArrayView<float> x, ArrayView<float> mean, ArrayView<float> rstd, ArrayView<float> dy,
+        ArrayView<float> weights, ArrayView<float> biases, int rows, int columns)
     {
         ArrayView<float> sharedW = SharedMemory.Allocate<float>(256), sharedB = SharedMemory.Allocate<float>(256);
         int lane = Group.IdxX & 31, warp = Group.IdxX / 32, j = Grid.IdxX * 32 + lane;

@@ -11,7 +11,8 @@ public abstract partial class Device
     {
         int n = x.Shape.Rows, c = x.Shape.Columns;
         if (weight.Length != c || bias.Length != c || y.Length != x.Length || mean.Length != n || rstd.Length != n)
-            throw new ShapeException($"LayerNorm: x is {x.Shape}, weight {weight.Shape}, bias {bias.Shape}, y {y.Shape}, mean {mean.Shape}, rstd {rstd.Shape}; expected (N, C), (C), (C), (N, C), (N), (N).");
+            throw new ShapeException($"LayerNorm: x is {x.Shape}, weight {weight.Shape}, bias {bias.Shape}, "
+                + $"y {y.Shape}, mean {mean.Shape}, rstd {rstd.Shape}; expected (N, C), (C), (C), (N, C), (N), (N).");
         LayerNormCore(x, weight, bias, epsilon, y, mean, rstd);
     }
 
@@ -30,7 +31,8 @@ public abstract partial class Device
 
     /// <summary>dweight = Σₙ dy · x̂ + betaWeight · dweight, dbias = Σₙ dy + betaBias · dbias.</summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
-    public void LayerNormWeightGrad(Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias)
+    public void LayerNormWeightGrad(
+        Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias)
     {
         CheckSame(nameof(LayerNormWeightGrad), x, dy);
         CheckSame(nameof(LayerNormWeightGrad), dweight, dbias);
@@ -43,5 +45,6 @@ public abstract partial class Device
 
     private protected abstract void LayerNormGradCore(Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dy, Tensor dx, float beta);
 
-    private protected abstract void LayerNormWeightGradCore(Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias);
+    private protected abstract void LayerNormWeightGradCore(
+        Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias);
 }

@@ -96,7 +96,8 @@ public sealed unsafe partial class CpuDevice
                 {
                     float* from = row + j;
                     V a = S.Max(S.Load(from), S.Load(from + S.Width)), b = S.Max(S.Load(from + 2 * S.Width), S.Load(from + 3 * S.Width));
-                    V c = S.Max(S.Load(from + 4 * S.Width), S.Load(from + 5 * S.Width)), d = S.Max(S.Load(from + 6 * S.Width), S.Load(from + 7 * S.Width));
+                    V c = S.Max(S.Load(from + 4 * S.Width), S.Load(from + 5 * S.Width));
+                    V d = S.Max(S.Load(from + 6 * S.Width), S.Load(from + 7 * S.Width));
                     if (S.MaxElement(S.Max(S.Max(a, b), S.Max(c, d))) > best[k - 1]) Insert(row, j, j + stretch, best, index);
                 }
                 Insert(row, body, v, best, index);

@@ -11,19 +11,23 @@ public sealed partial class GpuDevice
 
     private protected override void TopKCore(Tensor x, Tensor values, Tensor indices)
     {
-        if (x.Shape.Rows > 0) Launch(LogitsKernels.TopK, new(x.Shape.Rows), Floats(x), Floats(values), Ints(indices), x.Shape.Columns, values.Shape.Columns);
+        if (x.Shape.Rows > 0)
+            Launch(LogitsKernels.TopK, new(x.Shape.Rows), Floats(x), Floats(values), Ints(indices), x.Shape.Columns, values.Shape.Columns);
     }
 
     private protected override void BanCore(Tensor logits, Tensor starts, Tensor ids)
     {
-        if (logits.Shape.Rows > 0) Launch(LogitsKernels.Ban, new(logits.Shape.Rows), Floats(logits), Ints(starts), Ints(ids), faults.View, logits.Shape.Columns);
+        if (logits.Shape.Rows > 0)
+            Launch(LogitsKernels.Ban, new(logits.Shape.Rows), Floats(logits), Ints(starts), Ints(ids), faults.View, logits.Shape.Columns);
     }
 
     private protected override void PenalizeCore(Tensor logits, Tensor starts, Tensor ids, float penalty, Tensor? from)
     {
         if (logits.Shape.Rows == 0) return;
         PenaltyNumbers numbers = new() { Columns = logits.Shape.Columns, HasFrom = from is null ? 0 : 1, Penalty = penalty };
-        Launch(LogitsKernels.Penalize, new(logits.Shape.Rows), Floats(logits), Ints(starts), Ints(ids), Floats(from ?? logits), faults.View, numbers);
+        Launch(
+            LogitsKernels.Penalize, new(logits.Shape.Rows), Floats(logits),
+            Ints(starts), Ints(ids), Floats(from ?? logits), faults.View, numbers);
     }
 }
 
@@ -132,7 +136,8 @@ internal static class LogitsKernels
 
     /// <summary>The penalty for a row's list of tokens, of which none stands twice.</summary>
     [Kernel(128, AnyWarps = true)]
-    public static void Penalize(ArrayView<float> z, ArrayView<int> starts, ArrayView<int> ids, ArrayView<float> from, ArrayView<int> faults, PenaltyNumbers n)
+    public static void Penalize(
+        ArrayView<float> z, ArrayView<int> starts, ArrayView<int> ids, ArrayView<float> from, ArrayView<int> faults, PenaltyNumbers n)
     {
         int row = Grid.IdxX;
         if (!IsList(starts, ids, row, faults)) return;

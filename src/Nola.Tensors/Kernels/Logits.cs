@@ -22,7 +22,8 @@ public abstract partial class Device
     {
         int k = values.Shape.Columns;
         if (values.Shape != indices.Shape || values.Shape.Rows != x.Shape.Rows || k < 1 || k > x.Shape.Columns)
-            throw new ShapeException($"TopK: x is {x.Shape}, values {values.Shape}, indices {indices.Shape}; expected (N, V), (N, k) twice and k at most V.");
+            throw new ShapeException(
+                $"TopK: x is {x.Shape}, values {values.Shape}, indices {indices.Shape}; expected (N, V), (N, k) twice and k at most V.");
         TopKCore(x, values, indices);
     }
 

@@ -51,7 +51,9 @@ public sealed partial class GpuDevice
 
     // y = scale · Σ of the parts, in order, (+ what comes after) + beta · y. parts: (S, |y|).
     private void SumParts(Tensor parts, Matrix y, float scale, float beta, After after = default) =>
-        Launch(ReduceKernels.SumParts, new(Blocks.For(y.Rows * y.Columns, 256)), Floats(parts), Floats(y.Tensor), Floats(after.Bias ?? y.Tensor),
+        Launch(
+            ReduceKernels.SumParts, new(Blocks.For(y.Rows * y.Columns, 256)),
+            Floats(parts), Floats(y.Tensor), Floats(after.Bias ?? y.Tensor),
             Floats(after.Residual ?? y.Tensor), Floats(after.Activated ?? y.Tensor), parts.Shape[0], after.On(y, scale, beta));
 }
 
@@ -68,7 +70,10 @@ internal struct Place
     public readonly long At(int row) => Offset + (long)row * Stride;
 }
 
-/// <summary>Sums whose order depends on the shape alone: threads sum with a fixed stride, blocks as a tree, parts one after another.</summary>
+/// <summary>
+/// Sums whose order depends on the shape alone:
+/// threads sum with a fixed stride, blocks as a tree, parts one after another.
+/// </summary>
 internal static class ReduceKernels
 {
     /// <summary>Elements that one block sums, and rows of its columns; the number of blocks follows from the shape alone.</summary>
@@ -121,7 +126,8 @@ internal static class ReduceKernels
 
     [Kernel(256)]
     public static void SumParts(
-        ArrayView<float> parts, ArrayView<float> y, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, int count, Epilogue e)
+        ArrayView<float> parts, ArrayView<float> y, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, int count, Epilogue e)
     {
         int size = e.C.Rows * e.C.Columns, i = Grid.IdxX * Group.DimX + Group.IdxX;
         if (i >= size) return;

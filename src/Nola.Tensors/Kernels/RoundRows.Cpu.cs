@@ -8,7 +8,8 @@ public sealed unsafe partial class CpuDevice
         int columns = x.Shape.Columns;
         team.For(x.Shape.Rows, 1, (start, end) =>
         {
-            for (long i = start; i < end; i++) SymmetricRounding.Round(new(from + i * columns, columns), levels, new(to + i * columns, columns));
+            for (long i = start; i < end; i++)
+                SymmetricRounding.Round(new(from + i * columns, columns), levels, new(to + i * columns, columns));
         });
     }
 }

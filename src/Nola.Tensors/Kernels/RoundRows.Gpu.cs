@@ -8,7 +8,10 @@ public sealed partial class GpuDevice
         Launch(RoundRowsKernels.Round, new(x.Shape.Rows), Floats(x), Floats(y), x.Shape.Columns, levels);
 }
 
-/// <summary>One block a row: its largest element, then every element's code. Division and sums are IEEE's, so the bits are the CPU's.</summary>
+/// <summary>
+/// One block a row: its largest element, then every element's code.
+/// Division and sums are IEEE's, so the bits are the CPU's.
+/// </summary>
 internal static class RoundRowsKernels
 {
     // 1.5 · 2²³: added and taken away again, it rounds a number below 2²² to the nearest whole one, ties to even.

@@ -55,7 +55,10 @@ public static class SymmetricRounding
     public static int Code(float x, float step, int levels) =>
         step > 0 ? (int)Math.Clamp(MathF.Round(x / step, MidpointRounding.ToEven), -levels, levels) : 0;
 
-    /// <summary>Each element becomes what its code stands for. All of them become NaN when one is too large or not a number, for the loss to show.</summary>
+    /// <summary>
+    /// Each element becomes what its code stands for.
+    /// All of them become NaN when one is too large or not a number, for the loss to show.
+    /// </summary>
     /// <param name="vector">What is rounded.</param>
     /// <param name="levels">L, the largest code.</param>
     /// <param name="rounded">Receives step · code; may be <paramref name="vector"/>.</param>

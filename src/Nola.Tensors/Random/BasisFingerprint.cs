@@ -9,7 +9,8 @@ internal static class BasisFingerprint
     /// </summary>
     public static string Of(IEnumerable<RandomBasis> bases)
     {
-        IEnumerable<float> Entries(RandomBasis basis, uint index) => Enumerable.Range(0, Math.Min(64, basis.Size)).Select(e => basis.Entry(index, e));
+        IEnumerable<float> Entries(RandomBasis basis, uint index) =>
+            Enumerable.Range(0, Math.Min(64, basis.Size)).Select(e => basis.Entry(index, e));
 
         return Of(bases.SelectMany(basis => Entries(basis, 0).Concat(Entries(basis, (uint)basis.Count - 1))));
     }

@@ -96,7 +96,8 @@ internal static unsafe class BasisPanels
     /// lanes are neighboring counters of one matrix and the runs together a group in order; with (0, 1) sixteen matrices.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Sixteen<S, V>(in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in Runs layout, int runs)
+    private static void Sixteen<S, V>(
+        in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in Runs layout, int runs)
         where S : struct, IWords<V>
         where V : struct
     {

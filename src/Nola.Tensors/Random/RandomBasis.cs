@@ -41,7 +41,10 @@ public readonly record struct RandomBasis(ulong Seed, uint Stream, uint Layer, i
     /// <summary>The stream word of a kind of map (0 … 255) and a factor (0: A, 1: B).</summary>
     public static uint StreamOf(int kind, int factor) => (uint)(kind | (factor << 8));
 
-    /// <summary>Entry <paramref name="e"/> = row · Cols + column of matrix <paramref name="index"/>: the definition, in scalar code.</summary>
+    /// <summary>
+    /// Entry <paramref name="e"/> = row · Cols + column of matrix <paramref name="index"/>:
+    /// the definition, in scalar code.
+    /// </summary>
     public float Entry(uint index, int e)
     {
         int p = e % GroupSize, lane = p % 16;
@@ -58,7 +61,8 @@ public readonly record struct RandomBasis(ulong Seed, uint Stream, uint Layer, i
     /// <exception cref="ShapeException">The destination has another length.</exception>
     public unsafe void Fill(uint index, Span<float> entries)
     {
-        if (entries.Length != Size) throw new ShapeException($"Fill: {entries.Length} entries for a matrix ({Rows}, {Cols}); expected {Size}.");
+        if (entries.Length != Size)
+            throw new ShapeException($"Fill: {entries.Length} entries for a matrix ({Rows}, {Cols}); expected {Size}.");
         fixed (float* destination = entries) BasisPanels.Fill(this, index, destination);
     }
 }

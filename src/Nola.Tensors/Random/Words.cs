@@ -137,7 +137,8 @@ internal readonly unsafe struct Words128 : IWords<Vector128<uint>>
     {
         if (Sse2.IsSupported) return Sse2.Multiply(a, b).AsUInt32();
         if (AdvSimd.IsSupported)
-            return AdvSimd.MultiplyWideningLower(AdvSimd.ExtractNarrowingLower(a.AsUInt64()), AdvSimd.ExtractNarrowingLower(b.AsUInt64())).AsUInt32();
+            return AdvSimd.MultiplyWideningLower(AdvSimd.ExtractNarrowingLower(a.AsUInt64()), AdvSimd.ExtractNarrowingLower(b.AsUInt64()))
+                .AsUInt32();
         Vector128<ulong> low = Vector128.Create(0xFFFFFFFFUL);
         return ((a.AsUInt64() & low) * (b.AsUInt64() & low)).AsUInt32();
     }
