@@ -29,11 +29,6 @@ internal static partial class GpuIntrinsics
         Value chunks = ((MethodCall)value).Nodes[1];
         int bytes = 16 * (chunks as PrimitiveValue
             ?? throw new NotSupportedException($"ldmatrix: the distance is {chunks}; expected a constant.")).Int32Value;
-        string from = Registers(code, value, 0)[0];
-        List<string> to = Result(code, value);
-        Emit(code, "{");
-        SharedAddress(code, value, from);
-        Emit(code, $"ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {Braced(to)}, [shared+{bytes}];");
-        Emit(code, "}");
+        LoadFragments(code, value, transposed, $"shared+{bytes}");
     }
 }

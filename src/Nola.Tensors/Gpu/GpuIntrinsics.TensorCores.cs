@@ -180,13 +180,13 @@ internal static partial class GpuIntrinsics
     private static void GenerateLoadMatricesTransposed(PTXBackend backend, PTXCodeGenerator code, Value value) =>
         LoadFragments(code, value, ".trans");
 
-    private static void LoadFragments(PTXCodeGenerator code, Value value, string transposed)
+    private static void LoadFragments(PTXCodeGenerator code, Value value, string transposed, string place = "shared")
     {
         string from = Registers(code, value, 0)[0];
         List<string> to = Result(code, value);
         Emit(code, "{");
         SharedAddress(code, value, from);
-        Emit(code, $"ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {Braced(to)}, [shared];");
+        Emit(code, $"ldmatrix.sync.aligned.m8n8.x4{transposed}.shared.b16 {Braced(to)}, [{place}];");
         Emit(code, "}");
     }
 
