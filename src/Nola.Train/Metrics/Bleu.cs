@@ -9,7 +9,6 @@ namespace Nola.Train.Metrics;
 /// <remarks>lengthsₙ sums |output| − n + 1 over all outputs, also where that is negative, as the original does.</remarks>
 public sealed class Bleu : IMetric
 {
-    private const int Order = 4;
     private const double LeastHits = 1e-15, LeastLength = 1e-9, LeastWords = 1e-5;
 
     /// <inheritdoc/>
@@ -19,18 +18,18 @@ public sealed class Bleu : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        long[] hits = new long[Order], lengths = new long[Order];
-        long nearest = 0;
+        BleuCounts counts = new(negativeLengths: true);
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.Pymteval(corpus.Hypotheses[i]));
             int[][] references = [.. corpus.PymtevalReferences[i].Select(table.Words)];
-            new HypothesisGrams(output, Order).AddHits(references, hits);
-            for (int n = 0; n < Order; n++) lengths[n] += output.Length - n;
-            nearest += references.Select(r => r.Length).MinBy(length => (Math.Abs(length - output.Length), length));
+            counts.Add(output, references, references.Select(r => r.Length));
         }
-        double penalty = lengths[0] <= nearest ? Math.Exp(1 - nearest / Math.Max(lengths[0], LeastWords)) : 1;
-        double logs = hits.Zip(lengths, (h, l) => Math.Log(Math.Max(h, LeastHits) / Math.Max(l, LeastLength))).Sum();
-        return new(Name, penalty * Math.Exp(logs / Order), [], new(corpus, "pymteval", ("case", "lc"), ("tok", "13a"), ("order", "4"), ("smooth", "floor-1e-15")));
+        long words = counts.Lengths[0];
+        double penalty = words <= counts.Nearest ? Math.Exp(1 - counts.Nearest / Math.Max(words, LeastWords)) : 1;
+        double logs = counts.Hits.Zip(counts.Lengths, (h, l) => Math.Log(Math.Max(h, LeastHits) / Math.Max(l, LeastLength))).Sum();
+        return new(
+            Name, penalty * Math.Exp(logs / BleuCounts.Order), [],
+            new(corpus, "pymteval", ("case", "lc"), ("tok", "13a"), ("order", "4"), ("smooth", "floor-1e-15")));
     }
 }

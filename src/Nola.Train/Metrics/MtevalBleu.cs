@@ -6,8 +6,6 @@ namespace Nola.Train.Metrics;
 /// </summary>
 public sealed class MtevalBleu : IMetric
 {
-    private const int Order = 4;
-
     /// <inheritdoc/>
     public string Name => "BLEU";
 
@@ -15,21 +13,21 @@ public sealed class MtevalBleu : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        long[] hits = new long[Order], lengths = new long[Order];
-        long nearest = 0;
+        BleuCounts counts = new();
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.V13a(corpus.Hypotheses[i]));
             int[][] references = [.. corpus.AllReferences[i].Select(r => table.Words(MtevalTokenizer.V13a(r)))];
-            new HypothesisGrams(output, Order).AddHits(references, hits);
-            for (int n = 0; n < Order; n++) lengths[n] += Math.Max(0, output.Length - n);
             // A blank reference counts only where it is the first.
-            nearest += references.Where((r, j) => j == 0 || r.Length > 0).Select(r => r.Length).MinBy(length => (Math.Abs(length - output.Length), length));
+            counts.Add(output, references, references.Where((r, j) => j == 0 || r.Length > 0).Select(r => r.Length));
         }
         double logs = 0, smooth = 1;
-        for (int n = 0; n < Order; n++)
-            if (lengths[n] > 0) logs += Math.Log(hits[n] > 0 ? (double)hits[n] / lengths[n] : 1 / ((smooth *= 2) * lengths[n]));
-        double penalty = lengths[0] > 0 ? Math.Exp(Math.Min(0, 1 - (double)nearest / lengths[0])) : 0;
-        return new(Name, penalty * Math.Exp(logs / Order), [], new(corpus, "mteval-v13a", ("case", "lc-ascii"), ("tok", "13a"), ("order", "4"), ("smooth", "exp")));
+        foreach ((long hits, long length) in counts.Hits.Zip(counts.Lengths))
+            if (length > 0) logs += Math.Log(hits > 0 ? (double)hits / length : 1 / ((smooth *= 2) * length));
+        long words = counts.Lengths[0];
+        double penalty = words > 0 ? Math.Exp(Math.Min(0, 1 - (double)counts.Nearest / words)) : 0;
+        return new(
+            Name, penalty * Math.Exp(logs / BleuCounts.Order), [],
+            new(corpus, "mteval-v13a", ("case", "lc-ascii"), ("tok", "13a"), ("order", "4"), ("smooth", "exp")));
     }
 }

@@ -30,14 +30,11 @@ public sealed class MtevalNist : IMetric
         grams.InReferences[NGramTable.Empty] = words;
         // The original takes the prefix "0" for none, because Perl takes "0" for false.
         int zero = table.Counts(table.Words(["0"]), 1).Keys.Single();
-        double[] information = new double[Order];
-        foreach ((int gram, int count) in grams.Hits)
-        {
-            int prefix = table.Prefix(gram) == zero ? NGramTable.Empty : table.Prefix(gram);
-            information[table.Order(gram) - 1] += count * Math.Log((double)grams.InReferences[prefix] / grams.InReferences[gram]) / Math.Log(2);
-        }
+        double[] information = grams.Information(gram => table.Prefix(gram) == zero ? NGramTable.Empty : table.Prefix(gram));
         double sum = information.Zip(lengths, (info, length) => info / Math.Max(length, 1)).Sum();
         double meanReferences = (double)corpus.ReferenceCount / corpus.Count;
-        return new(Name, sum * Nist.LengthPenalty(lengths[0] / (words / meanReferences)), [], new(corpus, "mteval-v13a-e2e", ("case", "lc-ascii"), ("tok", "13a"), ("order", "5")));
+        return new(
+            Name, sum * Nist.LengthPenalty(lengths[0] / (words / meanReferences)), [],
+            new(corpus, "mteval-v13a-e2e", ("case", "lc-ascii"), ("tok", "13a"), ("order", "5")));
     }
 }

@@ -7,8 +7,6 @@ namespace Nola.Train.Metrics;
 /// </summary>
 public sealed class MultiBleu : IMetric
 {
-    private const int Order = 4;
-
     /// <inheritdoc/>
     public string Name => "multi-bleu";
 
@@ -16,18 +14,18 @@ public sealed class MultiBleu : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        long[] hits = new long[Order], lengths = new long[Order];
-        long nearest = 0;
+        BleuCounts counts = new();
         for (int i = 0; i < corpus.Count; i++)
         {
             int[] output = table.Words(MtevalTokenizer.MultiBleu(corpus.Hypotheses[i]));
             int[][] references = [.. corpus.AllReferences[i].Select(r => table.Words(MtevalTokenizer.MultiBleu(r)))];
-            new HypothesisGrams(output, Order).AddHits(references, hits);
-            for (int n = 0; n < Order; n++) lengths[n] += Math.Max(0, output.Length - n);
-            nearest += references.Select(r => r.Length).MinBy(length => (Math.Abs(length - output.Length), length));
+            counts.Add(output, references, references.Select(r => r.Length));
         }
-        double penalty = lengths[0] == 0 ? 0 : lengths[0] < nearest ? Math.Exp(1 - (double)nearest / lengths[0]) : 1;
-        double logs = hits.Zip(lengths, (h, l) => Math.Log((double)h / Math.Max(1, l))).Sum();
-        return new(Name, 100 * penalty * Math.Exp(logs / Order), [], new(corpus, "multi-bleu-detok", ("case", "mixed"), ("tok", "13a"), ("order", "4"), ("smooth", "none")));
+        long words = counts.Lengths[0];
+        double penalty = words == 0 ? 0 : words < counts.Nearest ? Math.Exp(1 - (double)counts.Nearest / words) : 1;
+        double logs = counts.Hits.Zip(counts.Lengths, (h, l) => Math.Log((double)h / Math.Max(1, l))).Sum();
+        return new(
+            Name, 100 * penalty * Math.Exp(logs / BleuCounts.Order), [],
+            new(corpus, "multi-bleu-detok", ("case", "mixed"), ("tok", "13a"), ("order", "4"), ("smooth", "none")));
     }
 }

@@ -34,14 +34,15 @@ public sealed class Nist : IMetric
             CollectionsMarshal.GetValueRefOrAddDefault(grams.InReferences, NGramTable.Empty, out _) += words;
             averageLength += (double)words / references.Length;
         }
-        double[] information = new double[Order];
-        foreach ((int gram, int count) in grams.Hits)
-            information[table.Order(gram) - 1] += count * Math.Log((double)grams.InReferences[table.Prefix(gram)] / grams.InReferences[gram]) / Math.Log(2);
+        double[] information = grams.Information(table.Prefix);
         // Where the original divides by zero, this n has no share.
         double sum = information.Zip(lengths, (info, length) => length == 0 ? 0 : info / length).Sum();
-        return new(Name, sum * LengthPenalty(lengths[0] / averageLength), [], new(corpus, "pymteval", ("case", "lc"), ("tok", "13a"), ("order", "5")));
+        return new(
+            Name, sum * LengthPenalty(lengths[0] / averageLength), [],
+            new(corpus, "pymteval", ("case", "lc"), ("tok", "13a"), ("order", "5")));
     }
 
     /// <summary>1 for outputs as long as the references or longer, falling to 0 for shorter ones.</summary>
-    internal static double LengthPenalty(double ratio) => ratio >= 1 ? 1 : ratio <= 0 ? 0 : Math.Exp(-Beta * Math.Log(ratio) * Math.Log(ratio));
+    internal static double LengthPenalty(double ratio) =>
+        ratio >= 1 ? 1 : ratio <= 0 ? 0 : Math.Exp(-Beta * Math.Log(ratio) * Math.Log(ratio));
 }

@@ -22,4 +22,18 @@ internal sealed class NistCounts(NGramTable table, int order)
         foreach ((int gram, int count) in table.Counts(output, order))
             if (allowed.TryGetValue(gram, out int most)) Hits.Add((gram, Math.Min(count, most)));
     }
+
+    /// <summary>
+    /// For each n, the information in the hits: log₂(how often the first n − 1 words of an n-gram are in the references / how often
+    /// it is).
+    /// </summary>
+    /// <param name="prefix">The first words of an n-gram, all but its last.</param>
+    public double[] Information(Func<int, int> prefix)
+    {
+        double[] information = new double[order];
+        foreach ((int gram, int count) in Hits)
+            information[table.Order(gram) - 1] +=
+                count * Math.Log((double)InReferences[prefix(gram)] / InReferences[gram]) / Math.Log(2);
+        return information;
+    }
 }
