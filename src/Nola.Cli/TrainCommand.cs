@@ -9,20 +9,25 @@ namespace Nola.Cli;
 internal static class TrainCommand
 {
     // What the finished adapter is asked, when the data are E2E: an input of its test set.
-    private const string E2EPrompt = "name : The Punter | Type : restaurant | food : Indian | price : cheap | area : riverside | family friendly : yes | near : Express by Holiday Inn";
+    private const string E2EPrompt = "name : The Punter | Type : restaurant | food : Indian | "
+        + "price : cheap | area : riverside | family friendly : yes | near : Express by Holiday Inn";
 
     public static Command Create()
     {
-        Option<string> config = new("--config") { Description = "JSON file with any of the keys below (without dashes); the command line wins over it" };
+        Option<string> config = new("--config")
+        {
+            Description = "JSON file with any of the keys below (without dashes); the command line takes precedence",
+        };
         Option<bool> resume = new("--resume")
         {
-            Description = "Go on with the run in --out, with the settings of its config.json; --max-steps or --epochs replace its end",
+            Description = "Continue the run in --out with the settings in its config.json; --max-steps or --epochs replaces its end",
         };
         Option<bool> json = new("--json") { Description = "Print the result as one JSON object on standard output" };
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
             : new Option<string>("--" + s.Name) { Description = s.Help }))];
-        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA or VeRA, or whole. Without arguments: the embedded model on the embedded E2E data.")
+        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA, VeRA, or all of its weights. "
+            + "Without arguments: the embedded model on the embedded E2E data.")
         {
             config, resume, json,
         };
@@ -74,7 +79,8 @@ internal static class TrainCommand
         using TrainableAdapter? adapter = config.NewAdapter(model);
         long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
         (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
-        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
+        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, "
+            + $"of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
         using IDisposable held = Signals.Held();
         using RunDirectory run = open();
         run.WriteConfig(config.ToJson());
@@ -86,7 +92,8 @@ internal static class TrainCommand
         Report(config, run, result, saved, trained, json);
         if (result.Outcome == TrainOutcome.Interrupted)
         {
-            Terminal.Say($"Interrupted after step {result.Steps}; go on with: nola train --resume --out {config.Out}");
+            string resume = $"{Invocation.Tool} train --resume --out {Invocation.Quoted(config.Out)}";
+            Terminal.Say($"Interrupted after step {result.Steps}; continue with: {resume}");
             return Terminal.Interrupted;
         }
         return 0;
@@ -127,11 +134,26 @@ internal static class TrainCommand
             });
             return;
         }
-        Terminal.Say($"{result.Outcome switch { TrainOutcome.StoppedEarly => "Stopped early", TrainOutcome.Interrupted => "Stopped", _ => "Done" }}: {result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed.TotalSeconds:N0} s.");
-        if (!double.IsNaN(result.BestLoss)) Terminal.Say($"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
+        string outcome = result.Outcome switch
+        {
+            TrainOutcome.StoppedEarly => "Stopped early",
+            TrainOutcome.Interrupted => "Stopped",
+            _ => "Done",
+        };
+        Terminal.Say($"{outcome}: {result.Steps:N0} steps, {result.Tokens:N0} tokens in {result.Elapsed.TotalSeconds:N0} s.");
+        if (!double.IsNaN(result.BestLoss))
+            Terminal.Say(
+                $"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
         Terminal.Say($"Saved {saved}{(bytes > 0 ? $" ({bytes / 1024.0:F1} KB)" : "")}; log and loss curve in {run.Path}.");
         if (config.Adapter is null || config.Data != EmbeddedData.E2EName) return;
-        Terminal.Say($"Ask it:  dotnet run -c Release --project src/Nola.Cli -- generate --adapter {saved} --prompt \"{E2EPrompt}\"");
+        Terminal.Say($"Ask it:  {Invocation.Tool} {Ask(config.Model, saved)}");
+    }
+
+    /// <summary>The command that asks a trained adapter about a restaurant of E2E, without the program before it.</summary>
+    internal static string Ask(string model, string adapter)
+    {
+        string chosen = model == LanguageModel.EmbeddedName ? "" : $"--model {Invocation.Quoted(model)} ";
+        return $"generate {chosen}--adapter {Invocation.Quoted(adapter)} --prompt \"{E2EPrompt}\"";
     }
 
     private static double? Number(double value) => double.IsFinite(value) ? value : null;
