@@ -42,7 +42,9 @@ public abstract class Adapter : IAdapter, IDisposable
 
     /// <inheritdoc/>
     public IReadOnlyList<Delta> On(AdaptableLayer layer, Tape tape) =>
-        places.TryGetValue(layer, out List<(DeltaStack Stack, int Row)>? found) ? [.. found.SelectMany(place => place.Stack.On(tape, place.Row))] : [];
+        places.TryGetValue(layer, out List<(DeltaStack Stack, int Row)>? found)
+            ? [.. found.SelectMany(place => place.Stack.On(tape, place.Row))]
+            : [];
 
     /// <summary>Adds itself to the model's own weights: the model alone then gives what model and adapter gave, up to rounding.</summary>
     public void Merge()
@@ -81,7 +83,10 @@ public sealed class TrainableAdapter : Adapter
     /// <summary>What is trained, in the order of the file. After changing their values, call <see cref="Update"/>.</summary>
     public IReadOnlyList<Parameter> Parameters { get; }
 
-    /// <summary>Brings what is made of the parameters up to date; whoever changes the parameters calls it, as the trainer does after each step.</summary>
+    /// <summary>
+    /// Brings what is made of the parameters up to date;
+    /// whoever changes the parameters calls it, as the trainer does after each step.
+    /// </summary>
     public void Update()
     {
         foreach (DeltaStack stack in Stacks) stack.Update();
@@ -144,7 +149,8 @@ public sealed class TrainableAdapter : Adapter
 /// </summary>
 public sealed class LoadedAdapter : Adapter
 {
-    private LoadedAdapter(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups, IReadOnlyList<DeltaStack> stacks, string digest)
+    private LoadedAdapter(
+        IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups, IReadOnlyList<DeltaStack> stacks, string digest)
         : base(model, options, groups, stacks) =>
         Digest = digest;
 

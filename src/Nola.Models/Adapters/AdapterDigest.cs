@@ -4,7 +4,10 @@ using System.Text;
 
 namespace Nola.Models;
 
-/// <summary>A digest of an adapter's settings and trained values: SHA-256 over the options, and over each tensor's name and values.</summary>
+/// <summary>
+/// A digest of an adapter's settings and trained values:
+/// SHA-256 over the options, and over each tensor's name and values.
+/// </summary>
 internal sealed class AdapterDigest
 {
     private readonly IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

@@ -46,7 +46,8 @@ public static class AdapterFile
 
     private static T Read<T>(string path, IModel model, Func<AdapterSettings, Func<Parameter, float[]>, T> make)
     {
-        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT LoRA directory.");
+        if (!File.Exists(path))
+            throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT LoRA directory.");
         using Safetensors file = Safetensors.Open(path);
         AdapterSettings settings = new(file);
         CheckBase(settings, model, path);

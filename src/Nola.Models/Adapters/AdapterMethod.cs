@@ -73,7 +73,10 @@ public abstract class AdapterMethod
     /// <summary>Proof that what is frozen is what the adapter was trained with; null when everything is trained.</summary>
     public virtual string? Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups) => null;
 
-    /// <summary>For a factor of rank r on each of the maps: that r is not above the longest side, and that the factors can be held.</summary>
+    /// <summary>
+    /// For a factor of rank r on each of the maps:
+    /// that r is not above the longest side, and that the factors can be held.
+    /// </summary>
     /// <exception cref="NolaException">The rank is too large.</exception>
     protected static void CheckFactors(int rank, IReadOnlyList<MapGroup> groups)
     {

@@ -54,24 +54,36 @@ public sealed record AdapterOption(
     /// <summary>The options that every method has.</summary>
     internal static IReadOnlyList<AdapterOption> Common { get; } =
     [
-        Whole<AdapterOptions>("rank", "rank", "r of the adapter", $"a whole number from 1 to {AdapterMethod.LargestRank}", o => o.Rank, (o, value) => o with { Rank = value }),
-        Real<AdapterOptions>("alpha", "alpha", "The adapter's output is scaled by alpha/rank", "a positive number", o => o.Alpha, (o, value) => o with { Alpha = value }),
-        new("targets", "targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, …", "patterns, comma-separated",
+        Whole<AdapterOptions>(
+            "rank", "rank", "r of the adapter", $"a whole number from 1 to {AdapterMethod.LargestRank}",
+            o => o.Rank, (o, value) => o with { Rank = value }),
+        Real<AdapterOptions>(
+            "alpha", "alpha", "The adapter's output is scaled by alpha/rank",
+            "a positive number", o => o.Alpha, (o, value) => o with { Alpha = value }),
+        new(
+            "targets", "targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, …",
+            "patterns, comma-separated",
             o => o.Targets, (o, text) => o with { Targets = text.Length > 0 ? text.Split(',') : [] }),
     ];
 
-    internal static AdapterOption Whole<T>(string key, string? fileKey, string help, string values, Func<T, object?> get, Func<T, int, T> set) where T : AdapterOptions =>
+    internal static AdapterOption Whole<T>(
+        string key, string? fileKey, string help, string values, Func<T, object?> get, Func<T, int, T> set) where T : AdapterOptions =>
         new(key, fileKey, help, values, o => get((T)o), (o, text) => StrictNumber.TryWhole(text, out int value) ? set((T)o, value) : null);
 
-    internal static AdapterOption Seed<T>(string key, string? fileKey, string help, Func<T, ulong> get, Func<T, ulong, T> set) where T : AdapterOptions =>
-        new(key, fileKey, help, "a whole number from 0", o => get((T)o), (o, text) => StrictNumber.TryWhole(text, out ulong value) ? set((T)o, value) : null);
+    internal static AdapterOption Seed<T>(
+        string key, string? fileKey, string help, Func<T, ulong> get, Func<T, ulong, T> set) where T : AdapterOptions =>
+        new(
+            key, fileKey, help, "a whole number from 0", o => get((T)o),
+            (o, text) => StrictNumber.TryWhole(text, out ulong value) ? set((T)o, value) : null);
 
-    internal static AdapterOption Real<T>(string key, string? fileKey, string help, string values, Func<T, float> get, Func<T, float, T> set) where T : AdapterOptions =>
+    internal static AdapterOption Real<T>(
+        string key, string? fileKey, string help, string values, Func<T, float> get, Func<T, float, T> set) where T : AdapterOptions =>
         new(key, fileKey, help, values, o => get((T)o), (o, text) => StrictNumber.TryReal(text, out float value) ? set((T)o, value) : null);
 
     /// <summary>One of some words, in lower case in files, in any case where people write it.</summary>
     internal static AdapterOption Choice<T, TValue>(
-        string key, string? fileKey, string help, (string Name, TValue Value)[] choices, Func<T, TValue> get, Func<T, TValue, T> set) where T : AdapterOptions
+        string key, string? fileKey, string help, (string Name, TValue Value)[] choices,
+        Func<T, TValue> get, Func<T, TValue, T> set) where T : AdapterOptions
     {
         string[] names = [.. choices.Select(choice => choice.Name)];
         string values = names.Length == 1 ? names[0] : $"{string.Join(", ", names[..^1])} or {names[^1]}";

@@ -15,7 +15,10 @@ public sealed record QuantizeReport(int Bits, long Values, long BytesBefore, lon
 /// <summary>Quantization of an adapter after training, from file to file; no model is needed.</summary>
 public static class AdapterQuantization
 {
-    /// <summary>Rounds the coefficients of a file (the factors, for LoRA) by <see cref="CoefficientQuantizer"/> and writes them packed.</summary>
+    /// <summary>
+    /// Rounds the coefficients of a file (the factors,
+    /// for LoRA) by <see cref="CoefficientQuantizer"/> and writes them packed.
+    /// </summary>
     /// <param name="path">A float32 adapter file.</param>
     /// <param name="bits">8, 4, 3 or 2.</param>
     /// <param name="output">The file to write; not one that exists.</param>
@@ -23,7 +26,8 @@ public static class AdapterQuantization
     public static QuantizeReport Quantize(string path, int bits, string output)
     {
         CoefficientQuantizer.Levels(bits);
-        if (Directory.Exists(path)) throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
+        if (Directory.Exists(path))
+            throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
         if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter.");
         if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
         using Safetensors file = Safetensors.Open(path);
@@ -51,10 +55,14 @@ public static class AdapterQuantization
     {
         string format = file.Metadata.GetValueOrDefault("format", "");
         if (format == AdapterFile.QuantizedFormat)
-            throw new NolaException($"{file.Path}: is quantized to {file.Metadata.GetValueOrDefault("bits")} bits already; quantize the float32 file that it came from.");
-        if (format != AdapterFile.Format) throw new NolaException($"{file.Path}: not an adapter file of Nola (its format is '{format}', not '{AdapterFile.Format}').");
+            throw new NolaException($"{file.Path}: is quantized to {file.Metadata.GetValueOrDefault("bits")} bits already; "
+                + "quantize the float32 file that it came from.");
+        if (format != AdapterFile.Format)
+            throw new NolaException($"{file.Path}: not an adapter file of Nola (its format is '{format}', not '{AdapterFile.Format}').");
         foreach (SafetensorsEntry entry in file.Entries)
-            if (entry.Shape.Length < 2 || entry.Length == 0) throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; expected the layers first. The file is damaged.");
+            if (entry.Shape.Length < 2 || entry.Length == 0)
+                throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; "
+                    + "expected the layers first. The file is damaged.");
     }
 
     private static QuantizedTensor Quantized(Safetensors file, SafetensorsEntry entry, float[] values, int bits)

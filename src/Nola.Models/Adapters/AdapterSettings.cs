@@ -35,7 +35,8 @@ internal sealed class AdapterSettings
                 + $"and this version reads '{AdapterFile.Format}' and '{AdapterFile.QuantizedFormat}'."),
         };
         Method = AdapterMethods.Find(Text("method")) ?? throw new NolaException(
-            $"{path}: its method is {Quoted.Of(Text("method"))}; expected {string.Join(" or ", AdapterMethods.Known.Select(m => m.Name))}.");
+            $"{path}: its method is {Quoted.Of(Text("method"))}; "
+            + $"expected {string.Join(" or ", AdapterMethods.Known.Select(m => m.Name))}.");
         CheckKeys();
         if (Text("targets").Length > LongestTargets) throw Bad("targets");
         (BaseModel, BaseIdentity) = (Text("base_model"), Text("base_identity"));
@@ -120,7 +121,8 @@ internal sealed class AdapterSettings
             if (option.FileKey is not { } key || (option.IsOmitted && !data.ContainsKey(key))) continue;
             string text = Text(key);
             // People may write a word with capitals; files never have them.
-            if (option.Set(options, text) is not { } read || (option.Get(read) is string word && word != text)) throw Wrong(option, key, text);
+            if (option.Set(options, text) is not { } read || (option.Get(read) is string word && word != text))
+                throw Wrong(option, key, text);
             options = read;
         }
         return Bits > 0 ? Method.WithStoredBits(options, Bits) : options;
@@ -140,7 +142,11 @@ internal sealed class AdapterSettings
 
     private void CheckKeys()
     {
-        HashSet<string> known = [.. commonKeys, .. Method.Options.Where(option => !option.IsOmitted).Select(option => option.FileKey).OfType<string>()];
+        HashSet<string> known =
+        [
+            .. commonKeys,
+            .. Method.Options.Where(option => !option.IsOmitted).Select(option => option.FileKey).OfType<string>(),
+        ];
         if (Bits > 0) known.UnionWith(packedKeys);
         if (Method.Generator is not null) known.UnionWith(frozenKeys);
         foreach (string key in known) Text(key);
@@ -198,7 +204,8 @@ internal sealed class AdapterSettings
             (string there, string made) = (data.GetValueOrDefault(key, ""), here.GetValueOrDefault(key, ""));
             if (there != made)
                 throw new NolaException(
-                    $"{path}: its metadata has {Quoted.Of(key)} = {Quoted.Of(there)} and its targets make it '{made}'; the file is damaged.");
+                    $"{path}: its metadata has {Quoted.Of(key)} = {Quoted.Of(there)} and its targets make it '{made}'; "
+                    + "the file is damaged.");
         }
     }
 

@@ -24,7 +24,8 @@ internal static class AdapterTargets
     /// <exception cref="NolaException">A pattern matches nothing, or a map is named together with one that holds it.</exception>
     public static IReadOnlyList<MapGroup> Resolve(IReadOnlyList<string> patterns, IReadOnlyList<AdaptableMap> maps)
     {
-        if (patterns.Count == 0) throw new NolaException($"targets is empty; name at least one map, for example {string.Join(',', Kinds(maps).Take(2))}.");
+        if (patterns.Count == 0)
+            throw new NolaException($"targets is empty; name at least one map, for example {string.Join(',', Kinds(maps).Take(2))}.");
         HashSet<AdaptableMap> wholes = Wholes(maps), found = [];
         foreach (string pattern in patterns)
         {
@@ -38,7 +39,8 @@ internal static class AdapterTargets
         {
             string[] parts = [.. maps.Where(map => map != both && map.Overlaps(both)).Select(map => ShortName(map, maps))];
             throw new NolaException(
-                $"targets: {ShortName(both, maps)} is {string.Join(", ", parts[..^1])} and {parts[^1]} together; name it or them, not both.");
+                $"targets: {ShortName(both, maps)} is {string.Join(", ", parts[..^1])} and {parts[^1]} together; "
+                + "name it or them, not both.");
         }
         return
         [
@@ -72,7 +74,8 @@ internal static class AdapterTargets
         return false;
     }
 
-    private static IEnumerable<string> Kinds(IReadOnlyList<AdaptableMap> maps) => maps.DistinctBy(map => map.Kind).Select(map => ShortName(map, maps));
+    private static IEnumerable<string> Kinds(IReadOnlyList<AdaptableMap> maps) =>
+        maps.DistinctBy(map => map.Kind).Select(map => ShortName(map, maps));
 
     // The last word of a kind's name where no other kind has it, else all of it.
     private static string ShortName(AdaptableMap map, IReadOnlyList<AdaptableMap> maps) =>

@@ -56,7 +56,8 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
-        AdapterOption.Seed<LoraOptions>("basis-seed", null, "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.Seed<LoraOptions>(
+            "basis-seed", null, "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Choice<LoraOptions, LoraBias>(
             "bias", "bias", "Biases that LoRA trains too, those of all layers or of the adapted maps",
             [("none", LoraBias.None), ("all", LoraBias.All), ("lora_only", LoraBias.LoraOnly)],
@@ -67,7 +68,8 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups) => CheckFactors(options.Rank, groups);
 
-    public override IReadOnlyList<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+    public override IReadOnlyList<(string Name, int[] Shape)> Trained(
+        AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
     [
         .. groups.SelectMany(group => ((string, int[])[])
             [(group.Kind + ".A", [group.Count, group.In, options.Rank]), (group.Kind + ".B", [group.Count, options.Rank, group.Out])]),

@@ -38,7 +38,9 @@ internal abstract class LowRankStack : MapStack
     internal override LowRankFactors Factors(int row)
     {
         (int sizeA, int sizeB) = (Group.In * options.Rank, options.Rank * Group.Out);
-        return new(A.Value.ToArray()[(row * sizeA)..((row + 1) * sizeA)], B.Value.ToArray()[(row * sizeB)..((row + 1) * sizeB)], options.Rank, options.Alpha);
+        return new(
+            A.Value.ToArray()[(row * sizeA)..((row + 1) * sizeA)],
+            B.Value.ToArray()[(row * sizeB)..((row + 1) * sizeB)], options.Rank, options.Alpha);
     }
 
     protected override void Release()

@@ -1,6 +1,8 @@
 namespace Nola.Models;
 
-/// <summary>The adapted maps of one kind: one in each adapted layer, all of one size, so that what is trained on them can be stacked.</summary>
+/// <summary>
+/// The adapted maps of one kind: one in each adapted layer, all of one size, so that what is trained on them can be stacked.
+/// </summary>
 /// <param name="Maps">In the order of their layers; at least one.</param>
 public sealed record MapGroup(IReadOnlyList<AdaptableMap> Maps)
 {

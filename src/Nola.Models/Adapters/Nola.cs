@@ -6,10 +6,16 @@ namespace Nola.Models;
 /// <summary>How the factors come from the mixture; see docs/basis.md.</summary>
 public enum NolaVariant
 {
-    /// <summary>A = A₀ + Σ αᵢAᵢ/√k, B = Σ βⱼBⱼ/√k, coefficients from 0: the first output is the base model's (the authors' 2024 code, with B₀ = 0).</summary>
+    /// <summary>
+    /// A = A₀ + Σ αᵢAᵢ/√k, B = Σ βⱼBⱼ/√k, coefficients from 0:
+    /// the first output is the base model's (the authors' 2024 code, with B₀ = 0).
+    /// </summary>
     Offset,
 
-    /// <summary>A = Σ αᵢAᵢ, B = Σ βⱼBⱼ with entries scaled by 1/√(rows·cols), coefficients from 1/k (the paper's equations, 2023 code).</summary>
+    /// <summary>
+    /// A = Σ αᵢAᵢ, B = Σ βⱼBⱼ with entries scaled by 1/√(rows·cols),
+    /// coefficients from 1/k (the paper's equations, 2023 code).
+    /// </summary>
     Paper,
 }
 
@@ -93,15 +99,19 @@ internal sealed class NolaMethod : AdapterMethod
             "sharing", "sharing", "Whether all layers share their bases",
             [("shared", false), ("per-layer", true)], o => o.PerLayer, (o, value) => o with { PerLayer = value }),
         AdapterOption.Whole<NolaOptions>(
-            "bases", null, "k: random matrices mixed for each factor", "a whole number from 1", _ => null, (o, value) => o with { Bases = value }),
+            "bases", null, "k: random matrices mixed for each factor",
+            "a whole number from 1", _ => null, (o, value) => o with { Bases = value }),
         AdapterOption.Whole<NolaOptions>(
-            "bases-a", "bases_a", "k for A, when it differs", "a whole number from 1", o => o.BasesA, (o, value) => o with { BasesA = value }),
+            "bases-a", "bases_a", "k for A, when it differs", "a whole number from 1",
+            o => o.BasesA, (o, value) => o with { BasesA = value }),
         AdapterOption.Whole<NolaOptions>(
-            "bases-b", "bases_b", "k for B, when it differs", "a whole number from 1", o => o.BasesB, (o, value) => o with { BasesB = value }),
+            "bases-b", "bases_b", "k for B, when it differs", "a whole number from 1",
+            o => o.BasesB, (o, value) => o with { BasesB = value }),
         AdapterOption.Seed<NolaOptions>(
             "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Whole<NolaOptions>(
-            "quantize-bits", null, "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
+            "quantize-bits", null,
+            "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",
             "0, 8, 4, 3 or 2", o => o.QuantizeBits, (o, value) => o with { QuantizeBits = value }) with
         {
             Elsewhere = "The values of another method can be rounded once it is trained.",
@@ -114,9 +124,11 @@ internal sealed class NolaMethod : AdapterMethod
     {
         base.Check(options);
         NolaOptions o = (NolaOptions)options;
-        foreach ((string name, int k) in (ReadOnlySpan<(string, int)>)[(o.BasesA == o.BasesB ? "bases" : "bases-a", o.BasesA), ("bases-b", o.BasesB)])
+        (string, int)[] counts = [(o.BasesA == o.BasesB ? "bases" : "bases-a", o.BasesA), ("bases-b", o.BasesB)];
+        foreach ((string name, int k) in counts)
             if (k is < 1 or > 1_000_000) throw new NolaException($"{name} is {k}; expected 1 to 1,000,000.");
-        if (o.QuantizeBits is not (0 or 8 or 4 or 3 or 2)) throw new NolaException($"quantize-bits is {o.QuantizeBits}; expected 0, 8, 4, 3 or 2.");
+        if (o.QuantizeBits is not (0 or 8 or 4 or 3 or 2))
+            throw new NolaException($"quantize-bits is {o.QuantizeBits}; expected 0, 8, 4, 3 or 2.");
         if (!Enum.IsDefined(o.Entries)) throw new NolaException($"entries is {o.Entries}; expected uniform, normal or sign.");
         if (!Enum.IsDefined(o.Variant)) throw new NolaException($"variant is {o.Variant}; expected offset or paper.");
     }
@@ -139,7 +151,8 @@ internal sealed class NolaMethod : AdapterMethod
     public override string Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
         NolaOptions o = (NolaOptions)options;
-        return BasisFingerprint.Of(groups.SelectMany(group => (RandomBasis[])[First(group, BasisA(o, group)), First(group, BasisB(o, group))]));
+        return BasisFingerprint.Of(
+            groups.SelectMany(group => (RandomBasis[])[First(group, BasisA(o, group)), First(group, BasisB(o, group))]));
 
         RandomBasis First(MapGroup group, RandomBasis basis) => o.PerLayer ? basis with { Layer = (uint)group.Layers[0] + 1 } : basis;
     }
@@ -194,7 +207,8 @@ internal sealed class NolaMethod : AdapterMethod
 
         public override void CollectGradients()
         {
-            if (mixing is null) throw new InvalidOperationException("CollectGradients: the factors were not brought up to date since the last call.");
+            if (mixing is null)
+                throw new InvalidOperationException("CollectGradients: the factors were not brought up to date since the last call.");
             mixing.Backward([.. new[] { a, b }.Where(m => m.Factor.HasGradient).Select(m => (m.Mixed, m.Factor.Gradient))]);
             A.ClearGradient();
             B.ClearGradient();
@@ -234,7 +248,8 @@ internal sealed class NolaMethod : AdapterMethod
         public void Mix(Tape tape)
         {
             Variable coefficients = tape.Read(Coefficients);
-            if (options.QuantizeBits > 0) coefficients = Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
+            if (options.QuantizeBits > 0)
+                coefficients = Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
             Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? group.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
         }

@@ -36,7 +36,8 @@ internal sealed class PeftConfig : IDisposable
     {
         (this.document, this.path) = (document, path);
         string[] linear = [.. model.AdaptableMaps.Where(map => map.IsModule).Select(map => LastOf(map.Kind)).Distinct()];
-        targets = ReadModules("target_modules", linear) ?? new(standardTargets.FirstOrDefault(names => names.All(linear.Contains)) ?? [], null);
+        targets = ReadModules("target_modules", linear)
+            ?? new(standardTargets.FirstOrDefault(names => names.All(linear.Contains)) ?? [], null);
         excluded = ReadModules("exclude_modules", linear) ?? new([], null);
         layers = ReadLayers();
         layerPatterns = [.. ReadLayerPatterns()];
@@ -60,7 +61,9 @@ internal sealed class PeftConfig : IDisposable
             foreach (JsonProperty property in document.RootElement.EnumerateObject())
             {
                 string key = property.Name;
-                if (silent.Contains(key) || understood.Contains(key) || form.Silent.Contains(key) || form.Understood.Contains(key) || IsOff(property.Value)) continue;
+                if (silent.Contains(key) || understood.Contains(key) || form.Silent.Contains(key)
+                    || form.Understood.Contains(key) || IsOff(property.Value))
+                    continue;
                 throw new NolaException(
                     $"{path}: {Quoted.Of(key)} is {Quoted.Of(property.Value.GetRawText())}; {form.Plain} can be loaded.");
             }
@@ -85,7 +88,8 @@ internal sealed class PeftConfig : IDisposable
 
     /// <summary>A rank.</summary>
     /// <exception cref="NolaException">It is missing, or is none.</exception>
-    public int Rank() => Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
+    public int Rank() =>
+        Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
 
     /// <summary>A text.</summary>
     /// <exception cref="NolaException">It is something else.</exception>

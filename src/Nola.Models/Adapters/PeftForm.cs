@@ -91,8 +91,10 @@ public static class PeftFiles
     public static LoadedAdapter Load(string directory, IModel model)
     {
         string path = Path.Combine(directory, ConfigName), weights = Path.Combine(directory, WeightsName);
-        if (!File.Exists(path)) throw new NolaException($"{directory}: there is no {ConfigName}; expected a PEFT directory or a Nola adapter file.");
-        if (!File.Exists(weights)) throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
+        if (!File.Exists(path))
+            throw new NolaException($"{directory}: there is no {ConfigName}; expected a PEFT directory or a Nola adapter file.");
+        if (!File.Exists(weights))
+            throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
         using PeftConfig config = PeftConfig.Read(path, model, out PeftForm form);
         using Safetensors file = Safetensors.Open(weights);
         return form.Load(config, new PeftTensors(file, model), model);

@@ -19,7 +19,8 @@ internal sealed class PeftLora : PeftForm
 
     public override IReadOnlySet<string> Silent { get; } = new HashSet<string>
     {
-        "lora_dropout", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size", "ensure_weight_tying",
+        "lora_dropout", "megatron_core", "loftq_config", "eva_config",
+        "corda_config", "lora_ga_config", "qalora_group_size", "ensure_weight_tying",
     };
 
     public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights" };
@@ -35,7 +36,13 @@ internal sealed class PeftLora : PeftForm
             throw config.Bad("init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = ReadFactors(tensors, rank);
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
-        LoraOptions options = new() { Rank = rank, Alpha = alpha, Bias = BiasOf(config), Targets = [.. found.Keys.Select(map => map.Name)] };
+        LoraOptions options = new()
+        {
+            Rank = rank,
+            Alpha = alpha,
+            Bias = BiasOf(config),
+            Targets = [.. found.Keys.Select(map => map.Name)],
+        };
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
         return LoadedAdapter.Of(model, options, parameter =>
         {
@@ -54,7 +61,8 @@ internal sealed class PeftLora : PeftForm
         IModel model = adapter.Model;
         ILookup<AdaptableMap, (AdaptableMap Map, LowRankFactors Factors)> maps = adapter.Stacks
             .OfType<MapStack>()
-            .SelectMany(stack => stack.Group.Maps.Select((map, row) => (Map: map, Factors: stack.Factors(row) ?? throw NotLowRank(adapter))))
+            .SelectMany(stack =>
+                stack.Group.Maps.Select((map, row) => (Map: map, Factors: stack.Factors(row) ?? throw NotLowRank(adapter))))
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
         int widest = maps.Max(map => map.Count()), rank = widest * adapter.Options.Rank;
@@ -76,28 +84,40 @@ internal sealed class PeftLora : PeftForm
 
         string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
-        AdaptableMap ModuleOf(AdaptableMap map) => map.IsModule ? map : model.AdaptableMaps.First(module => module.IsModule && module.Overlaps(map));
+        AdaptableMap ModuleOf(AdaptableMap map) =>
+            map.IsModule ? map : model.AdaptableMaps.First(module => module.IsModule && module.Overlaps(map));
     }
 
-    private static readonly Dictionary<string, LoraBias> BiasNames = new() { ["none"] = LoraBias.None, ["all"] = LoraBias.All, ["lora_only"] = LoraBias.LoraOnly };
+    private static readonly Dictionary<string, LoraBias> BiasNames = new()
+    {
+        ["none"] = LoraBias.None,
+        ["all"] = LoraBias.All,
+        ["lora_only"] = LoraBias.LoraOnly,
+    };
 
     private static LoraBias BiasOf(PeftConfig config)
     {
         if (config.Given("bias") is not { } given) return LoraBias.None;
-        return BiasNames.TryGetValue(config.Text(given, "bias"), out LoraBias bias) ? bias : throw config.Bad("bias", "'none', 'all' or 'lora_only'");
+        return BiasNames.TryGetValue(config.Text(given, "bias"), out LoraBias bias)
+            ? bias
+            : throw config.Bad("bias", "'none', 'all' or 'lora_only'");
     }
 
     // What is added to each bias, by the name of our tensor. PEFT keeps whole biases; and of lora_only it loses them when it saves
     // (PEFT 0.17.1), so that the base model's are used when it reads the file again, as here.
-    private static Dictionary<string, float[]> Biases(PeftTensors tensors, LoraOptions options, IModel model, IEnumerable<AdaptableMap> maps)
+    private static Dictionary<string, float[]> Biases(
+        PeftTensors tensors, LoraOptions options, IModel model, IEnumerable<AdaptableMap> maps)
     {
         Dictionary<LayerBias, float[]> found = tensors.ReadBiases();
-        LayerBias[] wanted = [.. LoraMethod.Biased(options, model, [.. maps.GroupBy(map => map.Kind).Select(kind => new MapGroup([.. kind]))])];
+        LayerBias[] wanted =
+            [.. LoraMethod.Biased(options, model, [.. maps.GroupBy(map => map.Kind).Select(kind => new MapGroup([.. kind]))])];
         if (found.Keys.Except(wanted).FirstOrDefault() is { } stranger)
-            throw new NolaException($"{tensors.File.Path}: has a bias of {stranger.Module}, which the configuration's bias does not ask for.");
+            throw new NolaException(
+                $"{tensors.File.Path}: has a bias of {stranger.Module}, which the configuration's bias does not ask for.");
         bool lost = options.Bias == LoraBias.LoraOnly && found.Count == 0;
         if (!lost && wanted.FirstOrDefault(bias => !found.ContainsKey(bias)) is { } missing)
-            throw new NolaException($"{tensors.File.Path}: has no bias of {missing.Module}, which the configuration's bias asks for; the file is not whole.");
+            throw new NolaException(
+                $"{tensors.File.Path}: has no bias of {missing.Module}, which the configuration's bias asks for; the file is not whole.");
         return wanted.ToDictionary(bias => bias.Name, bias => found.TryGetValue(bias, out float[]? whole)
             ? [.. whole.Zip(bias.Values(), (trained, own) => trained - own)]
             : new float[bias.Out]);
@@ -111,7 +131,8 @@ internal sealed class PeftLora : PeftForm
         {
             bool isA = name == "lora_A.weight";
             if (!isA && name != "lora_B.weight")
-                throw new NolaException($"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor; expected lora_A and lora_B.");
+                throw new NolaException(
+                    $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor; expected lora_A and lora_B.");
             (int rows, int columns) = isA ? (rank, map.In) : (map.Out, rank);
             float[] values = Transpose(tensors.Values(entry, $"this model and r = {rank}", rows, columns), rows, columns);
             (float[]? a, float[]? b) = found.GetValueOrDefault(map);
@@ -127,7 +148,8 @@ internal sealed class PeftLora : PeftForm
     }
 
     // A' (r', in): the parts' A below each other. B' (out', r'): each part's B in its own rows and columns, zero elsewhere.
-    private static SafetensorsTensor[] Tensors(string name, AdaptableMap module, (AdaptableMap Map, LowRankFactors Factors)[] parts, int rank)
+    private static SafetensorsTensor[] Tensors(
+        string name, AdaptableMap module, (AdaptableMap Map, LowRankFactors Factors)[] parts, int rank)
     {
         int inputs = module.In, outputs = module.Out;
         float[] a = new float[rank * inputs], b = new float[outputs * rank];
@@ -142,9 +164,14 @@ internal sealed class PeftLora : PeftForm
             }
             first += r;
         }
-        return [new SafetensorsTensor(name + ".lora_A.weight", [rank, inputs], a), new SafetensorsTensor(name + ".lora_B.weight", [outputs, rank], b)];
+        return
+        [
+            new SafetensorsTensor(name + ".lora_A.weight", [rank, inputs], a),
+            new SafetensorsTensor(name + ".lora_B.weight", [outputs, rank], b),
+        ];
     }
 
     private static NolaException NotLowRank(Adapter adapter) => new(
-        $"PeftFiles.Save: what a {adapter.Options.Method.Title} adapter adds is not a low-rank product, so that there is no LoRA equal to it.");
+        $"PeftFiles.Save: what a {adapter.Options.Method.Title} adapter adds is not a low-rank product, "
+        + "so that there is no LoRA equal to it.");
 }

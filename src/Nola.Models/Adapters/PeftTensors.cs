@@ -58,7 +58,8 @@ internal sealed class PeftTensors
             name = name[..^Bias.Length];
             if (name.EndsWith(BaseLayer, StringComparison.Ordinal)) name = name[..^BaseLayer.Length];
             LayerBias bias = own.FirstOrDefault(bias => Prefix + bias.Module == name)
-                ?? throw new NolaException($"{File.Path}: tensor {Quoted.Of(entry.Name)} is the bias of no layer of this model. Is it for another base model?");
+                ?? throw new NolaException(
+                    $"{File.Path}: tensor {Quoted.Of(entry.Name)} is the bias of no layer of this model. Is it for another base model?");
             if (!found.TryAdd(bias, Values(entry, "this model's biases", bias.Out)))
                 throw new NolaException($"{File.Path}: there are two tensors for the bias of {bias.Module}; the file is damaged.");
         }
@@ -113,7 +114,8 @@ internal sealed class PeftTensors
                     $"{File.Path}: modules are called {Quoted.Of(first)} and {Quoted.Of(module)}; expected all with the same beginning.");
             return (map, name[(at + map.Name.Length + 1)..].Replace(".default", "", StringComparison.Ordinal));
         }
-        throw new NolaException($"{File.Path}: tensor {Quoted.Of(entry.Name)} is not a {what} of {Names()} of this model. Is it for another base model?");
+        throw new NolaException(
+            $"{File.Path}: tensor {Quoted.Of(entry.Name)} is not a {what} of {Names()} of this model. Is it for another base model?");
     }
 
     private string Names()

@@ -27,7 +27,8 @@ internal sealed class PeftVera : PeftForm
         int rank = config.Rank();
         if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
         ulong key = 0;
-        if (config.Given(Key) is not null && !(config.Number(Key) is { } text && StrictNumber.TryWhole(text, out key) && key <= uint.MaxValue))
+        if (config.Given(Key) is not null
+            && !(config.Number(Key) is { } text && StrictNumber.TryWhole(text, out key) && key <= uint.MaxValue))
             throw config.Bad(Key, $"a whole number from 0 to {uint.MaxValue}");
         Dictionary<AdaptableMap, (float[]? D, float[]? B)> found = ReadVectors(tensors, rank);
         tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
@@ -92,7 +93,8 @@ internal sealed class PeftVera : PeftForm
         {
             bool isD = name == "vera_lambda_d";
             if (!isD && name != "vera_lambda_b")
-                throw new NolaException($"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a VeRA vector; expected vera_lambda_d and vera_lambda_b.");
+                throw new NolaException(
+                    $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a VeRA vector; expected vera_lambda_d and vera_lambda_b.");
             float[] values = tensors.Values(entry, $"this model and r = {rank}", isD ? rank : map.Out);
             (float[]? d, float[]? b) = found.GetValueOrDefault(map);
             if ((isD ? d : b) is not null)
@@ -100,7 +102,8 @@ internal sealed class PeftVera : PeftForm
             found[map] = isD ? (values, b) : (d, values);
         }
         foreach ((AdaptableMap map, (float[]? d, float[]? b)) in found)
-            if (d is null || b is null) throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of vera_lambda_d and vera_lambda_b.");
+            if (d is null || b is null)
+                throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of vera_lambda_d and vera_lambda_b.");
         return found;
     }
 

@@ -36,7 +36,8 @@ internal sealed class QuantizedTensor
     {
         SafetensorsEntry packed = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
         int layers = shape[0], length = shape.Length / layers, bytes = CoefficientQuantizer.PackedLength(length, bits);
-        bool fits = packed.Type == "U8" && packed.Shape.SequenceEqual([layers, bytes]) && scale.Type == "F32" && scale.Shape.SequenceEqual([layers]);
+        bool fits = packed.Type == "U8" && packed.Shape.SequenceEqual([layers, bytes])
+            && scale.Type == "F32" && scale.Shape.SequenceEqual([layers]);
         if (!fits)
             throw new NolaException(
                 $"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps "
@@ -48,7 +49,9 @@ internal sealed class QuantizedTensor
         {
             bool written = CoefficientQuantizer.IsStep(tensor.steps[l], bits)
                 && CoefficientQuantizer.TryUnpack(file.Bytes(packed).Slice(l * bytes, bytes), bits, tensor.Row(l));
-            if (!written) throw new NolaException($"{file.Path}: row {l} of '{packed.Name}' has a code or a step that is never written; the file is damaged.");
+            if (!written)
+                throw new NolaException(
+                    $"{file.Path}: row {l} of '{packed.Name}' has a code or a step that is never written; the file is damaged.");
         }
         return tensor;
     }
@@ -66,7 +69,11 @@ internal sealed class QuantizedTensor
     {
         byte[] packed = new byte[layers * Bytes];
         for (int l = 0; l < layers; l++) CoefficientQuantizer.Pack(Row(l), bits, packed.AsSpan(l * Bytes, Bytes));
-        return [SafetensorsTensor.OfBytes(name + ".codes", [layers, Bytes], packed), new SafetensorsTensor(name + ".steps", [layers], steps)];
+        return
+        [
+            SafetensorsTensor.OfBytes(name + ".codes", [layers, Bytes], packed),
+            new SafetensorsTensor(name + ".steps", [layers], steps),
+        ];
     }
 
     private Span<sbyte> Row(int layer) => codes.AsSpan(layer * length, length);

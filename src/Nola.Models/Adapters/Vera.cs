@@ -9,7 +9,10 @@ public sealed record VeraOptions : AdapterOptions
     /// <summary>PEFT's settings: rank 256, key 0, d from 0.1.</summary>
     public VeraOptions() => (Rank, Alpha) = (256, 1);
 
-    /// <summary>Key of the frozen projections, PEFT's <c>projection_prng_key</c>; of PyTorch's generator, which reads 32 bits of it.</summary>
+    /// <summary>
+    /// Key of the frozen projections, PEFT's <c>projection_prng_key</c>;
+    /// of PyTorch's generator, which reads 32 bits of it.
+    /// </summary>
     public ulong Seed { get; init; }
 
     /// <summary>Initial value of d, PEFT's <c>d_initial</c>.</summary>
@@ -46,9 +49,11 @@ internal sealed class VeraMethod : AdapterMethod
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
-        AdapterOption.Seed<VeraOptions>("basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.Seed<VeraOptions>(
+            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<VeraOptions>(
-            "d-initial", null, "Initial value of VeRA's d", "a finite number", o => o.InitialScale, (o, value) => o with { InitialScale = value }),
+            "d-initial", null, "Initial value of VeRA's d", "a finite number",
+            o => o.InitialScale, (o, value) => o with { InitialScale = value }),
     ];
 
     public override string Generator => "torch-mt19937/1";
@@ -60,7 +65,8 @@ internal sealed class VeraMethod : AdapterMethod
         base.Check(options);
         VeraOptions o = (VeraOptions)options;
         if (!float.IsFinite(o.InitialScale)) throw new NolaException($"d-initial is {o.InitialScale}; expected a finite number.");
-        if (o.Seed > uint.MaxValue) throw new NolaException($"basis-seed is {o.Seed}; VeRA's generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
+        if (o.Seed > uint.MaxValue)
+            throw new NolaException($"basis-seed is {o.Seed}; VeRA's generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
@@ -69,11 +75,17 @@ internal sealed class VeraMethod : AdapterMethod
         (int inputs, int outputs) = Sizes(groups);
         long largest = (long)Math.Max(inputs, outputs) * options.Rank;
         if (largest > Array.MaxLength)
-            throw new NolaException($"rank is {options.Rank}; with it, a projection has {largest} elements, and at most {Array.MaxLength} are supported.");
+            throw new NolaException(
+                $"rank is {options.Rank}; with it, a projection has {largest} elements, and at most {Array.MaxLength} are supported.");
     }
 
-    public override IReadOnlyList<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
-        [.. groups.SelectMany(group => ((string, int[])[])[(group.Kind + ".d", [group.Count, options.Rank]), (group.Kind + ".b", [group.Count, group.Out])])];
+    public override IReadOnlyList<(string Name, int[] Shape)> Trained(
+        AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        [.. groups.SelectMany(group => new (string, int[])[]
+        {
+            (group.Kind + ".d", [group.Count, options.Rank]),
+            (group.Kind + ".b", [group.Count, group.Out]),
+        })];
 
     public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
     {
@@ -121,7 +133,8 @@ internal sealed class VeraMethod : AdapterMethod
     }
 
     // The longest sides of the adapted maps.
-    internal static (int In, int Out) Sizes(IReadOnlyList<MapGroup> groups) => (groups.Max(group => group.In), groups.Max(group => group.Out));
+    internal static (int In, int Out) Sizes(IReadOnlyList<MapGroup> groups) =>
+        (groups.Max(group => group.In), groups.Max(group => group.Out));
 
     private static float[] Transposed(float[] values, int rows, int columns)
     {
@@ -187,7 +200,8 @@ internal sealed class VeraMethod : AdapterMethod
         internal override LowRankFactors Factors(int row)
         {
             int r = left.Columns, inputs = Group.In, outputs = Group.Out, width = frozen.B.Shape.Columns;
-            float[] scales = d.Value.ToArray()[(row * r)..((row + 1) * r)], ends = b.Value.ToArray()[(row * outputs)..((row + 1) * outputs)];
+            float[] scales = d.Value.ToArray()[(row * r)..((row + 1) * r)];
+            float[] ends = b.Value.ToArray()[(row * outputs)..((row + 1) * outputs)];
             float[] a = frozen.A.ToArray()[..(inputs * r)], wide = frozen.B.ToArray(), factor = new float[r * outputs];
             for (int i = 0; i < a.Length; i++) a[i] *= scales[i % r];
             for (int j = 0; j < r; j++)

@@ -19,7 +19,8 @@ internal abstract class BeamSearch(int[] prompt, GenerateOptions options, int li
         for (int b = 0; b < Beams.Count; b++)
             foreach ((int token, double logProbability) in tokens.Of(row + b, Wanted))
                 all.Add(new(Beams[b].Score + logProbability, b, token, logProbability));
-        all.Sort(static (x, y) => x.Score != y.Score ? y.Score.CompareTo(x.Score) : x.Beam != y.Beam ? x.Beam.CompareTo(y.Beam) : x.Token.CompareTo(y.Token));
+        all.Sort(static (x, y) =>
+            x.Score != y.Score ? y.Score.CompareTo(x.Score) : x.Beam != y.Beam ? x.Beam.CompareTo(y.Beam) : x.Token.CompareTo(y.Token));
         if (all.Count > count) all.RemoveRange(count, all.Count - count);
         return all;
     }

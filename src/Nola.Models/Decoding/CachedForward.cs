@@ -43,7 +43,8 @@ internal static class CachedForward
     internal static void CheckDecode(this LanguageModel model, TokenStream stream, KvCache cache)
     {
         if (stream.Sequences != cache.Slots)
-            throw new ArgumentException($"Decode: the stream has {stream.Sequences} sequences and the cache {cache.Slots} slots; expected one for each.");
+            throw new ArgumentException(
+                $"Decode: the stream has {stream.Sequences} sequences and the cache {cache.Slots} slots; expected one for each.");
         for (int s = 0; s < stream.Sequences; s++) model.CheckLength(cache.Lengths[s] + stream.Starts[s + 1] - stream.Starts[s]);
     }
 

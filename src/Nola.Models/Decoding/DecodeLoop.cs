@@ -42,8 +42,12 @@ public sealed class DecodeLoop : IDisposable
     /// <param name="options">How to choose; one sample.</param>
     /// <param name="adapter">What the sequence is read with; null for the base model alone.</param>
     /// <param name="onToken">Told each new token of a single sequence as it is chosen.</param>
-    /// <exception cref="NolaException">The prompt is empty, has an unknown token, or is longer than the model reads; or an option is out of range.</exception>
-    public Continuation Admit(ReadOnlySpan<int> prompt, GenerateOptions? options = null, IAdapter? adapter = null, Action<int>? onToken = null)
+    /// <exception cref="NolaException">
+    /// The prompt is empty, has an unknown token, or is longer than the model reads;
+    /// or an option is out of range.
+    /// </exception>
+    public Continuation Admit(
+        ReadOnlySpan<int> prompt, GenerateOptions? options = null, IAdapter? adapter = null, Action<int>? onToken = null)
     {
         options = (options ?? new()).For(model);
         int[] ids = prompt.ToArray();
@@ -51,7 +55,10 @@ public sealed class DecodeLoop : IDisposable
         return Admit(ids, options, adapter, options.FirstSequence, onToken);
     }
 
-    /// <summary>Reads one token of every open sequence, and new prompts as far as there is room. False when nothing is left to do.</summary>
+    /// <summary>
+    /// Reads one token of every open sequence, and new prompts as far as there is room.
+    /// False when nothing is left to do.
+    /// </summary>
     /// <exception cref="NolaException">The model gives values that are not numbers.</exception>
     public bool Step() => Step(null);
 
@@ -109,7 +116,8 @@ public sealed class DecodeLoop : IDisposable
     {
         if (waiting.Count == 0) return batchTokens;
         int together = Math.Clamp(batchTokens / waiting.Max(c => c.Options.Beams), 1, waiting.Count);
-        long rows = together * waiting.Max(c => c.Prompt.Length + Math.Min((long)c.Options.Beams * c.Search.Limit, c.Search.Limit + 8L * c.Options.Beams));
+        long rows = together
+            * waiting.Max(c => c.Prompt.Length + Math.Min((long)c.Options.Beams * c.Search.Limit, c.Search.Limit + 8L * c.Options.Beams));
         return (int)Math.Clamp(MostBytes / KvCache.BytesOfRow(model.Shape), Math.Min(rows, batchTokens), rows);
     }
 

@@ -82,7 +82,8 @@ internal sealed class DecodePass(LanguageModel model, KvCache cache) : IDisposab
 
         public StreamTensors Batch { get; } = new(model.Device, sequences, adapter);
 
-        public KvCache.Places Places { get; } = new(model.Device.Empty([rows], DType.Int32), model.Device.Empty([sequences + 1], DType.Int32));
+        public KvCache.Places Places { get; } = new(
+            model.Device.Empty([rows], DType.Int32), model.Device.Empty([sequences + 1], DType.Int32));
 
         public Tensor Logits { get; } = model.Device.Empty([sequences, model.Shape.Vocabulary]);
 
@@ -107,6 +108,7 @@ internal sealed class DecodePass(LanguageModel model, KvCache cache) : IDisposab
             Logits.Dispose();
         }
 
-        private static int[] Padded(int[] values, int length, int filler) => [.. values, .. Enumerable.Repeat(filler, length - values.Length)];
+        private static int[] Padded(int[] values, int length, int filler) =>
+            [.. values, .. Enumerable.Repeat(filler, length - values.Length)];
     }
 }

@@ -70,7 +70,10 @@ public sealed record GenerateOptions
     /// <summary>Texts that end the text when they appear in it; the tokens that complete one are still among the result's.</summary>
     public IReadOnlyList<string> StopStrings { get; init; } = [];
 
-    /// <summary>Most tokens that the model reads at once when there are many prompts: one for each beam, and those of new prompts.</summary>
+    /// <summary>
+    /// Most tokens that the model reads at once when there are many prompts:
+    /// one for each beam, and those of new prompts.
+    /// </summary>
     public int BatchTokens { get; init; } = 512;
 
     /// <summary>Whether tokens are drawn at random: the temperature is above 0, or null beside another option of sampling.</summary>
@@ -117,13 +120,15 @@ public sealed record GenerateOptions
         Check(LengthPenalty is >= -10 and <= 10, "length-penalty", LengthPenalty, "-10 to 10");
         Check(Enum.IsDefined(BeamRules), "beam-rules", BeamRules, BeamRulesNames.Known);
         Check(NoRepeatNgram >= 0, "no-repeat-ngram", NoRepeatNgram, "0 (no limit) or more");
-        Check(RepetitionPenalty is > 0 and <= 100, "repetition-penalty", RepetitionPenalty, "above 0, at most 100; 1 is none");
-        Check(Temperature is null or (>= 0 and <= 100), "temperature", Temperature!, "0 (likeliest token) to 100");
+        Check(RepetitionPenalty is > 0 and <= 100, "repetition-penalty", RepetitionPenalty, "above 0, at most 100; 1 for no penalty");
+        Check(Temperature is null or (>= 0 and <= 100), "temperature", Temperature!, "0 (most likely token) to 100");
         Check(TopK >= 0, "top-k", TopK, "0 (all tokens) or more");
         Check(TopP is > 0 and <= 1, "top-p", TopP, "above 0, at most 1");
         Check(StopTokens is null || StopTokens.All(token => token >= 0), "stop", string.Join(", ", StopTokens ?? []), "token ids from 0");
         Check(StopStrings.All(text => text.Length > 0), "stop-string", "empty", "a text");
-        Check(StopStrings.Count == 0 || Beams == 1, "stop-string", StopStrings.Count > 0 ? Quoted.Of(StopStrings[0]) : "", "none with several beams");
+        Check(
+            StopStrings.Count == 0 || Beams == 1, "stop-string",
+            StopStrings.Count > 0 ? Quoted.Of(StopStrings[0]) : "", "none with several beams");
         Check(BatchTokens >= 1, "batch-tokens", BatchTokens, "1 or more");
         Check(NumSamples is >= 1 and <= 100_000, "num-samples", NumSamples, "1 to 100000");
         Check(FirstSequence >= 0, "first-sequence", FirstSequence, "0 or more");
@@ -142,7 +147,7 @@ public sealed record GenerateOptions
         }
         if (!Samples && Effective() is { Length: > 0 } drawn)
         {
-            string both = $"temperature is 0, which takes the likeliest token each time, and {drawn} is for sampling";
+            string both = $"temperature is 0, which takes the most likely token each time, and {drawn} is for sampling";
             throw new NolaException($"{both}; give a temperature above 0, or leave one of them out.");
         }
     }

@@ -70,7 +70,8 @@ public sealed class KvCache : IDisposable
         for (int i = 0; i < next.Length; i++)
         {
             int parent = parents[i];
-            if (parent < -1 || parent >= slots.Length) throw new ArgumentException($"Reorder: slot {i} goes on from slot {parent}; there are {slots.Length}.");
+            if (parent < -1 || parent >= slots.Length)
+                throw new ArgumentException($"Reorder: slot {i} continues slot {parent}; there are {slots.Length}.");
             next[i] = parent < 0 ? [] : taken[parent] ? [.. slots[parent]] : slots[parent];
             if (parent >= 0) taken[parent] = true;
         }
@@ -91,7 +92,8 @@ public sealed class KvCache : IDisposable
     {
         for (int s = 0; s < slots.Length; s++)
             if (slots[s].Count + stream.Starts[s + 1] - stream.Starts[s] > Capacity)
-                throw new ArgumentException($"Decode: slot {s} holds {slots[s].Count} tokens and gets {stream.Starts[s + 1] - stream.Starts[s]} more; the cache has room for {Capacity}.");
+                throw new ArgumentException($"Decode: slot {s} holds {slots[s].Count} tokens "
+                    + $"and gets {stream.Starts[s + 1] - stream.Starts[s]} more; the cache has room for {Capacity}.");
         if (stream.Length > free.Count) Grow(stream.Length - free.Count);
         int[] rowStarts = new int[slots.Length + 1];
         for (int s = 0; s < slots.Length; s++)

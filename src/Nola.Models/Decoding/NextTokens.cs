@@ -35,7 +35,8 @@ internal sealed class NextTokens
         bool whole = sequences.Any(s => s.Search.Wanted == 0);
         using Tensor values = device.Empty([rows, wanted]), ids = device.Empty([rows, wanted], DType.Int32);
         if (wanted > 0) device.TopK(logits, values, ids);
-        float[] sumsBefore = new float[rows], sumsAfter = new float[rows], top = new float[rows * wanted], all = new float[whole ? logits.Length : 0];
+        float[] sumsBefore = new float[rows], sumsAfter = new float[rows];
+        float[] top = new float[rows * wanted], all = new float[whole ? logits.Length : 0];
         int[] tokens = new int[rows * wanted];
         List<(Tensor, Array)> downloads = [];
         if (first) downloads.Add((before, sumsBefore));
@@ -44,7 +45,9 @@ internal sealed class NextTokens
         if (whole) downloads.Add((logits, all));
         device.DownloadAll([.. downloads]);
         float[] sums = [.. after.Select((earlier, s) => earlier ? sumsBefore[s] : sumsAfter[s])];
-        if (Array.Exists(sums, float.IsNaN)) throw new NolaException("The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
+        if (Array.Exists(sums, float.IsNaN))
+            throw new NolaException(
+                "The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
         return new NextTokens(all, top, tokens, sums, wanted, vocabulary);
     }
 

@@ -90,7 +90,8 @@ internal abstract class Search
 }
 
 /// <summary>One sequence, greedy or sampled.</summary>
-internal sealed class SingleSearch(int[] prompt, GenerateOptions options, int limit, int vocabulary, StopStrings? stops, Action<int>? onToken)
+internal sealed class SingleSearch(
+    int[] prompt, GenerateOptions options, int limit, int vocabulary, StopStrings? stops, Action<int>? onToken)
     : Search(prompt, options, limit, vocabulary)
 {
     // Above this, sorting all tokens is faster than finding the largest ones.

@@ -22,7 +22,8 @@ public static class TextGeneration
     /// <param name="cancel">Ends it.</param>
     /// <exception cref="NolaException">The context is longer than the model reads, or the model has no tokenizer.</exception>
     public static string Generate(
-        this LanguageModel model, string context, IAdapter? adapter = null, GenerateOptions? options = null, CancellationToken cancel = default)
+        this LanguageModel model, string context, IAdapter? adapter = null,
+        GenerateOptions? options = null, CancellationToken cancel = default)
     {
         ITokenizer tokenizer = model.Tokenizer;
         options = (options ?? new()).For(model);
@@ -31,7 +32,10 @@ public static class TextGeneration
         return StopStrings.Cut(text, options.StopStrings).TrimStart();
     }
 
-    /// <summary>The same, piece by piece as it is generated. The model works on a thread of its own until the last piece is taken.</summary>
+    /// <summary>
+    /// The same, piece by piece as it is generated.
+    /// The model works on a thread of its own until the last piece is taken.
+    /// </summary>
     /// <param name="model">What continues it; nothing else may use its device until the pieces end.</param>
     /// <param name="context">The context.</param>
     /// <param name="adapter">What it is read with; null for the base model alone.</param>
@@ -88,11 +92,15 @@ public static class TextGeneration
     /// <param name="prompt">At least one token.</param>
     /// <param name="adapter">What they are read with; null for the base model alone.</param>
     /// <param name="options">How to choose; a single sample, which is sequence <see cref="GenerateOptions.FirstSequence"/>.</param>
-    /// <param name="onToken">Told each new token as it comes; with several beams, which are only compared at the end, all of them then.</param>
+    /// <param name="onToken">
+    /// Told each new token as it comes;
+    /// with several beams, which are only compared at the end, all of them then.
+    /// </param>
     /// <param name="cancel">Ends it.</param>
     /// <exception cref="NolaException">The prompt is empty or longer than the model reads.</exception>
     public static int[] Generate(
-        this LanguageModel model, ReadOnlySpan<int> prompt, IAdapter? adapter = null, GenerateOptions? options = null, Action<int>? onToken = null,
+        this LanguageModel model, ReadOnlySpan<int> prompt, IAdapter? adapter = null,
+        GenerateOptions? options = null, Action<int>? onToken = null,
         CancellationToken cancel = default)
     {
         options = (options ?? new()).For(model);
@@ -165,7 +173,9 @@ public static class TextGeneration
         return [.. prompts.Select(prompt => firsts[prompt])];
     }
 
-    /// <summary>Text of tokens as they come: without stop tokens, the space that begins a completion, and what follows a stop string.</summary>
+    /// <summary>
+    /// Text of tokens as they come: without stop tokens, the space that begins a completion, and what follows a stop string.
+    /// </summary>
     private sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options)
     {
         private readonly IncrementalDecoder decoder = new(tokenizer);

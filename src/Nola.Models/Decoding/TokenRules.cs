@@ -2,7 +2,10 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>What each sequence's options say of single tokens: no n-gram twice, no stop token too early, a penalty for repetition.</summary>
+/// <summary>
+/// What each sequence's options say of single tokens:
+/// no n-gram twice, no stop token too early, a penalty for repetition.
+/// </summary>
 internal static class TokenRules
 {
     /// <summary>Whether log-probabilities are changed, which do not sum to one any more, or logits, which are normalized then.</summary>
@@ -18,10 +21,12 @@ internal static class TokenRules
         int[][] seen = [.. sequences.Select(s => SeesPrompt(s.Search.Options) ? (int[])[.. s.Search.Prompt, .. s.Generated] : s.Generated)];
         foreach ((float penalty, bool after) in sequences.Select(s => Penalty(s.Search.Options)).Where(p => p.Penalty != 1).Distinct())
         {
-            using TokenLists lists = new(logits, seen.Select((tokens, s) => Penalty(sequences[s].Search.Options) == (penalty, after) ? tokens.Distinct() : []));
+            using TokenLists lists = new(
+                logits, seen.Select((tokens, s) => Penalty(sequences[s].Search.Options) == (penalty, after) ? tokens.Distinct() : []));
             logits.Device.Penalize(logits, lists.Starts, lists.Ids, penalty, after ? logSums : null);
         }
-        int[][] banned = [.. seen.Select((tokens, s) => Banned(tokens, sequences[s].Search.Options, sequences[s].Generated.Length, vocabulary))];
+        int[][] banned =
+            [.. seen.Select((tokens, s) => Banned(tokens, sequences[s].Search.Options, sequences[s].Generated.Length, vocabulary))];
         if (banned.All(tokens => tokens.Length == 0)) return;
         using TokenLists bans = new(logits, banned);
         logits.Device.Ban(logits, bans.Starts, bans.Ids);

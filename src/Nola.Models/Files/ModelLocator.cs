@@ -33,13 +33,15 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
         if (Directory.Exists(model))
         {
             if (File.Exists(Path.Combine(model, "config.json"))) return model;
-            throw new NolaException($"{model}: there is no config.json in this directory; expected a checkpoint with config.json and model.safetensors.");
+            throw new NolaException(
+                $"{model}: there is no config.json in this directory; expected a checkpoint with config.json and model.safetensors.");
         }
         if (File.Exists(model))
         {
             string directory = Path.GetDirectoryName(Path.GetFullPath(model))!;
             throw new NolaException(
-                $"{model}: is a file; a model is a directory with config.json and model.safetensors, so give {directory} if they are there.");
+                $"{model}: is a file; "
+                + $"a model is a directory with config.json and model.safetensors, so give {directory} if they are there.");
         }
         string? problem = null;
         foreach (string repository in Repositories(model))
@@ -49,7 +51,8 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
             problem ??= failure;
         }
         throw new NolaException(problem is null
-            ? $"Model '{model}' is neither a directory nor in the Hugging Face cache {Cache}. Put its config.json and model.safetensors into a directory and give that path."
+            ? $"Model '{model}' is neither a directory nor in the Hugging Face cache {Cache}. "
+                + "Put its config.json and model.safetensors into a directory and give that path."
             : $"Model '{model}' is in the Hugging Face cache but cannot be used: {problem}.");
     }
 

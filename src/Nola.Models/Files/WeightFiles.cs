@@ -38,7 +38,8 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             {
                 string name = entry.Name.StartsWith(prefix, StringComparison.Ordinal) ? entry.Name[prefix.Length..] : entry.Name;
                 if (!tensors.TryAdd(name, (file, entry)))
-                    throw new NolaException($"{file.Path}: tensor '{entry.Name}' appears twice in the checkpoint, with and without a prefix or in two shards.");
+                    throw new NolaException(
+                        $"{file.Path}: tensor '{entry.Name}' appears twice in the checkpoint, with and without a prefix or in two shards.");
             }
         }
         if (tied is { } names) Tie(names.Embedding, names.Head);
@@ -77,9 +78,11 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
         if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
-            throw new NolaException($"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
+            throw new NolaException(
+                $"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
         if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
-            throw new NolaException($"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
+            throw new NolaException($"{found.File.Path}: "
+                + $"tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
         read.Add(name);
         digest = new WeightDigest(shape);
         Tensor tensor = device.Empty(shape);
