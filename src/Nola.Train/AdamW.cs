@@ -64,7 +64,9 @@ public sealed class AdamW : IDisposable
         {
             if (!p.HasGradient) continue;
             float decay = p.Decays ? options.WeightDecay : 0;
-            p.Value.Device.AdamW(p.Value, p.Gradient, m, v, new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
+            p.Value.Device.AdamW(
+                p.Value, p.Gradient, m, v,
+                new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
             p.ClearGradient();
         }
     }

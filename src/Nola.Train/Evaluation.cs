@@ -24,7 +24,8 @@ public static class Evaluation
     /// <param name="batchTokens">Most tokens at once.</param>
     /// <param name="cancel">Ends it early with an <see cref="OperationCanceledException"/>.</param>
     public static LossResult Loss(
-        IModel model, EncodedPair[] pairs, IAdapter? adapter = null, float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
+        IModel model, EncodedPair[] pairs, IAdapter? adapter = null,
+        float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
     {
         Batches batches = new(pairs, batchTokens, 0, 0, shuffle: false);
         double sum = 0;

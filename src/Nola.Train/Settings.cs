@@ -87,7 +87,8 @@ internal sealed class Settings(IReadOnlyList<Setting> known)
         : standard;
 
     /// <summary>True or false.</summary>
-    public bool Flag(string key) => values.TryGetValue(key, out string? text) && (bool.TryParse(text, out bool value) ? value : throw Bad(key, text));
+    public bool Flag(string key) =>
+        values.TryGetValue(key, out string? text) && (bool.TryParse(text, out bool value) ? value : throw Bad(key, text));
 
     /// <summary>A whole number.</summary>
     public int Whole(string key, int standard) => !values.TryGetValue(key, out string? text) ? standard
@@ -123,7 +124,8 @@ internal sealed class Settings(IReadOnlyList<Setting> known)
         JsonValueKind.True => "true",
         JsonValueKind.False => "false",
         JsonValueKind.Array => string.Join(',', value.EnumerateArray().Select(v => Text(v, key, path))),
-        _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; expected text, a number, true or false, or a list of them."),
+        _ => throw new NolaException($"{path}: '{key}' is {value.ValueKind.ToString().ToLowerInvariant()}; "
+            + "expected text, a number, true or false, or a list of them."),
     };
 
     /// <summary>What is said of a value that cannot be read.</summary>

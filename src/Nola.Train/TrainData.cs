@@ -16,11 +16,15 @@ internal sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validatio
         {
             ITokenizer tokenizer = model.Tokenizer;
             int window = model.Shape.Positions;
-            return new(PlainText.Read(config.Text, tokenizer, window), config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, window) : []);
+            return new(
+                PlainText.Read(config.Text, tokenizer, window),
+                config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, window) : []);
         }
         bool e2e = config.UsesEmbeddedData;
         TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Open(config.Data);
         TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Open(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
-        return new(PairEncoder.EncodeFor(model, training, config.Truncate), validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
+        return new(
+            PairEncoder.EncodeFor(model, training, config.Truncate),
+            validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
     }
 }

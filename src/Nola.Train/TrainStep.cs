@@ -19,7 +19,8 @@ internal static class TrainStep
     /// <param name="options">Label smoothing, and whether blocks are computed again.</param>
     /// <param name="meter">Receives the loss.</param>
     /// <returns>Number of tokens that were read.</returns>
-    public static long Gradients(IModel model, TrainableAdapter? adapter, IReadOnlyList<TokenStream> streams, TrainOptions options, StepMeter meter)
+    public static long Gradients(
+        IModel model, TrainableAdapter? adapter, IReadOnlyList<TokenStream> streams, TrainOptions options, StepMeter meter)
     {
         int positions = streams.Sum(stream => stream.Targets.Length);
         long tokens = 0;

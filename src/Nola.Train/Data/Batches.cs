@@ -112,7 +112,8 @@ public sealed class Batches
         int tokens = 0;
         foreach (int index in window)
         {
-            bool full = (sequences > 0 && batch.Count == sequences) || (tokenBudget > 0 && batch.Count > 0 && tokens + Length(index) > tokenBudget);
+            bool full = (sequences > 0 && batch.Count == sequences)
+                || (tokenBudget > 0 && batch.Count > 0 && tokens + Length(index) > tokenBudget);
             if (full)
             {
                 batches.Add([.. batch]);

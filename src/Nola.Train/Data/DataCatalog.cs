@@ -21,12 +21,22 @@ internal sealed record FoundData(string Path, PublishedSet? Set, string Split, i
 /// <summary>What data there are: the embedded set, and what a directory of the user's holds.</summary>
 internal static class DataCatalog
 {
-    /// <summary>The sets that the published experiments use. Only E2E is embedded; the others are read from where the user has them.</summary>
+    /// <summary>
+    /// The sets that the published experiments use. Only E2E is embedded;
+    /// the others are read from where the user has them.
+    /// </summary>
     public static IReadOnlyList<PublishedSet> Published { get; } =
     [
-        new("e2e", "E2E NLG Challenge (Novikova, Dušek and Rieser 2017)", "CC BY-SA 4.0", "https://github.com/tuetschek/e2e-dataset", [("train", 42061), ("dev", 4672), ("test", 4693)]),
-        new("webnlg", "WebNLG challenge 2017 (Gardent et al. 2017)", "CC BY-NC-SA 4.0 (not for commercial use)", "https://gitlab.com/shimorina/webnlg-dataset", [("train", 18025), ("dev", 2258), ("test", 4928), ("test, seen", 2495), ("test, unseen", 2433)]),
-        new("dart", "DART v1.1.1 (Nan et al. 2021)", "MIT", "https://github.com/Yale-LILY/dart", [("train", 62659), ("dev", 6980), ("test", 12552)]),
+        new(
+            "e2e", "E2E NLG Challenge (Novikova, Dušek and Rieser 2017)", "CC BY-SA 4.0",
+            "https://github.com/tuetschek/e2e-dataset", [("train", 42061), ("dev", 4672), ("test", 4693)]),
+        new(
+            "webnlg", "WebNLG challenge 2017 (Gardent et al. 2017)",
+            "CC BY-NC-SA 4.0 (not for commercial use)", "https://gitlab.com/shimorina/webnlg-dataset",
+            [("train", 18025), ("dev", 2258), ("test", 4928), ("test, seen", 2495), ("test, unseen", 2433)]),
+        new(
+            "dart", "DART v1.1.1 (Nan et al. 2021)", "MIT", "https://github.com/Yale-LILY/dart",
+            [("train", 62659), ("dev", 6980), ("test", 12552)]),
     ];
 
     /// <summary>The splits of the embedded set.</summary>

@@ -3,10 +3,16 @@ using Nola.Tensors;
 
 namespace Nola.Train;
 
-/// <summary>Between texts and the tokens of a decoder: the same for <c>nola generate --prompts</c> and for an experiment's outputs.</summary>
+/// <summary>
+/// Between texts and the tokens of a decoder:
+/// the same for <c>nola generate --prompts</c> and for an experiment's outputs.
+/// </summary>
 internal static class GeneratedText
 {
-    /// <summary>The tokens that a decoder reads: the context as in training, with the end of text after it; ids as they are given.</summary>
+    /// <summary>
+    /// The tokens that a decoder reads: the context as in training,
+    /// with the end of text after it; ids as they are given.
+    /// </summary>
     /// <param name="pair">The context; its completion is not looked at.</param>
     /// <param name="tokenizer">Tokenizer of the model; null when every context is given in ids.</param>
     /// <param name="shape">Sizes of the model, which limits length and ids.</param>
@@ -19,9 +25,11 @@ internal static class GeneratedText
         // The last of the new tokens is not read.
         if (room is { } tokens) ids = ids[Math.Max(0, ids.Length - Math.Max(1, shape.Positions + 1 - tokens))..];
         if (ids.Length == 0) throw new NolaException($"{pair.Place}: the context is empty; give at least one token.");
-        if (ids.Length > shape.Positions) throw new NolaException($"{pair.Place}: the context has {ids.Length} tokens; this model reads at most {shape.Positions}.");
+        if (ids.Length > shape.Positions)
+            throw new NolaException($"{pair.Place}: the context has {ids.Length} tokens; this model reads at most {shape.Positions}.");
         int wrong = Array.FindIndex(ids, id => id >= shape.Vocabulary);
-        if (wrong >= 0) throw new NolaException($"{pair.Place}: token id {ids[wrong]} is outside the model's vocabulary of {shape.Vocabulary}.");
+        if (wrong >= 0)
+            throw new NolaException($"{pair.Place}: token id {ids[wrong]} is outside the model's vocabulary of {shape.Vocabulary}.");
         return ids;
     }
 

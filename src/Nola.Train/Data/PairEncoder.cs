@@ -41,7 +41,8 @@ public sealed class PairEncoder(ITokenizer? tokenizer, int longest, int vocabula
             if (id >= vocabulary)
                 throw new NolaException($"{pair.Place}: token id {id} is outside the model's vocabulary of {vocabulary}.");
         int length = context.Length + completion.Length, limit = longest + 1;
-        if (length < 2 || completion.Length == 0) throw new NolaException($"{pair.Place}: the completion is empty; there is nothing to learn.");
+        if (length < 2 || completion.Length == 0)
+            throw new NolaException($"{pair.Place}: the completion is empty; there is nothing to learn.");
         if (length <= limit) return new EncodedPair(context, completion);
         if (!truncate)
             throw new NolaException(
@@ -61,5 +62,6 @@ public sealed class PairEncoder(ITokenizer? tokenizer, int longest, int vocabula
         return contexts[text] = Tokenizer.EncodeContext(text);
     }
 
-    private ITokenizer Tokenizer => tokenizer ?? throw new NolaException("PairEncoder: a pair holds text and there is no tokenizer for it.");
+    private ITokenizer Tokenizer =>
+        tokenizer ?? throw new NolaException("PairEncoder: a pair holds text and there is no tokenizer for it.");
 }

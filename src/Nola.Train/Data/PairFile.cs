@@ -25,7 +25,7 @@ internal static class PairFile
         // What is typed or piped as contexts has one on each line.
         DataForm? otherwise = contextsOnly && name == DataInput.StandardInput ? DataForm.Text : null;
         DataForm? form = DataForms.OfContent(line, contextsOnly) ?? otherwise;
-        if (form is null) throw Unknown(name, "its first line tells no form either");
+        if (form is null) throw Unknown(name, "its first line matches no form either");
         using ContinuedText whole = new(new string('\n', blank) + line + "\n", text);
         return Parse(whole, form.Value, place, contextsOnly);
     }
@@ -73,6 +73,6 @@ internal static class PairFile
     }
 
     private static NolaException Unknown(string name, string why) => name == DataInput.StandardInput
-        ? new($"{DataInput.Place(name)}: its first line tells no form of pairs; expected a CSV header, JSON, XML or context||completion.")
+        ? new($"{DataInput.Place(name)}: its first line matches no form of pairs; expected a CSV header, JSON, XML or context||completion.")
         : new($"{name}: the extension '{DataForms.Extension(name)}' is not known, and {why}; known are {DataForms.Known}.");
 }

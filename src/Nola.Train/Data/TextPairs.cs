@@ -37,7 +37,10 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     /// <summary>Reads a file, the directory of a split of WebNLG's XML files, or standard input (<c>-</c>).</summary>
     /// <param name="path">The file or directory, or <c>-</c>.</param>
     /// <param name="subset">Only the seen or the unseen categories of WebNLG.</param>
-    /// <exception cref="NolaException">It is missing, empty, of an unknown format, or has a malformed line (named); or there is no such subset.</exception>
+    /// <exception cref="NolaException">
+    /// It is missing, empty, of an unknown format, or has a malformed line (named);
+    /// or there is no such subset.
+    /// </exception>
     public static TextPairs Read(string path, DataSubset subset = DataSubset.All)
     {
         string[] files = Directory.Exists(path) ? WebNlg.Files(path) : [path];

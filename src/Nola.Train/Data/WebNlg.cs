@@ -27,7 +27,8 @@ internal static class WebNlg
     {
         if (subset == DataSubset.All) return true;
         if (pair.Category.Length == 0)
-            throw new NolaException($"{pair.Place}: there is no category here, so no seen and unseen part; only WebNLG has them. Leave the subset out.");
+            throw new NolaException(
+                $"{pair.Place}: there is no category here, so no seen and unseen part; only WebNLG has them. Leave the subset out.");
         return seen.Contains(pair.Category) == (subset == DataSubset.Seen);
     }
 
@@ -36,11 +37,18 @@ internal static class WebNlg
     public static string[] Files(string directory)
     {
         string[] files = [.. Directory.EnumerateFiles(directory, "*.xml", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
-        if (files.Length == 0) throw new NolaException($"{directory}: this directory has no .xml file; give a file, or WebNLG's directory.");
+        if (files.Length == 0)
+            throw new NolaException($"{directory}: this directory has no .xml file; give a file, or WebNLG's directory.");
         string[] splits = [.. files.Select(file => Path.GetRelativePath(directory, file).Split(Path.DirectorySeparatorChar)[0])
             .Where(part => part is "train" or "dev" or "test").Distinct()];
-        if (splits.Length > 1) throw new NolaException($"{directory}: holds several splits ({string.Join(", ", splits)}); give the directory of one, for example {Path.Combine(directory, splits[0])}.");
+        if (splits.Length > 1)
+            throw new NolaException($"{directory}: holds several splits ({string.Join(", ", splits)}); "
+                + $"give the directory of one, for example {Path.Combine(directory, splits[0])}.");
         // The test set's unseen part stands in a file of its own too.
-        return [.. files.Where(file => Path.GetFileName(file) != "testdata_unseen_with_lex.xml" || !files.Contains(Path.Combine(Path.GetDirectoryName(file)!, "testdata_with_lex.xml")))];
+        return
+        [
+            .. files.Where(file => Path.GetFileName(file) != "testdata_unseen_with_lex.xml"
+                || !files.Contains(Path.Combine(Path.GetDirectoryName(file)!, "testdata_with_lex.xml"))),
+        ];
     }
 }

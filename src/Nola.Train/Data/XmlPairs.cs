@@ -17,7 +17,7 @@ internal static class XmlPairs
     private const int LongestProlog = 100;
 
     private const string DocumentType =
-        "has a document type (<!DOCTYPE>), which is not read because its entities can stand for other files; delete it.";
+        "has a document type (<!DOCTYPE>), which is not read because its entities can refer to other files; delete it.";
 
     // Every entry of DART has this category, and the source of its text in the comment; WebNLG's entries have real ones.
     private const string DartCategory = "MISC";
@@ -78,7 +78,7 @@ internal static class XmlPairs
     {
         if (!Parse(place, reader.Read)) return false;
         if (reader.Depth > Deepest)
-            throw new NolaException($"{place}, line {Line(reader)}: elements stand in each other more than {Deepest} deep, where "
+            throw new NolaException($"{place}, line {Line(reader)}: elements are nested more than {Deepest} deep, where "
                 + "WebNLG and DART have 4; is it the right file?");
         return true;
     }

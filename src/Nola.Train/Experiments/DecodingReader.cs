@@ -9,7 +9,10 @@ namespace Nola.Train;
 /// <summary>The <c>decoding</c> of an experiment file: options of <c>nola generate</c> by the same names.</summary>
 internal static class DecodingReader
 {
-    private static readonly string[] keys = ["beams", "beam-rules", "length-penalty", "no-repeat-ngram", "repetition-penalty", "min-new", "max-new", "stop"];
+    private static readonly string[] keys =
+    [
+        "beams", "beam-rules", "length-penalty", "no-repeat-ngram", "repetition-penalty", "min-new", "max-new", "stop",
+    ];
 
     /// <summary>The published decoding, changed by what the object has.</summary>
     /// <exception cref="NolaException">A key is not known, or a value is out of its range.</exception>
@@ -45,7 +48,9 @@ internal static class DecodingReader
 
     /// <summary>Everything that decides the outputs, in one line.</summary>
     public static string Describe(GenerateOptions o) => string.Create(CultureInfo.InvariantCulture,
-        $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, stop at {(o.StopTokens is null ? "the end of text or a blank line" : string.Join(", ", o.StopTokens))}");
+        $"{o.Beams} beams ({BeamRulesNames.Of(o.BeamRules)}), length penalty {o.LengthPenalty}, no {o.NoRepeatNgram}-gram twice, "
+        + $"repetition penalty {o.RepetitionPenalty}, {o.MinNewTokens} to {o.MaxNewTokens} new tokens, "
+        + $"stop at {(o.StopTokens is null ? "the end of text or a blank line" : string.Join(", ", o.StopTokens))}");
 
     private static int Whole(JsonProperty p, string place)
     {
@@ -62,7 +67,8 @@ internal static class DecodingReader
     private static bool IsNumber(JsonElement value) => value.ValueKind == JsonValueKind.Number;
 
     private static BeamRules Rules(JsonProperty p, string place) =>
-        (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null) ?? throw Bad(p, place, BeamRulesNames.Known);
+        (p.Value.ValueKind == JsonValueKind.String ? BeamRulesNames.Find(p.Value.GetString()!) : null)
+            ?? throw Bad(p, place, BeamRulesNames.Known);
 
     private static int[] Ids(JsonProperty p, string place)
     {

@@ -25,7 +25,8 @@ internal enum ExperimentKind
 /// <param name="Of">The method whose adapter is rounded.</param>
 /// <param name="Bits">To how many bits.</param>
 /// <param name="Settings">The keys of <c>nola train</c>, those of all methods included.</param>
-internal sealed record ExperimentMethod(string Name, string Series, ExperimentKind Kind, string Of, int Bits, IReadOnlyDictionary<string, string> Settings);
+internal sealed record ExperimentMethod(
+    string Name, string Series, ExperimentKind Kind, string Of, int Bits, IReadOnlyDictionary<string, string> Settings);
 
 /// <summary>
 /// An experiment: base model, data, methods and seeds in one JSON file. Every key of <c>nola train</c> can vary; specified in
@@ -41,7 +42,9 @@ internal sealed partial class ExperimentFile
     private ExperimentFile(JsonElement root, string path)
     {
         foreach (JsonProperty property in root.EnumerateObject())
-            if (!keys.Contains(property.Name)) throw new NolaException($"{path}: the key '{property.Name}' is not known; did you mean '{Spelling.Nearest(property.Name, keys)}'? Known keys: {string.Join(", ", keys)}.");
+            if (!keys.Contains(property.Name))
+                throw new NolaException($"{path}: the key '{property.Name}' is not known; "
+                    + $"did you mean '{Spelling.Nearest(property.Name, keys)}'? Known keys: {string.Join(", ", keys)}.");
         ExperimentReader reader = new(root, path);
         Name = reader.Text("name", Path.GetFileNameWithoutExtension(path));
         if (!FolderName().IsMatch(Name)) throw new NolaException(
@@ -50,7 +53,9 @@ internal sealed partial class ExperimentFile
         if (root.TryGetProperty("settings", out JsonElement settings)) ReadInto(common, settings, $"{path}, settings", []);
         Seeds = reader.Seeds();
         Scores = reader.Texts("scores", ["loss"]);
-        Decoding = root.TryGetProperty("decoding", out JsonElement decoding) ? DecodingReader.Read(decoding, $"{path}, decoding") : GenerateOptions.Published;
+        Decoding = root.TryGetProperty("decoding", out JsonElement decoding)
+            ? DecodingReader.Read(decoding, $"{path}, decoding")
+            : GenerateOptions.Published;
         Plot = reader.Text("plot", Scores[0]);
         TestSubset = reader.Text("test-subset", "all") switch
         {
@@ -59,7 +64,9 @@ internal sealed partial class ExperimentFile
             "unseen" => DataSubset.Unseen,
             string other => throw new NolaException($"{path}: test-subset is '{other}'; expected all, seen or unseen."),
         };
-        Test = reader.Text("test", common.Text("data", EmbeddedData.E2EName) == EmbeddedData.E2EName && !common.Has("text") ? EmbeddedData.E2EName + ":test" : "");
+        Test = reader.Text(
+            "test",
+            common.Text("data", EmbeddedData.E2EName) == EmbeddedData.E2EName && !common.Has("text") ? EmbeddedData.E2EName + ":test" : "");
         if (Test.Length == 0) throw new NolaException($"{path}: there is no \"test\", the pairs to score on.");
         Methods = ReadMethods(root, common, path);
     }
@@ -116,7 +123,8 @@ internal sealed partial class ExperimentFile
 
     private static ExperimentMethod ReadMethod(JsonElement item, Settings common, List<ExperimentMethod> before, string place)
     {
-        if (item.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object with a name and the keys that differ.");
+        if (item.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{place}: expected an object with a name and the keys that differ.");
         ExperimentReader reader = new(item, place);
         string name = reader.Text("name", "");
         if (!FolderName().IsMatch(name)) throw new NolaException(
@@ -125,19 +133,25 @@ internal sealed partial class ExperimentFile
         string series = reader.Text("series", "");
         if (item.TryGetProperty("of", out _)) return ReadQuantized(item, reader, name, series, before, place);
         string kind = reader.Text("method", common.Text("method", "nola"));
-        if (kind is not ("nola" or "lora" or "full" or "base")) throw new NolaException($"{place}: the method '{kind}' is not known; expected nola, lora, full or base, or \"of\" with the method to round.");
+        if (kind is not ("nola" or "lora" or "full" or "base"))
+            throw new NolaException(
+                $"{place}: the method '{kind}' is not known; expected nola, lora, full or base, or \"of\" with the method to round.");
         Settings settings = common.Copy();
         ReadInto(settings, item, place, kind == "base" ? ["name", "series", "method"] : ["name", "series"]);
         return new(name, series, kind == "base" ? ExperimentKind.Base : ExperimentKind.Train, "", 0, settings.Given);
     }
 
-    private static ExperimentMethod ReadQuantized(JsonElement item, ExperimentReader reader, string name, string series, List<ExperimentMethod> before, string place)
+    private static ExperimentMethod ReadQuantized(
+        JsonElement item, ExperimentReader reader, string name, string series, List<ExperimentMethod> before, string place)
     {
         foreach (JsonProperty property in item.EnumerateObject())
-            if (property.Name is not ("name" or "series" or "of" or "bits")) throw new NolaException($"{place}: '{property.Name}' cannot stand beside \"of\"; rounding has only \"bits\".");
+            if (property.Name is not ("name" or "series" or "of" or "bits"))
+                throw new NolaException($"{place}: '{property.Name}' cannot be combined with \"of\"; rounding has only \"bits\".");
         string of = reader.Text("of", "");
-        ExperimentMethod source = before.FirstOrDefault(m => m.Name == of) ?? throw new NolaException($"{place}: there is no method '{of}' before it.");
-        bool adapter = source.Kind == ExperimentKind.Train && source.Settings.GetValueOrDefault("method", "nola") != "full" && source.Settings.GetValueOrDefault("quantize-bits", "0") == "0";
+        ExperimentMethod source = before.FirstOrDefault(m => m.Name == of)
+            ?? throw new NolaException($"{place}: there is no method '{of}' before it.");
+        bool adapter = source.Kind == ExperimentKind.Train && source.Settings.GetValueOrDefault("method", "nola") != "full"
+            && source.Settings.GetValueOrDefault("quantize-bits", "0") == "0";
         if (!adapter) throw new NolaException($"{place}: '{of}' trains no float32 adapter that could be rounded.");
         int bits = reader.Whole("bits");
         if (bits is not (8 or 4 or 3 or 2)) throw new NolaException($"{place}: bits is {bits}; expected 8, 4, 3 or 2.");
@@ -146,11 +160,14 @@ internal sealed partial class ExperimentFile
 
     private static void ReadInto(Settings settings, JsonElement from, string place, string[] except)
     {
-        if (from.ValueKind != JsonValueKind.Object) throw new NolaException($"{place}: expected an object of settings of training.") { Options = ["Settings"] };
+        if (from.ValueKind != JsonValueKind.Object)
+            throw new NolaException($"{place}: expected an object of settings of training.") { Options = ["Settings"] };
         foreach (JsonProperty property in from.EnumerateObject())
         {
             if (except.Contains(property.Name)) continue;
-            if (reserved.Contains(property.Name)) throw new NolaException($"{place}: '{property.Name}' is chosen by the experiment; seeds stand in \"seeds\", the rest on the command line.");
+            if (reserved.Contains(property.Name))
+                throw new NolaException(
+                    $"{place}: '{property.Name}' is chosen by the experiment; seeds are given in \"seeds\", the rest on the command line.");
             settings.Set(property, place);
         }
     }

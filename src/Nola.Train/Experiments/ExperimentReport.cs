@@ -61,30 +61,50 @@ internal static class ExperimentReport
     /// <param name="runs">All its runs.</param>
     /// <param name="settings">How each score is measured, by its name.</param>
     /// <exception cref="NolaException">A result cannot be read.</exception>
-    public static IReadOnlyList<MethodSummary> Summarize(ExperimentFile file, IReadOnlyList<ExperimentRun> runs, IReadOnlyDictionary<string, string> settings) => [.. file.Methods.Select(method =>
-    {
-        RunRecord[] records = [.. runs.Where(run => run.Method == method).Select(run => RunRecord.Read(run.ResultFile)).OfType<RunRecord>()];
-        Dictionary<string, Spread> scores = records
-            .SelectMany(record => file.Scores.Where(name => record.Scores.TryGetValue(name, out ScoreRecord? has) && has.Settings == settings[name]).SelectMany(name => record.Scores[name].Values))
-            .GroupBy(value => value.Key, value => value.Value)
-            .ToDictionary(group => group.Key, group => Spread.Of([.. group]));
-        return new MethodSummary(method, records, scores);
-    })];
+    public static IReadOnlyList<MethodSummary> Summarize(
+        ExperimentFile file,
+        IReadOnlyList<ExperimentRun> runs,
+        IReadOnlyDictionary<string, string> settings) =>
+        [.. file.Methods.Select(method =>
+        {
+            IEnumerable<RunRecord?> read = runs.Where(run => run.Method == method).Select(run => RunRecord.Read(run.ResultFile));
+            RunRecord[] records = [.. read.OfType<RunRecord>()];
+            Dictionary<string, Spread> scores = records
+                .SelectMany(record => file.Scores
+                    .Where(name => record.Scores.TryGetValue(name, out ScoreRecord? has) && has.Settings == settings[name])
+                    .SelectMany(name => record.Scores[name].Values))
+                .GroupBy(value => value.Key, value => value.Value)
+                .ToDictionary(group => group.Key, group => Spread.Of([.. group]));
+            return new MethodSummary(method, records, scores);
+        })];
 
     /// <summary>The table as Markdown.</summary>
     public static string Table(ExperimentFile file, IReadOnlyList<MethodSummary> methods)
     {
         string[] columns = [.. methods.SelectMany(m => m.Scores.Keys).Distinct()];
+        string subset = file.TestSubset == DataSubset.All ? "" : $" ({file.TestSubset.ToString().ToLowerInvariant()} categories)";
+        string scoreColumns = string.Concat(columns.Select(c => $" {c} |"));
+        string scoreRules = string.Concat(columns.Select(_ => "---|"));
         StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"# {file.Name}\n\nScored on {file.Test}{(file.TestSubset == DataSubset.All ? "" : $" ({file.TestSubset.ToString().ToLowerInvariant()} categories)")}; mean ± standard deviation over seeds {string.Join(", ", file.Seeds)}.\n\n");
-        text.Append(CultureInfo.InvariantCulture, $"| method | trained | file, KB |{string.Concat(columns.Select(c => $" {c} |"))} training, s | memory, MiB | runs |\n|---|---|---|{string.Concat(columns.Select(_ => "---|"))}---|---|---|\n");
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"# {file.Name}\n\nScored on {file.Test}{subset}; "
+            + $"mean ± standard deviation over seeds {string.Join(", ", file.Seeds)}.\n\n");
+        text.Append(
+            CultureInfo.InvariantCulture,
+            $"| method | trained | file, KB |{scoreColumns} training, s | memory, MiB | runs |\n"
+            + $"|---|---|---|{scoreRules}---|---|---|\n");
         foreach (MethodSummary m in methods)
         {
             RunRecord[] good = [.. m.Records.Where(r => r.TrainInfo.Status == TrainInfo.Success)];
             string runs = m.Failed > 0 ? $"{good.Length}, {m.Failed} failed" : good.Length.ToString(CultureInfo.InvariantCulture);
             string scores = string.Concat(columns.Select(c => $" {(m.Scores.TryGetValue(c, out Spread s) ? s.ToString() : "")} |"));
             string trained = m.Records.Count > 0 ? m.Trained.ToString("N0", CultureInfo.InvariantCulture) : "";
-            text.Append(CultureInfo.InvariantCulture, $"| {m.Method.Name} | {trained} | {Mean(good, "N1", r => r.TrainInfo.FileSize / 1024.0)} |{scores} {Mean(good, "N1", r => r.TrainInfo.TrainTime)} | {Mean(good, "N0", r => r.TrainInfo.MemoryMax / 1048576.0)} | {runs} |\n");
+            text.Append(
+                CultureInfo.InvariantCulture,
+                $"| {m.Method.Name} | {trained} | {Mean(good, "N1", r => r.TrainInfo.FileSize / 1024.0)} |{scores} "
+                + $"{Mean(good, "N1", r => r.TrainInfo.TrainTime)} | "
+                + $"{Mean(good, "N0", r => r.TrainInfo.MemoryMax / 1048576.0)} | {runs} |\n");
         }
         return text.ToString();
     }

@@ -11,7 +11,8 @@ namespace Nola.Train;
 /// <param name="Id">Digest of everything that decides what the run gives: 8 hexadecimal digits.</param>
 /// <param name="Folder">Where it keeps its files.</param>
 /// <param name="Source">The run whose adapter is rounded.</param>
-internal sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, TrainConfig Config, string Id, string Folder, ExperimentRun? Source)
+internal sealed record ExperimentRun(
+    ExperimentMethod Method, ulong? Seed, TrainConfig Config, string Id, string Folder, ExperimentRun? Source)
 {
     /// <summary>The result, once there is one.</summary>
     public string ResultFile => Path.Combine(Folder, "result.json");
@@ -19,7 +20,10 @@ internal sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, Train
     /// <summary>Method and seed.</summary>
     public string Title => Seed is { } seed ? $"{Method.Name}, seed {seed}" : Method.Name;
 
-    /// <summary>All runs of an experiment: every method with the first seed, then with the second, so that what is done early can be compared.</summary>
+    /// <summary>
+    /// All runs of an experiment: every method with the first seed,
+    /// then with the second, so that what is done early can be compared.
+    /// </summary>
     /// <param name="file">The experiment.</param>
     /// <param name="root">Directory of all runs.</param>
     /// <param name="device">Name of the device.</param>
@@ -38,7 +42,8 @@ internal sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, Train
         return runs;
     }
 
-    private static ExperimentRun Create(ExperimentMethod method, ulong? seed, string root, string device, int threads, List<ExperimentRun> before)
+    private static ExperimentRun Create(
+        ExperimentMethod method, ulong? seed, string root, string device, int threads, List<ExperimentRun> before)
     {
         Settings settings = new(TrainConfig.Keys);
         foreach ((string key, string value) in method.Settings) settings.Set(key, value, method.Name);
@@ -56,7 +61,9 @@ internal sealed record ExperimentRun(ExperimentMethod Method, ulong? Seed, Train
         {
             throw new NolaException($"Method '{method.Name}': {error.Message}", error);
         }
-        ExperimentRun? source = method.Kind == ExperimentKind.Quantize ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed) : null;
+        ExperimentRun? source = method.Kind == ExperimentKind.Quantize
+            ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed)
+            : null;
         string id = Digest(method.Kind switch
         {
             ExperimentKind.Train => config.ToJson(),

@@ -51,12 +51,17 @@ internal sealed class ExperimentRunner : IDisposable
     /// <param name="known">What can be measured.</param>
     /// <param name="observer">Who is told.</param>
     /// <exception cref="NolaException">A setting or a score is not known, or another process is at it.</exception>
-    public ExperimentRunner(ExperimentFile file, string root, string deviceName, int threads, IReadOnlyList<IExperimentScore> known, IExperimentObserver observer)
+    public ExperimentRunner(
+        ExperimentFile file, string root, string deviceName, int threads,
+        IReadOnlyList<IExperimentScore> known, IExperimentObserver observer)
     {
         (this.file, this.root, this.observer) = (file, root, observer);
-        scores = [.. file.Scores.Select(name => known.FirstOrDefault(s => s.Name == name) ?? throw new NolaException($"The score '{name}' is not known; known are {string.Join(", ", known.Select(s => s.Name))}."))];
+        scores = [.. file.Scores.Select(name => known.FirstOrDefault(s => s.Name == name)
+            ?? throw new NolaException($"The score '{name}' is not known; known are {string.Join(", ", known.Select(s => s.Name))}."))];
         string[] columns = [.. scores.SelectMany(score => score.Columns)];
-        if (!columns.Contains(file.Plot)) throw new NolaException($"plot is '{file.Plot}', which no score of this experiment gives; expected {string.Join(", ", columns)}.");
+        if (!columns.Contains(file.Plot))
+            throw new NolaException(
+                $"plot is '{file.Plot}', which no score of this experiment gives; expected {string.Join(", ", columns)}.");
         Runs = ExperimentRun.Plan(file, root, deviceName, threads);
         AtomicFile.EnsureDirectory(root);
         mine = RunLock.Take(root, "is running this experiment");
@@ -107,7 +112,8 @@ internal sealed class ExperimentRunner : IDisposable
 
     /// <summary>The results of each method so far, in the order of the file.</summary>
     /// <exception cref="NolaException">A result cannot be read.</exception>
-    public IReadOnlyList<MethodSummary> Summarize() => ExperimentReport.Summarize(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
+    public IReadOnlyList<MethodSummary> Summarize() =>
+        ExperimentReport.Summarize(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
 
     /// <inheritdoc/>
     public void Dispose()
@@ -144,7 +150,9 @@ internal sealed class ExperimentRunner : IDisposable
                 {
                     ExperimentKind.Train => Train(run, pairs, cancel),
                     ExperimentKind.Quantize => Quantize(run),
-                    _ => Record(run, new TrainInfo(TrainInfo.Success, 0, 0, 0, 0, models.For(run.Config, trainable: false).Config.ParameterCount, [])),
+                    _ => Record(
+                        run,
+                        new TrainInfo(TrainInfo.Success, 0, 0, 0, 0, models.For(run.Config, trainable: false).Config.ParameterCount, [])),
                 };
                 if (record is null) return null;
                 record.Write(run.ResultFile);
@@ -157,7 +165,8 @@ internal sealed class ExperimentRunner : IDisposable
         }
         catch (NolaException error)
         {
-            throw new NolaException($"{run.Title}: {error.Message} What is complete stays; the same command goes on.", error);
+            throw new NolaException(
+                $"{run.Title}: {error.Message} What is complete is kept; run the same command again to continue.", error);
         }
     }
 
@@ -201,12 +210,15 @@ internal sealed class ExperimentRunner : IDisposable
     private RunRecord Quantize(ExperimentRun run)
     {
         RunRecord source = RunRecord.Read(run.Source!.ResultFile)!;
-        if (source.TrainInfo.Status == TrainInfo.Failed) return Record(run, source.TrainInfo, $"There is no adapter to round: {run.Source.Title} failed.") with { MetaInfo = source.MetaInfo };
+        if (source.TrainInfo.Status == TrainInfo.Failed)
+            return Record(
+                run, source.TrainInfo, $"There is no adapter to round: {run.Source.Title} failed.") with { MetaInfo = source.MetaInfo };
         string output = Path.Combine(run.Folder, "adapter.safetensors");
         AtomicFile.EnsureDirectory(run.Folder);
         // Of a run that was killed before its result was written.
         AtomicFile.Delete(output);
-        QuantizeReport report = AdapterQuantization.Quantize(Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
+        QuantizeReport report = AdapterQuantization.Quantize(
+            Path.Combine(run.Source.Folder, "adapter.safetensors"), run.Method.Bits, output);
         return Record(run, source.TrainInfo with { FileSize = report.BytesAfter }) with { MetaInfo = source.MetaInfo };
     }
 
@@ -221,10 +233,15 @@ internal sealed class ExperimentRunner : IDisposable
         {
             if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
             Stopwatch clock = Stopwatch.StartNew();
-            IReadOnlyDictionary<string, double> values = score.Measure(new ScoreInput(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded), cancel);
+            IReadOnlyDictionary<string, double> values = score.Measure(
+                new ScoreInput(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded),
+                cancel);
             ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
             record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
-            record = record with { RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) } };
+            record = record with
+            {
+                RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + record.Scores.Values.Sum(s => s.Time) },
+            };
             record.Write(run.ResultFile);
         }
         // What resuming needed; three times the model, when the whole model was trained.
@@ -235,7 +252,11 @@ internal sealed class ExperimentRunner : IDisposable
     private RunRecord Record(ExperimentRun run, TrainInfo info, string error = "")
     {
         using JsonDocument config = JsonDocument.Parse(run.Config.ToJson());
-        RunInfo about = new(DateTime.UtcNow, info.TrainTime, $"{file.Name}/{run.Method.Name}", run.Id, run.Seed, run.Method.Bits, config.RootElement.Clone(), error);
-        return new RunRecord(about, error.Length > 0 ? info with { Status = TrainInfo.Failed } : info, new Dictionary<string, ScoreRecord>(), MetaInfo.Of(run.Config.Model, models.IdentityOf(run.Config), device));
+        RunInfo about = new(
+            DateTime.UtcNow, info.TrainTime, $"{file.Name}/{run.Method.Name}",
+            run.Id, run.Seed, run.Method.Bits, config.RootElement.Clone(), error);
+        return new RunRecord(
+            about, error.Length > 0 ? info with { Status = TrainInfo.Failed } : info,
+            new Dictionary<string, ScoreRecord>(), MetaInfo.Of(run.Config.Model, models.IdentityOf(run.Config), device));
     }
 }

@@ -13,7 +13,8 @@ namespace Nola.Train;
 /// <param name="Folder">The run's directory, for outputs that a score leaves, such as generated texts.</param>
 /// <param name="OnDecoded">Told after each text that is generated: how many, of how many.</param>
 internal sealed record ScoreInput(
-    LanguageModel Model, IAdapter? Adapter, string BaseModel, TextPairs Test, string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
+    LanguageModel Model, IAdapter? Adapter, string BaseModel, TextPairs Test,
+    string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
 
 /// <summary>Something that is measured of each finished run.</summary>
 internal interface IExperimentScore
@@ -50,7 +51,8 @@ internal sealed class LossScore : IExperimentScore
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
     {
-        LossResult result = Evaluation.Loss(input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), input.Adapter, cancel: cancel);
+        LossResult result = Evaluation.Loss(
+            input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), input.Adapter, cancel: cancel);
         return new Dictionary<string, double> { ["loss"] = result.Loss, ["perplexity"] = result.Perplexity };
     }
 }

@@ -74,7 +74,9 @@ internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnly
 /// <param name="Bits">Bits of a coefficient, when it was rounded after training; else 0.</param>
 /// <param name="TrainConfig">The keys of <c>nola train</c>.</param>
 /// <param name="ErrorMsg">Why it failed; empty when it did not.</param>
-internal sealed record RunInfo(DateTime CreatedAt, double TotalTime, string ExperimentName, string RunId, ulong? Seed, int Bits, JsonElement TrainConfig, string ErrorMsg);
+internal sealed record RunInfo(
+    DateTime CreatedAt, double TotalTime, string ExperimentName, string RunId,
+    ulong? Seed, int Bits, JsonElement TrainConfig, string ErrorMsg);
 
 /// <summary>What training took and gave.</summary>
 /// <param name="Status"><c>success</c> or <c>failed</c>.</param>
@@ -84,7 +86,9 @@ internal sealed record RunInfo(DateTime CreatedAt, double TotalTime, string Expe
 /// <param name="NumTrainableParams">Numbers that were trained.</param>
 /// <param name="NumTotalParams">Parameters of the base model and the adapter.</param>
 /// <param name="Metrics">Each evaluation during training.</param>
-internal sealed record TrainInfo(string Status, double TrainTime, long MemoryMax, long FileSize, long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
+internal sealed record TrainInfo(
+    string Status, double TrainTime, long MemoryMax, long FileSize,
+    long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
 {
     /// <summary>The status of a run that was scored.</summary>
     public const string Success = "success";

@@ -15,7 +15,10 @@ internal sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOpti
     public string Name => metric;
 
     /// <inheritdoc/>
-    public string Settings => $"{outputs.Settings}; {outputs.Comparison}{(metric == "METEOR" ? $"; stages exact, stem{(options.WordNet is null ? "" : ", synonym")}{(options.Paraphrases is null ? "" : ", paraphrase")}" : "")}";
+    public string Settings => $"{outputs.Settings}; {outputs.Comparison}{(metric == "METEOR" ? $"; stages {Stages}" : "")}";
+
+    private string Stages =>
+        "exact, stem" + (options.WordNet is null ? "" : ", synonym") + (options.Paraphrases is null ? "" : ", paraphrase");
 
     /// <inheritdoc/>
     public IReadOnlyList<string> Columns => [metric];

@@ -21,11 +21,13 @@ internal static class LossCurve
         Svg.Begin(svg, Width, Height);
         foreach (double y in axis.Marks)
         {
-            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Svg.Ink}\" stroke-opacity=\"0.25\"/>");
+            svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{Left}\" x2=\"{Width - Right}\" "
+                + $"y1=\"{Y(y):F1}\" y2=\"{Y(y):F1}\" stroke=\"{Svg.Ink}\" stroke-opacity=\"0.25\"/>");
             Svg.Text(svg, Left - 8, Y(y) + 4, "end", y.ToString("0.##", CultureInfo.InvariantCulture));
         }
         double stepX = Svg.NiceStep(last / 6);
-        for (double x = 0; x <= last; x += stepX) Svg.Text(svg, X(x), Height - Bottom + 20, "middle", x.ToString("0", CultureInfo.InvariantCulture));
+        for (double x = 0; x <= last; x += stepX)
+            Svg.Text(svg, X(x), Height - Bottom + 20, "middle", x.ToString("0", CultureInfo.InvariantCulture));
         Svg.Text(svg, (Left + Width - Right) / 2, Height - 10, "middle", "optimizer step");
         Svg.Text(svg, Left - 44, Top - 10, "start", "loss (nats a token)");
         Line(svg, training, TrainColor, 0.25, 1);
@@ -39,7 +41,8 @@ internal static class LossCurve
 
         double X(double s) => Left + s / last * (Width - Left - Right);
 
-        double Y(double loss) => Top + (axis.High - Math.Clamp(loss, axis.Low, axis.High)) / (axis.High - axis.Low) * (Height - Top - Bottom);
+        double Y(double loss) =>
+            Top + (axis.High - Math.Clamp(loss, axis.Low, axis.High)) / (axis.High - axis.Low) * (Height - Top - Bottom);
 
         void Line(StringBuilder to, IReadOnlyList<(int Step, double Loss)> points, string color, double opacity, double width)
         {
@@ -48,7 +51,8 @@ internal static class LossCurve
             int every = Math.Max(1, points.Count / 1400);
             IEnumerable<string> path = points.Where((_, i) => i % every == 0 || i == points.Count - 1)
                 .Select(p => string.Create(CultureInfo.InvariantCulture, $"{X(p.Step):F1},{Y(p.Loss):F1}"));
-            to.Append(CultureInfo.InvariantCulture, $"<polyline fill=\"none\" stroke=\"{color}\" stroke-opacity=\"{opacity}\" stroke-width=\"{width}\" stroke-linejoin=\"round\" points=\"{string.Join(' ', path)}\"/>\n");
+            to.Append(CultureInfo.InvariantCulture, $"<polyline fill=\"none\" stroke=\"{color}\" stroke-opacity=\"{opacity}\" "
+                + $"stroke-width=\"{width}\" stroke-linejoin=\"round\" points=\"{string.Join(' ', path)}\"/>\n");
         }
     }
 
@@ -68,7 +72,9 @@ internal static class LossCurve
 
     private static void Legend(StringBuilder svg, double x, string name, string color)
     {
-        svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x}\" x2=\"{x + 24}\" y1=\"{Top - 14}\" y2=\"{Top - 14}\" stroke=\"{color}\" stroke-width=\"3\"/>");
+        svg.Append(
+            CultureInfo.InvariantCulture,
+            $"<line x1=\"{x}\" x2=\"{x + 24}\" y1=\"{Top - 14}\" y2=\"{Top - 14}\" stroke=\"{color}\" stroke-width=\"3\"/>");
         Svg.Text(svg, x + 30, Top - 10, "start", name);
     }
 }

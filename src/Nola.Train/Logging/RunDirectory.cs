@@ -76,7 +76,10 @@ public sealed class RunDirectory : IDisposable
     public static void RefuseUsed(string path)
     {
         if (System.IO.File.Exists(System.IO.Path.Combine(path, "last.safetensors")))
-            throw new NolaException($"{path}: holds a run already; resume it, or choose another directory.") { Options = ["Resume", "Directory"] };
+            throw new NolaException($"{path}: holds a run already; resume it, or choose another directory.")
+            {
+                Options = ["Resume", "Directory"],
+            };
     }
 
     /// <summary>
@@ -148,7 +151,7 @@ public sealed class RunDirectory : IDisposable
             $"{Path}: there is no such directory; name the directory of the run to resume.");
         if (!System.IO.File.Exists(ConfigFile)) throw new NolaException(
             $"{Path}: there is no config.json and no last.safetensors; is it a run's directory?");
-        throw new NolaException($"{Path}: there is no last.safetensors to resume from; start the run anew in place of resuming it.")
+        throw new NolaException($"{Path}: there is no last.safetensors to resume from; start a new run instead of resuming.")
         {
             Options = ["Resume"],
         };

@@ -36,7 +36,9 @@ public sealed class ChrF : IMetric
             }
             total.Add(best!);
         }
-        return new(Name, total.F(), segments, new(corpus, "chrF++.py", ("case", "mixed"), ("nc", "6"), ("nw", "2"), ("beta", "2"), ("space", "no")));
+        return new(
+            Name, total.F(), segments,
+            new(corpus, "chrF++.py", ("case", "mixed"), ("nc", "6"), ("nw", "2"), ("beta", "2"), ("space", "no")));
     }
 
     private static IEnumerable<string> Separate(string word)
@@ -60,7 +62,8 @@ public sealed class ChrF : IMetric
     /// <summary>N-grams in common, in the output and in the reference, of every order.</summary>
     private sealed class Statistics
     {
-        private readonly double[] common = new double[CharacterOrder + WordOrder], output = new double[CharacterOrder + WordOrder], reference = new double[CharacterOrder + WordOrder];
+        private readonly double[] common = new double[CharacterOrder + WordOrder], output = new double[CharacterOrder + WordOrder];
+        private readonly double[] reference = new double[CharacterOrder + WordOrder];
 
         public void Add(Statistics other)
         {

@@ -18,7 +18,8 @@ public sealed class Cider : IMetric
     public Score Score(Corpus corpus)
     {
         NGramTable table = new();
-        Dictionary<int, int>[][] references = [.. corpus.Treebank.References.Select(group => group.Select(r => Counts(table, r)).ToArray())];
+        Dictionary<int, int>[][] references =
+            [.. corpus.Treebank.References.Select(group => group.Select(r => Counts(table, r)).ToArray())];
         Dictionary<int, int>[] outputs = [.. corpus.Treebank.Hypotheses.Select(h => Counts(table, h))];
         int[] documents = new int[table.Count];
         foreach (Dictionary<int, int>[] group in references)
@@ -30,7 +31,9 @@ public sealed class Cider : IMetric
             Vector output = new(table, idf, outputs[i]);
             segments[i] = 10 * references[i].Average(r => Similarity(table, output, new(table, idf, r)));
         }
-        return new(Name, segments.Average(), segments, new(corpus, "coco-caption", ("case", "lc"), ("tok", "ptb-3.7.0"), ("punct", "no"), ("order", "4"), ("sigma", "6")));
+        return new(
+            Name, segments.Average(), segments,
+            new(corpus, "coco-caption", ("case", "lc"), ("tok", "ptb-3.7.0"), ("punct", "no"), ("order", "4"), ("sigma", "6")));
     }
 
     private static Dictionary<int, int> Counts(NGramTable table, string text) => table.Counts(table.Words(UnicodeText.Words(text)), Order);

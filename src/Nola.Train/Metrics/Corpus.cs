@@ -8,7 +8,10 @@ public enum ReferenceForm
     /// <summary>Groups of any size, separated by blank lines, as e2e-metrics reads them.</summary>
     Groups,
 
-    /// <summary>A file for the first references, one for the second and so on; a blank line where there are fewer. As GenerationEval reads them.</summary>
+    /// <summary>
+    /// A file for the first references, one for the second and so on;
+    /// a blank line where there are fewer. As GenerationEval reads them.
+    /// </summary>
     Columns,
 }
 
@@ -19,8 +22,13 @@ public sealed class Corpus
     private readonly Lazy<TreebankCorpus> treebank;
 
     /// <summary>Outputs and, for each, its references.</summary>
-    /// <exception cref="NolaException">Different lengths, an output without a reference, or an empty output without <paramref name="allowEmpty"/>.</exception>
-    public Corpus(IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references, ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false, TextForm text = default)
+    /// <exception cref="NolaException">
+    /// Different lengths, an output without a reference,
+    /// or an empty output without <paramref name="allowEmpty"/>.
+    /// </exception>
+    public Corpus(
+        IReadOnlyList<string> hypotheses, IReadOnlyList<IReadOnlyList<string>> references,
+        ReferenceForm form = ReferenceForm.Groups, bool allowEmpty = false, TextForm text = default)
         : this(hypotheses, new ReferenceSet(references, text), form, allowEmpty)
     {
     }
@@ -29,11 +37,14 @@ public sealed class Corpus
     internal Corpus(IReadOnlyList<string> hypotheses, ReferenceSet references, ReferenceForm form, bool allowEmpty)
     {
         if (hypotheses.Count == 0) throw new NolaException("There is no hypothesis to score.");
-        if (hypotheses.Count != references.All.Count) throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.All.Count:N0}; one hypothesis per line belongs to one group or line of references.");
+        if (hypotheses.Count != references.All.Count)
+            throw new NolaException($"There are {hypotheses.Count:N0} hypotheses but references for {references.All.Count:N0}; "
+                + "one hypothesis per line belongs to one group or line of references.");
         for (int i = 0; i < hypotheses.Count; i++)
         {
             if (!allowEmpty && IsBlank(hypotheses[i])) throw Empty($"Hypothesis {i + 1:N0} is empty");
-            if (references.NotBlank[i].Count == 0) throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
+            if (references.NotBlank[i].Count == 0)
+                throw new NolaException($"Hypothesis {i + 1:N0} has no reference; every hypothesis needs at least one that is not blank.");
         }
         (Form, this.references) = (form, references);
         Hypotheses = Text == default ? hypotheses : [.. hypotheses.Select(Text.Of)];
@@ -103,7 +114,9 @@ public sealed class Corpus
         if (hypotheses.Length == 0) throw new NolaException($"{hypothesisFile}: there is no hypothesis; one per line is expected.");
         if (!allowEmpty && Array.FindIndex(hypotheses, IsBlank) is >= 0 and int at)
             throw Empty($"{hypothesisFile}: line {at + 1:N0} is empty, but every line is a hypothesis");
-        return referenceFiles.Count == 1 ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses, text) : ReadColumns(referenceFiles, hypothesisFile, hypotheses, text);
+        return referenceFiles.Count == 1
+            ? ReadGroups(referenceFiles[0], hypothesisFile, hypotheses, text)
+            : ReadColumns(referenceFiles, hypothesisFile, hypotheses, text);
     }
 
     private static NolaException Empty(string what) =>
@@ -121,7 +134,8 @@ public sealed class Corpus
         bool single = groups.Count == 1 && hypotheses.Length > 1;
         string[][] references = single ? [.. groups[0].Select(r => new[] { r })] : [.. groups.Select(g => g.ToArray())];
         if (references.Length != hypotheses.Length)
-            throw new NolaException($"{path} has {references.Length:N0} {(single ? "references" : "groups of references")} but {hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
+            throw new NolaException($"{path} has {references.Length:N0} {(single ? "references" : "groups of references")} but "
+                + $"{hypothesisFile} has {hypotheses.Length:N0} hypotheses; they must be as many.");
         return new([.. hypotheses.Select(UnicodeText.Strip)], references, ReferenceForm.Groups, allowEmpty: true, text);
     }
 
@@ -143,7 +157,8 @@ public sealed class Corpus
         }
         string[][] references = [.. hypotheses.Select((_, i) => columns.Select(c => c[i]).ToArray())];
         if (Array.FindIndex(references, group => group.All(IsBlank)) is >= 0 and int at)
-            throw new NolaException($"{string.Join(", ", paths)}: line {at + 1:N0} is blank in all of them; every hypothesis needs at least one reference.");
+            throw new NolaException(
+                $"{string.Join(", ", paths)}: line {at + 1:N0} is blank in all of them; every hypothesis needs at least one reference.");
         return new(hypotheses, references, ReferenceForm.Columns, allowEmpty: true, text);
     }
 

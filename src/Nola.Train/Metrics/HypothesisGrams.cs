@@ -36,11 +36,16 @@ internal sealed class HypothesisGrams
     {
         int[] found = new int[counts.Count];
         for (int start = 0; start < reference.Length; start++)
-            for (int i = start, gram = -1; i < reference.Length && i < start + order && next.TryGetValue(Key(gram, reference[i]), out gram); i++) found[gram]++;
+            for (int i = start, gram = -1; i < reference.Length && i < start + order
+                && next.TryGetValue(Key(gram, reference[i]), out gram); i++)
+                found[gram]++;
         return found;
     }
 
-    /// <summary>Adds, for every order, how many n-grams of the output are in a reference, each at most as often as <paramref name="allowed"/>.</summary>
+    /// <summary>
+    /// Adds, for every order, how many n-grams of the output are in a reference,
+    /// each at most as often as <paramref name="allowed"/>.
+    /// </summary>
     public void AddHits(int[] allowed, long[] hits)
     {
         for (int gram = 0; gram < allowed.Length; gram++) hits[orders[gram] - 1] += Math.Min(counts[gram], allowed[gram]);

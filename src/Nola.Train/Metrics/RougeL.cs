@@ -16,7 +16,9 @@ public sealed class RougeL : IMetric
     {
         double[] segments = new double[corpus.Count];
         for (int i = 0; i < segments.Length; i++) segments[i] = Segment(corpus.Treebank.Hypotheses[i], corpus.Treebank.References[i]);
-        return new(Name, segments.Average(), segments, new(corpus, "coco-caption", ("case", "lc"), ("tok", "ptb-3.7.0"), ("punct", "no"), ("beta", "1.2")));
+        return new(
+            Name, segments.Average(), segments,
+            new(corpus, "coco-caption", ("case", "lc"), ("tok", "ptb-3.7.0"), ("punct", "no"), ("beta", "1.2")));
     }
 
     private static double Segment(string hypothesis, string[] references)

@@ -15,7 +15,15 @@ public sealed class Signature
     /// <param name="original">The tool whose values these are.</param>
     /// <param name="options">Further settings.</param>
     internal Signature(Corpus corpus, string original, params IReadOnlyList<(string Key, string Value)> options) =>
-        text = string.Join('|', [$"nrefs:{corpus.ReferenceRange}", .. corpus.Text == default ? [] : (string[])[$"text:{corpus.Text}"], .. options.Select(o => $"{o.Key}:{o.Value}"), $"as:{original}", $"version:nola-{BuildVersion.Number}"]);
+        text = string.Join(
+            '|',
+            [
+                $"nrefs:{corpus.ReferenceRange}",
+                .. corpus.Text == default ? [] : (string[])[$"text:{corpus.Text}"],
+                .. options.Select(o => $"{o.Key}:{o.Value}"),
+                $"as:{original}",
+                $"version:nola-{BuildVersion.Number}",
+            ]);
 
     /// <inheritdoc/>
     public override string ToString() => text;

@@ -28,7 +28,9 @@ public sealed class TranslationEditRate : IMetric
     {
         double[] segments = SideBySide.Of(corpus.Count, i =>
             Segment(corpus.Hypotheses[i], corpus.AllReferences[i], new(Name, i, MostSteps)));
-        return new(Name, segments.Average(), segments, new(corpus, "pyter-0.3", ("case", "mixed"), ("tok", "none"), ("refs", "best"), ("avg", "segments")));
+        return new(
+            Name, segments.Average(), segments,
+            new(corpus, "pyter-0.3", ("case", "mixed"), ("tok", "none"), ("refs", "best"), ("avg", "segments")));
     }
 
     private static double Segment(string hypothesis, IReadOnlyList<string> references, SearchBudget budget)
@@ -138,7 +140,10 @@ public sealed class TranslationEditRate : IMetric
     private static int ComparePoints(string a, string b)
     {
         for (int i = 0; i < Math.Min(a.Length, b.Length); i++)
-            if (a[i] != b[i]) return char.IsSurrogate(a[i]) != char.IsSurrogate(b[i]) ? char.IsSurrogate(a[i]).CompareTo(char.IsSurrogate(b[i])) : a[i].CompareTo(b[i]);
+            if (a[i] != b[i])
+                return char.IsSurrogate(a[i]) != char.IsSurrogate(b[i])
+                    ? char.IsSurrogate(a[i]).CompareTo(char.IsSurrogate(b[i]))
+                    : a[i].CompareTo(b[i]);
         return a.Length.CompareTo(b.Length);
     }
 

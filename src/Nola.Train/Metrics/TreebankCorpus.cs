@@ -6,7 +6,10 @@ namespace Nola.Train.Metrics;
 /// </summary>
 internal sealed record TreebankCorpus(string[] Hypotheses, string[][] References)
 {
-    private static readonly HashSet<string> punctuation = ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
+    private static readonly HashSet<string> punctuation =
+    [
+        "''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";",
+    ];
 
     /// <summary>Groups of lines, tokenized as one text.</summary>
     public static string[][] Clean(IReadOnlyList<IReadOnlyList<string>> groups)

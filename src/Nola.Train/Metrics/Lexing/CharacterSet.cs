@@ -17,7 +17,11 @@ internal sealed class CharacterSet
     /// <summary>Adds a category by its short name: L, Lu, Nd.</summary>
     public void AddCategory(string name) => categories.UnionWith(name switch
     {
-        "L" => [UnicodeCategory.UppercaseLetter, UnicodeCategory.LowercaseLetter, UnicodeCategory.TitlecaseLetter, UnicodeCategory.ModifierLetter, UnicodeCategory.OtherLetter],
+        "L" =>
+        [
+            UnicodeCategory.UppercaseLetter, UnicodeCategory.LowercaseLetter, UnicodeCategory.TitlecaseLetter,
+            UnicodeCategory.ModifierLetter, UnicodeCategory.OtherLetter,
+        ],
         "Lu" => [UnicodeCategory.UppercaseLetter],
         "Nd" => [UnicodeCategory.DecimalDigitNumber],
         _ => throw new ArgumentOutOfRangeException(nameof(name), name, "no such category"),

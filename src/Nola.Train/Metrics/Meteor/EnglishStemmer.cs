@@ -12,23 +12,43 @@ internal sealed class EnglishStemmer
 
     private static readonly Dictionary<string, string> whole = new (string Word, string Stem)[]
     {
-        ("skis", "ski"), ("skies", "sky"), ("dying", "die"), ("lying", "lie"), ("tying", "tie"), ("idly", "idl"), ("gently", "gentl"), ("ugly", "ugli"), ("early", "earli"),
-        ("only", "onli"), ("singly", "singl"), ("sky", "sky"), ("news", "news"), ("howe", "howe"), ("atlas", "atlas"), ("cosmos", "cosmos"), ("bias", "bias"), ("andes", "andes"),
+        ("skis", "ski"), ("skies", "sky"), ("dying", "die"), ("lying", "lie"), ("tying", "tie"),
+        ("idly", "idl"), ("gently", "gentl"), ("ugly", "ugli"), ("early", "earli"),
+        ("only", "onli"), ("singly", "singl"), ("sky", "sky"), ("news", "news"), ("howe", "howe"),
+        ("atlas", "atlas"), ("cosmos", "cosmos"), ("bias", "bias"), ("andes", "andes"),
     }.ToDictionary(e => e.Word, e => e.Stem);
 
-    private static readonly HashSet<string> afterPlural = ["inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed"];
+    private static readonly HashSet<string> afterPlural =
+    [
+        "inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed",
+    ];
 
     private static readonly (string Suffix, string Ending)[] longSuffixes =
     [
-        ("ational", "ate"), ("fulness", "ful"), ("iveness", "ive"), ("ization", "ize"), ("ousness", "ous"), ("biliti", "ble"), ("lessli", "less"), ("tional", "tion"),
+        ("ational", "ate"), ("fulness", "ful"), ("iveness", "ive"), ("ization", "ize"),
+        ("ousness", "ous"), ("biliti", "ble"), ("lessli", "less"), ("tional", "tion"),
         ("alism", "al"), ("aliti", "al"), ("ation", "ate"), ("entli", "ent"), ("fulli", "ful"), ("iviti", "ive"), ("ousli", "ous"),
-        ("abli", "able"), ("alli", "al"), ("anci", "ance"), ("ator", "ate"), ("enci", "ence"), ("izer", "ize"), ("bli", "ble"), ("ogi", "og"), ("li", ""),
+        ("abli", "able"), ("alli", "al"), ("anci", "ance"), ("ator", "ate"),
+        ("enci", "ence"), ("izer", "ize"), ("bli", "ble"), ("ogi", "og"), ("li", ""),
     ];
 
     private static readonly (string Suffix, string Ending)[] shorterSuffixes =
-        [("ational", "ate"), ("tional", "tion"), ("alize", "al"), ("ative", ""), ("icate", "ic"), ("iciti", "ic"), ("ical", "ic"), ("ness", ""), ("ful", "")];
+        [
+            ("ational", "ate"),
+            ("tional", "tion"),
+            ("alize", "al"),
+            ("ative", ""),
+            ("icate", "ic"),
+            ("iciti", "ic"),
+            ("ical", "ic"),
+            ("ness", ""),
+            ("ful", ""),
+        ];
 
-    private static readonly string[] lastSuffixes = ["ement", "able", "ance", "ence", "ible", "ment", "ant", "ate", "ent", "ion", "ism", "iti", "ive", "ize", "ous", "al", "er", "ic"];
+    private static readonly string[] lastSuffixes =
+    [
+        "ement", "able", "ance", "ence", "ible", "ment", "ant", "ate", "ent", "ion", "ism", "iti", "ive", "ize", "ous", "al", "er", "ic",
+    ];
 
     private readonly StringBuilder word;
     private int region1, region2;
@@ -146,10 +166,16 @@ internal sealed class EnglishStemmer
     {
         int last = word.Length - 1;
         if (last < 0) return;
-        if (word[last] == 'e' ? last >= region2 || (last >= region1 && !EndsShort(last)) : word[last] == 'l' && last >= region2 && last > 0 && word[last - 1] == 'l') Cut(1);
+        if (word[last] == 'e'
+            ? last >= region2 || (last >= region1 && !EndsShort(last))
+            : word[last] == 'l' && last >= region2 && last > 0 && word[last - 1] == 'l')
+            Cut(1);
     }
 
-    /// <summary>Whether the first letters end in a short syllable: consonant, vowel, consonant but w, x and Y; or a vowel and a consonant alone.</summary>
+    /// <summary>
+    /// Whether the first letters end in a short syllable:
+    /// consonant, vowel, consonant but w, x and Y; or a vowel and a consonant alone.
+    /// </summary>
     private bool EndsShort(int length) =>
         length > 2 ? !IsVowel(length - 3) && IsVowel(length - 2) && !IsVowel(length - 1) && word[length - 1] is not ('w' or 'x' or 'Y')
         : length == 2 && IsVowel(0) && !IsVowel(1);

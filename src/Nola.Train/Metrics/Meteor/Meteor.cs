@@ -29,7 +29,10 @@ public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases
     public string Name => "METEOR";
 
     /// <summary>How words are matched, in the order of preference.</summary>
-    public IReadOnlyList<string> Stages { get; } = ["exact", "stem", .. wordNet is null ? [] : new[] { "synonym" }, .. paraphrases is null ? [] : new[] { "paraphrase" }];
+    public IReadOnlyList<string> Stages { get; } =
+    [
+        "exact", "stem", .. wordNet is null ? [] : new[] { "synonym" }, .. paraphrases is null ? [] : new[] { "paraphrase" },
+    ];
 
     /// <inheritdoc/>
     public Score Score(Corpus corpus)
@@ -41,7 +44,8 @@ public sealed class Meteor(WordNet? wordNet = null, ParaphraseTable? paraphrases
         MeteorStatistics total = new();
         foreach (MeteorStatistics segment in segments) total.Add(segment);
         return new(Name, total.Score(), [.. segments.Select(s => s.Score())], new(corpus, treebank ? "meteor-1.5-coco" : "meteor-1.5",
-            ("lang", "en"), ("task", "rank"), ("norm", "yes"), ("tok", treebank ? "ptb-3.7.0-nopunct" : "none"), ("stages", string.Join('+', Stages))));
+            ("lang", "en"), ("task", "rank"), ("norm", "yes"),
+            ("tok", treebank ? "ptb-3.7.0-nopunct" : "none"), ("stages", string.Join('+', Stages))));
     }
 
     private MeteorStatistics Segment(string hypothesis, IReadOnlyList<string> references, SearchBudget budget)

@@ -111,7 +111,8 @@ internal sealed class MeteorAligner
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private bool IsAlone(MeteorMatch match) =>
-        !outputCoverage.AsSpan(match.OutputStart, match.OutputLength).ContainsAnyExcept(1) && !referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength).ContainsAnyExcept(1);
+        !outputCoverage.AsSpan(match.OutputStart, match.OutputLength).ContainsAnyExcept(1)
+            && !referenceCoverage.AsSpan(match.ReferenceStart, match.ReferenceLength).ContainsAnyExcept(1);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Extend(MeteorPath path, int at, MeteorMatch?[] certain, MeteorBeam beam)

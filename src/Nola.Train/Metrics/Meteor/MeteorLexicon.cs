@@ -29,5 +29,6 @@ internal sealed class MeteorLexicon(WordNet? wordNet)
 
     private readonly ConcurrentDictionary<string, MeteorWord> words = new();
 
-    public MeteorWord Get(string text) => words.GetOrAdd(text, t => new(t, EnglishStemmer.Stem(t), wordNet?.Sets(t) ?? none, functionWords.Contains(t)));
+    public MeteorWord Get(string text) =>
+        words.GetOrAdd(text, t => new(t, EnglishStemmer.Stem(t), wordNet?.Sets(t) ?? none, functionWords.Contains(t)));
 }

@@ -15,16 +15,20 @@ internal static partial class MeteorNormalizer
     private const char HiddenDot = '\uFFFE';    // not a character: no text has it
 
     // A prefix of a full stop that ends no sentence; true: only before a number.
-    private static readonly Dictionary<string, bool> prefixes = MeteorData.Lines("nonbreaking-prefixes.txt").Select(line => line.Split(' ')).ToDictionary(p => p[0], p => p.Length > 1);
+    private static readonly Dictionary<string, bool> prefixes = MeteorData.Lines("nonbreaking-prefixes.txt")
+        .Select(line => line.Split(' '))
+        .ToDictionary(p => p[0], p => p.Length > 1);
 
     /// <summary>The words of a text.</summary>
-    public static string[] Words(string text) => UnicodeText.Lower(Normalize(text)).Split([' ', '\t', '\n', '\r', '\f'], StringSplitOptions.RemoveEmptyEntries);
+    public static string[] Words(string text) =>
+        UnicodeText.Lower(Normalize(text)).Split([' ', '\t', '\n', '\r', '\f'], StringSplitOptions.RemoveEmptyEntries);
 
     private static string Normalize(string text)
     {
         text = SeparateSigns($" {text} ");
         if (text.Contains("..", StringComparison.Ordinal)) text = Dots().Replace(text, m => $" {new string(HiddenDot, m.Length)} ");
-        if (text.Contains(',')) text = CommaBeforeDigit().Replace(CommaAfterDigit().Replace(Comma().Replace(text, "$1 , $2"), "$1 , $2"), "$1 , $2");
+        if (text.Contains(','))
+            text = CommaBeforeDigit().Replace(CommaAfterDigit().Replace(Comma().Replace(text, "$1 , $2"), "$1 , $2"), "$1 , $2");
         text = text.Replace('`', '\'').Replace('‘', '\'').Replace('’', '\'');
         text = text.Replace("“", " \" ").Replace("”", " \" ").Replace("''", " \" ");
         text = text.Replace("–", "-").Replace("--", "-");
@@ -52,16 +56,20 @@ internal static partial class MeteorNormalizer
         for (int i = 0; i < text.Length; i++)
         {
             char c = text[i];
-            if (char.IsAsciiLetterOrDigit(c) || c is ' ' or '.' or '\'' or '`' or ',' or '-' or '‘' or '’' or (>= '\t' and <= '\r') || IsForeignLetter(c)) result.Append(c);
+            if (char.IsAsciiLetterOrDigit(c)
+                || c is ' ' or '.' or '\'' or '`' or ',' or '-' or '‘' or '’' or (>= '\t' and <= '\r') || IsForeignLetter(c))
+                result.Append(c);
             // A character outside the basic plane is one sign, not two.
-            else if (char.IsHighSurrogate(c) && i + 1 < text.Length && char.IsLowSurrogate(text[i + 1])) result.Append(' ').Append(c).Append(text[++i]).Append(' ');
+            else if (char.IsHighSurrogate(c) && i + 1 < text.Length && char.IsLowSurrogate(text[i + 1]))
+                result.Append(' ').Append(c).Append(text[++i]).Append(' ');
             else result.Append(' ').Append(c).Append(' ');
         }
         return result.ToString();
     }
 
     // As in Alpha: western European and Cyrillic.
-    private static bool IsForeignLetter(char c) => c is (>= 'À' and <= 'ž' and not ('×' or '÷')) or (>= '\u0400' and <= '\u0527') or (>= '\uA640' and <= '\uA66E') or (>= '\uA67E' and <= '\uA697') or (>= '\u1D00' and <= '\u1D7F');
+    private static bool IsForeignLetter(char c) => c is (>= 'À' and <= 'ž' and not ('×' or '÷')) or (>= '\u0400' and <= '\u0527')
+        or (>= '\uA640' and <= '\uA66E') or (>= '\uA67E' and <= '\uA697') or (>= '\u1D00' and <= '\u1D7F');
 
     private static string FullStop(string word, string next)
     {

@@ -28,8 +28,10 @@ internal sealed class MeteorStatistics
                 continue;
             }
             double weight = match.Stage.Weight();
-            for (int j = 0; j < match.OutputLength; j++) statistics.outputWeighted += weight * Kind(alignment.Output[match.OutputStart + j]);
-            for (int j = 0; j < match.ReferenceLength; j++) statistics.referenceWeighted += weight * Kind(alignment.Reference[match.ReferenceStart + j]);
+            for (int j = 0; j < match.OutputLength; j++)
+                statistics.outputWeighted += weight * Kind(alignment.Output[match.OutputStart + j]);
+            for (int j = 0; j < match.ReferenceLength; j++)
+                statistics.referenceWeighted += weight * Kind(alignment.Reference[match.ReferenceStart + j]);
             statistics.outputMatches += match.OutputLength;
             statistics.referenceMatches += match.ReferenceLength;
             if (match.OutputStart != expected) statistics.chunks++;
@@ -63,7 +65,8 @@ internal sealed class MeteorStatistics
         return double.IsNaN(score) ? 0 : Math.Max(score, 0);
     }
 
-    private bool IsWhole => chunks == 1 && outputMatches == outputContent + outputFunction && referenceMatches == referenceContent + referenceFunction;
+    private bool IsWhole =>
+        chunks == 1 && outputMatches == outputContent + outputFunction && referenceMatches == referenceContent + referenceFunction;
 
     private static double Kind(MeteorWord word) => word.IsFunction ? 1 - Delta : Delta;
 }

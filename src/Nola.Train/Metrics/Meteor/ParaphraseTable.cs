@@ -20,7 +20,8 @@ public sealed class ParaphraseTable
     /// <exception cref="NolaException">The file is missing or not UTF-8, or does not have three lines a pair.</exception>
     public static ParaphraseTable Read(string path)
     {
-        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such paraphrase table; METEOR 1.5 has one for English, data/paraphrase-en.gz.");
+        if (!File.Exists(path))
+            throw new NolaException($"{path}: there is no such paraphrase table; METEOR 1.5 has one for English, data/paraphrase-en.gz.");
         ParaphraseTable table = new();
         using TextInput reader = TextInput.Open(path, IsCompressed(path));
         while (reader.ReadLine() is not null)
@@ -30,7 +31,8 @@ public sealed class ParaphraseTable
                     + "three lines are expected for each: probability, phrase, paraphrase.");
             if (string.IsNullOrWhiteSpace(phrase) || string.IsNullOrWhiteSpace(paraphrase))
             {
-                throw new NolaException($"{path}, line {3 * table.Count + 2}: pair {table.Count + 1:N0} of the paraphrase table has no words on one side; "
+                throw new NolaException(
+                    $"{path}, line {3 * table.Count + 2}: pair {table.Count + 1:N0} of the paraphrase table has no words on one side; "
                     + "three lines are expected for each: probability, phrase, paraphrase.");
             }
             table.Add(phrase, paraphrase);

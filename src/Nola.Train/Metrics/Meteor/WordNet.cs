@@ -34,8 +34,11 @@ public sealed class WordNet
     /// <exception cref="NolaException">The directory or a file of it is missing, or a line is of another form.</exception>
     public static WordNet Read(string directory)
     {
-        if (!Directory.Exists(directory)) throw new NolaException($"{directory}: there is no such WordNet directory; expected one with index.noun, or METEOR's with english.synsets.");
-        if (!File.Exists(Path.Combine(directory, "index.noun")) && File.Exists(Path.Combine(directory, "dict", "index.noun"))) directory = Path.Combine(directory, "dict");
+        if (!Directory.Exists(directory))
+            throw new NolaException(
+                $"{directory}: there is no such WordNet directory; expected one with index.noun, or METEOR's with english.synsets.");
+        if (!File.Exists(Path.Combine(directory, "index.noun")) && File.Exists(Path.Combine(directory, "dict", "index.noun")))
+            directory = Path.Combine(directory, "dict");
         WordNet result = new();
         if (File.Exists(Path.Combine(directory, "english.synsets"))) result.ReadMeteor(directory);
         else result.ReadDatabase(directory);
@@ -68,7 +71,8 @@ public sealed class WordNet
 
     private void ReadMeteor(string directory)
     {
-        ReadPairs(Path.Combine(directory, "english.synsets"), (word, offsets, place) => sets[word] = [.. offsets.Select(o => Offset(o, place))]);
+        ReadPairs(
+            Path.Combine(directory, "english.synsets"), (word, offsets, place) => sets[word] = [.. offsets.Select(o => Offset(o, place))]);
         ReadPairs(Path.Combine(directory, "english.exceptions"), (word, forms, _) =>
         {
             foreach (string form in forms) AddException(form, word);
@@ -88,8 +92,10 @@ public sealed class WordNet
     // lemma, part of speech, number of sets, number of pointers, pointers, number of senses, of tagged ones, offsets
     private void AddWord(string[] fields, string place)
     {
-        if (fields.Length < 4 || !int.TryParse(fields[2], NumberStyles.None, CultureInfo.InvariantCulture, out int count) || count == 0 || count > fields.Length - 4)
-            throw new NolaException($"{place}: not a line of a WordNet index; a word, its part of speech, the number of its sets and their offsets are expected.");
+        if (fields.Length < 4 || !int.TryParse(fields[2], NumberStyles.None, CultureInfo.InvariantCulture, out int count)
+            || count == 0 || count > fields.Length - 4)
+            throw new NolaException($"{place}: not a line of a WordNet index; "
+                + "a word, its part of speech, the number of its sets and their offsets are expected.");
         int[] offsets = [.. fields[^count..].Select(o => Offset(o, place))];
         sets[fields[0]] = sets.TryGetValue(fields[0], out int[]? others) ? [.. others, .. offsets] : offsets;
     }
@@ -100,9 +106,10 @@ public sealed class WordNet
         bases.Add(word);
     }
 
-    private static int Offset(string text, string place) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int offset)
-        ? offset
-        : throw new NolaException($"{place}: '{text}' is not the offset of a WordNet set; expected a whole number.");
+    private static int Offset(string text, string place) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int offset)
+            ? offset
+            : throw new NolaException($"{place}: '{text}' is not the offset of a WordNet set; expected a whole number.");
 
     private static void ReadPairs(string path, Action<string, string[], string> add)
     {
@@ -122,11 +129,14 @@ public sealed class WordNet
     /// <summary>The fields of each line that is not of the license (which begins with spaces).</summary>
     private static IEnumerable<(string[] Fields, string Place)> Lines(string path)
     {
-        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such file, but a WordNet directory has it; expected index.noun, noun.exc and so on, or METEOR's english.synsets and english.exceptions.");
+        if (!File.Exists(path))
+            throw new NolaException($"{path}: there is no such file, but a WordNet directory has it; "
+                + "expected index.noun, noun.exc and so on, or METEOR's english.synsets and english.exceptions.");
         using TextInput reader = TextInput.Open(path);
         for (int number = 1; reader.ReadLine() is { } line; number++)
         {
-            if (line.Length > 0 && line[0] != ' ') yield return (line.Split(' ', StringSplitOptions.RemoveEmptyEntries), $"{path}, line {number}");
+            if (line.Length > 0 && line[0] != ' ')
+                yield return (line.Split(' ', StringSplitOptions.RemoveEmptyEntries), $"{path}, line {number}");
         }
     }
 }

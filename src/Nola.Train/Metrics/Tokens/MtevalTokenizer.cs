@@ -10,13 +10,16 @@ namespace Nola.Train.Metrics;
 internal static class MtevalTokenizer
 {
     /// <summary>As pymteval: white space is Unicode's, lower case too, and an empty text is one empty token.</summary>
-    public static string[] Pymteval(string text) => [.. UnicodeText.Strip(Separate(text, UnicodeText.IsSpace)).Split(' ').Select(UnicodeText.Lower)];
+    public static string[] Pymteval(string text) =>
+        [.. UnicodeText.Strip(Separate(text, UnicodeText.IsSpace)).Split(' ').Select(UnicodeText.Lower)];
 
     /// <summary>As mteval-v13a.pl: white space is Unicode's, lower case is ASCII's.</summary>
-    public static string[] V13a(string text) => Separate(LowerAscii(text), char.IsWhiteSpace).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+    public static string[] V13a(string text) =>
+        Separate(LowerAscii(text), char.IsWhiteSpace).Split(' ', StringSplitOptions.RemoveEmptyEntries);
 
     /// <summary>As multi-bleu-detok.perl, which reads bytes: white space is ASCII's, case is kept.</summary>
-    public static string[] MultiBleu(string text) => Separate(text, c => c is ' ' or (>= '\t' and <= '\r')).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+    public static string[] MultiBleu(string text) =>
+        Separate(text, c => c is ' ' or (>= '\t' and <= '\r')).Split(' ', StringSplitOptions.RemoveEmptyEntries);
 
     private static string Separate(string text, Func<char, bool> isSpace)
     {
@@ -34,7 +37,8 @@ internal static class MtevalTokenizer
     {
         StringBuilder result = new(text.Length * 2);
         foreach (char c in text)
-            if (c is (>= '{' and <= '~') or (>= '[' and <= '`') or (>= ' ' and <= '&') or (>= '(' and <= '+') or (>= ':' and <= '@') or '/') result.Append(' ').Append(c).Append(' ');
+            if (c is (>= '{' and <= '~') or (>= '[' and <= '`') or (>= ' ' and <= '&') or (>= '(' and <= '+') or (>= ':' and <= '@') or '/')
+                result.Append(' ').Append(c).Append(' ');
             else result.Append(c);
         return result.ToString();
     }

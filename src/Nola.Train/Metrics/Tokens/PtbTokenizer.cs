@@ -41,8 +41,12 @@ internal static class PtbTokenizer
         new("(E|Yahoo|Jeopardy)!"),
         new("OK!", Before: Blank + "magazine"),
         new(Slashed + "|" + Dollar),
-        new(Currency, Text: t => t switch { "\u00A2" => "cents", "\u00A3" => "#", "\u0080" or "\u00A4" or "\u20A0" or "\u20AC" => "$", _ => t }),
-        new(Initials + @"\.", Before: Blank + "+" + SentenceStart + "(" + Blank + "|[?!])", Text: t => t.Length == 2 ? t[..1] : t, GivenBack: 1),
+        new(
+            Currency,
+            Text: t => t switch { "\u00A2" => "cents", "\u00A3" => "#", "\u0080" or "\u00A4" or "\u20A0" or "\u20AC" => "$", _ => t }),
+        new(
+            Initials + @"\.", Before: Blank + "+" + SentenceStart + "(" + Blank + "|[?!])",
+            Text: t => t.Length == 2 ? t[..1] : t, GivenBack: 1),
         new(Numbering, Before: Blank + "?" + Digit),
         new(@"(So|No)\.", Before: Blank + "+(Africa|Korea|Cal)"),
         new(@"(pt[eyEY]|co)\.", Before: Space + "(ltd|lim)"),
@@ -147,7 +151,8 @@ internal static class PtbTokenizer
 
     private static string Brackets(string token) => token.Replace("(", "-LRB-").Replace(")", "-RRB-");
 
-    private static string Fractions(string token) => token switch { "\u00BC" => "1/4", "\u00BD" => "1/2", "\u00BE" => "3/4", "\u2153" => "1/3", "\u2154" => "2/3", _ => token };
+    private static string Fractions(string token) =>
+        token switch { "\u00BC" => "1/4", "\u00BD" => "1/2", "\u00BE" => "3/4", "\u2153" => "1/3", "\u2154" => "2/3", _ => token };
 
     /// <summary>Quotation marks in the ASCII forms of the treebank.</summary>
     private static string Closed(string token)

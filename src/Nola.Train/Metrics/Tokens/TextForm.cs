@@ -27,8 +27,10 @@ public readonly record struct TextForm(bool Lower, bool Tokenize)
     }
 
     /// <summary>As signatures say it: <c>lower+tokenize</c>; empty for texts as they are.</summary>
-    public override string ToString() => string.Join('+', ((string[])[Lower ? "lower" : "", Tokenize ? "tokenize" : ""]).Where(s => s.Length > 0));
+    public override string ToString() =>
+        string.Join('+', ((string[])[Lower ? "lower" : "", Tokenize ? "tokenize" : ""]).Where(s => s.Length > 0));
 
     // Python's \w: letters, everything numeric, and the underscore.
-    private static bool IsWord(Rune rune) => rune.Value == '_' || Rune.IsLetterOrDigit(rune) || Rune.GetUnicodeCategory(rune) is UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber;
+    private static bool IsWord(Rune rune) => rune.Value == '_' || Rune.IsLetterOrDigit(rune)
+        || Rune.GetUnicodeCategory(rune) is UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber;
 }

@@ -56,5 +56,6 @@ internal static class UnicodeText
         return before >= 0 && char.IsLetter(text[before]) && !(after < text.Length && char.IsLetter(text[after]));
     }
 
-    private static bool IsIgnorable(char c) => c is '\'' or '.' or ':' or '\u2019' || CharUnicodeInfo.GetUnicodeCategory(c) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format;
+    private static bool IsIgnorable(char c) => c is '\'' or '.' or ':' or '\u2019'
+        || CharUnicodeInfo.GetUnicodeCategory(c) is UnicodeCategory.NonSpacingMark or UnicodeCategory.Format;
 }
