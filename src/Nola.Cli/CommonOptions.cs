@@ -9,17 +9,32 @@ namespace Nola.Cli;
 /// <summary>Options that several commands have, and what they mean.</summary>
 internal sealed class CommonOptions
 {
-    public Option<string> Model { get; } = new("--model") { Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache", DefaultValueFactory = _ => LanguageModel.EmbeddedName };
+    public Option<string> Model { get; } = new("--model")
+    {
+        Description = "Embedded nola-tiny, a directory, or a name in the Hugging Face cache",
+        DefaultValueFactory = _ => LanguageModel.EmbeddedName,
+    };
 
     public Option<string> Adapter { get; } = new("--adapter") { Description = "Nola adapter file, or Hugging Face PEFT directory" };
 
-    public Option<string> DeviceName { get; } = new("--device") { Description = "auto, cpu, cuda or cuda:1", DefaultValueFactory = _ => "auto" };
+    public Option<string> DeviceName { get; } = new("--device")
+    {
+        Description = "auto, cpu, cuda or cuda:1",
+        DefaultValueFactory = _ => "auto",
+    };
 
     public Option<int> Threads { get; } = new WholeOption<int>("--threads") { Description = "Threads of the CPU; 0 for one per core" };
 
-    public Option<string> Storage { get; } = new("--storage") { Description = "Keep the base model as float32, or as bfloat16 in half the memory", DefaultValueFactory = _ => "float32" };
+    public Option<string> Storage { get; } = new("--storage")
+    {
+        Description = "Keep the base model as float32, or as bfloat16 in half the memory",
+        DefaultValueFactory = _ => "float32",
+    };
 
-    public Option<bool> Json { get; } = new("--json") { Description = "Print one JSON object on standard output, everything else on standard error" };
+    public Option<bool> Json { get; } = new("--json")
+    {
+        Description = "Print one JSON object on standard output, everything else on standard error",
+    };
 
     /// <summary>Adds the options of everything that loads a model.</summary>
     public void AddTo(Command command)
@@ -35,7 +50,8 @@ internal sealed class CommonOptions
     public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run)
     {
         using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
-        using LanguageModel model = LanguageModel.Load(result.GetValue(Model)!, device, format: TrainConfig.StorageType(result.GetValue(Storage)!));
+        using LanguageModel model = LanguageModel.Load(
+            result.GetValue(Model)!, device, format: TrainConfig.StorageType(result.GetValue(Storage)!));
         using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }

@@ -9,14 +9,22 @@ internal static class DataCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Argument<string?> directory = new("directory") { Description = "Also look for data below this directory", Arity = ArgumentArity.ZeroOrOne };
-        Command command = new("data", "List the data sets that are embedded and those below a directory, with their licenses.") { directory, common.Json, DataConvertCommand.Create() };
+        Argument<string?> directory = new("directory")
+        {
+            Description = "Also look for data below this directory",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        Command command = new("data", "List the embedded data sets and those below a directory, with their licenses.")
+        {
+            directory, common.Json, DataConvertCommand.Create(),
+        };
         command.Does((r, _) =>
         {
             List<string> skipped = [];
             List<FoundData> found = [.. DataCatalog.Embedded()];
             if (r.GetValue(directory) is { } place) found.AddRange(DataCatalog.Find(place, skipped.Add));
-            if (r.GetValue(common.Json)) Terminal.Json(new { data = found.Select(Facts), skipped, published = DataCatalog.Published.Select(Facts) });
+            if (r.GetValue(common.Json))
+                Terminal.Json(new { data = found.Select(Facts), skipped, published = DataCatalog.Published.Select(Facts) });
             else Show(found, skipped);
             return 0;
         });
@@ -54,7 +62,7 @@ internal static class DataCommand
         }
         foreach (string problem in skipped) Terminal.Say($"Not read: {problem}");
         Terminal.Say("");
-        Terminal.Say($"Read are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. docs/data.md has them all.");
+        Terminal.Say($"Supported are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. See docs/data.md.");
         foreach (PublishedSet set in DataCatalog.Published)
             Terminal.Say($"{set.Key,-7} {set.Title}; {set.License}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
     }

@@ -16,14 +16,15 @@ internal static class DataConvertCommand
         };
         Option<string> output = new("--out") { Description = "File to write; its extension is .jsonl", Required = true };
         Option<string> subset = Subset();
-        Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} a line, or {\"text\": …}.")
+        Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} per line, or {\"text\": …}.")
         {
             input, output, subset, common.Json,
         };
         command.Does((r, _) =>
         {
             string path = r.GetValue(output)!;
-            if (Path.GetExtension(path) != ".jsonl") throw new NolaException($"--out is '{path}'; give a name that ends in .jsonl, so that it can be read back.");
+            if (Path.GetExtension(path) != ".jsonl")
+                throw new NolaException($"--out is '{path}'; give a name that ends in .jsonl, so that it can be read back.");
             TextPairs pairs = TextPairs.Open(r.GetValue(input)!, Read(r.GetValue(subset)!));
             pairs.SaveLines(path);
             if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, pairs = pairs.Count, bytes = new FileInfo(path).Length });
@@ -43,7 +44,7 @@ internal static class DataConvertCommand
     /// <summary>The option that chooses WebNLG's seen or unseen categories.</summary>
     public static Option<string> Subset() => new ChoiceOption("--subset", "all", "seen", "unseen")
     {
-        Description = "Of data with categories (WebNLG): all, or only the categories that its training set has (seen) or has not (unseen)",
+        Description = "Of data with categories (WebNLG): all, or only the categories that are in its training set (seen) or not (unseen)",
     };
 
     /// <summary>What the option's word means.</summary>

@@ -9,7 +9,10 @@ internal static class DevicesCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Command command = new("devices", "List the CPU and the GPUs, each opened and tested, with the reason where one is refused.") { common.Json };
+        Command command = new("devices", "List the CPU and the GPUs, each opened and tested, with the reason if one is refused.")
+        {
+            common.Json,
+        };
         command.Does((r, _) =>
         {
             IReadOnlyList<DeviceInfo> devices = DeviceInfo.List();

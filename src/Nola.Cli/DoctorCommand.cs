@@ -11,19 +11,34 @@ internal static class DoctorCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Command command = new("doctor", "Check this machine: runtime, devices with the reason where one is refused, and the model cache.") { common.Json };
+        Command command = new("doctor", "Check this machine: runtime, devices with the reason if one is refused, and the model cache.")
+        {
+            common.Json,
+        };
         command.Does((r, _) =>
         {
             IReadOnlyList<DeviceInfo> devices = DeviceInfo.List();
-            string version = typeof(Device).Assembly.GetName().Version!.ToString(3), system = $"{RuntimeInformation.OSDescription} ({RuntimeInformation.ProcessArchitecture})";
+            string version = typeof(Device).Assembly.GetName().Version!.ToString(3);
+            string system = $"{RuntimeInformation.OSDescription} ({RuntimeInformation.ProcessArchitecture})";
             string cache = ModelLocator.Current.Cache;
             string? library = CardCheck.Library;
-            (string Name, IReadOnlyList<(string Part, string Result)> Lines)[] cards = [.. devices.Where(d => d.Works && d.Name != "cpu").Select(d => (d.Name, CardCheck.Run(d.Name)))];
+            (string Name, IReadOnlyList<(string Part, string Result)> Lines)[] cards =
+                [.. devices.Where(d => d.Works && d.Name != "cpu").Select(d => (d.Name, CardCheck.Run(d.Name)))];
             int models = ModelCatalog.List().Count(m => m.Problem is null);
             if (r.GetValue(common.Json))
             {
                 var checks = cards.Select(c => new { name = c.Name, checks = c.Lines.ToDictionary(l => l.Part, l => l.Result) });
-                Terminal.Json(new { version, runtime = RuntimeInformation.FrameworkDescription, system, devices = devices.Select(DevicesCommand.Describe), driver = library, cards = checks, cache, models });
+                Terminal.Json(new
+                {
+                    version,
+                    runtime = RuntimeInformation.FrameworkDescription,
+                    system,
+                    devices = devices.Select(DevicesCommand.Describe),
+                    driver = library,
+                    cards = checks,
+                    cache,
+                    models,
+                });
                 return 0;
             }
             Console.Out.WriteLine($"nola     {version} on {RuntimeInformation.FrameworkDescription}, {system}");

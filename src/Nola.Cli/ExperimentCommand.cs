@@ -14,12 +14,18 @@ internal static class ExperimentCommand
         Argument<string> path = new("file") { Description = "JSON file with settings, methods and seeds; see docs/experiments.md" };
         Option<string> output = new("--out") { Description = "Directory of all runs [runs/<name of the experiment>]" };
         Option<string> wordNet = ScoreCommand.WordNetOption(), paraphrases = ScoreCommand.ParaphrasesOption();
-        Command command = new("experiment", "Train and score several methods over several seeds, and compare them in a table and a plot. Run again, it goes on where it was.") { path, output, wordNet, paraphrases, common.DeviceName, common.Threads, common.Json };
+        Command command = new("experiment", "Train and score several methods over several seeds, "
+            + "and compare them in a table and a plot. Run it again to continue where it stopped.")
+        {
+            path, output, wordNet, paraphrases, common.DeviceName, common.Threads, common.Json,
+        };
         command.Does((r, cancel) =>
         {
             ExperimentFile file = ExperimentFile.Read(r.GetValue(path)!);
             string root = r.GetValue(output) ?? Path.Combine("runs", file.Name);
-            using ExperimentRunner runner = new(file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View());
+            using ExperimentRunner runner = new(
+                file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads),
+                TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View());
             return Report(runner.Run(cancel), runner, root, r.GetValue(common.Json));
         });
         return command;
@@ -43,7 +49,8 @@ internal static class ExperimentCommand
                 {
                     name = m.Method.Name,
                     trained = m.Trained,
-                    scores = m.Scores.ToDictionary(s => s.Key, s => new { mean = s.Value.Mean, deviation = s.Value.Deviation, count = s.Value.Count }),
+                    scores = m.Scores.ToDictionary(
+                        s => s.Key, s => new { mean = s.Value.Mean, deviation = s.Value.Deviation, count = s.Value.Count }),
                 }),
             });
         }
@@ -51,10 +58,11 @@ internal static class ExperimentCommand
         string counts = $"{summary.Runs} runs: {summary.Done} done now, {summary.Skipped} before";
         if (summary.Interrupted)
         {
-            Terminal.Say($"Interrupted. {counts}. The same command goes on.");
+            Terminal.Say($"Interrupted. {counts}. Run the same command again to continue.");
             return Terminal.Interrupted;
         }
-        Terminal.Say($"{counts}{(summary.Failed > 0 ? $", {summary.Failed} failed: see error_msg in their result.json" : "")}. {table}{(File.Exists(plot) ? $", {plot}" : "")}.");
+        Terminal.Say($"{counts}{(summary.Failed > 0 ? $", {summary.Failed} failed: see error_msg in their result.json" : "")}. "
+            + $"{table}{(File.Exists(plot) ? $", {plot}" : "")}.");
         return summary.Failed > 0 ? 1 : 0;
     }
 
@@ -71,9 +79,15 @@ internal static class ExperimentCommand
             Terminal.Say($"[{number}/{count}] {run.Title}");
         }
 
-        public void OnResult(ExperimentRun run, RunRecord record) => Terminal.Say(record.TrainInfo.Status == TrainInfo.Failed
-            ? $"failed: {record.RunInfo.ErrorMsg}"
-            : $"{string.Join(", ", record.Scores.Values.SelectMany(s => s.Values).Select(v => FormattableString.Invariant($"{v.Key} {v.Value:G5}")))}; {clock.Elapsed.TotalSeconds:N0} s");
+        public void OnResult(ExperimentRun run, RunRecord record)
+        {
+            IEnumerable<string> scores = record.Scores.Values
+                .SelectMany(s => s.Values)
+                .Select(v => FormattableString.Invariant($"{v.Key} {v.Value:G5}"));
+            Terminal.Say(record.TrainInfo.Status == TrainInfo.Failed
+                ? $"failed: {record.RunInfo.ErrorMsg}"
+                : $"{string.Join(", ", scores)}; {clock.Elapsed.TotalSeconds:N0} s");
+        }
 
         public void OnDecoded(int done, int count)
         {

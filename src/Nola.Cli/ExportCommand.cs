@@ -9,10 +9,15 @@ internal static class ExportCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Option<string> output = new("--out") { Description = "Directory for adapter_config.json and adapter_model.safetensors", Required = true };
+        Option<string> output = new("--out")
+        {
+            Description = "Directory for adapter_config.json and adapter_model.safetensors",
+            Required = true,
+        };
         Option<string> format = new ChoiceOption("--format", "peft", "peft-lora")
         {
-            Description = "peft: the form that PEFT has for the method, else the LoRA that gives the same outputs; peft-lora: always that LoRA",
+            Description = "peft: PEFT's own form of the method, or the LoRA with the same outputs where there is none; "
+                + "peft-lora: always that LoRA",
         };
         Command command = new("export", "Write an adapter as a Hugging Face PEFT directory.") { output, format, common.Json };
         common.AddTo(command);

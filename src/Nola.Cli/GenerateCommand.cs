@@ -19,35 +19,36 @@ internal static class GenerateCommand
         };
         Option<string> ids = new("--ids")
         {
-            Description = "Token ids in place of a prompt, taken as they are, for example \"15496,995\"; "
-                + "the text is printed as ids too where the model has no tokenizer",
+            Description = "Token ids instead of a prompt, used unchanged, for example \"15496,995\"; "
+                + "a model without a tokenizer prints ids too",
         };
         Option<string> prompts = new("--prompts")
         {
             Description = "A file of contexts (.txt, one a line; .jsonl), or a data set that train reads, or e2e:test: "
-                + "one line of output for each distinct input, in order. When sampling, a file without completions has one for each input, for equal ones too",
+                + "one line of output for each distinct input, in order. "
+                + "When sampling, a file without completions has one for each input, for equal ones too",
         };
         Option<string> output = new("--out")
         {
-            Description = "With --prompts, write the lines to this file, whole or not at all, in place of standard output",
+            Description = "With --prompts, write the lines to this file, completely or not at all, instead of standard output",
         };
         Option<bool> raw = new("--raw")
         {
-            Description = "Continue the text itself; else the prompt is a context, followed by the end of text as in training",
+            Description = "Continue the prompt itself; otherwise it is a context, followed by the end of text as in training",
         };
         Option<int> maxNew = new WholeOption<int>("--max-new")
         {
-            Description = "Most new tokens",
+            Description = "Maximum number of new tokens",
             DefaultValueFactory = _ => defaults.MaxNewTokens,
         };
         Option<int> minNew = new WholeOption<int>("--min-new")
         {
-            Description = "Least new tokens: no stop token before",
+            Description = "Minimum number of new tokens, before which no stop token is chosen",
             DefaultValueFactory = _ => defaults.MinNewTokens,
         };
         Option<int> beams = new WholeOption<int>("--beams")
         {
-            Description = "Beam search with this many sequences; 1 for none",
+            Description = "Number of beams; 1 for no beam search",
             DefaultValueFactory = _ => defaults.Beams,
         };
         Option<double> lengthPenalty = new RealOption<double>("--length-penalty")
@@ -63,12 +64,12 @@ internal static class GenerateCommand
         };
         Option<int> noRepeat = new WholeOption<int>("--no-repeat-ngram")
         {
-            Description = "No sequence of this many tokens twice; 0 for no limit",
+            Description = "Never repeat a sequence of this many tokens; 0 for no limit",
             DefaultValueFactory = _ => defaults.NoRepeatNgram,
         };
         Option<float> repetition = new RealOption<float>("--repetition-penalty")
         {
-            Description = "Above 1 makes tokens that are there already less likely",
+            Description = "Above 1, tokens that have already appeared become less likely",
             DefaultValueFactory = _ => defaults.RepetitionPenalty,
         };
         Option<string> stop = new("--stop")
@@ -81,7 +82,7 @@ internal static class GenerateCommand
         };
         Option<int> batchTokens = new WholeOption<int>("--batch-tokens")
         {
-            Description = "With many texts, most tokens read at once: beams × open texts",
+            Description = "With many texts, maximum number of tokens read at once: beams × open texts",
             DefaultValueFactory = _ => defaults.BatchTokens,
         };
         Command command = new("generate", "Continue a prompt, or a file of them, with a model and, if given, an adapter. "

@@ -40,7 +40,7 @@ internal sealed class GenerateFile(LanguageModel model, IAdapter? adapter, Gener
         string distinct = options.Samples ? "" : "distinct ";
         string texts = options.NumSamples > 1 ? $" with {options.NumSamples:N0} texts each" : "";
         Terminal.Say($"{pairs.Count:N0} {distinct}inputs{texts}, {tokens:N0} new tokens in {clock.Elapsed.TotalSeconds:F1} s.");
-        if (cut > 0) Terminal.Say($"{cut:N0} of the texts end where the model reads no further, at {model.Shape.Positions:N0} tokens.");
+        if (cut > 0) Terminal.Say($"{cut:N0} of the texts end at the model's limit of {model.Shape.Positions:N0} tokens.");
         if (output is null) return 0;
         AtomicFile.WriteText(output, string.Concat(lines.Select(line => line + "\n")));
         double seconds = Math.Round(clock.Elapsed.TotalSeconds, 1);

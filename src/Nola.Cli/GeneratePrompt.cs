@@ -18,7 +18,7 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
     {
         ITokenizer? tokenizer = ids is null ? model.Tokenizer : model.FindTokenizer();
         int[] context = ids is not null ? CommonOptions.Ids(ids, "--ids") : Context(text!, tokenizer!);
-        if (tokenizer is null && !json) Terminal.Say("The model has no tokenizer, so that token ids are printed in place of text.");
+        if (tokenizer is null && !json) Terminal.Say("The model has no tokenizer, so token ids are printed instead of text.");
         SamplingOptions.SaySeed(options);
         return options.NumSamples > 1 ? Several(context, tokenizer, cancel) : One(context, tokenizer, cancel);
     }
@@ -70,16 +70,19 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
     }
 
     private string? Text(int[] generated, ITokenizer? tokenizer) =>
-        tokenizer is null ? null : Begun(StopStrings.Cut(tokenizer.Decode([.. generated.Where(id => !options.StopTokens!.Contains(id))]), options.StopStrings));
+        tokenizer is null
+            ? null
+            : Begun(StopStrings.Cut(tokenizer.Decode([.. generated.Where(id => !options.StopTokens!.Contains(id))]), options.StopStrings));
 
     // A completion begins with the space that the encoders put before it.
     private string Begun(string text) => raw ? text : text.TrimStart();
 
-    private FinishReason Reason(int[] context, int[] generated) => FinishReasons.Of(context.Length, generated, options, model.Shape.Positions);
+    private FinishReason Reason(int[] context, int[] generated) =>
+        FinishReasons.Of(context.Length, generated, options, model.Shape.Positions);
 
     private void SayContext(int[] context)
     {
         string most = $"it reads at most {model.Shape.Positions:N0} tokens, of which the prompt has {context.Length:N0}";
-        Terminal.Say($"The text ends where the model reads no further: {most}.");
+        Terminal.Say($"The text ends at the model's limit: {most}.");
     }
 }

@@ -11,7 +11,10 @@ internal static class InspectCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Argument<string> path = new("path") { Description = "Adapter file, PEFT LoRA directory, model directory or name, or any safetensors file" };
+        Argument<string> path = new("path")
+        {
+            Description = "Adapter file, PEFT LoRA directory, model directory or name, or any safetensors file",
+        };
         Command command = new("inspect", "Describe an adapter, a checkpoint or a safetensors file.") { path, common.Json };
         command.Does((r, _) => Show(Describe(r.GetValue(path)!), r.GetValue(common.Json)));
         return command;
@@ -42,7 +45,9 @@ internal static class InspectCommand
             ["path"] = path,
             ["kind"] = kind,
             ["bytes"] = InputFile.Length(path),
-            ["values"] = packed && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values) ? values : file.Entries.Sum(e => e.Length),
+            ["values"] = packed && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values)
+                ? values
+                : file.Entries.Sum(e => e.Length),
         };
         if (format.StartsWith("nola-adapter", StringComparison.Ordinal)) facts["bits"] = packed ? bits! : "32";
         facts["metadata"] = file.Metadata;

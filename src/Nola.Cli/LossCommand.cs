@@ -13,23 +13,29 @@ internal static class LossCommand
         CommonOptions common = new();
         Option<string> pairs = new("--pairs")
         {
-            Description = "Pairs in any form that train reads (token ids in place of text too), - for standard input, or e2e:dev, e2e:test, e2e:train",
+            Description = "Pairs in any form that train reads (also token ids instead of text), "
+                + "- for standard input, or e2e:dev, e2e:test, e2e:train",
             Required = true,
         };
-        Option<float> smoothing = new RealOption<float>("--label-smoothing") { Description = "Over the whole vocabulary" };
+        Option<float> smoothing = new RealOption<float>("--label-smoothing") { Description = "Label smoothing over the whole vocabulary" };
         Option<bool> truncate = new("--truncate") { Description = "Cut contexts that are too long from the left instead of refusing them" };
         Option<string> subset = DataConvertCommand.Subset();
-        Command command = new("loss", "Score pairs: the mean loss over their completion tokens.") { pairs, subset, smoothing, truncate, common.Json };
+        Command command = new("loss", "Score pairs: the mean loss over their completion tokens.")
+        {
+            pairs, subset, smoothing, truncate, common.Json,
+        };
         common.AddTo(command);
         command.Does((r, cancel) => common.WithModel(r, (model, adapter) =>
         {
             float epsilon = r.GetValue(smoothing);
-            if (epsilon is not (>= 0 and < 1)) throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
+            if (epsilon is not (>= 0 and < 1))
+                throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
             TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
-            LossResult result = Evaluation.Loss(model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), adapter, epsilon, cancel: cancel);
+            LossResult result = Evaluation.Loss(
+                model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), adapter, epsilon, cancel: cancel);
             if (!double.IsFinite(result.Loss))
                 throw new NolaException(
-                    $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is none, or far too " +
+                    $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is not finite, or far too " +
                     "large; train it again, or take another.");
             if (r.GetValue(common.Json)) Terminal.Json(new { loss = result.Loss, tokens = result.Tokens, perplexity = result.Perplexity });
             else Console.Out.WriteLine($"loss {result.Loss:F6} over {result.Tokens:N0} tokens (perplexity {result.Perplexity:F2})");

@@ -12,7 +12,11 @@ internal static class MergeCommand
         CommonOptions common = new();
         Option<string> output = new("--out") { Description = "Directory for config.json and model.safetensors", Required = true };
         Option<bool> half = new("--bfloat16") { Description = "Store weights in bfloat16: half the size, 8 bits of precision" };
-        Command command = new("merge", "Add an adapter to its base model and write a plain checkpoint; without an adapter, write the model itself.") { output, half, common.Json };
+        Command command =
+            new("merge", "Add an adapter to its base model and write a plain checkpoint; without an adapter, write the model itself.")
+            {
+                output, half, common.Json,
+            };
         common.AddTo(command);
         command.Does((r, _) => common.WithModel(r, (model, adapter) =>
         {

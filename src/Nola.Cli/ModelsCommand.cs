@@ -9,7 +9,10 @@ internal static class ModelsCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Command command = new("models", "List the models on this machine: the embedded one and GPT-2s in the Hugging Face cache.") { common.Json };
+        Command command = new("models", "List the models on this machine: the embedded one and those in the Hugging Face cache.")
+        {
+            common.Json,
+        };
         command.Does((r, _) =>
         {
             IReadOnlyList<FoundModel> found = ModelCatalog.List();
@@ -19,14 +22,21 @@ internal static class ModelsCommand
                 {
                     embedded = LanguageModel.EmbeddedName,
                     cache = ModelLocator.Current.Cache,
-                    models = found.Select(m => new { name = m.Name, directory = m.Directory, revision = m.Revision, bytes = m.Bytes, problem = m.Problem }),
+                    models = found.Select(
+                        m => new { name = m.Name, directory = m.Directory, revision = m.Revision, bytes = m.Bytes, problem = m.Problem }),
                 });
                 return 0;
             }
             Console.Out.WriteLine($"{LanguageModel.EmbeddedName,-32} embedded");
             foreach (FoundModel model in found)
-                Console.Out.WriteLine($"{model.Name,-32} {(model.Problem is { } problem ? "unusable: " + problem : $"{model.Bytes / 1048576.0:N0} MiB  {model.Directory}")}");
-            Terminal.Say($"{found.Count} found in {ModelLocator.Current.Cache}; a directory with config.json and model.safetensors can be given as --model too.");
+            {
+                string state = model.Problem is { } problem
+                    ? "unusable: " + problem
+                    : $"{model.Bytes / 1048576.0:N0} MiB  {model.Directory}";
+                Console.Out.WriteLine($"{model.Name,-32} {state}");
+            }
+            Terminal.Say($"{found.Count} found in {ModelLocator.Current.Cache}; "
+                + "a directory with config.json and model.safetensors can be given as --model too.");
             return 0;
         });
         return command;

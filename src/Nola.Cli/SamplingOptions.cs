@@ -12,35 +12,35 @@ internal sealed class SamplingOptions
     private readonly Option<float> temperature = new RealOption<float>("--temperature")
     {
         Description = "Draw tokens at random: 1 from the model's own distribution, below 1 sharper, above 1 flatter; "
-            + "0 for the likeliest token each time [0; 1 with any other option of sampling]",
+            + "0 for the most likely token each time [0; 1 with any other sampling option]",
     };
 
     private readonly Option<int> topK = new WholeOption<int>("--top-k")
     {
-        Description = "Sample from this many likeliest tokens; 0 for all",
+        Description = "Sample from this many of the most likely tokens; 0 for all",
     };
 
     private readonly Option<float> topP = new RealOption<float>("--top-p")
     {
-        Description = "Sample from the likeliest tokens with this sum of probabilities",
+        Description = "Sample from the most likely tokens whose probabilities add up to this",
         DefaultValueFactory = _ => defaults.TopP,
     };
 
     private readonly Option<int> samples = new WholeOption<int>("--num-samples")
     {
-        Description = "Sample this many texts for each prompt, a line each",
+        Description = "Sample this many texts for each prompt, one per line",
         DefaultValueFactory = _ => defaults.NumSamples,
     };
 
     private readonly Option<ulong> seed = new WholeOption<ulong>("--seed")
     {
-        Description = "Seed of the sampling: the same seed gives the same texts [another one at each run, which is printed]",
+        Description = "Seed of the sampling: the same seed gives the same texts [a new one for each run, which is printed]",
     };
 
     private readonly Option<int> first = new WholeOption<int>("--first-sequence")
     {
-        Description = "Number of the first sequence that is sampled; a text of an earlier run is sampled again alone with its seed "
-            + "and its sequence's number",
+        Description = "Number of the first sequence that is sampled; with the seed and the number of a text from an earlier run, "
+            + "that text alone is sampled again",
     };
 
     private Option[] All => [temperature, topK, topP, samples, seed, first];

@@ -63,7 +63,7 @@ internal static class Signals
         {
             first = received == 0;
             if (first) received = code;
-            if (first && held > 0) Terminal.Say("Stopping after this step, with a checkpoint. Once more ends at once, without one.");
+            if (first && held > 0) Terminal.Say("Stopping after this step, with a checkpoint. Press again to stop at once, without one.");
         }
         if (!first) End();
         // What listens to the token must not keep the next signal from being heard.

@@ -12,7 +12,10 @@ internal static class Terminal
     /// <summary>Exit code of a command that was interrupted: the shell's for Ctrl-C, or for the signal that came.</summary>
     public static int Interrupted => Signals.ExitCode is > 0 and int code ? code : 130;
 
-    /// <summary>JSON with text as it reads, not escaped beyond need; what is beyond every number is "Infinity", as in an experiment's results.</summary>
+    /// <summary>
+    /// JSON with text as it reads, not escaped beyond need;
+    /// what is beyond every number is "Infinity", as in an experiment's results.
+    /// </summary>
     public static readonly JsonSerializerOptions Readable = new()
     {
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
@@ -41,7 +44,8 @@ internal static class Terminal
     /// <exception cref="NolaException">It is.</exception>
     public static void RefuseUsed(string directory, string file)
     {
-        if (File.Exists(Path.Combine(directory, file))) throw new NolaException($"{directory}: has a {file} already; choose another --out.");
+        if (File.Exists(Path.Combine(directory, file)))
+            throw new NolaException($"{directory}: has a {file} already; choose another --out.");
     }
 
     /// <summary>Reports a directory that was written.</summary>

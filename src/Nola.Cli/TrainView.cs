@@ -30,7 +30,8 @@ internal sealed class TrainView : ITrainObserver
 
     public void OnStep(StepReport report)
     {
-        string text = $"step {report.Step}/{report.TotalSteps}  loss {report.Loss:F3}  {report.TokensPerSecond:N0} tokens/s  {Left(report)} left{validation}";
+        string text = $"step {report.Step}/{report.TotalSteps}  loss {report.Loss:F3}  "
+            + $"{report.TokensPerSecond:N0} tokens/s  {Left(report)} left{validation}";
         if (bar is not null)
         {
             bar.MaxValue = report.TotalSteps;
