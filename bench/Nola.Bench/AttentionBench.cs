@@ -7,9 +7,10 @@ internal static class AttentionBench
 {
     public static void Run(Bench bench)
     {
-        bench.Section("Causal attention, 2,048 tokens, useful work as a share of peak", "sequences × length, heads × size", "forward", "backward");
-        foreach ((int length, int heads, int size) in (ReadOnlySpan<(int, int, int)>)[(54, 12, 64), (256, 12, 64), (1024, 12, 64), (1024, 24, 32), (1024, 6, 128)])
-            Row(bench, Math.Max(1, 2048 / length), length, heads, size);
+        bench.Section(
+            "Causal attention, 2,048 tokens, useful work as a share of peak", "sequences × length, heads × size", "forward", "backward");
+        (int, int, int)[] sizes = [(54, 12, 64), (256, 12, 64), (1024, 12, 64), (1024, 24, 32), (1024, 6, 128)];
+        foreach ((int length, int heads, int size) in sizes) Row(bench, Math.Max(1, 2048 / length), length, heads, size);
     }
 
     private static void Row(Bench bench, int sequences, int length, int heads, int size)

@@ -9,14 +9,16 @@ internal static class BasisBench
     {
         CpuDevice device = bench.Device;
         const int K = 512, Rows = 768, Cols = 8;
-        bench.Section($"Mixing {K} matrices of {Rows} × {Cols}, generated inside the product", "entries", "layers", "w = α·basis", "dα = dw·basisᵀ");
+        bench.Section(
+            $"Mixing {K} matrices of {Rows} × {Cols}, generated inside the product", "entries", "layers", "w = α·basis", "dα = dw·basisᵀ");
         foreach (BasisEntries entries in Enum.GetValues<BasisEntries>())
         {
             RandomBasis basis = new(42, 0, 0, K, Rows, Cols, entries);
             foreach (int layers in (int[])[1, 12, 48])
             {
                 float[] alpha = Bench.Values(layers * K);
-                using Tensor coefficients = device.From(alpha, [layers, K]), w = device.Empty([layers, Rows, Cols]), dc = device.Empty([layers, K]);
+                using Tensor coefficients = device.From(alpha, [layers, K]);
+                using Tensor w = device.Empty([layers, Rows, Cols]), dc = device.Empty([layers, K]);
                 device.BasisMix(basis, coefficients, w);
                 Verify(basis, alpha, w.ToArray(), layers);
                 Timing[] t = bench.Time([() => device.BasisMix(basis, coefficients, w), () => device.BasisMixGrad(basis, w, dc)]);
@@ -24,7 +26,8 @@ internal static class BasisBench
             }
         }
 
-        static string Cell(Timing t, RandomBasis basis) => $"{t.Median * 1e3:F2} ms, {(double)basis.Count * basis.Size / t.Median / 1e9:F1} G entries/s";
+        static string Cell(Timing t, RandomBasis basis) =>
+            $"{t.Median * 1e3:F2} ms, {(double)basis.Count * basis.Size / t.Median / 1e9:F1} G entries/s";
     }
 
     private static void Verify(RandomBasis basis, float[] alpha, float[] w, int layers)

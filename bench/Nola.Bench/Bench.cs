@@ -73,12 +73,15 @@ internal sealed class Bench : IDisposable
     {
         Device = new CpuDevice(threads);
         Size = size;
-        Config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
+        Config = Gpt2Config.ByName(size)
+            ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
         (Tokens, Repeats) = (tokens, repeats);
         if (quiet) return;
         Line($"# Nola on {Processor()}");
         Line();
-        Line($"{DateTime.UtcNow:yyyy-MM-dd}, {Device.Description}, .NET {Environment.Version}, {RuntimeInformation.OSDescription}, Nola {Commit()}. "
+        Line(
+            $"{DateTime.UtcNow:yyyy-MM-dd}, {Device.Description}, .NET {Environment.Version}, "
+            + $"{RuntimeInformation.OSDescription}, Nola {Commit()}. "
             + $"Medians of {repeats}. Verified against references before anything is timed.");
     }
 
@@ -105,10 +108,15 @@ internal sealed class Bench : IDisposable
         // The loop runs for about as long as the actions do on average, so that it meets the same machine.
         double average = Time(actions, warmup, 1).Average(t => t.Median), flop = Limits.MultiplyAdds(Device.Team);
         int loops = Math.Clamp((int)(average / Time([() => Limits.MultiplyAdds(Device.Team)], 0, 1)[0].Median), 1, 100);
-        Timing[] times = Time([.. actions, () => { for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team); }], 0, repeats ?? Repeats);
+        Timing[] times = Time([.. actions, AtPeak], 0, repeats ?? Repeats);
         Peak peak = new(times[^1].Per(loops * flop));
         peaks.Add(peak.Rate);
         return (times[..^1], peak);
+
+        void AtPeak()
+        {
+            for (int i = 0; i < loops; i++) Limits.MultiplyAdds(Device.Team);
+        }
     }
 
     /// <summary>Times actions in turn with a loop that reads memory among them.</summary>
@@ -144,9 +152,11 @@ internal sealed class Bench : IDisposable
         records.Add(cells);
     }
 
-    public void AtLeast(string work, double value, double limit, string unit, string note = "") => bars.Add(new(work, value, limit, true, unit, note));
+    public void AtLeast(string work, double value, double limit, string unit, string note = "") =>
+        bars.Add(new(work, value, limit, true, unit, note));
 
-    public void AtMost(string work, double value, double limit, string unit, string note = "") => bars.Add(new(work, value, limit, false, unit, note));
+    public void AtMost(string work, double value, double limit, string unit, string note = "") =>
+        bars.Add(new(work, value, limit, false, unit, note));
 
     public Timing Time(Action action, int warmup = 2) => Time([action], warmup)[0];
 
@@ -191,7 +201,9 @@ internal sealed class Bench : IDisposable
         {
             Section("Bars", "work", "measured", "bar", "");
             foreach (Bar b in bars)
-                Row(b.Work + (b.Note.Length > 0 ? $" ({b.Note})" : ""), $"{b.Value:0.###} {b.Unit}", $"{(b.AtLeast ? "≥" : "≤")} {b.Limit:0.###} {b.Unit}", b.Passed ? "pass" : "**fail**");
+                Row(
+                    b.Work + (b.Note.Length > 0 ? $" ({b.Note})" : ""), $"{b.Value:0.###} {b.Unit}",
+                    $"{(b.AtLeast ? "≥" : "≤")} {b.Limit:0.###} {b.Unit}", b.Passed ? "pass" : "**fail**");
         }
         if (path is null) return;
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
@@ -206,10 +218,23 @@ internal sealed class Bench : IDisposable
                 commit = Commit(),
                 peak_gflops = peaks.Select(p => Math.Round(p / 1e9, 1)),
                 bandwidth_gbs = bandwidths.Select(b => Math.Round(b / 1e9, 1)),
-                bars = bars.Select(b => new { work = b.Work, value = b.Value, unit = b.Unit, limit = b.Limit, at_least = b.AtLeast, passed = b.Passed, note = b.Note }),
+                bars = bars.Select(b => new
+                {
+                    work = b.Work,
+                    value = b.Value,
+                    unit = b.Unit,
+                    limit = b.Limit,
+                    at_least = b.AtLeast,
+                    passed = b.Passed,
+                    note = b.Note,
+                }),
                 tables = records,
             },
-            new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }));
+            new JsonSerializerOptions
+            {
+                WriteIndented = true,
+                Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+            }));
     }
 
     public void Dispose() => Device.Dispose();
@@ -217,7 +242,9 @@ internal sealed class Bench : IDisposable
     private static string Processor()
     {
         const string Info = "/proc/cpuinfo";
-        string? name = File.Exists(Info) ? File.ReadLines(Info).FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal)) : null;
+        string? name = File.Exists(Info)
+            ? File.ReadLines(Info).FirstOrDefault(l => l.StartsWith("model name", StringComparison.Ordinal))
+            : null;
         return name is null ? RuntimeInformation.ProcessArchitecture.ToString() : name[(name.IndexOf(':') + 1)..].Trim();
     }
 

@@ -9,9 +9,12 @@ internal static class ElementwiseBench
     {
         CpuDevice device = bench.Device;
         int n = 2048, c = 768, inner = 4 * c;
-        using Tensor x = device.From(Bench.Values(n * inner, 1, 4), [n, inner]), dy = device.From(Bench.Values(n * inner, 2), [n, inner]), y = device.Empty([n, inner]), z = device.Zeros([n, inner]);
+        using Tensor x = device.From(Bench.Values(n * inner, 1, 4), [n, inner]);
+        using Tensor dy = device.From(Bench.Values(n * inner, 2), [n, inner]);
+        using Tensor y = device.Empty([n, inner]), z = device.Zeros([n, inner]);
         using Tensor h = device.From(Bench.Values(n * c), [n, c]), g = device.From(Bench.Values(n * c), [n, c]), o = device.Empty([n, c]);
-        using Tensor weight = device.From(Bench.Values(c), [c]), bias = device.From(Bench.Values(c), [c]), mean = device.Empty([n]), rstd = device.Empty([n]);
+        using Tensor weight = device.From(Bench.Values(c), [c]), bias = device.From(Bench.Values(c), [c]);
+        using Tensor mean = device.Empty([n]), rstd = device.Empty([n]);
         device.Gelu(x, y);
         float[] from = x.ToArray(), to = y.ToArray();
         for (int i = 0; i < from.Length; i += 1009)

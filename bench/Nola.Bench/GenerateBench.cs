@@ -20,10 +20,14 @@ internal static class GenerateBench
                 ids = [.. ids, Array.IndexOf(last, last.Max())];
             }
             Bench.Require(ids[Prompt..].SequenceEqual(cached), "decoding with the cache says what decoding without it says");
-            (Timing[] t, Timing read) = bench.TimeWithReading([() => model.Generate(prompt, null, Greedy(1)), () => model.Generate(prompt, null, Greedy(1 + Tokens))], 1);
-            double token = (t[1].Median - t[0].Median) / Tokens, bytes = 4.0 * (bench.Config.ParameterCount - bench.Config.Positions * bench.Config.Channels);
+            (Timing[] t, Timing read) = bench.TimeWithReading(
+                [() => model.Generate(prompt, null, Greedy(1)), () => model.Generate(prompt, null, Greedy(1 + Tokens))], 1);
+            double token = (t[1].Median - t[0].Median) / Tokens;
+            double bytes = 4.0 * (bench.Config.ParameterCount - bench.Config.Positions * bench.Config.Channels);
             bench.Section($"Decoding with {bench.Size}, float32", $"prompt of {Prompt}", "a token", "tokens/s", "weights read, GB/s");
-            bench.Row($"{t[0].Median * 1e3:F0} ms", $"{token * 1e3:F1} ms", $"{1 / token:F0}", $"{bytes / token / 1e9:F1} of {1 / read.Median / 1e9:F1}");
+            bench.Row(
+                $"{t[0].Median * 1e3:F0} ms", $"{token * 1e3:F1} ms", $"{1 / token:F0}",
+                $"{bytes / token / 1e9:F1} of {1 / read.Median / 1e9:F1}");
             BeamBench.Run(bench, model);
         }
         FirstToken(bench);
@@ -53,7 +57,8 @@ internal static class GenerateBench
     private static double Start(Bench bench, string model)
     {
         string cli = Path.Combine(AppContext.BaseDirectory, "nola.dll");
-        string[] arguments = [cli, "generate", "--model", model, "--prompt", "name : Blue Spice | Type : pub", "--max-new", "1", "--threads", $"{bench.Device.Threads}"];
+        string[] arguments = [cli, "generate", "--model", model, "--prompt", "name : Blue "
+            + "Spice | Type : pub", "--max-new", "1", "--threads", $"{bench.Device.Threads}"];
         return bench.Time(() => Child.Run("dotnet", arguments), 1).Median;
     }
 }

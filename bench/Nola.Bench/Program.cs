@@ -25,11 +25,29 @@ internal static class Program
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         Option<int> threads = new("--threads") { Description = "Threads; 0 for one per core", Recursive = true };
-        Option<string> size = new("--size") { Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights", DefaultValueFactory = _ => "gpt2", Recursive = true };
-        Option<int> tokens = new("--tokens") { Description = "Tokens of a training step", DefaultValueFactory = _ => 2048, Recursive = true };
-        Option<int> repeats = new("--repeats") { Description = "Timed repetitions, of which the median counts", DefaultValueFactory = _ => 7, Recursive = true };
+        Option<string> size = new("--size")
+        {
+            Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights",
+            DefaultValueFactory = _ => "gpt2",
+            Recursive = true,
+        };
+        Option<int> tokens = new("--tokens")
+        {
+            Description = "Tokens of a training step",
+            DefaultValueFactory = _ => 2048,
+            Recursive = true,
+        };
+        Option<int> repeats = new("--repeats")
+        {
+            Description = "Timed repetitions, of which the median counts",
+            DefaultValueFactory = _ => 7,
+            Recursive = true,
+        };
         Option<string> output = new("--out") { Description = "Also write NAME.md and NAME.json", Recursive = true };
-        RootCommand root = new("Nola's benchmarks. Verifies, then times; ratios are to limits measured in the same run.") { threads, size, tokens, repeats, output };
+        RootCommand root = new("Nola's benchmarks. Verifies, then times; ratios are to limits measured in the same run.")
+        {
+            threads, size, tokens, repeats, output,
+        };
         foreach ((string name, string what, Action<Bench> run) in parts) root.Add(Part(name, what, run));
         Argument<string> form = new("form");
         Command memory = new("memory", "Prints the peak memory of a NOLA step in bytes") { form };

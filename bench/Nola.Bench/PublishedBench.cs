@@ -25,13 +25,18 @@ internal static class PublishedBench
             ("+ logits only where the loss counts", perLayer, stream),
             ("+ one basis shared by all layers", shared, stream),
         ];
-        bench.Section($"E2E examples a second, {bench.Size}, NOLA on q and v, k = 512, r = 8", "way", "batch", "a step", "examples/s", "times the first");
+        bench.Section(
+            $"E2E examples a second, {bench.Size}, NOLA on q and v, k = 512, r = 8",
+            "way", "batch", "a step", "examples/s", "times the first");
         Timing[] times = bench.Time([.. ways.Select(w => (Action)(() => w.Step.Run(w.Batch)))], 1);
         double[] rates = [.. ways.Zip(times, (w, t) => w.Batch.Sequences / t.Median)];
         for (int i = 0; i < ways.Length; i++)
-            bench.Row(ways[i].Name, $"{ways[i].Batch.Sequences} examples, {ways[i].Batch.Length:N0} tokens", $"{times[i].Median:F2} s", $"{rates[i]:F2}", $"{rates[i] / rates[0]:F1}");
+            bench.Row(
+                ways[i].Name, $"{ways[i].Batch.Sequences} examples, {ways[i].Batch.Length:N0} tokens",
+                $"{times[i].Median:F2} s", $"{rates[i]:F2}", $"{rates[i] / rates[0]:F1}");
         bench.AtLeast("E2E examples/s against the published way in this code", rates[^1] / rates[0], 10, "times");
-        bench.AtLeast("E2E examples/s against the published PyTorch code (0.33/s on a machine of this kind)", rates[^1] / 0.33, 20, "times");
+        bench.AtLeast(
+            "E2E examples/s against the published PyTorch code (0.33/s on a machine of this kind)", rates[^1] / 0.33, 20, "times");
     }
 
     private static TokenStream Take(TokenStream s, int sequences)

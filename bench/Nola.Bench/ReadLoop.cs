@@ -43,6 +43,7 @@ internal sealed unsafe class ReadLoop : IDisposable
             c += Vector.Load(data + i + 2 * width);
             d += Vector.Load(data + i + 3 * width);
         }
-        if (Vector.Sum(a + b + c + d) != count) throw new InvalidOperationException("The bandwidth loop read something else than it should.");
+        if (Vector.Sum(a + b + c + d) != count)
+            throw new InvalidOperationException("The bandwidth loop read something else than it should.");
     }
 }

@@ -47,7 +47,9 @@ internal sealed class TrainStep : IDisposable
     /// <summary>One batch of E2E's training set in the published form, as the trainer packs it.</summary>
     public static TokenStream E2E(int tokens)
     {
-        EncodedPair[] pairs = [.. EmbeddedData.E2E("train").Take(4096).Select(new PairEncoder(Gpt2Tokenizer.Default, 1024, Gpt2Tokenizer.GptVocabulary).Encode)];
+        EncodedPair[] pairs = [.. EmbeddedData.E2E("train")
+            .Take(4096)
+            .Select(new PairEncoder(Gpt2Tokenizer.Default, 1024, Gpt2Tokenizer.GptVocabulary).Encode)];
         Batches batches = new(pairs, tokens, 0, 1);
         return batches.Stream(batches.Epoch(0)[0]);
     }
@@ -91,17 +93,23 @@ internal static class StepBench
         // Adapters start at zero, so every method sees the base model's loss.
         Bench.Require(losses.All(l => Math.Abs(l - losses[0]) < 1e-4), "all methods start at the same loss");
         double flop = TrainStep.FrozenFlop(bench.Config, stream, Rank);
-        bench.Section($"A training step of {bench.Size} on {stream.Length:N0} tokens of E2E ({stream.Sequences} examples, {stream.Targets.Length:N0} loss positions), adapters on q and v, r = {Rank}, k = {Bases}",
+        bench.Section($"A training step of {bench.Size} on {stream.Length:N0} tokens of E2E ({stream.Sequences} examples, "
+            + $"{stream.Targets.Length:N0} loss positions), adapters on q and v, r = {Rank}, k = {Bases}",
             "method", "time", "tokens/s", "share of peak");
         (Timing[] times, Peak peak) = bench.TimeWithPeak([.. steps.Values.Select(step => (Action)(() => step.Run(stream)))], 1);
         foreach ((string name, Timing t) in steps.Keys.Zip(times))
             bench.Row(name, Spread(t), $"{stream.Length / t.Median:F0}", $"{100 * peak.Share(t, flop):F0} %");
         foreach (TrainStep step in steps.Values) step.Dispose();
         bench.Line();
-        bench.Line($"Useful work: {flop / 1e9:F0} GFLOP, {flop / stream.Length / 1e6:F0} MFLOP a token: 2·N·(4C² + 2·C·inner)·layers for x·W and as much for dy·Wᵀ (less the first c_attn's), "
-            + $"4·P·C·V for the head, 14·C·Σ T(T+1)/2·layers for attention, 24·N·r·C·layers for the adapters; peak {peak.Rate / 1e9:F0} GFLOP/s.");
-        bench.AtLeast("training step, LoRA", 100 * peak.Share(times[0], flop), 76, "% of peak", $"{bench.Size}, {stream.Length:N0} tokens, {stream.Length / times[0].Median:F0} tokens/s");
-        bench.AtLeast("training step, NOLA", 100 * peak.Share(times[1], flop), 76, "% of peak", $"{stream.Length / times[1].Median:F0} tokens/s");
+        bench.Line($"Useful work: {flop / 1e9:F0} GFLOP, {flop / stream.Length / 1e6:F0} MFLOP a token: "
+            + "2·N·(4C² + 2·C·inner)·layers for x·W and as much for dy·Wᵀ (less the first c_attn's), "
+            + $"4·P·C·V for the head, 14·C·Σ T(T+1)/2·layers for attention, 24·N·r·C·layers for the adapters; "
+            + $"peak {peak.Rate / 1e9:F0} GFLOP/s.");
+        bench.AtLeast(
+            "training step, LoRA", 100 * peak.Share(times[0], flop), 76, "% of peak",
+            $"{bench.Size}, {stream.Length:N0} tokens, {stream.Length / times[0].Median:F0} tokens/s");
+        bench.AtLeast(
+            "training step, NOLA", 100 * peak.Share(times[1], flop), 76, "% of peak", $"{stream.Length / times[1].Median:F0} tokens/s");
         bench.AtMost("NOLA step ÷ LoRA step", times[1].Over(times[0]), 1.01, "", $"shared basis, k = {Bases}, r = {Rank}");
         bench.AtMost("NOLA step ÷ LoRA step, basis per layer", times[2].Over(times[0]), 1.06, "");
         Memory(bench);
@@ -115,7 +123,8 @@ internal static class StepBench
     /// <summary>In a process of its own: one NOLA step, and what the process needed for it.</summary>
     public static long PeakMemory(Bench bench, bool small)
     {
-        using LanguageModel model = LanguageModel.Create(bench.Config, bench.Device, 1, trainable: false, small ? WeightFormat.BFloat16 : WeightFormat.Float32);
+        using LanguageModel model = LanguageModel.Create(
+            bench.Config, bench.Device, 1, trainable: false, small ? WeightFormat.BFloat16 : WeightFormat.Float32);
         using TrainStep step = new(model, Nola(model, false)) { CheckpointBlocks = small };
         TokenStream stream = TrainStep.E2E(bench.Tokens);
         // As the trainer does before its first step.
@@ -128,9 +137,15 @@ internal static class StepBench
     private static void Memory(Bench bench)
     {
         bench.Section("Memory of a NOLA step, whole process, in a process of its own", "form", "peak resident");
-        foreach ((string name, string option, double limit) in (ReadOnlySpan<(string, string, double)>)[("float32", "plain", 2.0), ("bfloat16 storage, blocks computed again", "small", 1.2)])
+        (string, string, double)[] forms = [("float32", "plain", 2.0), ("bfloat16 storage, blocks computed again", "small", 1.2)];
+        foreach ((string name, string option, double limit) in forms)
         {
-            string output = Child.Run(Environment.ProcessPath!, [.. Child.SelfArguments, "memory", option, "--size", bench.Size, "--tokens", $"{bench.Tokens}", "--threads", $"{bench.Device.Threads}"]);
+            string output = Child.Run(
+                Environment.ProcessPath!,
+                [
+                    .. Child.SelfArguments, "memory", option,
+                    "--size", bench.Size, "--tokens", $"{bench.Tokens}", "--threads", $"{bench.Device.Threads}",
+                ]);
             double gigabytes = long.Parse(output.Trim()) / 1e9;
             bench.Row(name, $"{gigabytes:F2} GB");
             bench.AtMost($"peak memory of a NOLA step, {name}", gigabytes, limit, "GB");

@@ -5,7 +5,10 @@ using Nola.Train;
 
 namespace Nola.GpuBench;
 
-/// <summary>Whether training comes to the same end: what <c>nola train</c> does by default, on the device and on the CPU in float32.</summary>
+/// <summary>
+/// Whether training comes to the same end:
+/// what <c>nola train</c> does by default, on the device and on the CPU in float32.
+/// </summary>
 internal static class Agreement
 {
     /// <summary>Steps of the default job.</summary>
@@ -31,7 +34,15 @@ internal static class Agreement
         TrainData data = TrainData.Read(config, model);
         TrainResult result = new Trainer(model, adapter, config.Options).Run(data.Training, data.Validation);
         report.Row(
-            new { kind = "training", name, device = device.Description, steps = result.Steps, loss = result.LastLoss, seconds = result.Elapsed.TotalSeconds },
+            new
+            {
+                kind = "training",
+                name,
+                device = device.Description,
+                steps = result.Steps,
+                loss = result.LastLoss,
+                seconds = result.Elapsed.TotalSeconds,
+            },
             device.Description, $"{result.LastLoss:F4}", $"{result.Elapsed.TotalSeconds:F1} s");
         return result.LastLoss;
     }

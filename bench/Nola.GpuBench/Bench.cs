@@ -21,7 +21,16 @@ internal sealed record Bench(Device Device, Precision Precision, Workload Work, 
     {
         double seconds = Timing.Seconds(Device, run);
         Report.Row(
-            new { kind = "kernel", name, precision = Name(Precision), device = Device.Description, seconds, rate = work / seconds / unit, unit = rate },
+            new
+            {
+                kind = "kernel",
+                name,
+                precision = Name(Precision),
+                device = Device.Description,
+                seconds,
+                rate = work / seconds / unit,
+                unit = rate,
+            },
             name, $"{1e6 * seconds:F0} µs", $"{work / seconds / unit:F1} {rate}");
         return work / seconds;
     }

@@ -11,7 +11,9 @@ internal static class DecodeSpeed
     /// <summary>Rows, and the bar against the bandwidth.</summary>
     public static void Run(Bench bench, LanguageModel model)
     {
-        bench.Report.Table($"Decoding with {bench.Work.Size}, weights in bfloat16, after a prompt of {Prompt}", "work", "a token", "tokens/s", "queued and waited for");
+        bench.Report.Table(
+            $"Decoding with {bench.Work.Size}, weights in bfloat16, after a prompt of {Prompt}",
+            "work", "a token", "tokens/s", "queued and waited for");
         double token = Row(bench, model, "greedy", 1);
         Row(bench, model, "10 beams", 10);
         bench.Report.Line("");
@@ -19,7 +21,8 @@ internal static class DecodeSpeed
         double bandwidth = KernelSpeed.Bandwidth(bench), bytes = BytesOfToken(model), bound = bytes / bandwidth;
         bench.Report.Line("");
         bench.Report.Line(
-            $"Bound of a token: {bytes / 1e6:F1} MB of weights as they are stored, 2 · (Σ in · out of the maps + V · C) + 4 · (biases and norms), once each, without the cache of keys and values, "
+            $"Bound of a token: {bytes / 1e6:F1} MB of weights as they are stored, "
+            + "2 · (Σ in · out of the maps + V · C) + 4 · (biases and norms), once each, without the cache of keys and values, "
             + $"over {bandwidth / 1e9:F1} GB/s, is {1e3 * bound:F3} ms.");
         bench.Bars.Measure("decode", 100 * bound / token, $"{1e3 * token:F3} ms a token, bound {1e3 * bound:F3} ms");
     }
@@ -48,6 +51,11 @@ internal static class DecodeSpeed
         return token;
 
         int[] Generate(int tokens) =>
-            model.Generate([.. Enumerable.Range(1, Prompt)], null, new GenerateOptions { MaxNewTokens = tokens, StopTokens = [], Beams = beams });
+            model.Generate([.. Enumerable.Range(1, Prompt)], null, new GenerateOptions
+            {
+                MaxNewTokens = tokens,
+                StopTokens = [],
+                Beams = beams,
+            });
     }
 }

@@ -39,7 +39,9 @@ internal static class KernelSpeed
     }
 
     private static void Attention(Bench bench, string how) =>
-        Attention(bench, [.. Enumerable.Range(0, Workload.Sequences + 1).Select(s => s * bench.Work.Length)], Workload.Sequences * Pairs(bench.Work.Length), how);
+        Attention(
+            bench, [.. Enumerable.Range(0, Workload.Sequences + 1).Select(s => s * bench.Work.Length)],
+            Workload.Sequences * Pairs(bench.Work.Length), how);
 
     // Queries with their keys in a causal sequence.
     private static double Pairs(int length) => length * (length + 1.0) / 2;
@@ -48,7 +50,8 @@ internal static class KernelSpeed
     {
         Device d = bench.Device;
         int c = bench.Work.Config.Channels, heads = bench.Work.Config.Heads, n = offsets[^1];
-        using Tensor qkv = Bench.Noise(d, [n, 3 * c]), dy = Bench.Noise(d, [n, c], 2), dqkv = d.Empty([n, 3 * c]), y = d.Empty([n, c]), lse = d.Empty([heads, n]), starts = d.From(offsets);
+        using Tensor qkv = Bench.Noise(d, [n, 3 * c]), dy = Bench.Noise(d, [n, c], 2), dqkv = d.Empty([n, 3 * c]);
+        using Tensor y = d.Empty([n, c]), lse = d.Empty([heads, n]), starts = d.From(offsets);
         AttentionLayout layout = AttentionLayout.Of(c, heads);
         using Replay replay = d.NewReplay();
         // Two products forward, five backward.
@@ -86,10 +89,13 @@ internal static class KernelSpeed
         Device d = bench.Device;
         Gpt2Config config = bench.Work.Config;
         int c = config.Channels, n = bench.Work.Tokens / 4;
-        using Tensor table = Bench.Noise(d, [config.Vocabulary, c]), rows = Bench.Noise(d, [n, c], 2), drows = d.Empty([n, c]), losses = d.Empty([n]);
+        using Tensor table = Bench.Noise(d, [config.Vocabulary, c]);
+        using Tensor rows = Bench.Noise(d, [n, c], 2), drows = d.Empty([n, c]), losses = d.Empty([n]);
         using Tensor targets = d.From([.. Enumerable.Range(0, n).Select(i => i * 17 % config.Vocabulary)]);
         using FrozenMatrix head = d.Freeze(table, transposed: true, WeightFormat.BFloat16);
-        bench.Time("head and loss, both ways", () => d.HeadCrossEntropy(rows, head, targets, 0.1f, losses, drows), 4.0 * n * c * config.Vocabulary, 1e12, "TFLOP/s");
+        bench.Time(
+            "head and loss, both ways", () => d.HeadCrossEntropy(rows, head, targets, 0.1f, losses, drows),
+            4.0 * n * c * config.Vocabulary, 1e12, "TFLOP/s");
     }
 
     // As a step has it; then of matrices so large that the card is full, for one layer, where making the entries is most of
@@ -101,14 +107,16 @@ internal static class KernelSpeed
         Mix(bench, c, layers, $"mix 512 matrices ({c}, 8) for all layers");
         double one = Mix(bench, Large * c, 1, $"mix 512 matrices ({Large * c}, 8) for one layer");
         double all = Mix(bench, Large * c, layers, $"mix 512 matrices ({Large * c}, 8) for all layers");
-        bench.Bars.Measure("basis", 1e-12 * one, $"512 matrices ({Large * c}, 8), each mixed into one; into {layers} at once: {1e-12 * all:G3}");
+        bench.Bars.Measure(
+            "basis", 1e-12 * one, $"512 matrices ({Large * c}, 8), each mixed into one; into {layers} at once: {1e-12 * all:G3}");
     }
 
     private static double Mix(Bench bench, int rows, int layers, string name)
     {
         Device d = bench.Device;
         RandomBasis basis = new(1, 0, 0, Workload.Bases, rows, Workload.Rank, BasisEntries.Uniform);
-        using Tensor c = Bench.Noise(d, [layers, Workload.Bases]), w = d.Empty([layers, rows, Workload.Rank]), dc = d.Empty([layers, Workload.Bases]);
+        using Tensor c = Bench.Noise(d, [layers, Workload.Bases]);
+        using Tensor w = d.Empty([layers, rows, Workload.Rank]), dc = d.Empty([layers, Workload.Bases]);
         double entries = (double)Workload.Bases * basis.Size;
         double rate = bench.Time(name, () => d.BasisMix(basis, c, w), entries, 1e9, "G entries/s");
         bench.Time(name + ", its gradient", () => d.BasisMixGrad(basis, w, dc), entries, 1e9, "G entries/s");

@@ -12,7 +12,9 @@ internal static class ProductSpeed
     /// <summary>A table of the maps alone, for a device of another precision than the rest is timed with.</summary>
     public static void Table(Bench bench)
     {
-        bench.Report.Table($"Products at the sizes of {bench.Work.Size}, {bench.Work.Tokens:N0} tokens: {bench.Device.Description}", "kernel", "time", "rate");
+        bench.Report.Table(
+            $"Products at the sizes of {bench.Work.Size}, {bench.Work.Tokens:N0} tokens: {bench.Device.Description}",
+            "kernel", "time", "rate");
         Maps(bench);
         bench.Report.Line("");
     }

@@ -21,12 +21,36 @@ internal static class Program
     private static int Main(string[] args)
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        Option<string> device = new("--device") { Description = "cuda, cuda:1, or cpu, which shows that the program runs and compares the CPU with itself", DefaultValueFactory = _ => "cuda", Recursive = true };
-        Option<string> size = new("--size") { Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights; the bars are for gpt2-medium", DefaultValueFactory = _ => Workload.StandardSize, Recursive = true };
-        Option<int> tokens = new("--tokens") { Description = "Rows of products, edge of the product of two squares, most tokens of a step, and 64 times the tokens that are decoded (16 to 128); the bars are for 8192", DefaultValueFactory = _ => Workload.StandardTokens, Recursive = true };
+        Option<string> device = new("--device")
+        {
+            Description = "cuda, cuda:1, or cpu, which shows that the program runs and compares the CPU with itself",
+            DefaultValueFactory = _ => "cuda",
+            Recursive = true,
+        };
+        Option<string> size = new("--size")
+        {
+            Description = "gpt2, gpt2-medium, gpt2-large or gpt2-xl, with random weights; the bars are for gpt2-medium",
+            DefaultValueFactory = _ => Workload.StandardSize,
+            Recursive = true,
+        };
+        Option<int> tokens = new("--tokens")
+        {
+            Description = "Rows of products, edge of the product of two squares, most tokens of a step, "
+                + "and 64 times the tokens that are decoded (16 to 128); the bars are for 8192",
+            DefaultValueFactory = _ => Workload.StandardTokens,
+            Recursive = true,
+        };
         Option<string> output = new("--out") { Description = "NAME of the files", DefaultValueFactory = _ => "gpu-bench" };
-        Option<int> steps = new("--train-steps") { Description = "Steps of the embedded model's default training job, run on the device and on the CPU (minutes there); 0 leaves that bar out", DefaultValueFactory = _ => Agreement.Steps };
-        Option<bool> tiles = new("--tiles") { Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json" };
+        Option<int> steps = new("--train-steps")
+        {
+            Description = "Steps of the embedded model's default training job, "
+                + "run on the device and on the CPU (minutes there); 0 leaves that bar out",
+            DefaultValueFactory = _ => Agreement.Steps,
+        };
+        Option<bool> tiles = new("--tiles")
+        {
+            Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json",
+        };
         RootCommand root = new(About) { device, size, tokens, output, steps, tiles };
         root.SetAction(r => Guarded(() => r.GetValue(tiles)
             ? Tiles(r.GetValue(device)!, r.GetValue(output)!)
@@ -60,7 +84,9 @@ internal static class Program
     {
         if (trainSteps < 0) throw new NolaException($"--train-steps is {trainSteps}; expected 0 or more.");
         // The last is the one that trains.
-        (string Suffix, Precision Precision)[] ways = name == "cpu" ? [("", Precision.Float32)] : [(",float32", Precision.Float32), (",tf32", Precision.Tf32), ("", Precision.BFloat16)];
+        (string Suffix, Precision Precision)[] ways = name == "cpu"
+            ? [("", Precision.Float32)]
+            : [(",float32", Precision.Float32), (",tf32", Precision.Tf32), ("", Precision.BFloat16)];
         Bars bars = new(work, trainSteps);
         Report report = new(output) { Bars = bars };
         foreach (DeviceInfo found in DeviceInfo.List()) report.Line($"{found.Name}: {found.Description}; {found.Detail}");
@@ -74,10 +100,14 @@ internal static class Program
         if (trainSteps == 0) bars.Skip("training", "left out by --train-steps 0");
         else complete &= Part(report, "Training", () => Agreement.Run(name, trainSteps, report, bars));
         if (work.Size != Workload.StandardSize || work.Tokens != Workload.StandardTokens || name == "cpu")
-            report.Line($"The bars are for a card of the H100's class, {Workload.StandardSize} and {Workload.StandardTokens} tokens; this is {name}, {work.Size} and {work.Tokens}.");
+            report.Line($"The bars are for a card of the H100's class, {Workload.StandardSize} and {Workload.StandardTokens} tokens; "
+                + $"this is {name}, {work.Size} and {work.Tokens}.");
         bars.Table(report);
         report.Write();
-        Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-e2e.json; {(complete ? "all kernels agree with the CPU" : "SOME KERNELS DISAGREE WITH THE CPU, OR A PART COULD NOT RUN: see above")}.");
+        string outcome = complete
+            ? "all kernels agree with the CPU"
+            : "SOME KERNELS DISAGREE WITH THE CPU, OR A PART COULD NOT RUN: see above";
+        Console.WriteLine($"Wrote {output}.md, {output}.json and {output}-e2e.json; {outcome}.");
         return complete ? 0 : 1;
 
         bool Way(string place, Precision precision, bool trains)
@@ -109,7 +139,8 @@ internal static class Program
         return complete & Part(report, "The model", () =>
         {
             using LanguageModel model = LanguageModel.Create(bench.Work.Config, bench.Device, 1, trainable: false, WeightFormat.BFloat16);
-            return Part(report, "Training steps", () => StepSpeed.Run(bench, model, e2e)) & Part(report, "Decoding", () => DecodeSpeed.Run(bench, model));
+            return Part(report, "Training steps", () => StepSpeed.Run(bench, model, e2e))
+                & Part(report, "Decoding", () => DecodeSpeed.Run(bench, model));
         });
     }
 

@@ -8,7 +8,11 @@ namespace Nola.GpuBench;
 /// <param name="name">Of the files, without their ends.</param>
 internal sealed class Report(string name)
 {
-    private static readonly JsonSerializerOptions json = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions json = new()
+    {
+        WriteIndented = true,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     private readonly StringBuilder text = new("# GPU bench\n\n");
     private readonly List<object> rows = [];
@@ -53,7 +57,19 @@ internal sealed class Report(string name)
         {
             setting = Setting,
             rows,
-            bars = Bars?.All.Select(b => new { number = b.Number, key = b.Key, work = b.Work, value = b.Value, limit = b.Limit, at_least = b.AtLeast, unit = b.Unit, passed = b.Passed, missing = b.Value is null ? b.Missing : null, note = b.Note }),
+            bars = Bars?.All.Select(b => new
+            {
+                number = b.Number,
+                key = b.Key,
+                work = b.Work,
+                value = b.Value,
+                limit = b.Limit,
+                at_least = b.AtLeast,
+                unit = b.Unit,
+                passed = b.Passed,
+                missing = b.Value is null ? b.Missing : null,
+                note = b.Note,
+            }),
         },
         json) + "\n";
 

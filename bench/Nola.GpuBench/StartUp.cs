@@ -23,7 +23,8 @@ internal static class StartUp
         try
         {
             report.Table("Start of the process to the end of the first step", "process", "time", "and to make random weights");
-            foreach ((string key, string name) in (ReadOnlySpan<(string, string)>)[("first-step", "nothing in the driver's cache"), ("second-start", "with the driver's cache")])
+            (string, string)[] starts = [("first-step", "nothing in the driver's cache"), ("second-start", "with the driver's cache")];
+            foreach ((string key, string name) in starts)
             {
                 (double seconds, double weights) = Child(device, work, cache);
                 report.Row(new { kind = "start", name, seconds, weights }, name, $"{seconds:F2} s", $"{weights:F2} s");
@@ -57,7 +58,8 @@ internal static class StartUp
     {
         ProcessStartInfo info = new(Environment.ProcessPath!) { RedirectStandardOutput = true, RedirectStandardError = true };
         if (Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet") info.ArgumentList.Add(typeof(StartUp).Assembly.Location);
-        foreach (string argument in (string[])[Command, "--device", device, "--size", work.Size, "--tokens", $"{work.Tokens}"]) info.ArgumentList.Add(argument);
+        foreach (string argument in (string[])[Command, "--device", device, "--size", work.Size, "--tokens", $"{work.Tokens}"])
+            info.ArgumentList.Add(argument);
         info.Environment["CUDA_CACHE_PATH"] = cache;
         info.Environment["CUDA_CACHE_DISABLE"] = "0";
         long start = Stopwatch.GetTimestamp();

@@ -15,7 +15,8 @@ internal static class TileBench
         if (device is not GpuDevice gpu) throw new NolaException($"--tiles measures the tiles of a GPU; {device.Name} has none.");
         report.Table($"Tiles: {device.Description}", ["c (M, N), K", "order", .. TensorTile.All.Select(t => t.Name), "best"]);
         List<TileTime> times = [];
-        foreach ((int m, int n, int k, bool transposeA, bool transposeB) in Shapes()) Measure(gpu, m, n, k, transposeA, transposeB, times, report);
+        foreach ((int m, int n, int k, bool transposeA, bool transposeB) in Shapes())
+            Measure(gpu, m, n, k, transposeA, transposeB, times, report);
         report.Line("");
         TileTable table = TileChoice.Table(times, $"Measured on {device.Description}.");
         File.WriteAllText(output + "-tiles.json", table.ToJson());
@@ -47,7 +48,8 @@ internal static class TileBench
     private static void Measure(GpuDevice gpu, int m, int n, int k, bool transposeA, bool transposeB, List<TileTime> times, Report report)
     {
         string order = transposeA ? "aᵀ · b" : transposeB ? "a · bᵀ" : "a · b";
-        using Tensor a = Bench.Noise(gpu, transposeA ? [k, m] : [m, k]), b = Bench.Noise(gpu, transposeB ? [n, k] : [k, n]), c = gpu.Empty([m, n]);
+        using Tensor a = Bench.Noise(gpu, transposeA ? [k, m] : [m, k]);
+        using Tensor b = Bench.Noise(gpu, transposeB ? [n, k] : [k, n]), c = gpu.Empty([m, n]);
         List<TileTime> here = [];
         TileTable before = gpu.TileTable;
         foreach (TensorTile tile in TensorTile.All)

@@ -17,7 +17,8 @@ internal static class TileChoice
     /// </summary>
     public static TileTable Table(IReadOnlyList<TileTime> times, string source)
     {
-        Dictionary<(int M, int N, int K, string Order), double> best = times.GroupBy(t => (t.M, t.N, t.K, t.Order)).ToDictionary(g => g.Key, g => g.Min(t => t.Seconds));
+        Dictionary<(int M, int N, int K, string Order), double> best = times.GroupBy(t => (t.M, t.N, t.K, t.Order)).ToDictionary(
+            g => g.Key, g => g.Min(t => t.Seconds));
         List<TileTable.Rule> rules = [];
         foreach (IGrouping<(int Squares, int Depth), TileTime> cell in times
             .GroupBy(t => (Edge(squares, TileTable.Squares(t.M, t.N)), Edge(depths, t.K)))
@@ -25,7 +26,8 @@ internal static class TileChoice
         {
             string tile = cell.GroupBy(t => t.Tile).MinBy(g => g.Average(t => Math.Log(t.Seconds / best[(t.M, t.N, t.K, t.Order)])))!.Key;
             // The rule before is for deeper products of as many tiles: it says nothing when this one says the same.
-            if (rules.Count > 0 && rules[^1] is { } last && last.Tiles == cell.Key.Squares && last.Tile == tile) rules.RemoveAt(rules.Count - 1);
+            if (rules.Count > 0 && rules[^1] is { } last && last.Tiles == cell.Key.Squares && last.Tile == tile)
+                rules.RemoveAt(rules.Count - 1);
             rules.Add(new(cell.Key.Squares, cell.Key.Depth, tile));
         }
         if (rules[^1] is not { Tiles: 0, Depth: 0 }) rules.Add(new(0, 0, rules[^1].Tile));

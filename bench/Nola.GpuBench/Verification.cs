@@ -65,7 +65,9 @@ internal static class Verification
             double bound = !product || precision == Precision.Float32 ? 1e-5 : precision == Precision.Tf32 ? 1.5e-3 : 1e-2;
             bool ok = worst <= bound;
             all &= ok;
-            report.Row(new { kind = "verify", name, precision = precision.ToString(), worst, bound, ok }, name, $"{worst:E1}", $"{bound:E0}", ok ? "ok" : "DIFFERS");
+            report.Row(
+                new { kind = "verify", name, precision = precision.ToString(), worst, bound, ok },
+                name, $"{worst:E1}", $"{bound:E0}", ok ? "ok" : "DIFFERS");
         }
         report.Line("");
         return all;
@@ -88,7 +90,8 @@ internal static class Verification
 
     private static float[] LayerNorm(Device d)
     {
-        using Tensor x = Random(d, 1, [333, 768]), w = Random(d, 2, [768]), b = Random(d, 3, [768]), dy = Random(d, 4, [333, 768]), y = d.Empty([333, 768]);
+        using Tensor x = Random(d, 1, [333, 768]), w = Random(d, 2, [768]), b = Random(d, 3, [768]);
+        using Tensor dy = Random(d, 4, [333, 768]), y = d.Empty([333, 768]);
         using Tensor mean = d.Empty([333]), rstd = d.Empty([333]), dx = d.Empty([333, 768]), dw = d.Empty([768]), db = d.Empty([768]);
         d.LayerNorm(x, w, b, 1e-5f, y, mean, rstd);
         d.LayerNormGrad(x, w, mean, rstd, dy, dx);
@@ -136,7 +139,8 @@ internal static class Verification
 
     private static float[] Embedding(Device d)
     {
-        using Tensor table = Random(d, 1, [50, 768]), indices = d.From([.. Enumerable.Range(0, 300).Select(i => i * i % 50)]), y = d.Empty([300, 768]), grad = d.Zeros([50, 768]);
+        using Tensor table = Random(d, 1, [50, 768]), indices = d.From([.. Enumerable.Range(0, 300).Select(i => i * i % 50)]);
+        using Tensor y = d.Empty([300, 768]), grad = d.Zeros([50, 768]);
         d.GatherRows(table, indices, y);
         d.ScatterAddRows(y, indices, grad);
         return [.. y.ToArray(), .. grad.ToArray()];
@@ -151,7 +155,8 @@ internal static class Verification
 
     private static float[] Product(Device d, int m, int k, int n, bool transposeA, bool transposeB)
     {
-        using Tensor a = Random(d, 1, transposeA ? [k, m] : [m, k]), b = Random(d, 2, transposeB ? [n, k] : [k, n]), c = d.Empty([m, n]), bias = Random(d, 3, [n]);
+        using Tensor a = Random(d, 1, transposeA ? [k, m] : [m, k]);
+        using Tensor b = Random(d, 2, transposeB ? [n, k] : [k, n]), c = d.Empty([m, n]), bias = Random(d, 3, [n]);
         d.MatMul(a, transposeA, b, transposeB, c, 0.5f, 0, bias);
         return c.ToArray();
     }
@@ -167,7 +172,8 @@ internal static class Verification
 
     private static float[] Fused(Device d)
     {
-        using Tensor w = Random(d, 1, [384, 1000]), x = Random(d, 2, [200, 384]), bias = Random(d, 3, [1000]), residual = Random(d, 4, [200, 1000]), y = d.Empty([200, 1000]), activated = d.Empty([200, 1000]);
+        using Tensor w = Random(d, 1, [384, 1000]), x = Random(d, 2, [200, 384]), bias = Random(d, 3, [1000]);
+        using Tensor residual = Random(d, 4, [200, 1000]), y = d.Empty([200, 1000]), activated = d.Empty([200, 1000]);
         using FrozenMatrix frozen = d.Freeze(w);
         d.MatMul(x, frozen, bias, y, 0, residual, activated);
         return [.. y.ToArray(), .. activated.ToArray()];

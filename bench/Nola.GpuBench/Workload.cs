@@ -28,7 +28,8 @@ internal sealed record Workload(string Size, Gpt2Config Config, int Tokens)
     /// <exception cref="NolaException">There is no such size, or the tokens are out of range.</exception>
     public static Workload Of(string size, int tokens)
     {
-        Gpt2Config config = Gpt2Config.ByName(size) ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
+        Gpt2Config config = Gpt2Config.ByName(size)
+            ?? throw new NolaException($"--size is '{size}'; expected gpt2, gpt2-medium, gpt2-large or gpt2-xl.");
         if (tokens is < 128 or > 16_384 || tokens % Sequences != 0)
             throw new NolaException($"--tokens is {tokens}; expected a multiple of {Sequences} from 128 to 16384.");
         return new(size, config, tokens);
