@@ -29,7 +29,8 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
                     double ofPair = 2.0 * s.Heads * s.Size * ProductsOf(kernel.Kernel.Name);
                     return ($"{s.Rows} rows, {s.Heads} heads", new(ofPair * Pairs(stream), 0));
                 case BasisNumbers n:
-                    return (Sizes(n.Rows, n.Size, n.Count), new(0, Product(n.Rows, n.Size, n.Count) + OperationsOfEntry * n.Size * n.Count));
+                    return (
+                        Sizes(n.Rows, n.Size, n.Count), new(0, Product(n.Rows, n.Size, n.Count) + OperationsOfEntry * n.Size * n.Count));
                 case Place place:
                     return ($"{place.Rows} × {place.Columns}", default);
             }
@@ -56,5 +57,6 @@ internal readonly record struct Arithmetic(double OnTensorCores, double InFloat3
     }
 
     // Scores and values; again scores, dP and dq; again scores and dP, dk and dv.
-    private static int ProductsOf(string kernel) => kernel.TrimEnd('0', '1', '2', '4', '6', '8') switch { "Forward" => 2, "Queries" => 3, "Keys" => 4, _ => 0 };
+    private static int ProductsOf(string kernel) =>
+        kernel.TrimEnd('0', '1', '2', '4', '6', '8') switch { "Forward" => 2, "Queries" => 3, "Keys" => 4, _ => 0 };
 }

@@ -26,7 +26,8 @@ internal static class CostTable
         Row[] rows = [.. groups.OrderByDescending(r => r.Bound)];
         Row[] small = [.. rows.Where(r => r.Bound < Small)];
         StringBuilder text = new();
-        text.AppendLine("| kernel | work | launches | mma | of use | other | MB asked | MB | tensor cores | instructions | memory | of use |");
+        text.AppendLine(
+            "| kernel | work | launches | mma | of use | other | MB asked | MB | tensor cores | instructions | memory | of use |");
         text.AppendLine("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         foreach (Row row in rows.Except(small)) text.AppendLine(row.ToString());
         if (small.Length > 0) text.AppendLine(Row.Sum("others", small).ToString());
@@ -50,7 +51,8 @@ internal static class CostTable
             double byInstructions = instructions / InstructionPeak, byMemory = bytes / MemoryPeak;
             double needed = Math.Max(Math.Max(onTensorCores / TensorPeak, inFloat / FloatPeak), byMemory);
             return new(
-                kernel, work, launches.Length, tensor / 32, onTensorCores / OperationsOfLane / 32, (instructions - tensor) / 32, asked, bytes,
+                kernel, work, launches.Length, tensor / 32,
+                onTensorCores / OperationsOfLane / 32, (instructions - tensor) / 32, asked, bytes,
                 byTensor, byInstructions, byMemory, Math.Max(Math.Max(byTensor, byInstructions), byMemory), needed);
 
             double Sum(Func<StepLaunch, double> what) => launches.Sum(what);
@@ -59,7 +61,8 @@ internal static class CostTable
         public static Row Sum(string name, Row[] rows)
         {
             return new(
-                name, "", rows.Sum(r => r.Launches), Sum(r => r.Mma), Sum(r => r.Useful), Sum(r => r.Other), Sum(r => r.Asked), Sum(r => r.Bytes),
+                name, "", rows.Sum(r => r.Launches), Sum(r => r.Mma), Sum(r => r.Useful),
+                Sum(r => r.Other), Sum(r => r.Asked), Sum(r => r.Bytes),
                 Sum(r => r.ByTensor), Sum(r => r.ByInstructions), Sum(r => r.ByMemory), Sum(r => r.Bound), Sum(r => r.Needed));
 
             double Sum(Func<Row, double> what) => rows.Sum(what);
@@ -70,7 +73,9 @@ internal static class CostTable
             string mma = Mma == 0 ? "| " : string.Create(CultureInfo.InvariantCulture, $"{Mma / 1e6:F1} | {100 * Useful / Mma:F0} %");
             string counts = string.Create(CultureInfo.InvariantCulture, $"{Other / 1e6:F1} | {Asked / 1e6:F0} | {Bytes / 1e6:F0}");
             string bounds = $"{(Mma == 0 ? "" : Micro(ByTensor))} | {Micro(ByInstructions)} | {Micro(ByMemory)}";
-            return string.Create(CultureInfo.InvariantCulture, $"| {Kernel} | {Work} | {Launches} | {mma} | {counts} | {bounds} | {100 * Needed / Bound:F0} % |");
+            return string.Create(
+                CultureInfo.InvariantCulture,
+                $"| {Kernel} | {Work} | {Launches} | {mma} | {counts} | {bounds} | {100 * Needed / Bound:F0} % |");
         }
 
         private static string Micro(double seconds) => (1e6 * seconds).ToString("F0", CultureInfo.InvariantCulture);

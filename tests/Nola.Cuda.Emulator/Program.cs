@@ -48,7 +48,8 @@ internal static class Program
     {
         Nola.Models.TokenStream stream = E2EExamples.Of(work.Tokens).Stream;
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{work.Size}: {stream.Length} tokens of {stream.Sequences} examples, {stream.Targets.Length} with a loss; {blocks} blocks of each launch.\n"));
+            $"{work.Size}: {stream.Length} tokens of {stream.Sequences} examples, {stream.Targets.Length} with a loss; "
+            + $"{blocks} blocks of each launch.\n"));
         Console.Out.Write(CostTable.Of(StepCosts.Of(work, perLayer: false, blocks)));
     }
 

@@ -12,11 +12,14 @@ public static class Report
         SortedDictionary<string, long[]> kernels = new(StringComparer.Ordinal);
         Dictionary<string, long> notes = [];
         foreach (string line in files.SelectMany(File.ReadLines)) Add(line, kernels, notes);
-        string[] all = [.. Tensors.KernelCache.All().Select(Tensors.KernelCache.NameOf).Order(StringComparer.Ordinal)], missing = [.. all.Except(kernels.Keys)];
+        string[] all = [.. Tensors.KernelCache.All().Select(Tensors.KernelCache.NameOf).Order(StringComparer.Ordinal)];
+        string[] missing = [.. all.Except(kernels.Keys)];
         StringBuilder text = new();
-        text.AppendLine("| kernel | launches | blocks | threads | " + string.Join(" | ", Enum.GetNames<Cost>().Select(n => n.ToLowerInvariant())) + " |");
+        text.AppendLine("| kernel | launches | blocks | threads | "
+            + string.Join(" | ", Enum.GetNames<Cost>().Select(n => n.ToLowerInvariant())) + " |");
         text.AppendLine("|---|" + string.Concat(Enumerable.Repeat("---:|", 3 + Enum.GetValues<Cost>().Length)));
-        foreach ((string name, long[] numbers) in kernels) text.AppendLine($"| {name} | {string.Join(" | ", numbers.Select(n => n.ToString(CultureInfo.InvariantCulture)))} |");
+        foreach ((string name, long[] numbers) in kernels)
+            text.AppendLine($"| {name} | {string.Join(" | ", numbers.Select(n => n.ToString(CultureInfo.InvariantCulture)))} |");
         foreach ((string what, long number) in notes) text.AppendLine(CultureInfo.InvariantCulture, $"{number} {what}");
         if (missing.Length > 0) text.AppendLine("not executed: " + string.Join(", ", missing));
         text.AppendLine(CultureInfo.InvariantCulture, $"{all.Length - missing.Length} of {all.Length} kernels executed");

@@ -22,7 +22,10 @@ internal sealed record StepLaunch(string Kernel, string Work, double[] Counts, d
 /// </summary>
 internal static class StepCosts
 {
-    /// <summary>The launches of one step, in order. The first step, which makes copies of weights, comes before and does not count.</summary>
+    /// <summary>
+    /// The launches of one step, in order.
+    /// The first step, which makes copies of weights, comes before and does not count.
+    /// </summary>
     /// <param name="work">The model and the tokens.</param>
     /// <param name="perLayer">Whether each layer has a basis of its own.</param>
     /// <param name="blocks">How many blocks of a launch are executed; more where they are short.</param>

@@ -86,7 +86,8 @@ internal sealed record CampaignReport(
 
         void Row(KindCounts k, TimeSpan time)
         {
-            text.Append(plain, $"| {k.Kind} | {k.Inputs:N0} | {k.Accepted:N0} | {k.Refused:N0} | {k.Failed:N0} | {Rate(k.Inputs, time):N0} ");
+            text.Append(
+                plain, $"| {k.Kind} | {k.Inputs:N0} | {k.Accepted:N0} | {k.Refused:N0} | {k.Failed:N0} | {Rate(k.Inputs, time):N0} ");
             text.Append(plain, $"| {k.Slowest.TotalMilliseconds:N0} | {k.MostBytes / 1048576.0:N0} |\n");
         }
     }

@@ -147,7 +147,8 @@ internal sealed class Worker : IDisposable
     private static string Origin(Exception error)
     {
         string[] frames = (error.StackTrace ?? "").Split('\n');
-        string frame = frames.FirstOrDefault(f => f.Contains(" Nola.") && !f.Contains("InputFile") && !f.Contains("JsonInput")) ?? frames[0];
+        string frame = frames.FirstOrDefault(f => f.Contains(" Nola.") && !f.Contains("InputFile") && !f.Contains("JsonInput"))
+            ?? frames[0];
         int file = frame.IndexOf(" in /", StringComparison.Ordinal);
         return (file < 0 ? frame : frame[..file]).Trim();
     }

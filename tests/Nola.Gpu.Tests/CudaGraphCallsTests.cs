@@ -4,7 +4,10 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>What the driver is asked for a graph, and what becomes of its answers; the driver is a few functions that note their arguments.</summary>
+/// <summary>
+/// What the driver is asked for a graph, and what becomes of its answers;
+/// the driver is a few functions that note their arguments.
+/// </summary>
 public sealed unsafe class CudaGraphCallsTests
 {
     private static readonly List<string> asked = [];
@@ -31,7 +34,9 @@ public sealed unsafe class CudaGraphCallsTests
         graph.Dispose();
         graph.Dispose();
         // Relaxed (2): memory may be taken while recording. What was recorded is destroyed when it has been made ready.
-        Assert.Equal(["begin 77 2", "end 77", "instantiate 5 0", "destroy 5", "launch 6 77", "launch 6 77", "free 6"], asked.Where(a => a != "bind"));
+        Assert.Equal(
+            ["begin 77 2", "end 77", "instantiate 5 0", "destroy 5", "launch 6 77", "launch 6 77", "free 6"],
+            asked.Where(a => a != "bind"));
         Assert.Equal(["bind", "begin 77 2", "bind", "end 77"], asked.Take(4));
     }
 

@@ -36,8 +36,10 @@ public sealed class EpilogueTests
         const int M = 20, In = 18, Out = 37;
         Random r = new(7);
         using GpuDevice device = TestGpu.WithTensorCores();
-        using Tensor weight = device.From(OpCheck.Values(r, In * Out, 1), [In, Out]), u = device.From(OpCheck.Values(r, M * Out, 2), [M, Out]);
-        using Tensor dy = device.From(OpCheck.Values(r, M * Out, 1), [M, Out]), dx = device.Empty([M, In]), du = device.Empty([M, Out]), apart = device.Empty([M, In]);
+        using Tensor weight = device.From(OpCheck.Values(r, In * Out, 1), [In, Out]);
+        using Tensor u = device.From(OpCheck.Values(r, M * Out, 2), [M, Out]);
+        using Tensor dy = device.From(OpCheck.Values(r, M * Out, 1), [M, Out]), dx = device.Empty([M, In]);
+        using Tensor du = device.Empty([M, Out]), apart = device.Empty([M, In]);
         using FrozenMatrix frozen = device.Freeze(weight);
         device.GeluGrad(u, dy, du);
         device.MatMulTransposed(du, frozen, apart);
@@ -52,7 +54,8 @@ public sealed class EpilogueTests
         const int M = 21;
         Random r = new(n);
         float[] x = Small(M * k), w = Small(k * n), bias = Small(n), residual = Small(M * n), start = Small(M * n);
-        using Tensor weight = device.From(w, [k, n]), input = device.From(x, [M, k]), shift = device.From(bias, [n]), added = device.From(residual, [M, n]);
+        using Tensor weight = device.From(w, [k, n]), input = device.From(x, [M, k]);
+        using Tensor shift = device.From(bias, [n]), added = device.From(residual, [M, n]);
         using Tensor y = device.From(start, [M, n]), activated = device.Empty([M, n]);
         device.Fill(activated, float.NaN);
         using FrozenMatrix frozen = device.Freeze(weight);

@@ -17,7 +17,9 @@ public sealed class GpuBenchTests
         Bars bars = new(standard, 400);
         Assert.Equal([1, 2, 3, 4, 5, 6, 7, 8, 9], bars.All.Select(b => b.Number).Distinct());
         Assert.All(bars.All, b => Assert.True(b.Value is null && b.Passed is null && b.Missing.Length > 0));
-        Assert.Equal(["product-cube", "product-shapes", "attention", "lora", "published"], bars.All.Where(b => b.Missing == "no PyTorch").Select(b => b.Key));
+        Assert.Equal(
+            ["product-cube", "product-shapes", "attention", "lora", "published"],
+            bars.All.Where(b => b.Missing == "no PyTorch").Select(b => b.Key));
     }
 
     [Theory]
@@ -55,11 +57,15 @@ public sealed class GpuBenchTests
         using JsonDocument document = JsonDocument.Parse(report.ToJson());
         JsonElement root = document.RootElement, row = root.GetProperty("rows")[0], listed = root.GetProperty("bars");
         Assert.Equal("gpt2-medium", root.GetProperty("setting").GetProperty("size").GetString());
-        Assert.Equal(("kernel", "x · W (1024, 3072)", 0.5), (row.GetProperty("kind").GetString(), row.GetProperty("name").GetString(), row.GetProperty("seconds").GetDouble()));
+        Assert.Equal(
+            ("kernel", "x · W (1024, 3072)", 0.5),
+            (row.GetProperty("kind").GetString(), row.GetProperty("name").GetString(), row.GetProperty("seconds").GetDouble()));
         Assert.Equal(bars.All.Count, listed.GetArrayLength());
         foreach (JsonElement bar in listed.EnumerateArray())
         {
-            Assert.Equal(["number", "key", "work", "value", "limit", "at_least", "unit", "passed", "missing", "note"], bar.EnumerateObject().Select(p => p.Name));
+            Assert.Equal(
+                ["number", "key", "work", "value", "limit", "at_least", "unit", "passed", "missing", "note"],
+                bar.EnumerateObject().Select(p => p.Name));
             bool measured = bar.GetProperty("key").GetString() == "decode";
             Assert.Equal(measured, bar.GetProperty("value").ValueKind == JsonValueKind.Number);
             Assert.Equal(measured, bar.GetProperty("missing").ValueKind == JsonValueKind.Null);
@@ -108,7 +114,8 @@ public sealed class GpuBenchTests
     public void A_token_reads_every_weight_once_as_it_is_stored()
     {
         using CpuDevice cpu = new(1);
-        using LanguageModel model = LanguageModel.Create(new Gpt2Config(2, 2, 32, 100, 16), cpu, 1, trainable: false, WeightFormat.BFloat16);
+        using LanguageModel model = LanguageModel.Create(
+            new Gpt2Config(2, 2, 32, 100, 16), cpu, 1, trainable: false, WeightFormat.BFloat16);
         const int C = 32, L = 2, V = 100;
         Assert.Equal(2.0 * (12 * C * C * L + V * C) + 4.0 * (13 * C * L + 2 * C), DecodeSpeed.BytesOfToken(model));
     }

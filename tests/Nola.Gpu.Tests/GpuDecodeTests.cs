@@ -1,3 +1,4 @@
+using System.Reflection;
 using Nola.Models;
 using Nola.Tensors;
 using Xunit;
@@ -18,7 +19,15 @@ public sealed class GpuDecodeTests : IDisposable
     public void Replayed_tokens_are_the_CPUs(int beams, bool rules, bool taken)
     {
         using CpuDevice cpu = new(2);
-        GenerateOptions options = new() { Beams = beams, MaxNewTokens = 8, StopTokens = [], NoRepeatNgram = rules ? 2 : 0, RepetitionPenalty = rules ? 1.3f : 1, MinNewTokens = 3 };
+        GenerateOptions options = new()
+        {
+            Beams = beams,
+            MaxNewTokens = 8,
+            StopTokens = [],
+            NoRepeatNgram = rules ? 2 : 0,
+            RepetitionPenalty = rules ? 1.3f : 1,
+            MinNewTokens = 3,
+        };
         long waits = 0;
         TapRecorder recorder = new(gpu);
         // Without it the driver records, on a card; simulated, the calls are made each time, in the same padded shapes.
@@ -73,7 +82,8 @@ public sealed class GpuDecodeTests : IDisposable
             gpu.Upload([.. starts, starts[^1]], places.RowStarts);
             using Replay replay = gpu.NewReplay();
             for (int i = 0; i < 2; i++) replay.Run(() => model.Decode(batch, cache, places, logits));
-            return [.. recorder.Graphs[^1].Kernels.Select(k => $"{k.Kernel.DeclaringType!.Name}.{k.Kernel.Name} {Describe(k.Config)} {string.Join(" ", k.Arguments.Select(Describe))}")];
+            return [.. recorder.Graphs[^1].Kernels.Select(k =>
+                $"{k.Kernel.DeclaringType!.Name}.{k.Kernel.Name} {Describe(k.Config)} {string.Join(" ", k.Arguments.Select(Describe))}")];
         }
     }
 
@@ -105,16 +115,22 @@ public sealed class GpuDecodeTests : IDisposable
         Assert.Equal([1, 2, 4, 4, 8, 16, 16, 32, 128], ((int[])[1, 2, 3, 4, 5, 10, 16, 17, 128]).Select(DecodePass.SequencesOf));
         Assert.Equal([256, 256, 512, 131072], ((int[])[1, 256, 257, 131072]).Select(DecodePass.RowsOf));
         // A prompt of 64 and ten beams of 64 tokens: every step of a search has one of these.
-        Assert.Equal([256, 512, 1024, 2048], Enumerable.Range(1, 64).SelectMany(t => Enumerable.Range(1, 10).Select(s => DecodePass.RowsOf(s * (64 + t)))).Distinct().Order());
+        IEnumerable<int> rows = Enumerable.Range(1, 64)
+            .SelectMany(t => Enumerable.Range(1, 10).Select(s => DecodePass.RowsOf(s * (64 + t))));
+        Assert.Equal([256, 512, 1024, 2048], rows.Distinct().Order());
     }
 
     // Structures field by field: a view is its buffer, its offset and its length.
-    private static string Describe(object argument) => argument.GetType().IsPrimitive
-        ? FormattableString.Invariant($"{argument}")
-        : $"{argument.GetType().Name}({string.Join(",", argument.GetType().GetFields((System.Reflection.BindingFlags)52).Select(f => f.GetValue(argument) switch
+    private static string Describe(object argument)
+    {
+        if (argument.GetType().IsPrimitive) return FormattableString.Invariant($"{argument}");
+        const BindingFlags Fields = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic;
+        IEnumerable<string> fields = argument.GetType().GetFields(Fields).Select(f => f.GetValue(argument) switch
         {
             null => "null",
             { } value when value.GetType().IsValueType => Describe(value),
             { } reference => System.Runtime.CompilerServices.RuntimeHelpers.GetHashCode(reference).ToString(),
-        }))})";
+        });
+        return $"{argument.GetType().Name}({string.Join(",", fields)})";
+    }
 }

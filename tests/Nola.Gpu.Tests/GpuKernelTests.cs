@@ -3,7 +3,10 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>What the shared contracts do not reach: edges of tiles, decoding, the optimizer, and every entry of a basis, against the CPU.</summary>
+/// <summary>
+/// What the shared contracts do not reach: edges of tiles, decoding,
+/// the optimizer, and every entry of a basis, against the CPU.
+/// </summary>
 public sealed class GpuKernelTests : IDisposable
 {
     private readonly GpuDevice gpu = TestGpu.Device;
@@ -110,7 +113,8 @@ public sealed class GpuKernelTests : IDisposable
         gpu.CrossEntropy(logits, bad, 0, losses);
         Assert.Contains("Row index 4 is outside the table of 3 rows", Assert.Throws<ArgumentOutOfRangeException>(losses.ToArray).Message);
 
-        using Tensor keys = gpu.Zeros([1, 2, 4]), values = gpu.Zeros(keys.Shape), starts = gpu.From([0, 2]), rows = gpu.From([1]), rowStarts = gpu.From([0, 1]);
+        using Tensor keys = gpu.Zeros([1, 2, 4]), values = gpu.Zeros(keys.Shape);
+        using Tensor starts = gpu.From([0, 2]), rows = gpu.From([1]), rowStarts = gpu.From([0, 1]);
         using Tensor qkv = gpu.Zeros([2, 12]), z = gpu.Empty([2, 4]);
         gpu.AttentionCached(qkv, starts, rows, rowStarts, AttentionLayout.Of(4, 1), keys, values, z);
         Assert.Contains("sequence 0 has 2 new tokens and a list of 1 rows of 1", Assert.Throws<ArgumentException>(z.ToArray).Message);
@@ -126,6 +130,7 @@ public sealed class GpuKernelTests : IDisposable
     public void A_head_that_is_too_large_says_what_to_use()
     {
         using Tensor qkv = gpu.Zeros([1, 3 * 129]), starts = gpu.From([0, 1]), y = gpu.Empty([1, 129]), lse = gpu.Empty([1, 1]);
-        Assert.Contains("at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, AttentionLayout.Of(129, 1), y, lse)).Message);
+        Assert.Contains(
+            "at most 128", Assert.Throws<NolaException>(() => gpu.Attention(qkv, starts, AttentionLayout.Of(129, 1), y, lse)).Message);
     }
 }

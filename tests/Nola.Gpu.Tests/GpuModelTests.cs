@@ -23,7 +23,14 @@ public sealed class GpuModelTests
     {
         Random r = new(5);
         using LanguageModel model = TinyModels.Create(device);
-        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 5, Targets = ["q", "v"], Seed = 3 });
+        using TrainableAdapter adapter = model.NewAdapter(new NolaOptions
+        {
+            Rank = 2,
+            Alpha = 2,
+            Bases = 5,
+            Targets = ["q", "v"],
+            Seed = 3,
+        });
         TinyModels.Randomize(adapter, r);
         TokenStream stream = TokenStreams.FromPairs(TinyModels.Pairs(r, 2, model.Shape.Vocabulary, 8)).With(adapter);
         using StreamTensors batch = new(device, stream);

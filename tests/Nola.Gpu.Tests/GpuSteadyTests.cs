@@ -15,11 +15,19 @@ public sealed class GpuSteadyTests
     {
         GpuDevice gpu = TestGpu.Device;
         using LanguageModel model = TinyModels.Create(gpu, whole, layers: 1);
-        using TrainableAdapter? adapter = whole ? null : model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantizeBits = 4 });
+        using TrainableAdapter? adapter = whole
+            ? null
+            : model.NewAdapter(new NolaOptions { Rank = 2, Alpha = 2, Bases = 4, Targets = ["q"], Seed = 3, QuantizeBits = 4 });
         Random r = new(1);
         EncodedPair[] pairs = [.. Enumerable.Range(0, 8).Select(_ => new EncodedPair(TinyModels.Ids(r, 2, 61), TinyModels.Ids(r, 3, 61)))];
         Counts seen = new(gpu);
-        new Trainer(model, adapter, new TrainOptions { BatchSize = 1, BatchTokens = 0, MaxSteps = 7, WarmupSteps = 1 }, null, seen) { ReadEvery = 3 }.Run(pairs, []);
+        new Trainer(model, adapter, new TrainOptions
+        {
+            BatchSize = 1,
+            BatchTokens = 0,
+            MaxSteps = 7,
+            WarmupSteps = 1,
+        }, null, seen) { ReadEvery = 3 }.Run(pairs, []);
         Assert.Equal([1, 2, 3, 4, 5, 6, 7], seen.Steps.Select(s => s.Step));
         Assert.All(seen.Steps, s => Assert.True(double.IsFinite(s.Loss) && s.Loss > 1));
         // One wait and one download a read; the observer is told of all its steps then.
@@ -33,6 +41,7 @@ public sealed class GpuSteadyTests
     {
         public List<(int Step, double Loss, long Waits, long Downloads, int Fresh, long Reserved)> Steps { get; } = [];
 
-        public void OnStep(StepReport report) => Steps.Add((report.Step, report.Loss, gpu.Waits, gpu.Downloads, gpu.Pool.FreshAllocations, gpu.ReservedBytes));
+        public void OnStep(StepReport report) =>
+            Steps.Add((report.Step, report.Loss, gpu.Waits, gpu.Downloads, gpu.Pool.FreshAllocations, gpu.ReservedBytes));
     }
 }

@@ -35,7 +35,8 @@ public sealed class GpuTrainingTests
             using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 16, Targets = ["q", "v"], Seed = 7 });
             Observer seen = new();
             TrainOptions options = new() { BatchSize = 3, BatchTokens = 0, MaxSteps = Steps, WarmupSteps = 0, LearningRate = 0.01f };
-            new Trainer(model, adapter, options, null, seen) { ReadEvery = 1 }.Run(TinyModels.Pairs(new Random(4), 3, model.Shape.Vocabulary, 8), []);
+            new Trainer(model, adapter, options, null, seen) { ReadEvery = 1 }.Run(
+                TinyModels.Pairs(new Random(4), 3, model.Shape.Vocabulary, 8), []);
             return [.. seen.Losses];
         }
     }

@@ -26,7 +26,10 @@ internal static class PtxCompiler
     public static string? FindAssembler()
     {
         if (Environment.GetEnvironmentVariable("NOLA_PTXAS") is { Length: > 0 } given) return given;
-        return (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(p => Path.Combine(p, "ptxas")).FirstOrDefault(File.Exists);
+        return (Environment.GetEnvironmentVariable("PATH") ?? "")
+            .Split(Path.PathSeparator)
+            .Select(p => Path.Combine(p, "ptxas"))
+            .FirstOrDefault(File.Exists);
     }
 
     /// <summary>Assembles, and reads what ptxas says of registers, spills and shared memory.</summary>
@@ -36,13 +39,19 @@ internal static class PtxCompiler
         try
         {
             File.WriteAllText(file + ".ptx", ptx);
-            ProcessStartInfo start = new(assembler, ["-v", "-arch=" + architecture, "-o", file + ".cubin", file + ".ptx"]) { RedirectStandardError = true, RedirectStandardOutput = true };
+            ProcessStartInfo start = new(assembler, ["-v", "-arch=" + architecture, "-o", file + ".cubin", file + ".ptx"])
+            {
+                RedirectStandardError = true,
+                RedirectStandardOutput = true,
+            };
             using Process process = Process.Start(start)!;
             Task<string> errors = process.StandardError.ReadToEndAsync();
             string said = process.StandardOutput.ReadToEnd() + errors.Result;
             process.WaitForExit();
             if (process.ExitCode != 0) throw new InvalidOperationException(said);
-            return new(Number(said, @"Used (\d+) registers"), Number(said, @"(\d+) bytes stack frame"), Number(said, @"(\d+) bytes spill stores"), Number(said, @"(\d+) bytes smem"));
+            return new(
+                Number(said, @"Used (\d+) registers"), Number(said, @"(\d+) bytes stack frame"),
+                Number(said, @"(\d+) bytes spill stores"), Number(said, @"(\d+) bytes smem"));
         }
         finally
         {
@@ -51,7 +60,8 @@ internal static class PtxCompiler
         }
     }
 
-    private static int Number(string text, string pattern) => Regex.Match(text, pattern) is { Success: true } match ? int.Parse(match.Groups[1].Value) : 0;
+    private static int Number(string text, string pattern) =>
+        Regex.Match(text, pattern) is { Success: true } match ? int.Parse(match.Groups[1].Value) : 0;
 
     /// <summary>What a kernel takes of a multiprocessor; bytes but for registers.</summary>
     public sealed record Usage(int Registers, int Stack, int Spills, int Shared);

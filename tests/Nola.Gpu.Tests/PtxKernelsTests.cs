@@ -18,7 +18,8 @@ public sealed class PtxKernelsTests
     [InlineData("\tbrx.idx.uni %r1, targets;", "\tbrx.idx %r1, targets;")]
     [InlineData("\tbra.uni L_3;", "\tbra.uni L_3;")]            // whoever gets there takes it
     [InlineData("\t@%p7 bra L_3;", "\t@%p7 bra L_3;")]
-    public void Conditional_branches_claim_nothing(string written, string given) => Assert.Equal(given, PtxKernels.WithoutUniformClaims(written));
+    public void Conditional_branches_claim_nothing(string written, string given) =>
+        Assert.Equal(given, PtxKernels.WithoutUniformClaims(written));
 
     [Fact]
     public void Loops_are_unrolled_by_hand_or_not_at_all() =>
@@ -31,10 +32,12 @@ public sealed class PtxKernelsTests
     {
         // The driver keeps what it compiled by the text.
         using Context context = GpuDevice.NewContext(_ => { });
-        using PTXBackend backend = new(context, new CudaCapabilityContext(CudaArchitecture.SM_90), CudaArchitecture.SM_90, CudaInstructionSet.ISA_78, null);
+        using PTXBackend backend = new(
+            context, new CudaCapabilityContext(CudaArchitecture.SM_90), CudaArchitecture.SM_90, CudaInstructionSet.ISA_78, null);
         string alone = PtxKernels.Compile(backend, Of("TopK")).PTXAssembly;
         using Context other = GpuDevice.NewContext(_ => { });
-        using PTXBackend busy = new(other, new CudaCapabilityContext(CudaArchitecture.SM_90), CudaArchitecture.SM_90, CudaInstructionSet.ISA_78, null);
+        using PTXBackend busy = new(
+            other, new CudaCapabilityContext(CudaArchitecture.SM_90), CudaArchitecture.SM_90, CudaInstructionSet.ISA_78, null);
         PtxKernels.Compile(busy, Of("LogSumExp"));
         PtxKernels.Compile(busy, Of("Ban"));
         Assert.Equal(alone, PtxKernels.Compile(busy, Of("TopK")).PTXAssembly);

@@ -24,7 +24,8 @@ public sealed class PtxTests(ITestOutputHelper output)
     [
         "AttentionCachedKernels.Append", "AttentionKernels.RowDots", "CopyKernels.Copy", "CopyKernels.Narrow", "CopyKernels.Widen",
         "EmbeddingKernels.GatherNarrow", "EmbeddingKernels.GatherWide", "EmbeddingKernels.LinkEqual", "EmbeddingKernels.ScatterAdd",
-        "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalize", "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
+        "LayerNormKernels.WeightGrad", "LogitsKernels.Ban", "LogitsKernels.Penalize",
+        "ReduceKernels.ColumnSums", "ReduceKernels.SumParts", "ReduceKernels.Sums",
         "ReduceKernels.SumsOfSquares", "ReduceKernels.Total", "RmsNormKernels.WeightGrad", "RoundRowsKernels.Round",
         "ScaleColumnsKernels.Dots", "ScaleColumnsKernels.Scale", "StepRecordKernels.AddLoss", "StepRecordKernels.ClipScale",
     ];
@@ -34,7 +35,8 @@ public sealed class PtxTests(ITestOutputHelper output)
     public void Compiles_to_lean_PTX(string name)
     {
         MethodInfo kernel = KernelCache.All().Single(k => NameOf(k) == name);
-        foreach (CudaArchitecture architecture in (CudaArchitecture[])[CudaArchitecture.SM_80, CudaArchitecture.SM_86, CudaArchitecture.SM_90])
+        CudaArchitecture[] architectures = [CudaArchitecture.SM_80, CudaArchitecture.SM_86, CudaArchitecture.SM_90];
+        foreach (CudaArchitecture architecture in architectures)
         {
             string ptx = PtxCompiler.Compile(kernel, architecture);
             Assert.DoesNotMatch(@"\.local\b|ld\.local|st\.local", ptx);
@@ -49,7 +51,8 @@ public sealed class PtxTests(ITestOutputHelper output)
             // Words of 32 bits cannot be transposed by ldmatrix.
             Assert.Equal(MultipliesTiles(name) && name != "Tf32Kernels.AcrossAcross", ptx.Contains("ldmatrix"));
             // Each 16 × 8 tile of a warp once for each half of a strip's steps.
-            if (IsProduct(name)) Assert.Equal(name.EndsWith("64x64") ? 16 : name.EndsWith("256x128") ? 64 : 32, Regex.Count(ptx, @"mma\.sync"));
+            if (IsProduct(name))
+                Assert.Equal(name.EndsWith("64x64") ? 16 : name.EndsWith("256x128") ? 64 : 32, Regex.Count(ptx, @"mma\.sync"));
             Assert.Equal(!narrowByNature.Contains(name), Regex.IsMatch(ptx, @"(ld|st)\.(global|shared)\.v4\.|cp\.async\.cg"));
         }
     }
@@ -64,7 +67,9 @@ public sealed class PtxTests(ITestOutputHelper output)
             Assert.Equal(8, Regex.Count(ptx, @"cvt\.rn\.f32\.s32"));
             Assert.DoesNotMatch(@"\.f64", ptx);
         }
-        Assert.Equal(4, Regex.Count(PtxCompiler.Compile(typeof(BasisKernels).GetMethod("MixNormal")!, CudaArchitecture.SM_80), @"shr\.u32\s+%\w+, %\w+, 16;"));
+        Assert.Equal(
+            4, Regex.Count(
+                PtxCompiler.Compile(typeof(BasisKernels).GetMethod("MixNormal")!, CudaArchitecture.SM_80), @"shr\.u32\s+%\w+, %\w+, 16;"));
     }
 
     [Fact]
@@ -91,12 +96,15 @@ public sealed class PtxTests(ITestOutputHelper output)
                 found[$"{NameOf(kernel)} {architecture}"] = PtxCompiler.Assemble(assembler, ptx, architecture);
         }
         if (Environment.GetEnvironmentVariable("NOLA_PTXAS_WRITE") is { Length: > 0 } path) File.WriteAllText(path, Format(found));
-        Dictionary<string, PtxCompiler.Usage> committed = JsonSerializer.Deserialize<Dictionary<string, PtxCompiler.Usage>>(File.ReadAllText(table))!;
+        Dictionary<string, PtxCompiler.Usage> committed = JsonSerializer.Deserialize<Dictionary<string, PtxCompiler.Usage>>(
+            File.ReadAllText(table))!;
         Assert.Equal(committed.Keys.Order(), found.Keys.Order());
         foreach ((string kernel, PtxCompiler.Usage usage) in found)
         {
             Assert.True(usage is { Stack: 0, Spills: 0 }, $"{kernel}: {usage}");
-            Assert.True(usage.Shared == committed[kernel].Shared && usage.Registers <= committed[kernel].Registers + 4, $"{kernel}: {usage}, committed {committed[kernel]}");
+            Assert.True(
+                usage.Shared == committed[kernel].Shared && usage.Registers <= committed[kernel].Registers + 4,
+                $"{kernel}: {usage}, committed {committed[kernel]}");
         }
     }
 
@@ -109,5 +117,6 @@ public sealed class PtxTests(ITestOutputHelper output)
     private static string NameOf(MethodInfo kernel) => $"{kernel.DeclaringType!.Name}.{kernel.Name}";
 
     private static string Format(SortedDictionary<string, PtxCompiler.Usage> usages) =>
-        "{\n" + string.Join(",\n", usages.Select(u => $"  {JsonSerializer.Serialize(u.Key)}: {JsonSerializer.Serialize(u.Value)}")) + "\n}\n";
+        "{\n" + string.Join(",\n", usages.Select(u => $"  {JsonSerializer.Serialize(u.Key)}: {JsonSerializer.Serialize(u.Value)}"))
+            + "\n}\n";
 }

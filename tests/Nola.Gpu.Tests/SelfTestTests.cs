@@ -23,7 +23,8 @@ public sealed class SelfTestTests
     [InlineData(-1f, false)]
     [InlineData(1.0000001f, true)]          // one unit in an entry of a basis, which belongs to its seed
     public void Anything_else_is_refused(float got, bool exactly) =>
-        Assert.Contains("Sum: element 0 is ", Assert.Throws<NolaException>(() => SelfTest.Compare("Sum", [got, 0.5f, -3], expected, exactly)).Message);
+        Assert.Contains(
+            "Sum: element 0 is ", Assert.Throws<NolaException>(() => SelfTest.Compare("Sum", [got, 0.5f, -3], expected, exactly)).Message);
 
     [Fact]
     public void The_backward_pass_and_decoding_pass_too()

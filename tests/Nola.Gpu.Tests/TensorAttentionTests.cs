@@ -53,8 +53,10 @@ public sealed class TensorAttentionTests : IDisposable
         // From y and lse in float32, as any other device's forward pass leaves them.
         AttentionLayout layout = new(heads, keyValueHeads, size, causal);
         Case x = new(new Random(size - heads), layout, starts);
-        using Tensor qkv = device.From(x.Qkv, [x.Rows, layout.Width]), sequences = device.From(starts), dy = device.From(x.Dy, [x.Rows, layout.QueryWidth]);
-        using Tensor y = device.From(x.Y.Floats, dy.Shape), lse = device.From(x.Lse.Floats, [heads, x.Rows]), dqkv = device.Empty(qkv.Shape);
+        using Tensor qkv = device.From(x.Qkv, [x.Rows, layout.Width]), sequences = device.From(starts);
+        using Tensor dy = device.From(x.Dy, [x.Rows, layout.QueryWidth]);
+        using Tensor y = device.From(x.Y.Floats, dy.Shape);
+        using Tensor lse = device.From(x.Lse.Floats, [heads, x.Rows]), dqkv = device.Empty(qkv.Shape);
         device.Fill(dqkv, float.NaN);
         device.AttentionGrad(qkv, sequences, layout, y, lse, dy, dqkv);
         float[] once = dqkv.ToArray();
@@ -87,7 +89,8 @@ public sealed class TensorAttentionTests : IDisposable
         // Rows of dS sum to zero, so here dS is zero, though dy and v are rounded: 64 terms of float32 remain.
         Random r = new(5);
         float[] grads = OpCheck.Values(r, 3 * 64, 1);
-        using Tensor qkv = device.From(OpCheck.Values(r, 3 * 3 * 64, 1), [3, 3 * 64]), starts = device.From([0, 1, 2, 3]), dy = device.From(grads, [3, 64]);
+        using Tensor qkv = device.From(OpCheck.Values(r, 3 * 3 * 64, 1), [3, 3 * 64]);
+        using Tensor starts = device.From([0, 1, 2, 3]), dy = device.From(grads, [3, 64]);
         using Tensor y = device.Empty(dy.Shape), lse = device.Empty([1, 3]), dqkv = device.Empty(qkv.Shape);
         AttentionLayout layout = AttentionLayout.Of(64, 1);
         device.Attention(qkv, starts, layout, y, lse);
@@ -111,12 +114,14 @@ public sealed class TensorAttentionTests : IDisposable
         AttentionLayout layout = new(1, 1, 64, causal);
         Case x = new(new Random(7), layout, [0, 33, 50]);
         float[] poisoned = [.. x.Qkv.Select((v, i) => i / layout.Width < 33 ? v : float.NaN)];
-        using Tensor good = device.From(x.Qkv, [x.Rows, layout.Width]), bad = device.From(poisoned, good.Shape), starts = device.From([0, 33, 50]);
+        using Tensor good = device.From(x.Qkv, [x.Rows, layout.Width]);
+        using Tensor bad = device.From(poisoned, good.Shape), starts = device.From([0, 33, 50]);
         Assert.Equal(First(good), First(bad));
 
         float[] First(Tensor qkv)
         {
-            using Tensor y = device.Empty([x.Rows, layout.QueryWidth]), lse = device.Empty([1, x.Rows]), dy = device.From(x.Dy, y.Shape), dqkv = device.Empty(qkv.Shape);
+            using Tensor y = device.Empty([x.Rows, layout.QueryWidth]), lse = device.Empty([1, x.Rows]);
+            using Tensor dy = device.From(x.Dy, y.Shape), dqkv = device.Empty(qkv.Shape);
             device.Attention(qkv, starts, layout, y, lse);
             device.AttentionGrad(qkv, starts, layout, y, lse, dy, dqkv);
             return [.. y.ToArray().Take(33 * layout.QueryWidth), .. lse.ToArray().Take(33), .. dqkv.ToArray().Take(33 * layout.Width)];
@@ -135,7 +140,9 @@ public sealed class TensorAttentionTests : IDisposable
         public void Holds(float[] got)
         {
             for (int i = 0; i < count; i++)
-                Assert.True(Math.Abs(got[i] - Value[i]) <= Bound[i] + Single, $"element {i}: {got[i]} for {Value[i]}, bound {Bound[i] + Single:E1}");
+                Assert.True(
+                    Math.Abs(got[i] - Value[i]) <= Bound[i] + Single,
+                    $"element {i}: {got[i]} for {Value[i]}, bound {Bound[i] + Single:E1}");
         }
     }
 
@@ -205,6 +212,7 @@ public sealed class TensorAttentionTests : IDisposable
 
         private double Dot(float[] a, int i, float[] b, int j) => Enumerable.Range(0, size).Sum(d => (double)a[i + d] * b[j + d]);
 
-        private static float[] Halves(Random r, int count) => [.. OpCheck.Values(r, count, 1).Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
+        private static float[] Halves(Random r, int count) =>
+            [.. OpCheck.Values(r, count, 1).Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
     }
 }

@@ -23,7 +23,8 @@ public sealed class TensorCoreTests : IDisposable
         Random r = new(1);
         const int M = 33, K = 70, N = 129;
         float[] a = Whole(r, M * K), b = Whole(r, K * N), start = Whole(r, M * N), bias = Whole(r, N);
-        double[] product = Reference.MatMul(OpCheck.Wide(transposeA ? Transposed(a, K, M) : a), OpCheck.Wide(transposeB ? Transposed(b, N, K) : b), M, K, N);
+        double[] product = Reference.MatMul(
+            OpCheck.Wide(transposeA ? Transposed(a, K, M) : a), OpCheck.Wide(transposeB ? Transposed(b, N, K) : b), M, K, N);
         using Tensor x = device.From(a, transposeA ? [K, M] : [M, K]), w = device.From(b, transposeB ? [N, K] : [K, N]);
         using Tensor y = device.From(start, [M, N]), shift = device.From(bias, [N]);
         device.MatMul(x, transposeA, w, transposeB, y, 2, 1, shift);
@@ -40,11 +41,13 @@ public sealed class TensorCoreTests : IDisposable
         float[] w = Whole(r, In * Out), x = Whole(r, Rows * In), dy = Whole(r, Rows * Out);
         using Tensor weight = transposed ? device.From(Transposed(w, In, Out), [Out, In]) : device.From(w, [In, Out]);
         using FrozenMatrix frozen = device.Freeze(weight, transposed, format);
-        using Tensor input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]), grad = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
+        using Tensor input = device.From(x, [Rows, In]), y = device.Empty([Rows, Out]);
+        using Tensor grad = device.From(dy, [Rows, Out]), dx = device.Empty([Rows, In]);
         device.MatMul(input, frozen, null, y);
         device.MatMulTransposed(grad, frozen, dx);
         Assert.Equal(Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), Rows, In, Out), OpCheck.Wide(y.ToArray()));
-        Assert.Equal(Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
+        Assert.Equal(
+            Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
     }
 
     [Fact]
@@ -135,7 +138,8 @@ public sealed class TensorCoreTests : IDisposable
     {
         const int M = 70, K = 70, N = 40;
         Random r = new(6);
-        using Tensor x = device.From(OpCheck.Values(r, M * K, 1), [M, K]), w = device.From(OpCheck.Values(r, K * N, 1), [K, N]), y = device.Empty([M, N]);
+        using Tensor x = device.From(OpCheck.Values(r, M * K, 1), [M, K]);
+        using Tensor w = device.From(OpCheck.Values(r, K * N, 1), [K, N]), y = device.Empty([M, N]);
         float[][] results = [.. TensorTile.All.Select(With)];
         Assert.All(results, result => Assert.Equal(results[0], result));
 
@@ -151,5 +155,6 @@ public sealed class TensorCoreTests : IDisposable
 
     internal static float[] Whole(Random r, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(r.Next(17) - 8))];
 
-    internal static float[] Transposed(float[] a, int rows, int columns) => [.. Reference.Transpose(OpCheck.Wide(a), rows, columns).Select(v => (float)v)];
+    internal static float[] Transposed(float[] a, int rows, int columns) =>
+        [.. Reference.Transpose(OpCheck.Wide(a), rows, columns).Select(v => (float)v)];
 }

@@ -28,7 +28,8 @@ internal static class TestGpu
     }
 
     /// <summary>One of its own with products on tensor cores, simulated or real.</summary>
-    public static GpuDevice WithTensorCores() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(Products.BFloat16);
+    public static GpuDevice WithTensorCores() =>
+        Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name) : Simulated(Products.BFloat16);
 
     /// <summary>The same with TF32.</summary>
     public static GpuDevice WithTf32() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",tf32") : Simulated(Products.Tf32);
@@ -37,7 +38,10 @@ internal static class TestGpu
     public static GpuDevice Open() => Name is { } name ? (GpuDevice)Nola.Tensors.Device.Open(name + ",float32") : Simulated();
 }
 
-/// <summary>How often properties are drawn, and how many of their sizes: a simulated thread is thousands of times slower than a real one.</summary>
+/// <summary>
+/// How often properties are drawn, and how many of their sizes:
+/// a simulated thread is thousands of times slower than a real one.
+/// </summary>
 internal static class ContractRuns
 {
     public static int Of(int runs) => TestGpu.Name is null ? Math.Max(2, runs / 10) : runs;

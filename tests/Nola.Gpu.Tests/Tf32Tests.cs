@@ -3,7 +3,10 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>Products with TF32 operands: read as they lie, with edges filled by the copy. Whole numbers up to 1024 are exact in TF32.</summary>
+/// <summary>
+/// Products with TF32 operands: read as they lie, with edges filled by the copy.
+/// Whole numbers up to 1024 are exact in TF32.
+/// </summary>
 public sealed class Tf32Tests : IDisposable
 {
     private readonly GpuDevice device = TestGpu.WithTf32();
@@ -56,7 +59,9 @@ public sealed class Tf32Tests : IDisposable
             device.MatMul(input, frozen, null, y);
             device.MatMulTransposed(gradient, frozen, dx);
             Assert.Equal(Reference.MatMul(OpCheck.Wide(x), OpCheck.Wide(w), Rows, In, Out), OpCheck.Wide(y.ToArray()));
-            Assert.Equal(Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
+            Assert.Equal(
+                Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In),
+                OpCheck.Wide(dx.ToArray()));
         }
         Assert.Equal((6L * In * Out, 4L * In * Out), (narrow.Bytes, wide.Bytes));
     }

@@ -31,7 +31,8 @@ public sealed class TileTableTests
     [Fact]
     public void An_unknown_tile_is_named()
     {
-        InvalidDataException error = Assert.Throws<InvalidDataException>(() => TileTable.FromJson("""{"source": "a test", "rules": [{"tiles": 0, "depth": 0, "tile": "512x512"}]}"""));
+        InvalidDataException error = Assert.Throws<InvalidDataException>(
+            () => TileTable.FromJson("""{"source": "a test", "rules": [{"tiles": 0, "depth": 0, "tile": "512x512"}]}"""));
         Assert.Contains("'512x512'; there are 64x64", error.Message);
     }
 
@@ -50,6 +51,7 @@ public sealed class TileTableTests
         ], "a test");
         Assert.Equal([new(1024, 512, "256x128"), new(64, 1024, "128x128"), new(64, 512, "128x64"), new(0, 0, "128x64")], table.Rules);
 
-        static IEnumerable<TileTime> Times(int m, int n, int k, params (string Tile, double Seconds)[] times) => times.Select(t => new TileTime(m, n, k, "a · b", t.Tile, t.Seconds));
+        static IEnumerable<TileTime> Times(int m, int n, int k, params (string Tile, double Seconds)[] times) =>
+            times.Select(t => new TileTime(m, n, k, "a · b", t.Tile, t.Seconds));
     }
 }

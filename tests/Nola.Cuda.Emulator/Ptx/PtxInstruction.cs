@@ -25,7 +25,9 @@ internal sealed partial record PtxInstruction(int Line, string? Guard, bool Guar
     {
         Match m = Form().Match(statement.Text);
         if (!m.Success) throw new PtxException($"'{statement.Text}' is no instruction");
-        return new(statement.Line, m.Groups[2].Success ? m.Groups[2].Value : null, m.Groups[1].Value == "!", m.Groups[3].Value, m.Groups[3].Value.Split('.'), [.. Split(m.Groups[4].Value)]);
+        return new(
+            statement.Line, m.Groups[2].Success ? m.Groups[2].Value : null, m.Groups[1].Value == "!",
+            m.Groups[3].Value, m.Groups[3].Value.Split('.'), [.. Split(m.Groups[4].Value)]);
     }
 
     /// <summary>The operands of a vector, or the one that is none.</summary>

@@ -15,7 +15,9 @@ public sealed partial record PtxModule(string? Name, int Target, IReadOnlyList<P
     {
         string text = Comment().Replace(ptx, "");
         string? name = NamedModule().Match(ptx) is { Success: true } named ? named.Groups[1].Value : null;
-        int target = TargetLine().Match(text) is { Success: true } line ? int.Parse(line.Groups[1].Value, CultureInfo.InvariantCulture) : throw new PtxException("there is no .target sm_…");
+        int target = TargetLine().Match(text) is { Success: true } line
+            ? int.Parse(line.Groups[1].Value, CultureInfo.InvariantCulture)
+            : throw new PtxException("there is no .target sm_…");
         return new(name, target, [.. Entry().Matches(text).Select(m => PtxKernel.Read(text, m))]);
     }
 
@@ -38,13 +40,15 @@ public sealed partial record PtxModule(string? Name, int Target, IReadOnlyList<P
 /// <param name="ParameterBytes">Bytes of all of them.</param>
 /// <param name="Threads">From <c>.maxntid</c>.</param>
 /// <param name="Statements">Instructions, declarations, labels (which end with a colon) and braces.</param>
-public sealed partial record PtxKernel(string Name, IReadOnlyDictionary<string, int> Parameters, int ParameterBytes, int Threads, IReadOnlyList<PtxStatement> Statements)
+public sealed partial record PtxKernel(
+    string Name, IReadOnlyDictionary<string, int> Parameters, int ParameterBytes, int Threads, IReadOnlyList<PtxStatement> Statements)
 {
     internal static PtxKernel Read(string text, Match head)
     {
         Dictionary<string, int> parameters = [];
         int end = 0;
-        foreach (string declaration in head.Groups[2].Value.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+        foreach (string declaration in head.Groups[2].Value.Split(
+            ',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
         {
             (string name, int align, int bytes) = Parameter(declaration);
             end = (end + align - 1) / align * align;
@@ -61,8 +65,12 @@ public sealed partial record PtxKernel(string Name, IReadOnlyDictionary<string, 
     private static (string Name, int Align, int Bytes) Parameter(string declaration)
     {
         if (Structure().Match(declaration) is { Success: true } s)
-            return (s.Groups[2].Value, int.Parse(s.Groups[1].Value, CultureInfo.InvariantCulture), int.Parse(s.Groups[3].Value, CultureInfo.InvariantCulture));
-        if (Scalar().Match(declaration) is not { Success: true } simple) throw new PtxException($"parameter '{declaration}' is not understood");
+            return (
+                s.Groups[2].Value,
+                int.Parse(s.Groups[1].Value, CultureInfo.InvariantCulture),
+                int.Parse(s.Groups[3].Value, CultureInfo.InvariantCulture));
+        if (Scalar().Match(declaration) is not { Success: true } simple)
+            throw new PtxException($"parameter '{declaration}' is not understood");
         int bytes = PtxType.Of(simple.Groups[1].Value).Bytes;
         return (simple.Groups[2].Value, bytes, bytes);
     }

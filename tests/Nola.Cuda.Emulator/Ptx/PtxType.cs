@@ -8,7 +8,8 @@ public sealed record PtxType(string Suffix, string C, int Bytes)
 {
     private static readonly Dictionary<string, PtxType> all = new PtxType[]
     {
-        new("pred", "u8", 0), new("b8", "u8", 1), new("u8", "u8", 1), new("s8", "s8", 1), new("b16", "u16", 2), new("u16", "u16", 2), new("s16", "s16", 2),
+        new("pred", "u8", 0), new("b8", "u8", 1), new("u8", "u8", 1), new("s8", "s8", 1),
+        new("b16", "u16", 2), new("u16", "u16", 2), new("s16", "s16", 2),
         new("b32", "u32", 4), new("u32", "u32", 4), new("s32", "s32", 4), new("b64", "u64", 8), new("u64", "u64", 8), new("s64", "s64", 8),
         new("f32", "float", 4), new("f64", "double", 8),
     }.ToDictionary(t => t.Suffix);
@@ -27,7 +28,8 @@ public sealed record PtxType(string Suffix, string C, int Bytes)
 
     /// <summary>The type of a suffix.</summary>
     /// <exception cref="PtxException">There is none.</exception>
-    public static PtxType Of(string suffix) => all.TryGetValue(suffix, out PtxType? type) ? type : throw new PtxException($"type .{suffix} is not known");
+    public static PtxType Of(string suffix) =>
+        all.TryGetValue(suffix, out PtxType? type) ? type : throw new PtxException($"type .{suffix} is not known");
 
     /// <summary>The same bits without a sign.</summary>
     public PtxType Unsigned => IsSigned ? Of("u" + Suffix[1..]) : this;

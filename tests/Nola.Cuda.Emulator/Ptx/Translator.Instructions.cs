@@ -8,7 +8,8 @@ public sealed partial class Translator
     // The generation of cards that an instruction is there from.
     private static readonly (string Start, int Target)[] needs =
     [
-        ("mma.sync.aligned.m16n8k16", 80), ("mma.sync.aligned.m16n8k8.row.col.f32.tf32", 80), ("cp.async", 80), ("cvt.rn.bf16x2", 80), ("cvt.rna.tf32", 80), ("ldmatrix", 75),
+        ("mma.sync.aligned.m16n8k16", 80), ("mma.sync.aligned.m16n8k8.row.col.f32.tf32", 80),
+        ("cp.async", 80), ("cvt.rn.bf16x2", 80), ("cvt.rna.tf32", 80), ("ldmatrix", 75),
     ];
 
     private static readonly PtxType b32 = PtxType.Of("b32"), u32 = PtxType.Of("u32"), u64 = PtxType.Of("u64"), f32 = PtxType.Of("f32");
@@ -16,7 +17,8 @@ public sealed partial class Translator
     private string Instruction(PtxInstruction x)
     {
         foreach ((string start, int from) in needs)
-            if (target < from && x.Code.StartsWith(start, StringComparison.Ordinal)) throw new PtxException($"needs .target sm_{from}, and this is for sm_{target}");
+            if (target < from && x.Code.StartsWith(start, StringComparison.Ordinal))
+                throw new PtxException($"needs .target sm_{from}, and this is for sm_{target}");
         return x.Name switch
         {
             "bra" => Branch(x),
@@ -26,11 +28,20 @@ public sealed partial class Translator
             "ld" or "st" => Access(x),
             "atom" or "red" => Atomic(x),
             "setp" => Compare(x),
-            "selp" => Write(x.Operands[0], x.Type, $"{Read(x.Operands[3], PtxType.Predicate)} ? {Read(x.Operands[1], x.Type)} : {Read(x.Operands[2], x.Type)}"),
-            "add" or "sub" or "mul" or "mad" or "fma" or "div" or "rem" or "min" or "max" => x.Type.IsFloat ? FloatArithmetic(x) : WholeArithmetic(x),
-            "and" or "or" or "xor" => Write(x.Operands[0], x.Type, $"{Read(x.Operands[1], x.Type)} {x.Name switch { "and" => "&", "or" => "|", _ => "^" }} {Read(x.Operands[2], x.Type)}"),
+            "selp" => Write(
+                x.Operands[0],
+                x.Type,
+                $"{Read(x.Operands[3], PtxType.Predicate)} ? {Read(x.Operands[1], x.Type)} : {Read(x.Operands[2], x.Type)}"),
+            "add" or "sub" or "mul" or "mad" or "fma" or "div" or "rem" or "min" or "max" => x.Type.IsFloat
+                ? FloatArithmetic(x)
+                : WholeArithmetic(x),
+            "and" or "or" or "xor" => Write(
+                x.Operands[0],
+                x.Type,
+                $"{Read(x.Operands[1], x.Type)} {x.Name switch { "and" => "&", "or" => "|", _ => "^" }} {Read(x.Operands[2], x.Type)}"),
             "not" => Write(x.Operands[0], x.Type, (x.Type == PtxType.Predicate ? "!" : "~") + Read(x.Operands[1], x.Type)),
-            "neg" => Write(x.Operands[0], x.Type, x.Type.IsFloat ? "-" + Read(x.Operands[1], x.Type) : $"0 - {Read(x.Operands[1], x.Type.Unsigned)}"),
+            "neg" => Write(
+                x.Operands[0], x.Type, x.Type.IsFloat ? "-" + Read(x.Operands[1], x.Type) : $"0 - {Read(x.Operands[1], x.Type.Unsigned)}"),
             "abs" => Absolute(x),
             "shl" or "shr" => Shift(x),
             "popc" => Write(x.Operands[0], u32, $"__builtin_popcountll({Read(x.Operands[1], x.Type)})"),
@@ -53,13 +64,16 @@ public sealed partial class Translator
         string to = $"goto {Label(x.Operands[0])};";
         if (x.Guard is not { } guard) return to;
         string taken = (x.GuardIsFalse ? "!" : "") + Read(guard, PtxType.Predicate);
-        return x.Has("uni") ? Format($"{{ int taken = {taken}; machine->uniform(t, {uniforms++}, taken, {x.Line}); if (taken) {to} }}") : $"if ({taken}) {to}";
+        return x.Has("uni")
+            ? Format($"{{ int taken = {taken}; machine->uniform(t, {uniforms++}, taken, {x.Line}); if (taken) {to} }}")
+            : $"if ({taken}) {to}";
     }
 
     private string IndirectBranch(PtxInstruction x)
     {
         IEnumerable<string> cases = branchTargets[x.Operands[1]].Select((label, i) => Format($"case {i}: goto {Label(label)};"));
-        return Format($"switch ({Read(x.Operands[0], u32)}) {{ {string.Join(' ', cases)} default: machine->fail(t, \"indirect branch beyond its targets\", {x.Line}); }}");
+        string beyond = Format($"machine->fail(t, \"indirect branch beyond its targets\", {x.Line});");
+        return $"switch ({Read(x.Operands[0], u32)}) {{ {string.Join(' ', cases)} default: {beyond} }}";
     }
 
     private string Access(PtxInstruction x)
@@ -101,9 +115,11 @@ public sealed partial class Translator
             "exch" => "v",
             _ => $"old == v ? {Read(x.Operands[at + 2], x.Type)} : old",
         };
-        string place = Place(x, Address(x.Operands[at], out _), x.Type.Bytes, "ATOMIC"), c = x.Type.C, size = x.Type.Bytes.ToString(CultureInfo.InvariantCulture);
+        string place = Place(x, Address(x.Operands[at], out _), x.Type.Bytes, "ATOMIC");
+        string c = x.Type.C, size = x.Type.Bytes.ToString(CultureInfo.InvariantCulture);
         string result = at == 1 ? Write(x.Operands[0], x.Type, "old") : "";
-        return $"{{ u8 *at = {place}; {c} old, v = {Read(x.Operands[at + 1], x.Type)}, next; memcpy(&old, at, {size}); next = {next}; memcpy(at, &next, {size}); {result} }}";
+        return $"{{ u8 *at = {place}; {c} old, v = {Read(x.Operands[at + 1], x.Type)}, next; "
+            + $"memcpy(&old, at, {size}); next = {next}; memcpy(at, &next, {size}); {result} }}";
     }
 
     private string Compare(PtxInstruction x)
@@ -117,8 +133,17 @@ public sealed partial class Translator
             "ne" when x.Type.IsFloat => $"({a} == {a} && {b} == {b} && {a} != {b})",
             _ => $"({a} {Operator(how)} {b})",
         };
-        if (x.Operands.Length > 3) result = $"({result} {x.Parts[2] switch { "and" => "&&", "or" => "||", "xor" => "^", _ => throw new PtxException("the operator is not known") }} {Read(x.Operands[3], PtxType.Predicate)})";
+        if (x.Operands.Length > 3)
+            result = $"({result} {Joining(x.Parts[2])} {Read(x.Operands[3], PtxType.Predicate)})";
         return Write(x.Operands[0], PtxType.Predicate, result);
+
+        static string Joining(string how) => how switch
+        {
+            "and" => "&&",
+            "or" => "||",
+            "xor" => "^",
+            _ => throw new PtxException("the operator is not known"),
+        };
 
         static string Operator(string how) => how switch
         {
@@ -179,7 +204,8 @@ public sealed partial class Translator
     {
         string c = x.Type.C, plain = x.Type.Unsigned.C, least = x.Name == "div" ? $"({c})(0 - ({plain})a)" : "0";
         string whole = $"a {(x.Name == "div" ? "/" : "%")} b", value = x.Type.IsSigned ? $"b == -1 ? {least} : {whole}" : whole;
-        return Format($"{{ {c} a = {a}, b = {b}; if (!b) machine->fail(t, \"division of whole numbers by zero\", {x.Line}); {Write(x.Operands[0], x.Type, value)} }}");
+        string byZero = Format($"machine->fail(t, \"division of whole numbers by zero\", {x.Line});");
+        return $"{{ {c} a = {a}, b = {b}; if (!b) {byZero} {Write(x.Operands[0], x.Type, value)} }}";
     }
 
     private string Absolute(PtxInstruction x)
@@ -212,24 +238,48 @@ public sealed partial class Translator
     private string Approximate(PtxInstruction x)
     {
         string a = Read(x.Operands[1], x.Type);
-        if (x.Type.Bytes == 8) return Write(x.Operands[0], x.Type, x.Name switch { "sqrt" => $"sqrt({a})", "rcp" => $"1.0 / {a}", _ => throw new PtxException("there is no such operation on f64") });
+        if (x.Type.Bytes == 8)
+            return Write(x.Operands[0], x.Type, x.Name switch
+            {
+                "sqrt" => $"sqrt({a})",
+                "rcp" => $"1.0 / {a}",
+                _ => throw new PtxException("there is no such operation on f64"),
+            });
         bool flush = x.Has("ftz");
         if (flush) a = $"flush({a})";
-        string value = x.Name switch { "ex2" => $"exp2f({a})", "lg2" => $"log2f({a})", "rcp" => $"1.0f / {a}", "rsqrt" => $"1.0f / sqrtf({a})", _ => $"sqrtf({a})" };
+        string value = x.Name switch
+        {
+            "ex2" => $"exp2f({a})",
+            "lg2" => $"log2f({a})",
+            "rcp" => $"1.0f / {a}",
+            "rsqrt" => $"1.0f / sqrtf({a})",
+            _ => $"sqrtf({a})",
+        };
         return Write(x.Operands[0], x.Type, flush ? $"flush({value})" : value);
     }
 
     private string Convert(PtxInstruction x)
     {
-        if (x.Has("bf16x2")) return Write(x.Operands[0], b32, $"bfloat16({Read(x.Operands[1], f32)}) << 16 | bfloat16({Read(x.Operands[2], f32)})");
+        if (x.Has("bf16x2"))
+            return Write(x.Operands[0], b32, $"bfloat16({Read(x.Operands[1], f32)}) << 16 | bfloat16({Read(x.Operands[2], f32)})");
         if (x.Has("tf32")) return Write(x.Operands[0], b32, $"tf32({Read(x.Operands[1], b32)})");
         PtxType to = PtxType.Of(x.Parts[^2]), from = x.Type;
         string a = Read(x.Operands[1], from), rounding = x.Parts[1..^2].FirstOrDefault(p => p is "rni" or "rmi" or "rpi" or "rzi") ?? "";
         if (!from.IsFloat) return Write(x.Operands[0], to, to.IsFloat ? $"({to.C}){a}" : a);
         string suffix = from.Bytes == 4 ? "f" : "";
-        string whole = rounding switch { "rni" => $"nearbyint{suffix}({a})", "rmi" => $"floor{suffix}({a})", "rpi" => $"ceil{suffix}({a})", "rzi" => $"trunc{suffix}({a})", _ => a };
+        string whole = rounding switch
+        {
+            "rni" => $"nearbyint{suffix}({a})",
+            "rmi" => $"floor{suffix}({a})",
+            "rpi" => $"ceil{suffix}({a})",
+            "rzi" => $"trunc{suffix}({a})",
+            _ => a,
+        };
         if (to.IsFloat) return Write(x.Operands[0], to, $"({to.C}){whole}");
-        return Write(x.Operands[0], to, to.Suffix is "s32" or "u32" or "s64" ? $"to_{to.Suffix}({whole})" : throw new PtxException("there is no such conversion"));
+        return Write(
+            x.Operands[0],
+            to,
+            to.Suffix is "s32" or "u32" or "s64" ? $"to_{to.Suffix}({whole})" : throw new PtxException("there is no such conversion"));
     }
 
     // A generic address of shared memory is that of the block's copy of it.
@@ -253,13 +303,22 @@ public sealed partial class Translator
     private string Shuffle(PtxInstruction x)
     {
         CheckMask(x.Operands[4]);
-        string kind = x.Parts[2] switch { "bfly" => "BUTTERFLY", "idx" => "INDEX", "down" => "DOWN", "up" => "UP", _ => throw new PtxException("the kind of shuffle is not known") };
-        return $"{{ {Give(0, x.Operands[1])} {Give(1, x.Operands[2])} {Give(2, x.Operands[3])} {Meet(x, "SHUFFLE_" + kind)} {Write(x.Operands[0], b32, "t->out[0]")} }}";
+        string kind = x.Parts[2] switch
+        {
+            "bfly" => "BUTTERFLY",
+            "idx" => "INDEX",
+            "down" => "DOWN",
+            "up" => "UP",
+            _ => throw new PtxException("the kind of shuffle is not known"),
+        };
+        return $"{{ {Give(0, x.Operands[1])} {Give(1, x.Operands[2])} {Give(2, x.Operands[3])} "
+            + $"{Meet(x, "SHUFFLE_" + kind)} {Write(x.Operands[0], b32, "t->out[0]")} }}";
     }
 
     private static void CheckMask(string mask)
     {
-        if (mask is not ("0xffffffff" or "0xFFFFFFFF" or "-1" or "4294967295")) throw new PtxException($"only whole warps are known, not {mask}");
+        if (mask is not ("0xffffffff" or "0xFFFFFFFF" or "-1" or "4294967295"))
+            throw new PtxException($"only whole warps are known, not {mask}");
     }
 
     private string LoadMatrices(PtxInstruction x)
@@ -295,7 +354,8 @@ public sealed partial class Translator
 
     private static string Meet(PtxInstruction x, string operation) => Format($"machine->meet(t, {operation}, {x.Line});");
 
-    private string Take(string vector) => string.Join(' ', PtxInstruction.Vector(vector).Select((register, i) => Write(register, b32, Format($"t->out[{i}]"))));
+    private string Take(string vector) =>
+        string.Join(' ', PtxInstruction.Vector(vector).Select((register, i) => Write(register, b32, Format($"t->out[{i}]"))));
 
     private static string Format(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

@@ -24,11 +24,15 @@ public sealed partial class Translator
     private Translator(PtxKernel kernel, int target) => (this.kernel, this.target) = (kernel, target);
 
     /// <summary>The C of a module.</summary>
-    /// <exception cref="PtxException">Something in it is not understood, or is not there on its target; the message says what and in which line.</exception>
+    /// <exception cref="PtxException">
+    /// Something in it is not understood, or is not there on its target;
+    /// the message says what and in which line.
+    /// </exception>
     public static string Translate(string ptx)
     {
         PtxModule module = PtxModule.Read(ptx);
-        return "#include \"kernel.h\"\n" + string.Concat(module.Kernels.Select(k => new Translator(k, module.Target).Kernel(module.Name ?? k.Name)));
+        return "#include \"kernel.h\"\n"
+            + string.Concat(module.Kernels.Select(k => new Translator(k, module.Target).Kernel(module.Name ?? k.Name)));
     }
 
     private string Kernel(string name)
@@ -62,7 +66,8 @@ public sealed partial class Translator
             }
 
             const Kernel kernel_{{kernel.Name}} = {
-                run_{{kernel.Name}}, "{{name}}", {{kernel.ParameterBytes}}, {{sharedBytes}}, {{kernel.Threads}}, {{uniforms}}, {{blocks.Count}}, executed_{{kernel.Name}}, costs_{{kernel.Name}},
+                run_{{kernel.Name}}, "{{name}}", {{kernel.ParameterBytes}}, {{sharedBytes}}, {{kernel.Threads}}, {{uniforms}},
+                {{blocks.Count}}, executed_{{kernel.Name}}, costs_{{kernel.Name}},
             };
 
             """);
@@ -75,7 +80,8 @@ public sealed partial class Translator
         foreach (PtxStatement statement in kernel.Statements)
         {
             if (statement.Text.EndsWith(':')) label = statement.Text[..^1];
-            else if (statement.Text.StartsWith(".branchtargets", StringComparison.Ordinal)) branchTargets[label] = statement.Text[".branchtargets".Length..].Split(',', StringSplitOptions.TrimEntries);
+            else if (statement.Text.StartsWith(".branchtargets", StringComparison.Ordinal))
+                branchTargets[label] = statement.Text[".branchtargets".Length..].Split(',', StringSplitOptions.TrimEntries);
         }
     }
 
@@ -129,7 +135,9 @@ public sealed partial class Translator
         }
         else if (Shared().Match(text) is { Success: true } array)
         {
-            int align = array.Groups[1].Success ? int.Parse(array.Groups[1].Value, CultureInfo.InvariantCulture) : PtxType.Of(array.Groups[2].Value).Bytes;
+            int align = array.Groups[1].Success
+                ? int.Parse(array.Groups[1].Value, CultureInfo.InvariantCulture)
+                : PtxType.Of(array.Groups[2].Value).Bytes;
             int length = array.Groups[4].Success ? int.Parse(array.Groups[4].Value, CultureInfo.InvariantCulture) : 1;
             sharedBytes = (sharedBytes + align - 1) / align * align;
             shared[array.Groups[3].Value] = sharedBytes;
@@ -156,7 +164,9 @@ public sealed partial class Translator
     private string Read(string operand, PtxType type)
     {
         if (Special().Match(operand) is { Success: true } special)
-            return special.Groups[3].Success ? $"(({type.C})t->lane)" : $"(({type.C})t->{special.Groups[1].Value}[{"xyz".IndexOf(special.Groups[2].Value[0], StringComparison.Ordinal)}])";
+            return special.Groups[3].Success
+                ? $"(({type.C})t->lane)"
+                : $"(({type.C})t->{special.Groups[1].Value}[{"xyz".IndexOf(special.Groups[2].Value[0], StringComparison.Ordinal)}])";
         if (Find(operand) is { } variable) return Read(variable, type);
         if (shared.TryGetValue(operand, out int place)) return string.Create(CultureInfo.InvariantCulture, $"(({type.C}){place})");
         return Literal(operand, type);
@@ -165,7 +175,10 @@ public sealed partial class Translator
     private static string Read(Variable variable, PtxType type)
     {
         if (variable.Type == PtxType.Predicate) return variable.Name;
-        if (type.IsFloat) return variable.Type == type ? variable.Name : type.Bytes == 4 ? $"as_float((u32){variable.Name})" : $"as_double({variable.Name})";
+        if (type.IsFloat)
+            return variable.Type == type ? variable.Name
+                : type.Bytes == 4 ? $"as_float((u32){variable.Name})"
+                : $"as_double({variable.Name})";
         if (variable.Type.IsFloat) return $"(({type.C}){(variable.Type.Bytes == 4 ? "of_float" : "of_double")}({variable.Name}))";
         return $"(({type.C}){variable.Name})";
     }
@@ -176,7 +189,9 @@ public sealed partial class Translator
         {
             bool wide = text[1] is 'd' or 'D';
             string word = $"0x{text[2..]}{(wide ? "ull" : "u")}";
-            return !type.IsFloat ? $"(({type.C}){word})" : wide == (type.Bytes == 8) ? $"{(wide ? "as_double" : "as_float")}({word})" : throw new PtxException($"{text} is of another precision");
+            return !type.IsFloat ? $"(({type.C}){word})"
+                : wide == (type.Bytes == 8) ? $"{(wide ? "as_double" : "as_float")}({word})"
+                : throw new PtxException($"{text} is of another precision");
         }
         if (!Whole().IsMatch(text)) throw new PtxException($"operand '{text}' is not understood");
         if (type.IsFloat) throw new PtxException($"whole number {text} for a float");
@@ -189,7 +204,8 @@ public sealed partial class Translator
     {
         Variable to = Find(destination) ?? throw new PtxException($"'{destination}' is no register");
         if (to.Type == PtxType.Predicate) return $"{to.Name} = ({value}) != 0;";
-        if (type.IsFloat) return to.Type == type ? $"{to.Name} = {value};" : $"{to.Name} = {(type.Bytes == 4 ? "of_float" : "of_double")}({value});";
+        if (type.IsFloat)
+            return to.Type == type ? $"{to.Name} = {value};" : $"{to.Name} = {(type.Bytes == 4 ? "of_float" : "of_double")}({value});";
         if (to.Type.IsFloat) return $"{to.Name} = {(to.Type.Bytes == 4 ? $"as_float((u32)({value}))" : $"as_double((u64)({value}))")};";
         // Into a wider register signed values are extended by their sign.
         return $"{to.Name} = ({to.Type.C})({type.C})({value});";
@@ -204,7 +220,9 @@ public sealed partial class Translator
         isParameter = kernel.Parameters.TryGetValue(name, out int parameter);
         if (isParameter) return (parameter + offset).ToString(CultureInfo.InvariantCulture);
         if (shared.TryGetValue(name, out int place)) return string.Create(CultureInfo.InvariantCulture, $"((u64){place + offset})");
-        PtxType type = (Find(name) ?? throw new PtxException($"'{name}' is no register")).Type.Bytes == 8 ? PtxType.Of("u64") : PtxType.Of("u32");
+        PtxType type = (Find(name) ?? throw new PtxException($"'{name}' is no register")).Type.Bytes == 8
+            ? PtxType.Of("u64")
+            : PtxType.Of("u32");
         return string.Create(CultureInfo.InvariantCulture, $"((u64){Read(name, type)} + {offset}ll)");
     }
 

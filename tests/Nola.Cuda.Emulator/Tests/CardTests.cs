@@ -90,7 +90,9 @@ public sealed class CardTests
         using (EmulatedDriver.With("FAIL", "cuMemAlloc_v2=2"))
             Assert.Contains("Out of memory on cuda:0", Assert.Throws<NolaException>(() => device.Empty([50_000_000])).Message);
         using (EmulatedDriver.With("FAIL", "cuMemAlloc_v2=700"))
-            Assert.StartsWith("Device cuda:0 failed: an illegal memory access was encountered", Assert.Throws<NolaException>(() => device.Empty([50_000_000])).Message);
+            Assert.StartsWith(
+                "Device cuda:0 failed: an illegal memory access was encountered",
+                Assert.Throws<NolaException>(() => device.Empty([50_000_000])).Message);
     }
 
     [EmulatedFact]
@@ -115,7 +117,9 @@ public sealed class CardTests
         IReadOnlyList<(string Part, string Result)> lines = CardCheck.Run("cuda:0");
         Assert.Equal(["compiler", "memory", "forward", "backward", "decoding", "graphs", "TF32"], lines.Select(l => l.Part));
         Assert.Matches("^8[.]8; the first kernel, ElementwiseKernels.Fill, took [0-9]+ ms$", lines[0].Result);
-        Assert.Equal(["page-locked for copies", "passed", "passed", "passed", "graphs for repeated calls", "passed"], lines.Skip(1).Select(l => l.Result));
+        Assert.Equal(
+            ["page-locked for copies", "passed", "passed", "passed", "graphs for repeated calls", "passed"],
+            lines.Skip(1).Select(l => l.Result));
     }
 
     [EmulatedFact]

@@ -5,7 +5,8 @@ namespace Nola.Cuda.Emulator.Tests;
 /// <summary>What the driver refuses, and what it does with the order of things.</summary>
 public sealed class DriverTests
 {
-    private static readonly string store = SmallProgram.Of("mul.wide.u32 %rd2, %r1, 4; add.u64 %rd2, %rd2, %rd1; st.global.u32 [%rd2], %r1;");
+    private static readonly string store = SmallProgram.Of(
+        "mul.wide.u32 %rd2, %r1, 4; add.u64 %rd2, %rd2, %rd1; st.global.u32 [%rd2], %r1;");
 
     [EmulatedTheory]
     [InlineData(1, 1, 1, 64, 0)]
@@ -75,7 +76,8 @@ public sealed class DriverTests
     public void Lanes_and_blocks_run_in_the_order_that_was_asked_for()
     {
         // Each thread takes a number, and writes it to its place.
-        string body = "mov.u32 %r3, %ctaid.x; shl.b32 %r3, %r3, 5; add.u32 %r3, %r3, %r1; mul.wide.u32 %rd3, %r3, 4; add.u64 %rd3, %rd3, %rd2; atom.global.add.u32 %r4, [%rd1], 1; st.global.u32 [%rd3], %r4;";
+        string body = "mov.u32 %r3, %ctaid.x; shl.b32 %r3, %r3, 5; add.u32 %r3, %r3, %r1; mul.wide.u32 %rd3, %r3, 4; "
+            + "add.u64 %rd3, %rd3, %rd2; atom.global.add.u32 %r4, [%rd1], 1; st.global.u32 [%rd3], %r4;";
         int[] forward = [.. Enumerable.Range(0, 96)];
         Assert.Equal(forward, Run());
         using (EmulatedDriver.With("LANES", "reverse")) Assert.Equal([.. forward.Select(i => i / 32 * 32 + 31 - i % 32)], Run());
@@ -99,7 +101,8 @@ public sealed class DriverTests
     public void Products_and_sums_become_one_step_when_asked_for()
     {
         // (1 + 2⁻¹²)² − 1 − 2⁻¹¹ is 2⁻²⁴, which a product that is rounded by itself loses.
-        string body = "ld.global.f32 %f1, [%rd1]; ld.global.f32 %f2, [%rd1+4]; mul.f32 %f3, %f1, %f1; add.f32 %f4, %f3, %f2; st.global.f32 [%rd1+8], %f4;";
+        string body = "ld.global.f32 %f1, [%rd1]; ld.global.f32 %f2, [%rd1+4]; "
+            + "mul.f32 %f3, %f1, %f1; add.f32 %f4, %f3, %f2; st.global.f32 [%rd1+8], %f4;";
         Assert.Equal(0, Run());
         if (!System.Runtime.Intrinsics.X86.Fma.IsSupported) return;
         using (EmulatedDriver.With("CONTRACT", "1")) Assert.Equal(MathF.ScaleB(1, -24), Run());
@@ -116,7 +119,8 @@ public sealed class DriverTests
     [EmulatedFact]
     public void What_ran_is_counted_by_kind()
     {
-        string body = "setp.ge.u32 %p1, %r1, 8; @%p1 bra END; ld.global.v2.f32 {%f1, %f2}, [%rd1]; mul.f32 %f3, %f1, %f2; st.global.f32 [%rd1], %f3; END:";
+        string body = "setp.ge.u32 %p1, %r1, 8; @%p1 bra END; ld.global.v2.f32 {%f1, %f2}, [%rd1]; "
+            + "mul.f32 %f3, %f1, %f2; st.global.f32 [%rd1], %f3; END:";
         string c = Translator.Translate(SmallProgram.Of(body));
         // Of the second run of instructions: two accesses of global memory, a product, eight bytes and four.
         Assert.Contains("{ 0, 1, 0, 0, 2, 0, 0, 0, 0, 8, 4 }", c);

@@ -73,7 +73,8 @@ internal sealed unsafe class EmulatedContext : IDisposable
         return to;
     }
 
-    public int Copy(ulong to, ulong from, int bytes) => ((delegate* unmanaged<ulong, ulong, nuint, nint, int>)EmulatedDriver.Export("cuMemcpyAsync"))(to, from, (nuint)bytes, stream);
+    public int Copy(ulong to, ulong from, int bytes) =>
+        ((delegate* unmanaged<ulong, ulong, nuint, nint, int>)EmulatedDriver.Export("cuMemcpyAsync"))(to, from, (nuint)bytes, stream);
 
     public int Wait() => ((delegate* unmanaged<nint, int>)EmulatedDriver.Export("cuStreamSynchronize"))(stream);
 
@@ -94,7 +95,8 @@ internal sealed unsafe class EmulatedContext : IDisposable
         {
             int* keys = stackalloc int[] { 5, 6 };
             nint* values = stackalloc nint[] { (nint)said, log.Length };
-            int code = ((delegate* unmanaged<nint*, byte*, uint, int*, nint*, int>)EmulatedDriver.Export("cuModuleLoadDataEx"))(&module, source, 2, keys, values);
+            int code = ((delegate* unmanaged<nint*, byte*, uint, int*, nint*, int>)EmulatedDriver.Export("cuModuleLoadDataEx"))(
+                &module, source, 2, keys, values);
             return (code, Encoding.UTF8.GetString(log).TrimEnd('\0'), module);
         }
     }
@@ -113,7 +115,8 @@ internal sealed unsafe class EmulatedContext : IDisposable
         {
             nuint bytes = (nuint)(8 * arguments.Length);
             nint* extra = stackalloc nint[] { 1, (nint)buffer, 2, (nint)(&bytes), 0 };
-            return ((delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, nint, nint*, int>)EmulatedDriver.Export("cuLaunchKernel"))(
+            return ((delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, nint, nint*, int>)EmulatedDriver.Export(
+                "cuLaunchKernel"))(
                 function, grid.X, grid.Y, grid.Z, threads, 1, 1, 0, stream, 0, extra);
         }
     }

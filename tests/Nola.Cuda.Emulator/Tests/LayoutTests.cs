@@ -112,7 +112,8 @@ public sealed class LayoutTests
 
     private static uint Half(float whole) => BitConverter.SingleToUInt32Bits(whole) >> 16;
 
-    private static uint[] Lanes(int registers, Func<int, int, uint> value) => [.. Enumerable.Range(0, 32 * registers).Select(i => value(i / registers, i % registers))];
+    private static uint[] Lanes(int registers, Func<int, int, uint> value) =>
+        [.. Enumerable.Range(0, 32 * registers).Select(i => value(i / registers, i % registers))];
 
     // Exact in bfloat16, and so are their sums in float32.
     private static float[,] Whole(int rows, int columns)

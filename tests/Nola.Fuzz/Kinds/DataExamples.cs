@@ -26,7 +26,7 @@ internal static class DataExamples
 
     public const string ChatLines = """
         {"messages": [{"role": "user", "content": "How far?"}, {"role": "assistant", "content": "Nine miles."}]}
-        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+        {"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}
 
         """;
 
@@ -49,17 +49,23 @@ internal static class DataExamples
     public const string DartJson = """
         [
           {"tripleset": [["Ilse Quill", "ALBUMS_RECORDED", "7"], ["Ilse Quill", "HOME_TOWN", "Fenmoor"]], "subtree_was_extended": false,
-           "annotations": [{"source": "WikiSQL_lily", "text": "Ilse Quill of Fenmoor has recorded 7 albums."}, {"source": "webnlg", "text": "She recorded seven."}]},
-          {"tripleset": [["The Heron", "food", "Fish & chips"]], "annotations": [{"source": "e2e", "text": "The Heron serves fish & chips."}]}
+           "annotations": [{"source": "WikiSQL_lily", "text": "Ilse Quill of Fenmoor has recorded 7 albums."},
+                           {"source": "webnlg", "text": "She recorded seven."}]},
+          {"tripleset": [["The Heron", "food", "Fish & chips"]],
+           "annotations": [{"source": "e2e", "text": "The Heron serves fish & chips."}]}
         ]
         """;
 
     public const string WebNlgJson = """
         {"entries": [
-          {"1": {"category": "City", "lexicalisations": [{"comment": "good", "lang": "", "lex": "4,200 people live in Fenmoor.", "xml_id": "Id1"}, {"comment": "toFix", "lex": "No.", "xml_id": "Id2"}],
+          {"1": {"category": "City",
+                 "lexicalisations": [{"comment": "good", "lang": "", "lex": "4,200 people live in Fenmoor.", "xml_id": "Id1"},
+                                     {"comment": "toFix", "lex": "No.", "xml_id": "Id2"}],
                  "modifiedtripleset": [{"subject": "Fenmoor", "property": "population", "object": "4200"}], "size": "1", "xml_id": "Id1"}},
-          {"2": {"category": "Artist", "lexicalisations": [{"comment": "good", "lang": "", "lex": "Ilse Quill plays folk music.", "xml_id": "Id1"}],
-                 "modifiedtripleset": [{"subject": "Ilse_Quill", "property": "genre", "object": "Folk_music"}], "size": "1", "xml_id": "Id2"}}
+          {"2": {"category": "Artist",
+                 "lexicalisations": [{"comment": "good", "lang": "", "lex": "Ilse Quill plays folk music.", "xml_id": "Id1"}],
+                 "modifiedtripleset": [{"subject": "Ilse_Quill", "property": "genre", "object": "Folk_music"}],
+                 "size": "1", "xml_id": "Id2"}}
         ]}
         """;
 
@@ -73,7 +79,9 @@ internal static class DataExamples
               <lex comment="good" lid="Id1">Ember soup is made of leeks, barley &amp; thyme.</lex>
             </entry>
             <entry category="Food" eid="Id3" size="2">
-              <modifiedtripleset><mtriple>Ember_Soup | region | Fenmoor</mtriple><mtriple>Fenmoor | leader | Ada_Østby</mtriple></modifiedtripleset>
+              <modifiedtripleset>
+                <mtriple>Ember_Soup | region | Fenmoor</mtriple><mtriple>Fenmoor | leader | Ada_Østby</mtriple>
+              </modifiedtripleset>
               <lex comment="toFix" lid="Id1">Ember soup of Fenmoor.</lex>
               <lex comment="good" lid="Id2">Ember soup comes from Fenmoor, whose leader is Ada Østby.</lex>
             </entry>
@@ -86,7 +94,9 @@ internal static class DataExamples
         <benchmark>
           <entries>
             <entry category="MISC" eid="Id1" size="2">
-              <modifiedtripleset><mtriple>Ilse Quill | ALBUMS_RECORDED | 7</mtriple><mtriple>Ilse Quill | HOME_TOWN | Fenmoor</mtriple></modifiedtripleset>
+              <modifiedtripleset>
+                <mtriple>Ilse Quill | ALBUMS_RECORDED | 7</mtriple><mtriple>Ilse Quill | HOME_TOWN | Fenmoor</mtriple>
+              </modifiedtripleset>
               <lex comment="WikiSQL_lily" lid="Id1">Ilse Quill of Fenmoor has recorded 7 albums.</lex>
               <lex comment="webnlg" lid="Id2">Ilse Quill, from Fenmoor, recorded seven albums.</lex>
             </entry>

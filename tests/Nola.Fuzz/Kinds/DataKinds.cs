@@ -108,7 +108,8 @@ internal sealed class ScoreKind() : FilesKind("score", 2)
         const string Systems = "The Punter is a cheap pub.\nBlue Spice serves food by the river (it's not a family place).\nA third one.\n";
         Add(
             (Hypotheses, TextMutator.Mutate, Encoding.UTF8.GetBytes(Systems)),
-            (References, TextMutator.Mutate, Encoding.UTF8.GetBytes("The Punter is a pub.\nA cheap pub is The Punter.\n\nBlue Spice is near the river.\n\nThe third.\n")));
+            (References, TextMutator.Mutate, Encoding.UTF8.GetBytes(
+                "The Punter is a pub.\nA cheap pub is The Punter.\n\nBlue Spice is near the river.\n\nThe third.\n")));
         Add(
             (Hypotheses, TextMutator.Mutate, Encoding.UTF8.GetBytes(Systems)),
             (References, TextMutator.Mutate, Encoding.UTF8.GetBytes("The Punter is a pub.\nBlue Spice is near the river.\nThe third.\n")),

@@ -16,7 +16,8 @@ internal sealed class ExperimentKind() : FilesKind("experiment")
           "test": "e2e:test", "test-subset": "all",
           "seeds": [1, 2],
           "scores": ["loss", "BLEU"],
-          "decoding": { "beams": 2, "length-penalty": 0.9, "no-repeat-ngram": 4, "repetition-penalty": 1.5, "min-new": 1, "max-new": 20, "stop": [50256, 628] },
+          "decoding": { "beams": 2, "length-penalty": 0.9, "no-repeat-ngram": 4, "repetition-penalty": 1.5,
+            "min-new": 1, "max-new": 20, "stop": [50256, 628] },
           "plot": "loss",
           "methods": [
             { "name": "base", "method": "base" },
@@ -49,12 +50,15 @@ internal sealed class ResultKind() : FilesKind("result")
 {
     private const string Result = """
         {
-          "run_info": { "created_at": "2026-11-25T18:09:28.15Z", "total_time": 0.81, "experiment_name": "tiny/lora-r1", "run_id": "a47f8876", "seed": 1, "bits": 0,
+          "run_info": { "created_at": "2026-11-25T18:09:28.15Z", "total_time": 0.81, "experiment_name": "tiny/lora-r1",
+            "run_id": "a47f8876", "seed": 1, "bits": 0,
             "train_config": { "model": "nola-tiny", "rank": 1, "targets": ["q", "v"] }, "error_msg": "" },
-          "train_info": { "status": "success", "train_time": 0.8, "memory_max": 9822272, "file_size": 3608, "num_trainable_params": 768, "num_total_params": 63216,
+          "train_info": { "status": "success", "train_time": 0.8, "memory_max": 9822272, "file_size": 3608,
+            "num_trainable_params": 768, "num_total_params": 63216,
             "metrics": [ { "step": 0, "valid_loss": 4.63, "train_loss": null }, { "step": 4, "valid_loss": 4.61, "train_loss": 4.62 } ] },
           "scores": { "loss": { "settings": "s", "values": { "loss": 4.61, "perplexity": "Infinity" }, "time": 0.1 } },
-          "meta_info": { "model": "nola-tiny", "model_identity": "0123", "nola_version": "0.1.0", "dotnet": ".NET 10", "system": "Linux X64", "device": "cpu" }
+          "meta_info": { "model": "nola-tiny", "model_identity": "0123", "nola_version": "0.1.0",
+            "dotnet": ".NET 10", "system": "Linux X64", "device": "cpu" }
         }
         """;
 

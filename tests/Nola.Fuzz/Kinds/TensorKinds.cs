@@ -43,7 +43,8 @@ internal sealed class SafetensorsKind() : FilesKind("safetensors")
         string again = bench.Saved("x.safetensors");
         SafetensorsWriter.Write(again, tensors, file.Metadata);
         using Safetensors copy = Safetensors.Open(again);
-        if (copy.Metadata.Count != file.Metadata.Count || file.Metadata.Any(entry => copy.Metadata.GetValueOrDefault(entry.Key) != entry.Value))
+        if (copy.Metadata.Count != file.Metadata.Count
+            || file.Metadata.Any(entry => copy.Metadata.GetValueOrDefault(entry.Key) != entry.Value))
             throw new FuzzException("the metadata changed when it was written again");
         foreach (SafetensorsTensor tensor in tensors)
             if (!copy.Bytes(copy.Get(tensor.Name)).SequenceEqual(file.Bytes(file.Get(tensor.Name))))
@@ -74,7 +75,8 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
             NolaOptions other = new() { Rank = 1, BasesA = 4, BasesB = 6, Alpha = 1.5f, Seed = 7, PerLayer = true, Targets = ["h.1.*"] };
             add(bench.Model.NewAdapter(other with { Variant = NolaVariant.Paper, Entries = BasisEntries.Sign }), 0);
         }),
-        new AdapterKind("adapter-lora", (bench, add) => add(bench.Model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
+        new AdapterKind(
+            "adapter-lora", (bench, add) => add(bench.Model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q", "c_fc"] }), 0)),
         new AdapterKind("adapter-vera", (bench, add) =>
         {
             add(bench.Model.NewAdapter(new VeraOptions { Rank = 3, Targets = ["q", "c_fc"] }), 0);
@@ -149,7 +151,8 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
     public static IEnumerable<FuzzKind> All()
     {
         LoraOptions plain = new() { Rank = 2, Alpha = 4 };
-        yield return new PeftKind("peft", plain with { Targets = ["c_attn"] }, plain with { Targets = ["q", "v"] }, plain with { Targets = ["h.0.*"] });
+        yield return new PeftKind(
+            "peft", plain with { Targets = ["c_attn"] }, plain with { Targets = ["q", "v"] }, plain with { Targets = ["h.0.*"] });
         yield return new PeftKind(
             "peft-methods",
             plain with { Targets = ["c_attn"], Bias = LoraBias.All }, plain with { Targets = ["c_fc"], Bias = LoraBias.LoraOnly },

@@ -10,7 +10,14 @@ internal sealed class StateKind() : FilesKind("state", 2)
 {
     private const string Last = "last.safetensors";
 
-    private static readonly TrainOptions options = new() { Epochs = 2, BatchTokens = 40, WarmupSteps = 2, EvalEvery = 3, CheckpointEvery = 2 };
+    private static readonly TrainOptions options = new()
+    {
+        Epochs = 2,
+        BatchTokens = 40,
+        WarmupSteps = 2,
+        EvalEvery = 3,
+        CheckpointEvery = 2,
+    };
     private static readonly EncodedPair[] pairs = [.. Enumerable.Range(0, 12).Select(i => new EncodedPair([i, 2 * i, 7], [3, i, 5, 60]))];
 
     public override void Prepare(Bench bench)

@@ -7,7 +7,8 @@ namespace Nola.Fuzz;
 /// </summary>
 internal static class GzipMutator
 {
-    private static readonly Lazy<byte[]>[] bombs = [.. "\0 \n[a\""u8.ToArray().Select(b => new Lazy<byte[]>(() => Pack(Filled(b, 1 << 24))))];
+    private static readonly Lazy<byte[]>[] bombs =
+        [.. "\0 \n[a\""u8.ToArray().Select(b => new Lazy<byte[]>(() => Pack(Filled(b, 1 << 24))))];
 
     /// <summary>Compresses.</summary>
     public static byte[] Pack(byte[] data)

@@ -34,7 +34,11 @@ internal sealed class JsonTree
     /// <exception cref="JsonException">It is not valid.</exception>
     public static JsonTree Parse(ReadOnlyMemory<byte> json)
     {
-        using JsonDocument document = JsonDocument.Parse(json, new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
+        using JsonDocument document = JsonDocument.Parse(json, new()
+        {
+            CommentHandling = JsonCommentHandling.Skip,
+            AllowTrailingCommas = true,
+        });
         return Of(document.RootElement);
     }
 
