@@ -95,7 +95,8 @@ internal sealed class BeamReference(LanguageModel model, GenerateOptions options
         bool hugging = options.BeamRules == BeamRules.HuggingFace;
         if (hugging) Normalize(last);
         int[] seen = hugging ? [.. prompt, .. tokens] : tokens;
-        foreach (int token in seen.ToHashSet()) last[token] = last[token] < 0 ? last[token] * options.RepetitionPenalty : last[token] / options.RepetitionPenalty;
+        foreach (int token in seen.ToHashSet())
+            last[token] = last[token] < 0 ? last[token] * options.RepetitionPenalty : last[token] / options.RepetitionPenalty;
         if (tokens.Length < options.MinNewTokens)
             foreach (int token in options.StopTokens!) last[token] = double.NegativeInfinity;
         for (int token = 0; token < v; token++)

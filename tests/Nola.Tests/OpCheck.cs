@@ -29,7 +29,9 @@ internal static class OpCheck
         for (int n = 0; n < parameters.Length; n++) CheckGradient(n);
         Backward();
         for (int n = 0; n < parameters.Length; n++)
-            Assert.All(parameters[n].Gradient.ToArray().Zip(once[n]), pair => Assert.Equal(2 * pair.Second, pair.First, Math.Abs(pair.Second) * 1e-4f + 1e-6f));
+            Assert.All(
+                parameters[n].Gradient.ToArray().Zip(once[n]),
+                pair => Assert.Equal(2 * pair.Second, pair.First, Math.Abs(pair.Second) * 1e-4f + 1e-6f));
         foreach (Parameter p in parameters) p.Dispose();
 
         void Backward()
@@ -66,7 +68,9 @@ internal static class OpCheck
                 chosen.Add(i);
             }
             foreach (int i in chosen)
-                Assert.True(Math.Abs(once[n][i] - differences[i]) <= 3 * tolerance * scale, $"d{inputs[n].Name}[{i}]: {once[n][i]} for {differences[i]}");
+                Assert.True(
+                    Math.Abs(once[n][i] - differences[i]) <= 3 * tolerance * scale,
+                    $"d{inputs[n].Name}[{i}]: {once[n][i]} for {differences[i]}");
         }
 
         double Weighted(double[] y) => y.Zip(weights, (a, b) => a * b).Sum();

@@ -17,9 +17,11 @@ internal static class TinyModels
 
     /// <summary>Random sequences for a vocabulary.</summary>
     public static EncodedPair[] Pairs(Random random, int count, int vocabulary, int longest = 20) =>
-        [.. Enumerable.Range(0, count).Select(_ => new EncodedPair(Ids(random, 1 + random.Next(longest / 2), vocabulary), Ids(random, 1 + random.Next(longest / 2), vocabulary)))];
+        [.. Enumerable.Range(0, count).Select(_ =>
+            new EncodedPair(Ids(random, 1 + random.Next(longest / 2), vocabulary), Ids(random, 1 + random.Next(longest / 2), vocabulary)))];
 
-    public static int[] Ids(Random random, int count, int vocabulary) => [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabulary))];
+    public static int[] Ids(Random random, int count, int vocabulary) =>
+        [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabulary))];
 
     /// <summary>Ids as golden files and the tool write them.</summary>
     public static int[] Ids(JsonElement array) => [.. array.EnumerateArray().Select(v => v.GetInt32())];

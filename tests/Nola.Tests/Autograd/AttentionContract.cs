@@ -44,11 +44,13 @@ public abstract class AttentionContract(Device device, double tolerance, int[] s
         double scale = 1 + all.Grads.Max(Math.Abs);
         for (int row = 0; row < starts[^1]; row++)
         {
-            float[] mine = few.Grads[(row * shared.Width)..((row + 1) * shared.Width)], theirs = all.Grads[(row * repeated.Width)..((row + 1) * repeated.Width)];
+            float[] mine = few.Grads[(row * shared.Width)..((row + 1) * shared.Width)];
+            float[] theirs = all.Grads[(row * repeated.Width)..((row + 1) * repeated.Width)];
             Assert.Equal(theirs[..repeated.KeyColumn], mine[..shared.KeyColumn]);
             for (int i = 0; i < 2 * shared.KeyWidth; i++)
             {
-                float[] parts = [.. Enumerable.Range(0, shared.Group).Select(m => theirs[repeated.KeyColumn + (i / d * shared.Group + m) * d + i % d])];
+                float[] parts =
+                    [.. Enumerable.Range(0, shared.Group).Select(m => theirs[repeated.KeyColumn + (i / d * shared.Group + m) * d + i % d])];
                 // Sums of the same terms in another order.
                 Assert.Equal(parts.Sum(), mine[shared.KeyColumn + i], 2e-5 * scale);
             }
@@ -64,7 +66,8 @@ public abstract class AttentionContract(Device device, double tolerance, int[] s
     }
 
     /// <summary>Sequences, of which one has no tokens, and one now and then more than a block of queries.</summary>
-    private protected static int[] Starts(Random r) => DecodingKernelContract.StartsOf([1 + r.Next(6), 0, 1 + r.Next(r.Next(5) == 0 ? 100 : 30)]);
+    private protected static int[] Starts(Random r) =>
+        DecodingKernelContract.StartsOf([1 + r.Next(6), 0, 1 + r.Next(r.Next(5) == 0 ? 100 : 30)]);
 
     private protected static Result Run(Device on, AttentionLayout layout, int[] starts, float[] values, float[] grads)
     {

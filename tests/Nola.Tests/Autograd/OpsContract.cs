@@ -4,7 +4,10 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>What every device must do: every operation at random shapes, around vector and tile widths too (see <see cref="OpCheck"/>).</summary>
+/// <summary>
+/// What every device must do: every operation at random shapes,
+/// around vector and tile widths too (see <see cref="OpCheck"/>).
+/// </summary>
 public abstract class OpsContract(Device device)
 {
     private static readonly int[] sizes = [1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33, 48, 63, 65];
@@ -41,7 +44,8 @@ public abstract class OpsContract(Device device)
     {
         Random r = new(seed);
         int m = Size(r), k = Size(r), n = Size(r);
-        OpCheck.Run(device, r, [("a", [m, k], 1), ("b", [k, n], 1)], (_, x) => Ops.MatMul(x[0], x[1]), x => Reference.MatMul(x[0], x[1], m, k, n));
+        OpCheck.Run(
+            device, r, [("a", [m, k], 1), ("b", [k, n], 1)], (_, x) => Ops.MatMul(x[0], x[1]), x => Reference.MatMul(x[0], x[1], m, k, n));
     }
 
     [Contract(30)]
@@ -87,8 +91,19 @@ public abstract class OpsContract(Device device)
         double[] Product(double[] x) => Reference.AddRow(Reference.MatMul(x, OpCheck.Wide(rounded), m, k, n), OpCheck.Wide(bias));
         OpCheck.Run(device, r, [("x", [m, k], 1), ("residual", [m, n], 1)],
             (_, x) => Ops.Linear(x[0], frozen, b, x[1]), x => Reference.Add(x[1], Product(x[0])));
-        OpCheck.Run(device, r, [("x", [m, k], 1)], (_, x) => Ops.LinearGelu(x[0], frozen, b), x => [.. Product(x[0]).Select(Reference.Gelu)]);
-        OpCheck.Run(device, r, [("x", [m, k], 1), ("A", [1, k, rank], 1), ("B", [1, rank, half], 1), ("A2", [1, k, rank], 1), ("B2", [1, rank, half], 1), ("residual", [m, n], 1)],
+        OpCheck.Run(
+            device, r, [("x", [m, k], 1)], (_, x) => Ops.LinearGelu(x[0], frozen, b), x => [.. Product(x[0]).Select(Reference.Gelu)]);
+        OpCheck.Run(
+            device,
+            r,
+            [
+                ("x", [m, k], 1),
+                ("A", [1, k, rank], 1),
+                ("B", [1, rank, half], 1),
+                ("A2", [1, k, rank], 1),
+                ("B2", [1, rank, half], 1),
+                ("residual", [m, n], 1),
+            ],
             (_, x) => Ops.Linear(x[0], exact, b, x[5], new LowRank(x[1], x[2], 0, 0.5f, half), new LowRank(x[3], x[4], 0, 2)),
             x => Reference.Add(x[5], Adapted(x[0], OpCheck.Wide(w), OpCheck.Wide(bias), x[1..5], m, k, half, rank, 0)));
     }
@@ -119,14 +134,17 @@ public abstract class OpsContract(Device device)
             v =>
             {
                 double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), m, k, n);
-                foreach ((int from, int to, int first, double scale) in ((int, int, int, double)[])[(0, cuts[1], 1, 0.5), (cuts[2], m, 3, 2)])
+                (int, int, int, double)[] segments = [(0, cuts[1], 1, 0.5), (cuts[2], m, 3, 2)];
+                foreach ((int from, int to, int first, double scale) in segments)
                 {
                     double[] a = v[first][(layer * k * rank)..((layer + 1) * k * rank)];
                     double[] b = v[first + 1][(layer * rank * (n - column))..((layer + 1) * rank * (n - column))];
-                    double[] low = Reference.MatMul(Reference.MatMul(v[0][(from * k)..(to * k)], a, to - from, k, rank), b, to - from, rank, n - column);
+                    double[] low = Reference.MatMul(
+                        Reference.MatMul(v[0][(from * k)..(to * k)], a, to - from, k, rank), b, to - from, rank, n - column);
                     for (int i = from; i < to; i++)
                         for (int j = column; j < n; j++)
-                            y[i * n + j] += scale * low[(i - from) * (n - column) + j - column] + (first == 3 ? v[5][layer * (n - column) + j - column] : 0);
+                            y[i * n + j] += scale * low[(i - from) * (n - column) + j - column]
+                                + (first == 3 ? v[5][layer * (n - column) + j - column] : 0);
                 }
                 return y;
             });
@@ -136,14 +154,18 @@ public abstract class OpsContract(Device device)
     public void Linear_with_a_frozen_product_between_trained_diagonals(int seed)
     {
         Random r = new(seed);
-        int m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column, layers = 1 + r.Next(3), layer = r.Next(layers);
-        float[] w = OpCheck.Values(r, k * n, 1), left = OpCheck.Values(r, (k + 2) * rank, 1), right = OpCheck.Values(r, rank * (width + 3), 1);
+        int m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n);
+        int width = n - column, layers = 1 + r.Next(3), layer = r.Next(layers);
+        float[] w = OpCheck.Values(r, k * n, 1), left = OpCheck.Values(r, (k + 2) * rank, 1);
+        float[] right = OpCheck.Values(r, rank * (width + 3), 1);
         using Tensor weight = device.From(w, [k, n]), a = device.From(left, [k + 2, rank]), b = device.From(right, [rank, width + 3]);
         using FrozenMatrix frozen = device.Freeze(weight);
         double[] wideA = OpCheck.Wide(left[..(k * rank)]);
         double[] wideB = [.. Enumerable.Range(0, rank * width).Select(i => (double)right[i / width * (width + 3) + i % width])];
         OpCheck.Run(device, r, [("x", [m, k], 1), ("d", [layers, rank], 1), ("b", [layers, width], 1)],
-            (_, v) => Ops.Linear(v[0], frozen, null, new ScaledLowRank(((Matrix)a).SliceRows(0, k), ((Matrix)b).SliceColumns(0, width), v[1], v[2], layer, column)),
+            (_, v) => Ops.Linear(
+                v[0], frozen, null,
+                new ScaledLowRank(((Matrix)a).SliceRows(0, k), ((Matrix)b).SliceColumns(0, width), v[1], v[2], layer, column)),
             v =>
             {
                 double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), m, k, n), u = Reference.MatMul(v[0], wideA, m, k, rank);
@@ -162,16 +184,19 @@ public abstract class OpsContract(Device device)
         int m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column;
         using Tensor x = device.From(OpCheck.Values(r, m * k, 1), [m, k]), w = device.From(OpCheck.Values(r, k * n, 1), [k, n]);
         using Tensor bias = device.From(OpCheck.Values(r, n, 1), [n]), a = device.From(OpCheck.Values(r, k * rank, 1), [1, k, rank]);
-        using Tensor b = device.From(OpCheck.Values(r, rank * width, 1), [1, rank, width]), d = device.From(OpCheck.Values(r, rank, 1), [1, rank]);
+        using Tensor b = device.From(OpCheck.Values(r, rank * width, 1), [1, rank, width]);
+        using Tensor d = device.From(OpCheck.Values(r, rank, 1), [1, rank]);
         using Tensor v = device.From(OpCheck.Values(r, width, 1), [1, width]);
         using Tape tape = new(device, record: false);
         Delta[] deltas =
         [
             new LowRank(tape.Constant(a), tape.Constant(b), 0, 0.5f, column),
             new AddedBias(tape.Constant(v), 0, column),
-            new ScaledLowRank(new Matrix(a, k, rank, 0, rank), new Matrix(b, rank, width, 0, width), tape.Constant(d), tape.Constant(v), 0, column),
+            new ScaledLowRank(
+                new Matrix(a, k, rank, 0, rank), new Matrix(b, rank, width, 0, width), tape.Constant(d), tape.Constant(v), 0, column),
         ];
-        float[] apart = Ops.Linear(tape.Constant(x), tape.Constant(w), tape.Constant(bias), [.. deltas.Select(delta => (DeltaRows)delta)]).Value.ToArray();
+        float[] apart = Ops.Linear(
+            tape.Constant(x), tape.Constant(w), tape.Constant(bias), [.. deltas.Select(delta => (DeltaRows)delta)]).Value.ToArray();
         foreach (Delta delta in deltas) delta.AddTo(device, w, bias);
         float[] merged = Ops.Linear(tape.Constant(x), tape.Constant(w), tape.Constant(bias)).Value.ToArray();
         OpCheck.Close(OpCheck.Wide(apart), merged, 2e-5);
@@ -223,7 +248,12 @@ public abstract class OpsContract(Device device)
             float[] value = y.Value.ToArray();
             foreach (Parameter factor in factors) factor.ClearGradient();
             tape.Backward((y, dy));
-            return [value, x.Gradient.ToArray(), .. which.SelectMany(i => (float[][])[factors[2 * i].Gradient.ToArray(), factors[2 * i + 1].Gradient.ToArray()])];
+            return
+            [
+                value,
+                x.Gradient.ToArray(),
+                .. which.SelectMany(i => (float[][])[factors[2 * i].Gradient.ToArray(), factors[2 * i + 1].Gradient.ToArray()]),
+            ];
         }
     }
 
@@ -244,7 +274,8 @@ public abstract class OpsContract(Device device)
         AttentionLayout layout = AttentionLayout.Of(c, heads);
         int[] starts = new int[sequences + 1];
         // Empty sequences, and one longer than a block of queries, now and then.
-        for (int s = 0; s < sequences; s++) starts[s + 1] = starts[s] + (r.Next(6) == 0 ? 0 : r.Next(8) == 0 ? 57 + r.Next(40) : 1 + r.Next(12));
+        for (int s = 0; s < sequences; s++)
+            starts[s + 1] = starts[s] + (r.Next(6) == 0 ? 0 : r.Next(8) == 0 ? 57 + r.Next(40) : 1 + r.Next(12));
         if (starts[^1] == 0) starts[^1] = 1;
         using Tensor onDevice = device.From(starts);
         OpCheck.Run(device, r, [("qkv", [starts[^1], 3 * c], 2)],
@@ -258,7 +289,8 @@ public abstract class OpsContract(Device device)
         int v = Size(r), c = Size(r);
         int[] indices = [.. Enumerable.Range(0, Size(r)).Select(_ => r.Next(v))];
         using Tensor onDevice = device.From(indices);
-        OpCheck.Run(device, r, [("table", [v, c], 1)], (_, x) => Ops.GatherRows(x[0], onDevice), x => Reference.GatherRows(x[0], indices, c));
+        OpCheck.Run(
+            device, r, [("table", [v, c], 1)], (_, x) => Ops.GatherRows(x[0], onDevice), x => Reference.GatherRows(x[0], indices, c));
     }
 
     [Contract(25)]
@@ -286,7 +318,9 @@ public abstract class OpsContract(Device device)
         using FrozenMatrix head = device.Freeze(rows, transposed: true);
         double[] Loss(double[] x, double[] w) =>
             [0.7 * Reference.CrossEntropy(Reference.MatMul(x, Reference.Transpose(w, v, c), p, c, v), targets, v, smoothing).Sum()];
-        OpCheck.Run(device, r, [("x", [p, c], 1)], (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f), x => Loss(x[0], OpCheck.Wide(table)));
+        OpCheck.Run(
+            device, r, [("x", [p, c], 1)], (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f),
+            x => Loss(x[0], OpCheck.Wide(table)));
         OpCheck.Run(device, r, [("x", [p, c], 1), ("table", [v, c], 1)],
             (_, x) => Ops.HeadCrossEntropy(x[0], x[1], onDevice, smoothing, 0.7f), x => Loss(x[0], x[1]));
     }
@@ -300,7 +334,8 @@ public abstract class OpsContract(Device device)
         float[] start = OpCheck.Values(r, layers * basis.Size, 1);
         using Tensor offset = device.From(start, [layers, basis.Rows, basis.Cols]);
         OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
-            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, offset), x => Reference.Add(OpCheck.Wide(start), Reference.BasisMix(x[0], layers, basis, 0.3)));
+            (_, x) => Ops.BasisMix(x[0], basis, 0.3f, offset),
+            x => Reference.Add(OpCheck.Wide(start), Reference.BasisMix(x[0], layers, basis, 0.3)));
         int[] own = [.. Enumerable.Range(0, layers).Select(l => 3 * l + 1)];
         OpCheck.Run(device, r, [("coefficients", [layers, k], 1)],
             (_, x) => Ops.BasisMix(x[0], basis, 0.3f, null, own), x => Reference.BasisMix(x[0], layers, basis, 0.3, own));
@@ -311,15 +346,18 @@ public abstract class OpsContract(Device device)
     {
         Random r = new(seed);
         int n = Size(r), c = 8 + r.Next(30), o = 8 + r.Next(30), rank = 1 + r.Next(6), k = 2 + r.Next(20);
-        RandomBasis a = new(7, RandomBasis.StreamOf(0, 0), 0, k, c, rank, BasisEntries.Uniform), b = new(7, RandomBasis.StreamOf(0, 1), 0, k, rank, o, BasisEntries.Uniform);
+        RandomBasis a = new(7, RandomBasis.StreamOf(0, 0), 0, k, c, rank, BasisEntries.Uniform);
+        RandomBasis b = new(7, RandomBasis.StreamOf(0, 1), 0, k, rank, o, BasisEntries.Uniform);
         float[] w = OpCheck.Values(r, c * o, 1), start = OpCheck.Values(r, c * rank, 1);
         using Tensor weight = device.From(w, [c, o]), offset = device.From(start, [1, c, rank]);
         using FrozenMatrix frozen = device.Freeze(weight);
         OpCheck.Run(device, r, [("x", [n, c], 1), ("alpha", [1, k], 1), ("beta", [1, k], 1)],
-            (_, v) => Ops.Gelu(Ops.Linear(v[0], frozen, null, new LowRank(Ops.BasisMix(v[1], a, 0.2f, offset), Ops.BasisMix(v[2], b, 0.2f), 0, 2))),
+            (_, v) => Ops.Gelu(
+                Ops.Linear(v[0], frozen, null, new LowRank(Ops.BasisMix(v[1], a, 0.2f, offset), Ops.BasisMix(v[2], b, 0.2f), 0, 2))),
             v =>
             {
-                double[] left = Reference.Add(OpCheck.Wide(start), Reference.BasisMix(v[1], 1, a, 0.2)), right = Reference.BasisMix(v[2], 1, b, 0.2);
+                double[] left = Reference.Add(OpCheck.Wide(start), Reference.BasisMix(v[1], 1, a, 0.2));
+                double[] right = Reference.BasisMix(v[2], 1, b, 0.2);
                 double[] low = Reference.MatMul(Reference.MatMul(v[0], left, n, c, rank), right, n, rank, o);
                 double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), n, c, o);
                 return [.. y.Zip(low, (p, q) => Reference.Gelu(p + 2 * q))];
@@ -336,7 +374,8 @@ public abstract class OpsContract(Device device)
         Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Add(x, v)).Message);
         Assert.Contains("expected the same shape", Assert.Throws<ShapeException>(() => Ops.Multiply(x, v)).Message);
         Assert.Contains("expected (N, C), (C), (C)", Assert.Throws<ShapeException>(() => Ops.LayerNorm(x, v, v)).Message);
-        Assert.Contains("(N, (H + 2G) · D)", Assert.Throws<ShapeException>(() => Ops.Attention(x, device.From([0, 6]), new(4, 4, 1))).Message);
+        Assert.Contains(
+            "(N, (H + 2G) · D)", Assert.Throws<ShapeException>(() => Ops.Attention(x, device.From([0, 6]), new(4, 4, 1))).Message);
         Assert.Contains("expected one element", Assert.Throws<ShapeException>(() => tape.Backward(x)).Message);
         RandomBasis basis = new(1, 255, 0, 4, 2, 2, BasisEntries.Uniform);
         Assert.Contains("(L, k)", Assert.Throws<ShapeException>(() => Ops.BasisMix(x, basis, 1)).Message);
@@ -351,7 +390,8 @@ public abstract class OpsContract(Device device)
         double[] y = Reference.AddRow(Reference.MatMul(x, w, m, k, n), bias);
         foreach ((int which, double scale, int column) in ((int, double, int)[])[(0, 0.5, half), (2, 2, 0)])
         {
-            double[] a = factors[which][(layer * k * rank)..((layer + 1) * k * rank)], b = factors[which + 1][(layer * rank * half)..((layer + 1) * rank * half)];
+            double[] a = factors[which][(layer * k * rank)..((layer + 1) * k * rank)];
+            double[] b = factors[which + 1][(layer * rank * half)..((layer + 1) * rank * half)];
             double[] low = Reference.MatMul(Reference.MatMul(x, a, m, k, rank), b, m, rank, half);
             for (int i = 0; i < m; i++)
                 for (int j = 0; j < half; j++)

@@ -82,7 +82,8 @@ public sealed class CommandLineTests
     }
 
     [Theory]
-    [InlineData("'--epoch\\n' is not an option of 'nola train'; did you mean '--epochs'? See 'nola train --help'.", "train", "--epoch\n", "3")]
+    [InlineData(
+        "'--epoch\\n' is not an option of 'nola train'; did you mean '--epochs'? See 'nola train --help'.", "train", "--epoch\n", "3")]
     [InlineData("See 'nola data convert --help'.", "data", "convert", "e2e:dev")]
     [InlineData("'\\u001B[31mtrian' is not a command; did you mean 'train'?", "\u001b[31mtrian")]
     [InlineData("expected pymteval or v13a. See 'nola score --help'.", "score", "--refs", "a", "--hyp", "b", "--mteval", "v\n14")]

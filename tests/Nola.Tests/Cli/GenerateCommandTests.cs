@@ -98,7 +98,8 @@ public sealed class GenerateCommandTests : IDisposable
     public void An_input_of_a_data_set_in_text_form_is_sampled_once_whatever_its_references()
     {
         string pairs = Path.Combine(directory, "pairs.txt");
-        File.WriteAllLines(pairs, ["name : Blue Spice||Blue Spice.", "name : Blue Spice||It is Blue Spice.", "name : The Punter||The Punter."]);
+        File.WriteAllLines(
+            pairs, ["name : Blue Spice||Blue Spice.", "name : Blue Spice||It is Blue Spice.", "name : The Punter||The Punter."]);
         Assert.Equal(2, Tool.Lines("generate", "--prompts", pairs, "--max-new", "3", "--seed", "2").Length);
     }
 
@@ -154,8 +155,11 @@ public sealed class GenerateCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1, "temperature is 0, which takes the likeliest token each time, and top-k 5 is for sampling", "--top-k", "5", "--temperature", "0")]
-    [InlineData(1, "temperature is 0, which takes the likeliest token each time, and num-samples 2", "--num-samples", "2", "--temperature", "0")]
+    [InlineData(
+        1, "temperature is 0, which takes the most likely token each time, and top-k 5 is for sampling",
+        "--top-k", "5", "--temperature", "0")]
+    [InlineData(
+        1, "temperature is 0, which takes the most likely token each time, and num-samples 2", "--num-samples", "2", "--temperature", "0")]
     [InlineData(1, "--top-p is given together with --beams 4", "--top-p", "0.5", "--beams", "4")]
     [InlineData(1, "--num-samples is given together with --beams 4", "--num-samples", "2", "--beams", "4")]
     [InlineData(1, "--seed is given together with --beams 4", "--seed", "2", "--beams", "4")]

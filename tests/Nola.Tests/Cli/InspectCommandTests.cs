@@ -83,7 +83,9 @@ public sealed class InspectCommandTests
                 string kind = Assert.Single(lines, line => line.StartsWith("kind ", StringComparison.Ordinal));
                 Assert.EndsWith("  " + json.GetProperty("kind").GetString(), kind);
             }
-            Assert.Contains(Tool.Lines("inspect", file), line => string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries)) == "name dtype shape");
+            Assert.Contains(
+                Tool.Lines("inspect", file),
+                line => string.Join(' ', line.Split(' ', StringSplitOptions.RemoveEmptyEntries)) == "name dtype shape");
         }
         finally
         {

@@ -43,7 +43,12 @@ public sealed class RunCommandTests : IDisposable
         if (OperatingSystem.IsWindows()) return;
         string pipe = Path.Combine(directory, command == "pretrain" ? "pipe.txt" : "pipe.jsonl");
         Process.Start("mkfifo", pipe).WaitForExit();
-        string[] more = command switch { "train" => ["--model", TinyModels.TinyRandom, "--out", Out], "loss" => ["--model", TinyModels.TinyRandom], _ => ["--out", Out, "--layers", "1", "--channels", "8"] };
+        string[] more = command switch
+        {
+            "train" => ["--model", TinyModels.TinyRandom, "--out", Out],
+            "loss" => ["--model", TinyModels.TinyRandom],
+            _ => ["--out", Out, "--layers", "1", "--channels", "8"],
+        };
         Process process = Start([command, option, pipe, .. more]);
         // Opens when the tool does.
         using FileStream slow = new(pipe, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, 0);
@@ -62,7 +67,11 @@ public sealed class RunCommandTests : IDisposable
     public void A_run_ends_after_its_step_with_a_checkpoint_to_go_on_from(string signal, int code)
     {
         if (OperatingSystem.IsWindows()) return;
-        string[] settings = ["--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--batch-tokens", "300", "--checkpoint-every", "1000000", "--threads", "1"];
+        string[] settings =
+        [
+            "--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50",
+            "--batch-tokens", "300", "--checkpoint-every", "1000000", "--threads", "1",
+        ];
         Process process = Start(["train", "--out", Out, "--epochs", "100000", .. settings]);
         WaitFor(() => File.Exists(Path.Combine(Out, "log.jsonl")));
         Kill(process, signal);
@@ -70,9 +79,10 @@ public sealed class RunCommandTests : IDisposable
         Assert.True(process.WaitForExit(atAll));
         Assert.Equal(code, process.ExitCode);
         Assert.Contains("Stopping after this step, with a checkpoint.", said);
-        Assert.Contains($"go on with: nola train --resume --out {Out}", said);
+        Assert.Contains($"continue with: nola train --resume --out {Out}", said);
         int step;
-        using (Safetensors state = Safetensors.Open(Path.Combine(Out, "last.safetensors"))) step = int.Parse(state.Metadata["step"], CultureInfo.InvariantCulture);
+        using (Safetensors state = Safetensors.Open(Path.Combine(Out, "last.safetensors")))
+            step = int.Parse(state.Metadata["step"], CultureInfo.InvariantCulture);
         Assert.Equal(step, File.ReadLines(Path.Combine(Out, "log.jsonl")).Count());
         (_, string output, string error) = Run("train", "--resume", "--out", Out, "--max-steps", $"{step + 2}", "--threads", "1", "--json");
         Assert.Equal(step + 2, JsonDocument.Parse(output).RootElement.GetProperty("steps").GetInt32());
@@ -88,14 +98,21 @@ public sealed class RunCommandTests : IDisposable
     {
         if (OperatingSystem.IsWindows()) return;
         // A step of some minutes.
-        string[] settings = ["--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--accumulation", "100000", "--batch-size", "1", "--max-steps", "1", "--threads", "1"];
+        string[] settings =
+        [
+            "--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50",
+            "--accumulation", "100000", "--batch-size", "1", "--max-steps", "1", "--threads", "1",
+        ];
         foreach (bool killed in (bool[])[true, false])
         {
             Process process = Start(["train", "--out", Out, .. settings]);
-            WaitFor(() => File.Exists(Path.Combine(Out, ".running.pid")) && File.ReadAllText(Path.Combine(Out, ".running.pid")) == $"{process.Id}");
+            WaitFor(() =>
+                File.Exists(Path.Combine(Out, ".running.pid")) && File.ReadAllText(Path.Combine(Out, ".running.pid")) == $"{process.Id}");
             (int code, _, string error) = Run(["train", "--out", Out, .. settings]);
             Assert.Equal(1, code);
-            Assert.Equal($"nola: {Out}: another process ({process.Id}) is training in this directory; wait for it, or choose another directory.", error.Trim().Split('\n')[^1]);
+            Assert.Equal(
+                $"nola: {Out}: another process ({process.Id}) is training in this directory; wait for it, or choose another directory.",
+                error.Trim().Split('\n')[^1]);
             if (killed)
             {
                 process.Kill();
@@ -118,7 +135,9 @@ public sealed class RunCommandTests : IDisposable
     {
         string data = Ids(30), other = Path.Combine(directory, "other.jsonl");
         File.WriteAllLines(other, File.ReadLines(data).Take(20));
-        Assert.Equal(0, Run("train", "--model", TinyModels.TinyRandom, "--data", data, "--bases", "50", "--batch-tokens", "300", "--max-steps", "3", "--out", Out, "--threads", "1").Code);
+        Assert.Equal(0, Run(
+            "train", "--model", TinyModels.TinyRandom, "--data", data, "--bases", "50",
+            "--batch-tokens", "300", "--max-steps", "3", "--out", Out, "--threads", "1").Code);
         Dictionary<string, byte[]> before = Directory.GetFiles(Out).ToDictionary(file => file, File.ReadAllBytes);
         Refused("basis-seed was 42, is 777", "--basis-seed", "777");
         Refused($"is {Path.GetFileName(other)} (digest", "--data", Path.GetRelativePath(Environment.CurrentDirectory, other));
@@ -141,7 +160,11 @@ public sealed class RunCommandTests : IDisposable
     [InlineData("2", "50", 2)]
     public void Steps_that_are_asked_for_are_taken_though_the_data_are_one_batch(string steps, string? epochs, int taken)
     {
-        (int code, string output, string error) = Run(["train", "--model", TinyModels.TinyRandom, "--data", Ids(3), "--bases", "50", "--out", Out, "--max-steps", steps, "--threads", "1", "--json", .. (string[])(epochs is null ? [] : ["--epochs", epochs])]);
+        (int code, string output, string error) = Run(
+            [
+                "train", "--model", TinyModels.TinyRandom, "--data", Ids(3), "--bases", "50", "--out", Out,
+                "--max-steps", steps, "--threads", "1", "--json", .. (string[])(epochs is null ? [] : ["--epochs", epochs]),
+            ]);
         Assert.True(code == 0, error);
         Assert.Equal(taken, JsonDocument.Parse(output).RootElement.GetProperty("steps").GetInt32());
     }
@@ -150,14 +173,19 @@ public sealed class RunCommandTests : IDisposable
     public void Help_lists_the_values_of_every_choice()
     {
         string help = string.Join(' ', Run("train", "--help").Output.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
-        foreach (string values in (string[])["nola, lora, vera or full", "uniform, normal or sign", "shared or per-layer", "offset or paper", "constant, linear or cosine", "float32 or bfloat16"])
-            Assert.Contains(values, help);
+        string[] choices =
+        [
+            "nola, lora, vera or full", "uniform, normal or sign", "shared or per-layer",
+            "offset or paper", "constant, linear or cosine", "float32 or bfloat16",
+        ];
+        Assert.All(choices, values => Assert.Contains(values, help));
     }
 
     [Fact]
     public void A_result_that_is_no_number_is_no_success()
     {
-        string wild = Path.Combine(directory, "wild"), pairs = Path.Combine(directory, "pairs.jsonl"), logits = Path.Combine(directory, "logits.safetensors");
+        string wild = Path.Combine(directory, "wild"), pairs = Path.Combine(directory, "pairs.jsonl");
+        string logits = Path.Combine(directory, "logits.safetensors");
         File.WriteAllText(pairs, """{"context":[1,2],"completion":[3,4]}""");
         using (CpuDevice device = new(1))
         using (LanguageModel model = LanguageModel.Load(TinyModels.Golden, device, trainable: true))
@@ -201,14 +229,26 @@ public sealed class RunCommandTests : IDisposable
     public void A_file_that_may_not_grow_gives_one_sentence_and_leaves_nothing_torn(string blocks, string file, string checkpointEvery)
     {
         if (!OperatingSystem.IsLinux()) return;
-        string[] command = ["dotnet", Path.Combine(AppContext.BaseDirectory, "nola.dll"), "train", "--model", TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--batch-tokens", "60", "--epochs", "100000", "--out", Out, "--threads", "1", "--checkpoint-every", checkpointEvery];
-        ProcessStartInfo start = new("bash", ["-c", $"ulimit -f {blocks}; exec \"$@\"", "bash", .. command]) { RedirectStandardError = true, RedirectStandardOutput = true };
+        string[] command =
+        [
+            "dotnet", Path.Combine(AppContext.BaseDirectory, "nola.dll"), "train", "--model",
+            TinyModels.TinyRandom, "--data", Ids(40), "--bases", "50", "--batch-tokens", "60",
+            "--epochs", "100000", "--out", Out, "--threads", "1", "--checkpoint-every", checkpointEvery,
+        ];
+        ProcessStartInfo start = new("bash", ["-c", $"ulimit -f {blocks}; exec \"$@\"", "bash", .. command])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        };
         // Twice mapped code is a file that would be too large.
         start.Environment["DOTNET_EnableWriteXorExecute"] = "0";
         using Process process = Process.Start(start)!;
         string error = process.StandardError.ReadToEnd();
         Assert.True(process.WaitForExit(atAll));
-        Assert.Equal((1, $"nola: {Path.Combine(Out, file)}: would be larger than this process may write a file (ulimit -f); raise the limit and run the command again."), (process.ExitCode, error.Trim().Split('\n')[^1]));
+        Assert.Equal(
+            (1, $"nola: {Path.Combine(Out, file)}: would be larger than this process may write a file (ulimit -f); "
+                + "raise the limit and run the command again."),
+            (process.ExitCode, error.Trim().Split('\n')[^1]));
         Assert.DoesNotContain(Directory.GetFiles(Out), name => name.EndsWith(".tmp", StringComparison.Ordinal));
     }
 
@@ -231,7 +271,8 @@ public sealed class RunCommandTests : IDisposable
     private string Ids(int count)
     {
         string path = Path.Combine(directory, "ids.jsonl");
-        File.WriteAllLines(path, TinyModels.Pairs(new Random(4), count, 1000).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
+        File.WriteAllLines(path, TinyModels.Pairs(new Random(4), count, 1000)
+            .Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
         return path;
     }
 

@@ -100,7 +100,8 @@ public sealed class LlamaConfigTests
         "rope_type is \"linear\"; and type is \"llama3\"")]
     [InlineData("llama", "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}", "low_freq_factor is missing")]
     [InlineData("llama",
-        "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
+        "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": "
+        + "4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
         "high_freq_factor must be the larger")]
     [InlineData("llama", "\"rope_scaling\": \"linear\"", "rope_scaling is \"linear\"; expected an object")]
     [InlineData("llama", "\"rope_theta\": 10, \"rope_parameters\": {\"rope_theta\": 20}",
@@ -144,7 +145,8 @@ public sealed class LlamaConfigTests
         LlamaConfig config = new("llama", 1, 2, 1, 4, 8, 8, 10, 16);
         LlamaConfig[] all =
         [
-            config with { ModelType = "gemma" }, config with { HeadSize = 3 }, config with { Window = -1 }, config with { NormEpsilon = float.NaN },
+            config with { ModelType = "gemma" }, config with { HeadSize = 3 },
+            config with { Window = -1 }, config with { NormEpsilon = float.NaN },
             config with { Rotary = new(Type: "yarn") }, config with { Rotary = new(double.NaN) },
         ];
         foreach (LlamaConfig bad in all)

@@ -21,7 +21,8 @@ internal sealed class ToyFamily : ModelFamily
 
     public override ModelConfig Parse(JsonElement root, string path)
     {
-        ToyConfig config = new(Size("layers"), Size("heads"), Size("kv_heads"), Size("head_dim"), Size("vocab_size"), root.GetProperty("causal").GetBoolean());
+        ToyConfig config = new(
+            Size("layers"), Size("heads"), Size("kv_heads"), Size("head_dim"), Size("vocab_size"), root.GetProperty("causal").GetBoolean());
         config.Check(path);
         return config;
 
@@ -41,7 +42,8 @@ internal sealed record ToyConfig(int Layers, int Heads, int KeyValueHeads, int H
     public override LanguageShape Shape => new(Layers, Channels, Vocabulary, 64, new(Heads, KeyValueHeads, HeadSize, Causal));
 
     public override long ParameterCount =>
-        2L * Vocabulary * Channels + Channels + Layers * (2L * Channels + (Shape.Attention.Width + Shape.Attention.QueryWidth + 6L * Channels) * Channels);
+        2L * Vocabulary * Channels + Channels
+            + Layers * (2L * Channels + (Shape.Attention.Width + Shape.Attention.QueryWidth + 6L * Channels) * Channels);
 
     public override string Description => $"toy {Layers} {Heads} {KeyValueHeads} {HeadSize} {Vocabulary} {Causal}";
 
@@ -49,7 +51,8 @@ internal sealed record ToyConfig(int Layers, int Heads, int KeyValueHeads, int H
 
     public override void Check(string place)
     {
-        if (Layers < 1 || Heads % KeyValueHeads != 0) throw new NolaException($"{place}: {Layers} layers, {Heads} heads in {KeyValueHeads} groups.");
+        if (Layers < 1 || Heads % KeyValueHeads != 0)
+            throw new NolaException($"{place}: {Layers} layers, {Heads} heads in {KeyValueHeads} groups.");
     }
 
     public override float Deviation(string name, out float mean)

@@ -37,7 +37,8 @@ public sealed class ToyFamilyTests : IDisposable
         Assert.Equal(loaded.Logits(ids), trainable.Logits(ids));
         Assert.Equal(loaded.Weights().Sum(w => (long)w.Shape.Length), loaded.Config.ParameterCount);
         loaded.Save(again);
-        Assert.Equal(File.ReadAllBytes(Path.Combine(place, "model.safetensors")), File.ReadAllBytes(Path.Combine(again, "model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(Path.Combine(place, "model.safetensors")), File.ReadAllBytes(Path.Combine(again, "model.safetensors")));
         // Weights lie in the file as (out, in), under the family's prefix or without it.
         using Safetensors file = Safetensors.Open(Path.Combine(place, "model.safetensors"));
         Assert.Equal([64, 16], file.Get("layers.0.qkv.weight").Shape);
@@ -53,7 +54,8 @@ public sealed class ToyFamilyTests : IDisposable
     [InlineData("lora", true)]
     public void Adapters_are_trained_saved_resumed_and_merged_on_it(string method, bool isCausal)
     {
-        EncodedPair[] pairs = [.. TinyModels.Pairs(new Random(1), 60, 31).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 4)] })];
+        EncodedPair[] pairs =
+            [.. TinyModels.Pairs(new Random(1), 60, 31).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 4)] })];
         using LanguageModel model = LanguageModel.Create(causal with { Causal = isCausal }, device, 1, trainable: false);
         TrainOptions options = new() { MaxSteps = 24, BatchTokens = 80, LearningRate = 0.03f, EvalEvery = 8, EvalPairs = 0 };
         byte[] whole = Trained(Path.Combine(directory, "whole"), 24), parts = Trained(Path.Combine(directory, "parts"), 9);
@@ -138,7 +140,9 @@ public sealed class ToyFamilyTests : IDisposable
     {
         File.WriteAllText(Path.Combine(directory, "config.json"), """{ "model_type": "falcon" }""");
         string message = Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message;
-        Assert.EndsWith("config.json: model_type is \"falcon\"; supported is \"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"toy\".", message);
+        Assert.EndsWith(
+            "config.json: model_type is \"falcon\"; supported is \"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"toy\".",
+            message);
         Assert.Contains("already", Assert.Throws<ArgumentException>(() => ModelFamilies.Add(ToyFamily.Instance)).Message);
     }
 

@@ -24,20 +24,29 @@ public sealed class HouseTests
     public void Floors_of_the_models_know_only_those_below_them()
     {
         string[] order = ["Files", "Tokens", "Layers", "Adapters", "Families", "Decoding"];
-        string[] sources = [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Nola.Models{Path.DirectorySeparatorChar}"))];
+        string[] sources =
+            [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Nola.Models{Path.DirectorySeparatorChar}"))];
         Dictionary<string, int> floorOf = [];
         foreach (string file in sources)
-            foreach (Match type in Regex.Matches(File.ReadAllText(file), @"^(?:public|internal) .*?\b(?:class|record struct|record|struct|interface|enum) (\w+)", RegexOptions.Multiline))
+            foreach (Match type in Regex.Matches(
+                File.ReadAllText(file),
+                @"^(?:public|internal) .*?\b(?:class|record struct|record|struct|interface|enum) (\w+)",
+                RegexOptions.Multiline))
                 floorOf[type.Groups[1].Value] = Floor(file);
         Assert.True(floorOf.Count > 60);
         foreach (string file in sources)
         {
             string code = Regex.Replace(File.ReadAllText(file), "//.*", "");
-            string[] above = [.. Regex.Matches(code, @"\b[A-Z]\w+\b").Select(m => m.Value).Distinct().Where(name => floorOf.TryGetValue(name, out int floor) && floor > Floor(file))];
+            string[] above = [.. Regex.Matches(code, @"\b[A-Z]\w+\b")
+                .Select(m => m.Value)
+                .Distinct()
+                .Where(name => floorOf.TryGetValue(name, out int floor) && floor > Floor(file))];
             Assert.True(above.Length == 0, $"{file} knows {string.Join(", ", above)}");
         }
 
-        int Floor(string file) => Array.IndexOf(order, Path.GetFileName(Path.GetDirectoryName(file))) is var floor and >= 0 ? floor : throw new InvalidOperationException(file);
+        int Floor(string file) => Array.IndexOf(order, Path.GetFileName(Path.GetDirectoryName(file))) is var floor and >= 0
+            ? floor
+            : throw new InvalidOperationException(file);
     }
 
     [Fact]
@@ -45,13 +54,15 @@ public sealed class HouseTests
     {
         foreach (string file in Sources())
             if (File.ReadAllText(file).Contains("using ILGPU"))
-                Assert.True(file.EndsWith(".Gpu.cs") || file.Contains($"{Path.DirectorySeparatorChar}Gpu{Path.DirectorySeparatorChar}"), file);
+                Assert.True(
+                    file.EndsWith(".Gpu.cs") || file.Contains($"{Path.DirectorySeparatorChar}Gpu{Path.DirectorySeparatorChar}"), file);
     }
 
     [Fact]
     public void Kernels_for_the_GPU_stand_beside_their_contract_and_those_for_the_CPU()
     {
-        string[] kernels = [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Kernels{Path.DirectorySeparatorChar}"))];
+        string[] kernels =
+            [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Kernels{Path.DirectorySeparatorChar}"))];
         foreach (string cpu in kernels.Where(file => file.EndsWith(".Cpu.cs")))
         {
             Assert.Contains(cpu.Replace(".Cpu.cs", ".Gpu.cs"), kernels);
@@ -63,7 +74,8 @@ public sealed class HouseTests
     [Fact]
     public void Texts_of_the_library_name_no_flag_and_no_command_of_the_tool()
     {
-        foreach (string file in Sources().Where(file => !file.Contains($"{Path.DirectorySeparatorChar}Nola.Cli{Path.DirectorySeparatorChar}")))
+        foreach (string file in Sources()
+            .Where(file => !file.Contains($"{Path.DirectorySeparatorChar}Nola.Cli{Path.DirectorySeparatorChar}")))
             foreach (string line in File.ReadLines(file).Where(line => !line.TrimStart().StartsWith("//")))
                 Assert.False(Regex.IsMatch(line, @""".*(?<![\w-])(--[a-z]|'nola [a-z]).*"""), $"{file}: {line}");
     }
@@ -72,11 +84,32 @@ public sealed class HouseTests
     public void No_source_file_is_longer_than_five_hundred_lines() =>
         Assert.All(Sources(), file => Assert.True(File.ReadLines(file).Count() <= 500, file));
 
-    private static IEnumerable<string> Sources([CallerFilePath] string here = "")
+    [Fact]
+    public void Lines_fit_in_140_columns_without_tabs_and_trailing_blanks()
     {
-        string root = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "..", "src"));
-        string[] files = [.. Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories).Where(f => !f.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}"))];
-        Assert.True(files.Length > 50);
+        const int Widest = 140;
+        string[] folders = ["src", "tests", "bench", "samples"];
+        foreach (string file in folders.SelectMany(folder => FilesBelow(folder)))
+        {
+            int number = 0;
+            foreach (string line in File.ReadLines(file))
+            {
+                number++;
+                Assert.True(line.Length <= Widest, $"{file}:{number} has {line.Length} columns; at most {Widest} fit.");
+                Assert.False(line.Contains('\t') || line.EndsWith(' '), $"{file}:{number} has a tab, or a blank at its end.");
+            }
+        }
+    }
+
+    private static IEnumerable<string> Sources() => FilesBelow("src");
+
+    // What a build writes is not ours.
+    private static string[] FilesBelow(string folder, [CallerFilePath] string here = "")
+    {
+        string root = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
+        string[] files = [.. Directory.EnumerateFiles(Path.Combine(root, folder), "*.cs", SearchOption.AllDirectories)
+            .Where(file => !file.Split(Path.DirectorySeparatorChar).Any(part => part is "bin" or "obj"))];
+        Assert.NotEmpty(files);
         return files;
     }
 }

@@ -7,14 +7,17 @@ namespace Nola.Tests;
 internal static class AdapterFiles
 {
     /// <summary>Writes an adapter with its metadata and tensors changed.</summary>
-    public static void Write(TrainableAdapter adapter, string path, Action<Dictionary<string, string>>? metadata = null, Action<List<SafetensorsTensor>>? tensors = null)
+    public static void Write(
+        TrainableAdapter adapter, string path, Action<Dictionary<string, string>>? metadata = null,
+        Action<List<SafetensorsTensor>>? tensors = null)
     {
         AdapterFile.Save(adapter, path);
         Change(path, path, metadata, tensors);
     }
 
     /// <summary>Copies an adapter file with its metadata and tensors changed.</summary>
-    public static void Change(string from, string to, Action<Dictionary<string, string>>? metadata = null, Action<List<SafetensorsTensor>>? tensors = null)
+    public static void Change(
+        string from, string to, Action<Dictionary<string, string>>? metadata = null, Action<List<SafetensorsTensor>>? tensors = null)
     {
         Dictionary<string, string> data;
         List<SafetensorsTensor> all;

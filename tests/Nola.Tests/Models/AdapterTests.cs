@@ -25,7 +25,9 @@ public sealed class AdapterTests : IDisposable
         int[] ids = TinyModels.Ids(r, 12, 61);
         using LanguageModel model = TinyModels.Create(device);
         float[] without = model.Logits(ids);
-        using TrainableAdapter adapter = r.Next(2) == 0 ? model.NewAdapter(Options(r)) : model.NewAdapter(new LoraOptions { Targets = ["*"] });
+        using TrainableAdapter adapter = r.Next(2) == 0
+            ? model.NewAdapter(Options(r))
+            : model.NewAdapter(new LoraOptions { Targets = ["*"] });
         Assert.Equal(without, model.Logits(ids, adapter));
     }
 
@@ -52,7 +54,9 @@ public sealed class AdapterTests : IDisposable
         using LanguageModel model = TinyModels.Create(device);
         string path = Path.Combine(directory, "adapter.safetensors");
         float[] trained;
-        using (TrainableAdapter adapter = r.Next(3) > 0 ? model.NewAdapter(Options(r)) : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
+        using (TrainableAdapter adapter = r.Next(3) > 0
+            ? model.NewAdapter(Options(r))
+            : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
         {
             TinyModels.Randomize(adapter, r);
             trained = model.Logits(ids, adapter);
@@ -208,7 +212,8 @@ public sealed class AdapterTests : IDisposable
         Targets = r.Next(3) switch { 0 => ["q", "v"], 1 => ["*"], _ => ["c_attn", "h.1.mlp.c_fc"] },
     };
 
-    private static string Refused(LanguageModel model, string path) => Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
+    private static string Refused(LanguageModel model, string path) =>
+        Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
 
     private string Changed(string path, string key, string value)
     {

@@ -59,7 +59,8 @@ public sealed class BeamGoldenTests : IDisposable
                 MaxNewTokens = length - prompts[0].Length,
                 StopTokens = [golden.GetProperty("eos_and_pad").GetInt32()],
             };
-            int[] wanted = TinyModels.Ids(run.GetProperty("seq")), got = [.. model.GenerateAll(prompts, null, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
+            int[] wanted = TinyModels.Ids(run.GetProperty("seq"));
+            int[] got = [.. model.GenerateAll(prompts, null, options).Zip(prompts, (g, p) => (int[])[.. p, .. g]).SelectMany(ids => ids)];
             Assert.Equal(wanted, got);
         }
     }

@@ -19,7 +19,8 @@ public sealed class BeamSearchTests : IDisposable
     public void Published_rules_equal_the_search_without_cache_batch_or_pruning(int seed) => EqualsReference(seed, BeamRules.Published);
 
     [Property(MaxTest = 40)]
-    public void Hugging_Face_rules_equal_the_search_without_cache_batch_or_pruning(int seed) => EqualsReference(seed, BeamRules.HuggingFace);
+    public void Hugging_Face_rules_equal_the_search_without_cache_batch_or_pruning(int seed) =>
+        EqualsReference(seed, BeamRules.HuggingFace);
 
     [Property(MaxTest = 10)]
     public void Many_prompts_together_give_what_each_gives_alone(int seed)
@@ -29,7 +30,14 @@ public sealed class BeamSearchTests : IDisposable
         int[][] prompts = [.. Enumerable.Range(0, 9).Select(_ => TinyModels.Ids(r, 1 + r.Next(9), Vocabulary))];
         for (int i = 0; i < prompts.Length; i++) prompts[i][0] = i;
         prompts[7] = [.. prompts[2]];
-        foreach (GenerateOptions options in (GenerateOptions[])[Options(r, BeamRules.Published), Options(r, BeamRules.HuggingFace), new() { StopTokens = [3], MaxNewTokens = 12 }, Sampling(r)])
+        GenerateOptions[] all =
+        [
+            Options(r, BeamRules.Published),
+            Options(r, BeamRules.HuggingFace),
+            new() { StopTokens = [3], MaxNewTokens = 12 },
+            Sampling(r),
+        ];
+        foreach (GenerateOptions options in all)
         {
             Dictionary<int, int[]> told = [];
             int[][] together = model.GenerateAll(prompts, null, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
@@ -61,7 +69,8 @@ public sealed class BeamSearchTests : IDisposable
             for (int s = 0; s < slots.Count; s++)
             {
                 float[] whole = model.Logits(slots[s])[^61..];
-                for (int v = 0; v < 61; v++) Assert.Equal(whole[v], got[s * 61 + v], 1e-5f);      // logits of magnitude 1 in two orders of summation
+                // logits of magnitude 1 in two orders of summation
+                for (int v = 0; v < 61; v++) Assert.Equal(whole[v], got[s * 61 + v], 1e-5f);
             }
         }
     }
@@ -89,7 +98,14 @@ public sealed class BeamSearchTests : IDisposable
         for (int i = 0; i < 10; i++)
         {
             using LanguageModel model = Model(r);
-            GenerateOptions options = new() { NoRepeatNgram = ngram, RepetitionPenalty = penalty, MinNewTokens = least, MaxNewTokens = 14, StopTokens = [3, 5] };
+            GenerateOptions options = new()
+            {
+                NoRepeatNgram = ngram,
+                RepetitionPenalty = penalty,
+                MinNewTokens = least,
+                MaxNewTokens = 14,
+                StopTokens = [3, 5],
+            };
             int[] prompt = TinyModels.Ids(r, 5, Vocabulary);
             Assert.Equal(new BeamReference(model, options).Run(prompt), model.Generate(prompt, null, options));
             using DecodeLoop loop = new(model);
@@ -107,8 +123,17 @@ public sealed class BeamSearchTests : IDisposable
         using LanguageModel model = TinyModels.Create(device, trainable: true, vocabulary: 7);
         foreach (Parameter p in model.Parameters) device.Fill(p.Value, 0);
         // Every token is equally likely: the first beam goes on with the first token.
-        Assert.Equal([0, 0, 0, 0], model.Generate([6], null, new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [5] }));
-        Assert.Equal([0, 1, 2, 3], model.Generate([6], null, new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [6], NoRepeatNgram = 1 }));
+        Assert.Equal(
+            [0, 0, 0, 0],
+            model.Generate([6], null, new GenerateOptions { Beams = 3, BeamRules = rules, MaxNewTokens = 4, StopTokens = [5] }));
+        Assert.Equal([0, 1, 2, 3], model.Generate([6], null, new GenerateOptions
+        {
+            Beams = 3,
+            BeamRules = rules,
+            MaxNewTokens = 4,
+            StopTokens = [6],
+            NoRepeatNgram = 1,
+        }));
     }
 
     [Theory]
@@ -118,7 +143,14 @@ public sealed class BeamSearchTests : IDisposable
     public void When_every_token_is_banned_the_text_ends(int beams, BeamRules rules)
     {
         using LanguageModel model = TinyModels.Create(device, vocabulary: 5);
-        int[] got = model.Generate([4], null, new GenerateOptions { Beams = beams, BeamRules = rules, NoRepeatNgram = 1, MaxNewTokens = 30, StopTokens = [] });
+        int[] got = model.Generate([4], null, new GenerateOptions
+        {
+            Beams = beams,
+            BeamRules = rules,
+            NoRepeatNgram = 1,
+            MaxNewTokens = 30,
+            StopTokens = [],
+        });
         // Hugging Face's rules see the prompt's token too.
         Assert.Equal(rules == BeamRules.Published ? [0, 1, 2, 3, 4] : [0, 1, 2, 3], got.Order());
     }
@@ -166,7 +198,8 @@ public sealed class BeamSearchTests : IDisposable
         {
             using CpuDevice own = new(threads);
             using LanguageModel model = TinyModels.Create(own);
-            return model.GenerateAll([[1, 2, 3], [4], [5, 6, 7, 8]], null, GenerateOptions.Published with { StopTokens = [3], MaxNewTokens = 20 });
+            return model.GenerateAll(
+                [[1, 2, 3], [4], [5, 6, 7, 8]], null, GenerateOptions.Published with { StopTokens = [3], MaxNewTokens = 20 });
         })];
         Assert.Equal(said[0], said[1]);
     }
@@ -184,7 +217,9 @@ public sealed class BeamSearchTests : IDisposable
         Assert.Throws<OperationCanceledException>(() => model.Generate([1], null, greedy with { Beams = 3 }, null, source.Token));
         using CancellationTokenSource later = new();
         int[][] some = new int[2][];
-        Assert.Throws<OperationCanceledException>(() => model.GenerateAll([[1], [2]], null, greedy with { BatchTokens = 1 }, (i, ids) => { some[i] = ids; later.Cancel(); }, later.Token));
+        Assert.Throws<OperationCanceledException>(
+            () => model.GenerateAll([[1], [2]], null, greedy with { BatchTokens = 1 }, (i, ids) => { some[i] =
+                ids; later.Cancel(); }, later.Token));
         Assert.Equal((20, null), (some[0].Length, some[1]));
 
         void Third(int token)
@@ -210,9 +245,12 @@ public sealed class BeamSearchTests : IDisposable
         Assert.Contains("token id 61 of prompt 0", Assert.Throws<NolaException>(() => model.GenerateAll([[61]])).Message);
         Assert.Contains("prompt 2 has 41 tokens", Assert.Throws<NolaException>(() => model.GenerateAll([[1], [2], new int[41]])).Message);
         using KvCache cache = new(model, 1, 3);
-        Assert.Contains("2 sequences and the cache 1 slots", Assert.Throws<ArgumentException>(() => model.Decode(new TokenStream([1, 2], [0, 1, 2], [], []), cache)).Message);
-        Assert.Contains("has room for 3", Assert.Throws<ArgumentException>(() => model.Decode(TokenStreams.Single([1, 2, 3, 4]), cache)).Message);
-        Assert.Contains("goes on from slot 1", Assert.Throws<ArgumentException>(() => cache.Reorder([1])).Message);
+        Assert.Contains(
+            "2 sequences and the cache 1 slots",
+            Assert.Throws<ArgumentException>(() => model.Decode(new TokenStream([1, 2], [0, 1, 2], [], []), cache)).Message);
+        Assert.Contains(
+            "has room for 3", Assert.Throws<ArgumentException>(() => model.Decode(TokenStreams.Single([1, 2, 3, 4]), cache)).Message);
+        Assert.Contains("continues slot 1", Assert.Throws<ArgumentException>(() => cache.Reorder([1])).Message);
         device.Fill(model.Parameters.First().Value, float.NaN);
         Assert.Contains("not numbers", Assert.Throws<NolaException>(() => model.Generate([1])).Message);
         Assert.Contains("not numbers", Assert.Throws<NolaException>(() => model.Generate([1], null, GenerateOptions.Published)).Message);
@@ -225,13 +263,25 @@ public sealed class BeamSearchTests : IDisposable
     [InlineData("repetition-penalty is 0", 2, 1, 0, 0f, 0, 0f)]
     [InlineData("min-new is 65; expected 0 to max-new, which is 64", 2, 1, 0, 1f, 65, 0f)]
     [InlineData("beams is 2 and temperature 0.5", 2, 1, 0, 1f, 0, 0.5f)]
-    public void Values_out_of_range_are_named(string complaint, int beams, double length, int ngram, float repetition, int least, float temperature)
+    public void Values_out_of_range_are_named(
+        string complaint, int beams, double length, int ngram, float repetition, int least, float temperature)
     {
-        GenerateOptions options = new() { Beams = beams, LengthPenalty = length, NoRepeatNgram = ngram, RepetitionPenalty = repetition, MinNewTokens = least, Temperature = temperature };
+        GenerateOptions options = new()
+        {
+            Beams = beams,
+            LengthPenalty = length,
+            NoRepeatNgram = ngram,
+            RepetitionPenalty = repetition,
+            MinNewTokens = least,
+            Temperature = temperature,
+        };
         Assert.StartsWith(complaint, Assert.Throws<NolaException>(options.Validate).Message);
         Assert.StartsWith("batch-tokens is 0", Assert.Throws<NolaException>(new GenerateOptions { BatchTokens = 0 }.Validate).Message);
-        Assert.StartsWith("stop is 3, -1; expected token ids from 0", Assert.Throws<NolaException>(new GenerateOptions { StopTokens = [3, -1] }.Validate).Message);
-        Assert.StartsWith("beam-rules is 7", Assert.Throws<NolaException>(new GenerateOptions { BeamRules = (BeamRules)7 }.Validate).Message);
+        Assert.StartsWith(
+            "stop is 3, -1; expected token ids from 0",
+            Assert.Throws<NolaException>(new GenerateOptions { StopTokens = [3, -1] }.Validate).Message);
+        Assert.StartsWith(
+            "beam-rules is 7", Assert.Throws<NolaException>(new GenerateOptions { BeamRules = (BeamRules)7 }.Validate).Message);
     }
 
     // Where a decision hangs on the last bits, float32 and double may take different sides: such cases are drawn again.
@@ -263,7 +313,15 @@ public sealed class BeamSearchTests : IDisposable
         StopTokens = [.. Enumerable.Range(0, r.Next(4)).Select(_ => r.Next(Vocabulary)).Distinct()],
     };
 
-    private static GenerateOptions Sampling(Random r) => new() { Temperature = 1, TopK = r.Next(6), TopP = 0.9f, Seed = (ulong)r.Next(), MaxNewTokens = 12, StopTokens = [3] };
+    private static GenerateOptions Sampling(Random r) => new()
+    {
+        Temperature = 1,
+        TopK = r.Next(6),
+        TopP = 0.9f,
+        Seed = (ulong)r.Next(),
+        MaxNewTokens = 12,
+        StopTokens = [3],
+    };
 
     // With an embedding that makes the logits differ as a trained model's do; else every token is about equally likely.
     private LanguageModel Model(Random r)

@@ -16,7 +16,8 @@ public sealed class DamagedAdapterTests : IDisposable
     {
         model = LanguageModel.Load(TinyModels.Golden, device);
         (nola, lora, packed) = (Path.Combine(directory, "nola"), Path.Combine(directory, "lora"), Path.Combine(directory, "packed"));
-        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 6, Targets = ["q", "mlp.*"] })) AdapterFile.Save(adapter, nola);
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 6, Targets = ["q", "mlp.*"] }))
+            AdapterFile.Save(adapter, nola);
         using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 2 })) AdapterFile.Save(adapter, lora);
         AdapterQuantization.Quantize(nola, 4, packed);
     }
@@ -101,11 +102,12 @@ public sealed class DamagedAdapterTests : IDisposable
     [InlineData(3e38f)]
     [InlineData(1e-39f)]
     [InlineData(0.1f)]
-    public void A_step_that_is_never_written_is_refused(float step) => Assert.Contains("'attn.q.A.codes' has a code or a step that is never written", Refused(packed, null, all =>
-    {
-        int at = all.FindIndex(t => t.Name == "attn.q.A.steps");
-        all[at] = new SafetensorsTensor("attn.q.A.steps", [2], [step, 0.5f]);
-    }));
+    public void A_step_that_is_never_written_is_refused(float step) =>
+        Assert.Contains("'attn.q.A.codes' has a code or a step that is never written", Refused(packed, null, all =>
+        {
+            int at = all.FindIndex(t => t.Name == "attn.q.A.steps");
+            all[at] = new SafetensorsTensor("attn.q.A.steps", [2], [step, 0.5f]);
+        }));
 
     [Fact]
     public void What_cannot_be_loaded_is_not_quantized()
@@ -115,7 +117,8 @@ public sealed class DamagedAdapterTests : IDisposable
         Assert.Contains("'alpha' = '1,6'", Quantize());
         AdapterFiles.Change(nola, bad, data => data["sharing"] = "pre-layer");
         Assert.Contains("its sharing is 'pre-layer'", Quantize());
-        AdapterFiles.Change(nola, bad, null, all => all[0] = new SafetensorsTensor(all[0].Name, all[0].Shape, [.. Enumerable.Repeat(2e38f, 12)]));
+        AdapterFiles.Change(
+            nola, bad, null, all => all[0] = new SafetensorsTensor(all[0].Name, all[0].Shape, [.. Enumerable.Repeat(2e38f, 12)]));
         Assert.Contains("tensor 'attn.q.A': A coefficient is not a finite number below 2¹²⁷", Quantize());
         Assert.False(File.Exists(bad + "q"));
 
@@ -150,7 +153,8 @@ public sealed class DamagedAdapterTests : IDisposable
         Assert.Contains("bases-b is 1000001", Attach(() => model.NewAdapter(new NolaOptions { BasesB = 1_000_001 })));
         Assert.Contains("bits is 5", Attach(() => model.NewAdapter(new NolaOptions { QuantizeBits = 5 })));
         Assert.Contains("entries is 7", Attach(() => model.NewAdapter(new NolaOptions { Entries = (BasisEntries)7 })));
-        Assert.Contains("alpha is ∞", Attach(() => model.NewAdapter(new NolaOptions { Alpha = float.PositiveInfinity })).Replace("Infinity", "∞"));
+        Assert.Contains(
+            "alpha is ∞", Attach(() => model.NewAdapter(new NolaOptions { Alpha = float.PositiveInfinity })).Replace("Infinity", "∞"));
         Assert.Contains("alpha is NaN", Attach(() => model.NewAdapter(new LoraOptions { Alpha = float.NaN })));
         Assert.Contains("rank is 100000000; expected 1 to 48", Attach(() => model.NewAdapter(new LoraOptions { Rank = 100_000_000 })));
         Assert.Contains("rank is 2147483647", Attach(() => model.NewAdapter(new NolaOptions { Rank = int.MaxValue, Targets = ["*"] })));

@@ -53,7 +53,9 @@ public sealed class DamagedModelTests : IDisposable
         JsonObject others = JsonNode.Parse(text)!.AsObject();
         others.Remove(name);
         string json = others.ToJsonString()[..^1] + ", " + extra + "}";
-        Assert.Contains(expected, Assert.Throws<NolaException>(() => Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(json), "config.json")).Message);
+        Assert.Contains(
+            expected,
+            Assert.Throws<NolaException>(() => Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(json), "config.json")).Message);
     }
 
     [Fact]
@@ -67,7 +69,15 @@ public sealed class DamagedModelTests : IDisposable
     public void What_says_the_same_in_other_words_loads()
     {
         foreach ((string key, JsonNode? value) in (ReadOnlySpan<(string, JsonNode?)>)
-            [("scale_attn_weights", true), ("reorder_and_upcast_attn", true), ("n_inner", null), ("hidden_size", 48), ("pruned_heads", new JsonObject()), ("quantization_config", null), ("unknown", 5)])
+            [
+                ("scale_attn_weights", true),
+                ("reorder_and_upcast_attn", true),
+                ("n_inner", null),
+                ("hidden_size", 48),
+                ("pruned_heads", new JsonObject()),
+                ("quantization_config", null),
+                ("unknown", 5),
+            ])
             config[key] = value;
         using LanguageModel model = Load(), golden = LanguageModel.Load(TinyModels.Golden, device);
         Assert.Equal(golden.Identity, model.Identity);
@@ -178,7 +188,9 @@ public sealed class DamagedModelTests : IDisposable
         using LanguageModel model = LanguageModel.Create(small, device, 1, trainable: false), other = TinyModels.Create(device);
         Assert.Same(Gpt2Tokenizer.Default, model.Tokenizer);
         string text = model.Generate("a b", null, new GenerateOptions { MaxNewTokens = 3, StopTokens = [] });
-        Assert.Equal(Gpt2Tokenizer.Default.Decode(model.Generate([.. Gpt2Tokenizer.Default.Encode("a b"), 50256], null, new GenerateOptions { MaxNewTokens = 3, StopTokens = [] })).TrimStart(), text);
+        int[] ids = model.Generate(
+            [.. Gpt2Tokenizer.Default.Encode("a b"), 50256], null, new GenerateOptions { MaxNewTokens = 3, StopTokens = [] });
+        Assert.Equal(Gpt2Tokenizer.Default.Decode(ids).TrimStart(), text);
         Assert.Contains("its vocabulary is 61 and not GPT-2's 50257", Assert.Throws<NolaException>(() => other.Generate("a b")).Message);
     }
 

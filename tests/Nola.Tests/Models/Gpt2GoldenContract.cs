@@ -60,8 +60,11 @@ public abstract class Gpt2GoldenContract(Device device) : IDisposable
         Backward(model, adapter, false);
         foreach ((string name, LowRankStack f, int row) in Factors(adapter))
         {
-            Close(Transposed($"{name.Replace("lora.", "lora.grad.")}.A", 4, f.Group.In), Part(f.A.Gradient, row, f.Group.In * 4), 3e-6, name);
-            Close(Transposed($"{name.Replace("lora.", "lora.grad.")}.B", f.Group.Out, 4), Part(f.B.Gradient, row, 4 * f.Group.Out), 3e-6, name);
+            Close(
+                Transposed($"{name.Replace("lora.", "lora.grad.")}.A", 4, f.Group.In), Part(f.A.Gradient, row, f.Group.In * 4), 3e-6, name);
+            Close(
+                Transposed($"{name.Replace("lora.", "lora.grad.")}.B", f.Group.Out, 4),
+                Part(f.B.Gradient, row, 4 * f.Group.Out), 3e-6, name);
         }
     }
 
@@ -86,7 +89,8 @@ public abstract class Gpt2GoldenContract(Device device) : IDisposable
     private int[][] Sequences => [.. golden.GetProperty("sequences").EnumerateArray().Select(TinyModels.Ids)];
 
     private EncodedPair[] Pairs =>
-        [.. Sequences.Zip(golden.GetProperty("prompt").EnumerateArray(), (ids, p) => new EncodedPair(ids[..p.GetInt32()], ids[p.GetInt32()..]))];
+        [.. Sequences.Zip(
+            golden.GetProperty("prompt").EnumerateArray(), (ids, p) => new EncodedPair(ids[..p.GetInt32()], ids[p.GetInt32()..]))];
 
     private double Backward(LanguageModel model, IAdapter? adapter, bool checkpointBlocks)
     {

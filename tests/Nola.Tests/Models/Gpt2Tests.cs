@@ -39,7 +39,8 @@ public sealed class Gpt2Tests : IDisposable
     [InlineData("""{"n_layer":2,"n_head":4,"n_embd":48,"vocab_size":97,"n_positions":24,"activation_function":"relu"}""", "relu")]
     public void A_configuration_that_is_not_GPT2_s_gives_a_sentence(string json, string complaint)
     {
-        NolaException error = Assert.Throws<NolaException>(() => Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(json), "dir/config.json"));
+        NolaException error = Assert.Throws<NolaException>(
+            () => Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(json), "dir/config.json"));
         Assert.StartsWith("dir/config.json: ", error.Message);
         Assert.Contains(complaint, error.Message);
     }
@@ -57,14 +58,22 @@ public sealed class Gpt2Tests : IDisposable
     [Fact]
     public void Tiny_random_gpt2_has_the_logits_that_numpy_computed_in_double()
     {
-        using JsonDocument golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "decoding", "tiny-random-gpt2.json")));
+        using JsonDocument golden = JsonDocument.Parse(
+            File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "data", "golden", "decoding", "tiny-random-gpt2.json")));
         using LanguageModel model = LanguageModel.Load(TinyModels.TinyRandom, device);
-        int[][] inputs = [.. golden.RootElement.GetProperty("input_ids").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetInt32()).ToArray())];
-        double[][] wanted = [.. golden.RootElement.GetProperty("logits_last_position_float64_numpy").EnumerateArray().Select(row => row.EnumerateArray().Select(v => v.GetDouble()).ToArray())];
+        int[][] inputs = [.. golden.RootElement
+            .GetProperty("input_ids")
+            .EnumerateArray()
+            .Select(row => row.EnumerateArray().Select(v => v.GetInt32()).ToArray())];
+        double[][] wanted = [.. golden.RootElement
+            .GetProperty("logits_last_position_float64_numpy")
+            .EnumerateArray()
+            .Select(row => row.EnumerateArray().Select(v => v.GetDouble()).ToArray())];
         for (int i = 0; i < inputs.Length; i++)
         {
             float[] last = model.Logits(inputs[i])[^1000..];
-            for (int v = 0; v < wanted[i].Length; v++) Assert.Equal(wanted[i][v], last[v], 1e-5);      // logits of magnitude 0.5, five layers in float32
+            // logits of magnitude 0.5, five layers in float32
+            for (int v = 0; v < wanted[i].Length; v++) Assert.Equal(wanted[i][v], last[v], 1e-5);
         }
     }
 
@@ -79,7 +88,11 @@ public sealed class Gpt2Tests : IDisposable
         {
             int[] wanted = TinyModels.Ids(row);
             int prompt = prompts[i++];
-            int[] got = model.Generate(wanted.AsSpan(0, prompt), null, new GenerateOptions { MaxNewTokens = wanted.Length - prompt, StopTokens = [] });
+            int[] got = model.Generate(wanted.AsSpan(0, prompt), null, new GenerateOptions
+            {
+                MaxNewTokens = wanted.Length - prompt,
+                StopTokens = [],
+            });
             Assert.Equal(wanted[prompt..], got);
         }
     }
@@ -145,11 +158,14 @@ public sealed class Gpt2Tests : IDisposable
         for (int s = 0; s < pairs.Length; s++)
         {
             int length = stream.Starts[s + 1] - stream.Starts[s];
-            positions.AddRange(stream.LossPositions.Where(p => p >= stream.Starts[s] && p < stream.Starts[s + 1]).Select(p => p - stream.Starts[s] + s * longest));
+            positions.AddRange(stream.LossPositions
+                .Where(p => p >= stream.Starts[s] && p < stream.Starts[s + 1])
+                .Select(p => p - stream.Starts[s] + s * longest));
             ids.AddRange(stream.Ids[stream.Starts[s]..stream.Starts[s + 1]]);
             ids.AddRange(Enumerable.Repeat(r.Next(61), longest - length));
         }
-        TokenStream padded = new([.. ids], [.. Enumerable.Range(0, pairs.Length + 1).Select(s => s * longest)], [.. positions], stream.Targets);
+        TokenStream padded = new(
+            [.. ids], [.. Enumerable.Range(0, pairs.Length + 1).Select(s => s * longest)], [.. positions], stream.Targets);
         float[] one = Losses(model, stream), other = Losses(model, padded);
         for (int i = 0; i < one.Length; i++) Assert.Equal(one[i], other[i], 2e-6f);
     }
@@ -234,7 +250,9 @@ public sealed class Gpt2Tests : IDisposable
         Assert.Equal(frozen.Logits(ids), trainable.Logits(ids));
         frozen.Save(Path.Combine(directory, "a"));
         trainable.Save(Path.Combine(directory, "b"));
-        Assert.Equal(File.ReadAllBytes(Path.Combine(directory, "a", "model.safetensors")), File.ReadAllBytes(Path.Combine(directory, "b", "model.safetensors")));
+        Assert.Equal(
+            File.ReadAllBytes(Path.Combine(directory, "a", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(directory, "b", "model.safetensors")));
         using LanguageModel loaded = LanguageModel.Load(Path.Combine(directory, "a"), device);
         Assert.Equal(frozen.Logits(ids), loaded.Logits(ids));
     }
@@ -249,7 +267,8 @@ public sealed class Gpt2Tests : IDisposable
         using LanguageModel loaded = LanguageModel.Load(from, device);
         loaded.Save(to);
         loaded.Save(from);
-        Assert.Equal(["config.json", "merges.txt", "model.safetensors", "vocab.json"], Directory.GetFiles(to).Select(Path.GetFileName).Order());
+        Assert.Equal(
+            ["config.json", "merges.txt", "model.safetensors", "vocab.json"], Directory.GetFiles(to).Select(Path.GetFileName).Order());
         // What it came from may be gone when a long training ends.
         Directory.Delete(from, recursive: true);
         loaded.Save(to);
@@ -265,18 +284,23 @@ public sealed class Gpt2Tests : IDisposable
         SafetensorsWriter.Write(Path.Combine(directory, "model-1.safetensors"), all.Take(7));
         SafetensorsWriter.Write(Path.Combine(directory, "model-2.safetensors"), all.Skip(7));
         string index = Path.Combine(directory, "model.safetensors.index.json");
-        Dictionary<string, string> map = all.Select((t, i) => (t.Name, i)).ToDictionary(t => t.Name, t => t.i < 7 ? "model-1.safetensors" : "model-2.safetensors");
+        Dictionary<string, string> map = all.Select((t, i) => (t.Name, i)).ToDictionary(
+            t => t.Name, t => t.i < 7 ? "model-1.safetensors" : "model-2.safetensors");
         File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = map }));
         using (LanguageModel sharded = LanguageModel.Load(directory, device))
         {
             Assert.Equal(model.Logits(ids), sharded.Logits(ids));
             Assert.Equal(model.Identity, sharded.Identity);
         }
-        File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "../model-1.safetensors" } }));
+        File.WriteAllText(
+            index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "../model-1.safetensors" } }));
         Assert.Contains("not a plain file name", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
-        File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-3.safetensors" } }));
-        Assert.Contains("'model-3.safetensors' is missing", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
-        File.WriteAllText(index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-1.safetensors" } }));
+        File.WriteAllText(
+            index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-3.safetensors" } }));
+        Assert.Contains(
+            "'model-3.safetensors' is missing", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
+        File.WriteAllText(
+            index, JsonSerializer.Serialize(new { weight_map = new Dictionary<string, string>(map) { ["x"] = "model-1.safetensors" } }));
         Assert.Contains("'x' is not in its shard", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
     }
 
@@ -292,7 +316,8 @@ public sealed class Gpt2Tests : IDisposable
         File.WriteAllText(config, File.ReadAllText(config).Replace("\"vocab_size\": 97", "\"vocab_size\": 98"));
         Assert.Contains("config.json makes it (98, 48)", Assert.Throws<NolaException>(() => LanguageModel.Load(directory, device)).Message);
         Assert.Contains("no config.json", Assert.Throws<NolaException>(() => LanguageModel.Load(Path.GetTempPath(), device)).Message);
-        Assert.Contains("nor in the Hugging Face cache", Assert.Throws<NolaException>(() => LanguageModel.Load("no-such-model", device)).Message);
+        Assert.Contains(
+            "nor in the Hugging Face cache", Assert.Throws<NolaException>(() => LanguageModel.Load("no-such-model", device)).Message);
     }
 
     [Fact]
@@ -300,7 +325,9 @@ public sealed class Gpt2Tests : IDisposable
     {
         using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
         Assert.Equal(7_688_320, model.Config.ParameterCount);
-        EncodedPair sentence = new([], Gpt2Tokenizer.Default.Encode("He had been in the house for some time, and it was not until the evening that she came to him."));
+        EncodedPair sentence = new(
+            [],
+            Gpt2Tokenizer.Default.Encode("He had been in the house for some time, and it was not until the evening that she came to him."));
         // A uniform guess costs ln 50257 = 10.8 nats a token.
         Assert.InRange(Evaluation.Loss(model, [sentence]).Loss, 1, 6);
     }
@@ -312,7 +339,8 @@ public sealed class Gpt2Tests : IDisposable
         Assert.Contains("at most 40", Assert.Throws<NolaException>(() => model.Logits(new int[41])).Message);
         Assert.Contains("outside the model's vocabulary", Assert.Throws<NolaException>(() => model.Generate([61])).Message);
         Assert.Contains("empty", Assert.Throws<NolaException>(() => model.Generate([])).Message);
-        Assert.Equal(38, model.Generate([1, 2, 3], null, new GenerateOptions { MaxNewTokens = 100, StopTokens = [] }).Length);    // 40 read, and one more predicted
+        // 40 read, and one more predicted
+        Assert.Equal(38, model.Generate([1, 2, 3], null, new GenerateOptions { MaxNewTokens = 100, StopTokens = [] }).Length);
     }
 
     private float[] Losses(LanguageModel model, TokenStream stream)

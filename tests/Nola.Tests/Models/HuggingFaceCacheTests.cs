@@ -95,7 +95,8 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Assert.Contains("leads nowhere", message);
         Assert.Contains("leads nowhere", Assert.Single(ModelCatalog.List(Locator(Hub))).Problem);
         // As a directory that is given by its path.
-        if (file == "model.safetensors") Assert.Contains("is not there; download", Assert.Throws<NolaException>(() => LanguageModel.Load(snapshot, device)).Message);
+        if (file == "model.safetensors")
+            Assert.Contains("is not there; download", Assert.Throws<NolaException>(() => LanguageModel.Load(snapshot, device)).Message);
     }
 
     [Fact]
@@ -167,15 +168,18 @@ public sealed class HuggingFaceCacheTests : IDisposable
             foreach (SafetensorsTensor tensor in part) map[tensor.Name] = name;
         }
         files.Remove("model.safetensors");
-        files["model.safetensors.index.json"] = JsonSerializer.SerializeToUtf8Bytes(new { metadata = new { total_size = 1 }, weight_map = map });
+        files["model.safetensors.index.json"] =
+            JsonSerializer.SerializeToUtf8Bytes(new { metadata = new { total_size = 1 }, weight_map = map });
         return files;
     }
 
     // As file_download.py does it: blobs/<digest>, snapshots/<commit>/<file> → ../../blobs/<digest>, refs/main without a newline.
     private string Add(string name, bool links, Dictionary<string, byte[]> files)
     {
-        string repository = Path.Combine(Hub, "models--" + name.Replace("/", "--")), snapshot = Path.Combine(repository, "snapshots", Commit);
-        foreach (string folder in (string[])["refs", "blobs", ".no_exist/" + Commit]) Directory.CreateDirectory(Path.Combine(repository, folder));
+        string repository = Path.Combine(Hub, "models--" + name.Replace("/", "--"));
+        string snapshot = Path.Combine(repository, "snapshots", Commit);
+        foreach (string folder in (string[])["refs", "blobs", ".no_exist/" + Commit])
+            Directory.CreateDirectory(Path.Combine(repository, folder));
         Directory.CreateDirectory(snapshot);
         Directory.CreateDirectory(Path.Combine(Hub, ".locks"));
         File.WriteAllText(Path.Combine(repository, "refs", "main"), Commit);
@@ -195,7 +199,12 @@ public sealed class HuggingFaceCacheTests : IDisposable
 
     private JsonElement Run(params string[] arguments)
     {
-        ProcessStartInfo start = new("dotnet", [Path.Combine(AppContext.BaseDirectory, "nola.dll"), .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
+        ProcessStartInfo start = new("dotnet", [Path.Combine(AppContext.BaseDirectory, "nola.dll"), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        };
         start.Environment["HF_HUB_CACHE"] = Hub;
         using Process process = Process.Start(start)!;
         Task<string> error = process.StandardError.ReadToEndAsync();

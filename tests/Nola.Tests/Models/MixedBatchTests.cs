@@ -41,7 +41,8 @@ public sealed class MixedBatchTests : IDisposable
                 if (whose[i] == adapters[a]) Losses(model, TokenStreams.FromPairs([pairs[i]]).With(whose[i]), 1);
             float[] alone = Gradients(adapters[a]);
             double largest = alone.Length == 0 ? 0 : alone.Max(Math.Abs);
-            Assert.All(alone.Zip(gradients[a]), pair => Assert.InRange(pair.Second, pair.First - 1e-5 * largest, pair.First + 1e-5 * largest));
+            Assert.All(
+                alone.Zip(gradients[a]), pair => Assert.InRange(pair.Second, pair.First - 1e-5 * largest, pair.First + 1e-5 * largest));
         }
         foreach (TrainableAdapter adapter in adapters) adapter.Dispose();
     }
@@ -63,7 +64,8 @@ public sealed class MixedBatchTests : IDisposable
         TinyModels.Randomize(nola, r);
         TinyModels.Randomize(vera, r);
         (int[] Prompt, GenerateOptions Options, IAdapter? Adapter)[] asked = [.. Enumerable.Range(0, 8).Select(i => (
-            TinyModels.Ids(r, 1 + r.Next(9), 61), Options(r) with { FirstSequence = i }, r.Next(3) switch { 0 => nola, 1 => vera, _ => (IAdapter?)null }))];
+            TinyModels.Ids(r, 1 + r.Next(9), 61), Options(r) with { FirstSequence = i },
+            r.Next(3) switch { 0 => nola, 1 => vera, _ => (IAdapter?)null }))];
         using DecodeLoop loop = new(model, 1 + r.Next(60));
         List<Continuation> given = [];
         // Some are asked for between the steps of others.
@@ -163,7 +165,8 @@ public sealed class MixedBatchTests : IDisposable
         using CancellationTokenSource stop = new();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (string _ in model.GenerateAsync("name : Blue Spice", options: options, cancel: stop.Token)) await stop.CancelAsync();
+            await foreach (string _ in model.GenerateAsync("name : Blue Spice", options: options, cancel: stop.Token))
+                await stop.CancelAsync();
         });
         Assert.Equal(whole, model.Generate("name : Blue Spice", options: options with { MaxNewTokens = 5 }));
     }
@@ -189,7 +192,14 @@ public sealed class MixedBatchTests : IDisposable
 
     private static GenerateOptions Options(Random r) => r.Next(5) switch
     {
-        0 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [3, 9], Beams = 3, BeamRules = BeamRules.HuggingFace, RepetitionPenalty = 1.3f },
+        0 => new()
+        {
+            MaxNewTokens = 1 + r.Next(8),
+            StopTokens = [3, 9],
+            Beams = 3,
+            BeamRules = BeamRules.HuggingFace,
+            RepetitionPenalty = 1.3f,
+        },
         1 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [4], Beams = 2, NoRepeatNgram = 2 },
         2 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [], Temperature = 1.3f, TopP = 0.9f, Seed = (ulong)r.Next() },
         3 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [5], TopK = 1 + r.Next(9), Seed = (ulong)r.Next(), MinNewTokens = 1 },

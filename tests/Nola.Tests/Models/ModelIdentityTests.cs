@@ -27,7 +27,8 @@ public sealed class ModelIdentityTests : IDisposable
         // Computed from docs/adapter-file.md in Python with libxxhash 0.8.1. Files name it: a change of any digit is a new kind of
         // identity, with a new number before the colon.
         Assert.Equal("99aa06d3014798d86001c324468d497f", WeightDigest.Of([0], []).Hash);
-        using LanguageModel golden = LanguageModel.Load(TinyModels.Golden, device), tiny = LanguageModel.Load(TinyModels.TinyRandom, device);
+        using LanguageModel golden = LanguageModel.Load(TinyModels.Golden, device);
+        using LanguageModel tiny = LanguageModel.Load(TinyModels.TinyRandom, device);
         Assert.Equal("2:801d72f8ec191d8321f3f4b64336a36e", golden.Identity);
         Assert.Equal("2:6fb1e4f7b3b763168b0130f077eeec20", tiny.Identity);
     }
@@ -55,7 +56,8 @@ public sealed class ModelIdentityTests : IDisposable
     [Fact]
     public void Created_models_of_other_seeds_differ_and_a_saved_one_loads_as_itself()
     {
-        using LanguageModel one = TinyModels.Create(device, seed: 1), two = TinyModels.Create(device, seed: 2), trainable = TinyModels.Create(device, trainable: true, seed: 1);
+        using LanguageModel one = TinyModels.Create(device, seed: 1), two = TinyModels.Create(device, seed: 2);
+        using LanguageModel trainable = TinyModels.Create(device, trainable: true, seed: 1);
         Assert.NotEqual(one.Identity, two.Identity);
         Assert.Equal(one.Identity, trainable.Identity);
         one.Save(directory);
@@ -79,7 +81,8 @@ public sealed class ModelIdentityTests : IDisposable
             int at = r.Next(values.Length);
             float kept = values[at];
             values[at] = MathF.BitIncrement(kept);
-            SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), weights.Select(w => new SafetensorsTensor(w.Name, w.Shape, w.Values)));
+            SafetensorsWriter.Write(
+                Path.Combine(directory, "model.safetensors"), weights.Select(w => new SafetensorsTensor(w.Name, w.Shape, w.Values)));
             using LanguageModel changed = LanguageModel.Load(directory, device);
             Assert.True(seen.Add(changed.Identity), name);
             values[at] = kept;
@@ -110,7 +113,12 @@ public sealed class ModelIdentityTests : IDisposable
     {
         using LanguageModel model = TinyModels.Create(device, trainable: true);
         string before = model.Identity;
-        new Trainer(model, null, new TrainOptions { MaxSteps = 1, BatchTokens = 60, EvalPairs = 0 }).Run(TinyModels.Pairs(new Random(1), 6, 61), []);
+        new Trainer(model, null, new TrainOptions
+        {
+            MaxSteps = 1,
+            BatchTokens = 60,
+            EvalPairs = 0,
+        }).Run(TinyModels.Pairs(new Random(1), 6, 61), []);
         string trained = model.Identity;
         Assert.NotEqual(before, trained);
         model.Save(directory);
@@ -141,7 +149,8 @@ public sealed class ModelIdentityTests : IDisposable
     public void Bfloat16_storage_keeps_the_files_identity_until_something_is_merged()
     {
         string file = Path.Combine(directory, "a"), saved = Path.Combine(directory, "saved");
-        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device), narrow = LanguageModel.Load(TinyModels.Golden, device, format: WeightFormat.BFloat16);
+        using LanguageModel model = LanguageModel.Load(TinyModels.Golden, device);
+        using LanguageModel narrow = LanguageModel.Load(TinyModels.Golden, device, format: WeightFormat.BFloat16);
         Assert.Equal(model.Identity, narrow.Identity);
         using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions())) AdapterFile.Save(adapter, file);
         using (TrainableAdapter adapter = AdapterFile.LoadTrainable(file, narrow))

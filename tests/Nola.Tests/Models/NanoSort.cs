@@ -15,7 +15,9 @@ internal static class NanoSort
     {
         using JsonDocument model = Read("gpt-nano-sort-model.json");
         List<SafetensorsTensor> tensors = [];
-        foreach (JsonProperty property in model.RootElement.EnumerateObject().Where(p => p.Name != "config" && !p.Name.EndsWith(".attn.bias")))
+        foreach (JsonProperty property in model.RootElement
+            .EnumerateObject()
+            .Where(p => p.Name != "config" && !p.Name.EndsWith(".attn.bias")))
         {
             (int[] shape, float[] values) = Tensor(property.Value);
             bool linear = property.Name.Contains(".c_") && property.Name.EndsWith(".weight");

@@ -44,7 +44,8 @@ public sealed class PeftFileTests : IDisposable
     public void Alpha_is_exported_to_the_bit(float alpha)
     {
         string again = Path.Combine(directory, "again");
-        using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 3, Alpha = alpha, Targets = ["c_attn"] })) PeftFiles.Save(adapter, again);
+        using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 3, Alpha = alpha, Targets = ["c_attn"] }))
+            PeftFiles.Save(adapter, again);
         using LoadedAdapter loaded = PeftFiles.Load(again, model);
         Assert.Equal((3, alpha), (loaded.Options.Rank, loaded.Options.Alpha));
     }
@@ -59,7 +60,9 @@ public sealed class PeftFileTests : IDisposable
     {
         config["target_modules"] = JsonNode.Parse(targets);
         using Adapter adapter = Load();
-        Assert.Equal("attn.c_proj:0,1 mlp.c_proj:0,1 attn.c_attn:0,1", string.Join(' ', adapter.Groups.Select(m => $"{m.Kind}:{string.Join(',', m.Layers)}")));
+        Assert.Equal(
+            "attn.c_proj:0,1 mlp.c_proj:0,1 attn.c_attn:0,1",
+            string.Join(' ', adapter.Groups.Select(m => $"{m.Kind}:{string.Join(',', m.Layers)}")));
     }
 
     [Fact]

@@ -139,10 +139,12 @@ public sealed class PeftMethodTests : IDisposable
                 float[] gradient = p.Gradient.ToArray();
                 for (int row = 0; row < stack.Layers.Count; row++, compared++)
                 {
-                    float[] own = gradient[(row * gradient.Length / stack.Layers.Count)..((row + 1) * gradient.Length / stack.Layers.Count)];
+                    float[] own =
+                        gradient[(row * gradient.Length / stack.Layers.Count)..((row + 1) * gradient.Length / stack.Layers.Count)];
                     double[] wanted = OpCheck.Wide(Wanted(expected, stack, p, row));
                     double largest = wanted.Max(Math.Abs);
-                    Assert.All(wanted.Zip(own), pair => Assert.InRange(pair.Second, pair.First - 1e-4 * largest, pair.First + 1e-4 * largest));
+                    Assert.All(
+                        wanted.Zip(own), pair => Assert.InRange(pair.Second, pair.First - 1e-4 * largest, pair.First + 1e-4 * largest));
                 }
             }
         }

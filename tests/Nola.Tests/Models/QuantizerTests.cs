@@ -102,7 +102,9 @@ public sealed class QuantizerTests : IDisposable
             foreach (float bad in (float[])[float.NaN, float.PositiveInfinity, -float.MaxValue])
             {
                 float[] vector = [1, bad, 2];
-                Assert.Contains("not a finite number", Assert.Throws<NolaException>(() => CoefficientQuantizer.Quantize(vector, bits, new sbyte[3])).Message);
+                Assert.Contains(
+                    "not a finite number",
+                    Assert.Throws<NolaException>(() => CoefficientQuantizer.Quantize(vector, bits, new sbyte[3])).Message);
                 Round(vector, bits);
                 Assert.All(vector, x => Assert.True(float.IsNaN(x)));
             }
@@ -120,7 +122,13 @@ public sealed class QuantizerTests : IDisposable
         string own = Path.Combine(directory, Path.GetRandomFileName()), whole = own + ".f", packed = own + ".q", again = own + ".q2";
         float[] rounded;
         TrainableAdapter Fresh() => r.Next(4) > 0
-            ? model.NewAdapter(new NolaOptions { BasesA = 1 + r.Next(40), BasesB = 1 + r.Next(40), PerLayer = r.Next(2) == 0, Targets = ["q", "mlp.*"] })
+            ? model.NewAdapter(new NolaOptions
+            {
+                BasesA = 1 + r.Next(40),
+                BasesB = 1 + r.Next(40),
+                PerLayer = r.Next(2) == 0,
+                Targets = ["q", "mlp.*"],
+            })
             : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.c_fc"] });
         long[] sizes;
         using (TrainableAdapter adapter = Fresh())
@@ -129,7 +137,8 @@ public sealed class QuantizerTests : IDisposable
             AdapterFile.Save(adapter, whole);
             RoundRows(adapter, bits);
             rounded = model.Logits(ids, adapter);
-            sizes = [.. adapter.Parameters.Select(p => (long)p.Shape[0] * (CoefficientQuantizer.PackedLength(p.Shape.Length / p.Shape[0], bits) + 4))];
+            sizes = [.. adapter.Parameters.Select(p =>
+                (long)p.Shape[0] * (CoefficientQuantizer.PackedLength(p.Shape.Length / p.Shape[0], bits) + 4))];
         }
         QuantizeReport report = AdapterQuantization.Quantize(whole, bits, packed);
         using LoadedAdapter loaded = AdapterFile.Load(packed, model);
@@ -182,12 +191,20 @@ public sealed class QuantizerTests : IDisposable
     [Fact]
     public void Training_at_few_bits_lowers_the_loss_and_saves_what_was_scored()
     {
-        EncodedPair[] pairs = [.. TinyModels.Pairs(new Random(1), 60, 61).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 5)] })];
+        EncodedPair[] pairs =
+            [.. TinyModels.Pairs(new Random(1), 60, 61).Select(p => p with { Completion = [.. p.Completion.Select(id => id % 5)] })];
         using LanguageModel model = TinyModels.Create(device);
         using RunDirectory run = new(directory);
         TrainResult result;
-        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantizeBits = 3 }))
-            result = new Trainer(model, adapter, new TrainOptions { Epochs = 12, BatchTokens = 60, LearningRate = 0.02f, EvalPairs = 0 }, run).Run(pairs, pairs);
+        using (TrainableAdapter adapter =
+            model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"], QuantizeBits = 3 }))
+            result = new Trainer(model, adapter, new TrainOptions
+            {
+                Epochs = 12,
+                BatchTokens = 60,
+                LearningRate = 0.02f,
+                EvalPairs = 0,
+            }, run).Run(pairs, pairs);
         Assert.True(result.LastLoss < result.FirstLoss - 0.1, $"{result.FirstLoss} → {result.LastLoss}");
         using LoadedAdapter loaded = AdapterFile.Load(run.BestAdapter, model);
         Assert.Equal(result.BestLoss, Evaluation.Loss(model, pairs, loaded).Loss);
@@ -208,7 +225,8 @@ public sealed class QuantizerTests : IDisposable
         Assert.Contains("bits is 1", Refused(whole, 1, Path.Combine(directory, "x")));
         Assert.Contains("no such adapter", Refused(Path.Combine(directory, "none"), 4, Path.Combine(directory, "x")));
         Assert.Contains("a directory", Refused(directory, 4, Path.Combine(directory, "x")));
-        Assert.Contains("not an adapter file", Refused(Path.Combine(TinyModels.Golden, "expected.safetensors"), 4, Path.Combine(directory, "x")));
+        Assert.Contains(
+            "not an adapter file", Refused(Path.Combine(TinyModels.Golden, "expected.safetensors"), 4, Path.Combine(directory, "x")));
         Assert.False(File.Exists(Path.Combine(directory, "x")));
         Assert.Contains("'bits' = '5'", Damaged(bits: "5"));
         Assert.Contains("needs U8 [2, 2]", Damaged(bits: "3"));
@@ -220,7 +238,8 @@ public sealed class QuantizerTests : IDisposable
             string path = Path.Combine(directory, "damaged");
             using (Safetensors file = Safetensors.Open(packed))
                 SafetensorsWriter.Write(path, file.Entries.Select(e => e.Type == "U8"
-                    ? SafetensorsTensor.OfBytes(e.Name, Size(e), code is { } c ? [.. file.Bytes(e).ToArray().Select(_ => c)] : file.Bytes(e).ToArray())
+                    ? SafetensorsTensor.OfBytes(
+                        e.Name, Size(e), code is { } c ? [.. file.Bytes(e).ToArray().Select(_ => c)] : file.Bytes(e).ToArray())
                     : new SafetensorsTensor(e.Name, Size(e), [.. Enumerable.Repeat(step ?? 1, (int)e.Length)])),
                     bits is null ? file.Metadata : new Dictionary<string, string>(file.Metadata) { ["bits"] = bits });
             return Assert.Throws<NolaException>(() => AdapterFile.Load(path, model)).Message;
@@ -228,13 +247,16 @@ public sealed class QuantizerTests : IDisposable
 
         static Shape Size(SafetensorsEntry entry) => Shape.Create([.. entry.Shape.Select(d => (int)d)]);
 
-        static string Refused(string path, int bits, string output) => Assert.Throws<NolaException>(() => AdapterQuantization.Quantize(path, bits, output)).Message;
+        static string Refused(string path, int bits, string output) =>
+            Assert.Throws<NolaException>(() => AdapterQuantization.Quantize(path, bits, output)).Message;
     }
 
     private static (float[] Vector, int Bits) Vector(Random r)
     {
         float scale = MathF.Pow(10, r.Next(-30, 30));
-        return ([.. Enumerable.Range(0, 1 + r.Next(50)).Select(_ => scale * (float)(2 * r.NextDouble() - 1))], CoefficientQuantizer.Widths[r.Next(4)]);
+        return (
+            [.. Enumerable.Range(0, 1 + r.Next(50)).Select(_ => scale * (float)(2 * r.NextDouble() - 1))],
+            CoefficientQuantizer.Widths[r.Next(4)]);
     }
 
     private static void Round(Span<float> vector, int bits) => SymmetricRounding.Round(vector, CoefficientQuantizer.Levels(bits), vector);

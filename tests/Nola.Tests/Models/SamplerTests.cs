@@ -31,7 +31,9 @@ public sealed class SamplerTests
         double limit = 0.05 + 0.9 * r.NextDouble(), sum = p.Sum(), reached = 0;
         int nucleus = 0;
         while (reached < limit * sum) reached += p[nucleus++];
-        Assert.Contains(Sampler.Choose(logits, new GenerateOptions { Temperature = 2, TopP = (float)limit, Seed = 2 }, step), order[..Math.Min(20, nucleus + 1)]);
+        Assert.Contains(
+            Sampler.Choose(logits, new GenerateOptions { Temperature = 2, TopP = (float)limit, Seed = 2 }, step),
+            order[..Math.Min(20, nucleus + 1)]);
         Assert.Equal(order[0], Sampler.Choose(logits, new GenerateOptions(), step));
         Assert.Equal(order[0], Sampler.Choose(logits, new GenerateOptions { Temperature = 1, TopP = 1e-6f }, step));
     }
@@ -42,5 +44,11 @@ public sealed class SamplerTests
     [InlineData(1, 0f, -1, 1f, "top-k")]
     [InlineData(1, 0f, 0, 0f, "top-p")]
     public void Values_out_of_range_are_named(int maxNew, float temperature, int topK, float topP, string key) =>
-        Assert.StartsWith(key, Assert.Throws<NolaException>(new GenerateOptions { MaxNewTokens = maxNew, Temperature = temperature, TopK = topK, TopP = topP }.Validate).Message);
+        Assert.StartsWith(key, Assert.Throws<NolaException>(new GenerateOptions
+        {
+            MaxNewTokens = maxNew,
+            Temperature = temperature,
+            TopK = topK,
+            TopP = topP,
+        }.Validate).Message);
 }

@@ -118,9 +118,9 @@ public sealed class SamplingTests : IDisposable
     }
 
     [Theory]
-    [InlineData("temperature is 0, which takes the likeliest token each time, and top-k 5 is for sampling", 0f, 5, 1f, 1, 1, null)]
-    [InlineData("temperature is 0, which takes the likeliest token each time, and top-p 0.5 is for sampling", 0f, 0, 0.5f, 1, 1, null)]
-    [InlineData("temperature is 0, which takes the likeliest token each time, and num-samples 2 is for sampling", 0f, 0, 1f, 2, 1, null)]
+    [InlineData("temperature is 0, which takes the most likely token each time, and top-k 5 is for sampling", 0f, 5, 1f, 1, 1, null)]
+    [InlineData("temperature is 0, which takes the most likely token each time, and top-p 0.5 is for sampling", 0f, 0, 0.5f, 1, 1, null)]
+    [InlineData("temperature is 0, which takes the most likely token each time, and num-samples 2 is for sampling", 0f, 0, 1f, 2, 1, null)]
     [InlineData("beams is 4 and top-k 5; a beam search does not sample", null, 5, 1f, 1, 4, null)]
     [InlineData("beams is 4 and num-samples 3; a beam search does not sample", null, 0, 1f, 3, 4, null)]
     [InlineData("beams is 4 and seed 8; a beam search does not sample", null, 0, 1f, 1, 4, 8)]
@@ -149,7 +149,8 @@ public sealed class SamplingTests : IDisposable
     {
         using LanguageModel model = Model(new Random(3));
         List<int> told = [];
-        Assert.Equal([[], [], []], model.GenerateAll([[1], [2], [1]], null, new GenerateOptions { MaxNewTokens = 0 }, (i, _) => told.Add(i)));
+        Assert.Equal(
+            [[], [], []], model.GenerateAll([[1], [2], [1]], null, new GenerateOptions { MaxNewTokens = 0 }, (i, _) => told.Add(i)));
         Assert.Equal([0, 1], told);
     }
 

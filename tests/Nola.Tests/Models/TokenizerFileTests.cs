@@ -33,7 +33,8 @@ public sealed class TokenizerFileTests : IDisposable
     [InlineData("{}", "there is no token")]
     [InlineData("[]", "not a vocabulary")]
     [InlineData("{\"a\": 0} x", "not valid JSON")]
-    public void A_vocabulary_that_is_none_is_refused(string vocabulary, string expected) => Assert.Contains(expected, Refused(Encoding.UTF8.GetBytes(vocabulary), "#\n"u8.ToArray()));
+    public void A_vocabulary_that_is_none_is_refused(string vocabulary, string expected) =>
+        Assert.Contains(expected, Refused(Encoding.UTF8.GetBytes(vocabulary), "#\n"u8.ToArray()));
 
     [Theory]
     [InlineData("#version\na b\na\n", "line 3: 'a' is no merge")]
@@ -61,7 +62,8 @@ public sealed class TokenizerFileTests : IDisposable
         Assert.Contains(expected, Assert.Throws<NolaException>(() => TokenizerFiles.Find(directory, 50257)).Message);
     }
 
-    private Gpt2Tokenizer Read(string vocabulary, string merges) => Read(Encoding.UTF8.GetBytes(vocabulary), Encoding.UTF8.GetBytes(merges));
+    private Gpt2Tokenizer Read(string vocabulary, string merges) =>
+        Read(Encoding.UTF8.GetBytes(vocabulary), Encoding.UTF8.GetBytes(merges));
 
     private Gpt2Tokenizer Read(byte[] vocabulary, byte[] merges)
     {

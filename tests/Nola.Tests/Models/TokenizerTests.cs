@@ -132,7 +132,8 @@ public sealed class TokenizerTests
     [Fact]
     public void A_token_of_any_length_is_shown()
     {
-        string directory = Directory.CreateTempSubdirectory("nola-test").FullName, vocabulary = Path.Combine(directory, "vocab.json"), merges = Path.Combine(directory, "merges.txt");
+        string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
+        string vocabulary = Path.Combine(directory, "vocab.json"), merges = Path.Combine(directory, "merges.txt");
         string longest = new('x', 2_000_000);
         File.WriteAllText(vocabulary, JsonSerializer.Serialize(new Dictionary<string, int> { ["a"] = 0, [longest] = 1 }));
         File.WriteAllText(merges, "");

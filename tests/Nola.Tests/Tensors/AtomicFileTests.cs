@@ -18,7 +18,9 @@ public sealed class AtomicFileTests : IDisposable
     public void What_a_killed_process_left_is_removed_by_the_next_write_of_its_target()
     {
         string[] stale = [Left(RunDirectoryTests.GonePid()), Left(int.MaxValue)];
-        string[] others = [.. ((string[])["file.txt.x.tmp", "file.txt.12.tmp.old", "file2.txt.2147483647.tmp", "file.txt.-1.tmp", "file.txt..tmp"]).Select(name => Path.Combine(directory, name))];
+        string[] others =
+            [.. ((string[])["file.txt.x.tmp", "file.txt.12.tmp.old", "file2.txt.2147483647.tmp", "file.txt.-1.tmp", "file.txt..tmp"])
+                .Select(name => Path.Combine(directory, name))];
         foreach (string file in (string[])[.. stale, .. others]) File.WriteAllText(file, "half");
         AtomicFile.WriteText(Target, "whole");
         Assert.DoesNotContain(stale, File.Exists);

@@ -27,20 +27,23 @@ public sealed class AttentionLayoutTests
     [InlineData(2, 2, 4, false, 8, "a window of 8 tokens in bidirectional")]
     [InlineData(65536, 65536, 65536, true, 0, "more than 2147483647 columns")]
     public void What_does_not_fit_is_refused(int heads, int keyValueHeads, int size, bool causal, int window, string message) =>
-        Assert.Contains(message, Assert.Throws<ArgumentException>(() => new AttentionLayout(heads, keyValueHeads, size, causal, window)).Message);
+        Assert.Contains(
+            message, Assert.Throws<ArgumentException>(() => new AttentionLayout(heads, keyValueHeads, size, causal, window)).Message);
 
     [Theory]
     [InlineData(10, 4)]
     [InlineData(10, 0)]
     [InlineData(0, 2)]
     public void Heads_divide_channels(int channels, int heads) =>
-        Assert.Contains($"{channels} channels in {heads} heads", Assert.Throws<ArgumentException>(() => AttentionLayout.Of(channels, heads)).Message);
+        Assert.Contains(
+            $"{channels} channels in {heads} heads", Assert.Throws<ArgumentException>(() => AttentionLayout.Of(channels, heads)).Message);
 
     [Fact]
     public void Tensors_of_another_layout_are_refused()
     {
         using CpuDevice device = new(1);
-        using Tensor qkv = device.Zeros([3, 12]), starts = device.From([0, 3]), y = device.Zeros([3, 4]), wide = device.Zeros([3, 8]), lse = device.Zeros([2, 3]);
+        using Tensor qkv = device.Zeros([3, 12]), starts = device.From([0, 3]);
+        using Tensor y = device.Zeros([3, 4]), wide = device.Zeros([3, 8]), lse = device.Zeros([2, 3]);
         using Tensor keys = device.Zeros([2, 5, 2]), few = device.Zeros([1, 5, 2]), rows = device.From([0, 1, 2]);
         AttentionLayout fits = new(2, 2, 2), grouped = new(2, 1, 2);
         device.Attention(qkv, starts, fits, y, lse);

@@ -63,15 +63,21 @@ public abstract class BasisMixContract(Device device)
     public void Sizes_that_do_not_fit_are_named()
     {
         RandomBasis basis = new(1, 255, 0, 4, 2, 3, BasisEntries.Uniform);
-        using Tensor c = device.Zeros([2, 4]), five = device.Zeros([2, 5]), w = device.Zeros([2, 6]), small = device.Zeros([2, 5]), none = device.Zeros([2, 0]);
+        using Tensor c = device.Zeros([2, 4]), five = device.Zeros([2, 5]), w = device.Zeros([2, 6]);
+        using Tensor small = device.Zeros([2, 5]), none = device.Zeros([2, 0]);
         Assert.Contains("BasisMix: coefficients (2, 5)", Assert.Throws<ShapeException>(() => device.BasisMix(basis, five, w)).Message);
         Assert.Contains("w (2, 5)", Assert.Throws<ShapeException>(() => device.BasisMix(basis, c, small)).Message);
         Assert.Contains("BasisMixGrad:", Assert.Throws<ShapeException>(() => device.BasisMixGrad(basis, small, c)).Message);
-        Assert.Contains("a basis of 0 matrices", Assert.Throws<ShapeException>(() => device.BasisMix(basis with { Count = 0 }, none, w)).Message);
+        Assert.Contains(
+            "a basis of 0 matrices", Assert.Throws<ShapeException>(() => device.BasisMix(basis with { Count = 0 }, none, w)).Message);
         foreach (int[] layers in (int[][])[[0], [0, 1, 2]])
         {
-            Assert.Contains($"BasisMixPerLayer: {layers.Length} layers", Assert.Throws<ShapeException>(() => device.BasisMixPerLayer(basis, layers, c, w)).Message);
-            Assert.Contains("one for each of the 2 rows", Assert.Throws<ShapeException>(() => device.BasisMixPerLayerGrad(basis, layers, w, c)).Message);
+            Assert.Contains(
+                $"BasisMixPerLayer: {layers.Length} layers",
+                Assert.Throws<ShapeException>(() => device.BasisMixPerLayer(basis, layers, c, w)).Message);
+            Assert.Contains(
+                "one for each of the 2 rows",
+                Assert.Throws<ShapeException>(() => device.BasisMixPerLayerGrad(basis, layers, w, c)).Message);
         }
     }
 
@@ -84,7 +90,10 @@ public abstract class BasisMixContract(Device device)
         {
             BasisEntries entries = (BasisEntries)r.Next(3);
             int rows = 1 + r.Next(entries == BasisEntries.Sign ? 90 : 40), columns = 1 + r.Next(entries == BasisEntries.Sign ? 60 : 40);
-            return new(new((ulong)r.NextInt64(), 255, 0, 1 + r.Next(ContractRuns.Sizes(300)), rows, columns, entries), 1 + r.Next(4), r.Next(4) == 0);
+            return new(
+                new((ulong)r.NextInt64(), 255, 0, 1 + r.Next(ContractRuns.Sizes(300)), rows, columns, entries),
+                1 + r.Next(4),
+                r.Next(4) == 0);
         }
 
         public int LayerOf(int row) => 2 * row + 1;

@@ -26,7 +26,9 @@ public sealed unsafe class BasisPanelsTests
 
     [Fact]
     public void Fill_refuses_another_length() =>
-        Assert.Contains("expected 12", Assert.Throws<ShapeException>(() => new RandomBasis(1, 0, 0, 2, 3, 4, BasisEntries.Uniform).Fill(0, new float[11])).Message);
+        Assert.Contains(
+            "expected 12",
+            Assert.Throws<ShapeException>(() => new RandomBasis(1, 0, 0, 2, 3, 4, BasisEntries.Uniform).Fill(0, new float[11])).Message);
 
     [Property(MaxTest = 60)]
     public void Panels_are_the_scalar_entries_at_every_width(int seed)
@@ -34,7 +36,8 @@ public sealed unsafe class BasisPanelsTests
         Random r = new(seed);
         RandomBasis basis = Draw(r);
         int width = 8 << r.Next(3), first = r.Next(basis.Count), matrices = 1 + r.Next(basis.Count - first);
-        int start = basis.GroupSize * r.Next((basis.Size + basis.GroupSize - 1) / basis.GroupSize), entries = 1 + r.Next(basis.Size - start);
+        int start = basis.GroupSize * r.Next((basis.Size + basis.GroupSize - 1) / basis.GroupSize);
+        int entries = 1 + r.Next(basis.Size - start);
         Window window = new(basis, first, matrices, start, entries, width);
         window.Check(BasisPanels.Entries, BasisPanels.Bases);
         window.Check(BasisPanels.Entries<Words128, Vector128<uint>>, BasisPanels.Bases<Words128, Vector128<uint>>);
@@ -46,7 +49,9 @@ public sealed unsafe class BasisPanelsTests
     }
 
     private static RandomBasis Draw(Random r) =>
-        new((ulong)r.NextInt64(), (uint)r.Next(512), (uint)r.Next(3), 1 + r.Next(40), 1 + r.Next(60), 1 + r.Next(60), (BasisEntries)r.Next(3));
+        new(
+            (ulong)r.NextInt64(), (uint)r.Next(512), (uint)r.Next(3),
+            1 + r.Next(40), 1 + r.Next(60), 1 + r.Next(60), (BasisEntries)r.Next(3));
 
     private delegate void Rows(in RandomBasis basis, int i0, int iCount, int e0, int eCount, float* panels, int width);
 

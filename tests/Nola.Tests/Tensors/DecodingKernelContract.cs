@@ -26,7 +26,8 @@ public abstract class DecodingKernelContract(Device device)
                 }
             for (int i = 0; i < x.Fresh[s] * width; i++) whole[prompt * width + i] = x.Qkv[x.Starts[s] * width + i];
             double[] wanted = Reference.Attention(whole, [0, prompt + x.Fresh[s]], x.Layout);
-            for (int i = 0; i < x.Fresh[s] * c; i++) Assert.Equal(wanted[prompt * c + i], y[x.Starts[s] * c + i], 5e-6);       // weighted means of values up to 1 in float32
+            // weighted means of values up to 1 in float32
+            for (int i = 0; i < x.Fresh[s] * c; i++) Assert.Equal(wanted[prompt * c + i], y[x.Starts[s] * c + i], 5e-6);
         }
     }
 
@@ -37,7 +38,9 @@ public abstract class DecodingKernelContract(Device device)
         Case x = Case.Draw(r);
         int padding = 1 + r.Next(4), n = x.Starts[^1];
         // Further tokens of no sequence, further sequences of no token, and a longer list.
-        float[] y = Run(device, x.Layout, [.. x.Qkv, .. Enumerable.Repeat(float.NaN, padding * x.Layout.Width)], [.. x.Starts, .. Enumerable.Repeat(n, padding)],
+        float[] y = Run(
+            device, x.Layout, [.. x.Qkv, .. Enumerable.Repeat(float.NaN, padding * x.Layout.Width)],
+            [.. x.Starts, .. Enumerable.Repeat(n, padding)],
             [.. x.Rows, .. new int[100]], [.. x.RowStarts, .. Enumerable.Repeat(x.Rows.Length, padding)], x.Keys, x.Values, x.Cache);
         Assert.Equal(x.Run(device), y[..(n * x.Layout.QueryWidth)]);
     }
@@ -48,8 +51,12 @@ public abstract class DecodingKernelContract(Device device)
         float[] cache = new float[8], qkv = new float[6];
         AttentionLayout layout = new(1, 1, 2);
         Assert.Throws<ArgumentOutOfRangeException>(() => Run(device, layout, qkv, [0, 1], [4], [0, 1], cache, cache, [1, 4, 2]));
-        Assert.Contains("list of 0 rows", Assert.Throws<ArgumentException>(() => Run(device, layout, qkv, [0, 1], [], [0, 0], cache, cache, [1, 4, 2])).Message);
-        Assert.Contains("(S + 1) twice", Assert.Throws<ShapeException>(() => Run(device, layout, qkv, [0, 1], [0], [0, 1, 1], cache, cache, [1, 4, 2])).Message);
+        Assert.Contains(
+            "list of 0 rows",
+            Assert.Throws<ArgumentException>(() => Run(device, layout, qkv, [0, 1], [], [0, 0], cache, cache, [1, 4, 2])).Message);
+        Assert.Contains(
+            "(S + 1) twice",
+            Assert.Throws<ShapeException>(() => Run(device, layout, qkv, [0, 1], [0], [0, 1, 1], cache, cache, [1, 4, 2])).Message);
     }
 
     [Contract(40)]
@@ -65,9 +72,14 @@ public abstract class DecodingKernelContract(Device device)
         for (int i = 0; i < n; i++)
         {
             float[] row = x[(i * v)..((i + 1) * v)];
-            int[] order = [.. Enumerable.Range(0, v).Where(j => row[j] > float.NegativeInfinity).OrderByDescending(j => row[j]).ThenBy(j => j).Take(k)];
+            int[] order =
+            [
+                .. Enumerable.Range(0, v).Where(j => row[j] > float.NegativeInfinity).OrderByDescending(j => row[j]).ThenBy(j => j).Take(k),
+            ];
             Assert.Equal([.. order, .. Enumerable.Repeat(-1, k - order.Length)], indices.ToInt32Array().AsSpan(i * k, k).ToArray());
-            Assert.Equal([.. order.Select(j => row[j]), .. Enumerable.Repeat(float.NegativeInfinity, k - order.Length)], values.ToArray().AsSpan(i * k, k).ToArray());
+            Assert.Equal(
+                [.. order.Select(j => row[j]), .. Enumerable.Repeat(float.NegativeInfinity, k - order.Length)],
+                values.ToArray().AsSpan(i * k, k).ToArray());
         }
     }
 
@@ -95,7 +107,8 @@ public abstract class DecodingKernelContract(Device device)
     [Fact]
     public void Banned_tokens_are_ruled_out_and_repeated_ones_penalized()
     {
-        using Tensor z = device.From([1, -2, 3, 4, 5, -6], [2, 3]), starts = device.From([0, 2, 3]), ids = device.From([0, 1, 2]), from = device.From([2, -1], [2]);
+        using Tensor z = device.From([1, -2, 3, 4, 5, -6], [2, 3]), starts = device.From([0, 2, 3]);
+        using Tensor ids = device.From([0, 1, 2]), from = device.From([2, -1], [2]);
         device.Penalize(z, starts, ids, 2);
         Assert.Equal([0.5f, -4, 3, 4, 5, -12], z.ToArray());
         device.Upload([1f, -2, 3, 4, 5, -6], z);
@@ -108,7 +121,9 @@ public abstract class DecodingKernelContract(Device device)
     [Fact]
     public void Sizes_that_do_not_fit_are_named()
     {
-        using Tensor z = device.Empty([2, 3]), two = device.Empty([2]), wide = device.Empty([2, 4]), ids = device.Empty([2, 4], DType.Int32), starts = device.From([0, 0]), far = device.From([0, 1, 1]), three = device.From([3]);
+        using Tensor z = device.Empty([2, 3]), two = device.Empty([2]), wide = device.Empty([2, 4]);
+        using Tensor ids = device.Empty([2, 4], DType.Int32), starts = device.From([0, 0]);
+        using Tensor far = device.From([0, 1, 1]), three = device.From([3]);
         Assert.Contains("LogSumExp", Assert.Throws<ShapeException>(() => device.LogSumExp(z, wide)).Message);
         Assert.Contains("k at most V", Assert.Throws<ShapeException>(() => device.TopK(z, wide, ids)).Message);
         Assert.Contains("Ban", Assert.Throws<ShapeException>(() => device.Ban(z, starts, three)).Message);
@@ -124,7 +139,8 @@ public abstract class DecodingKernelContract(Device device)
     internal static int[] StartsOf(int[] lengths) => [0, .. lengths.Select((_, i) => lengths.Take(i + 1).Sum())];
 
     private static float[] Run(
-        Device on, AttentionLayout layout, float[] qkv, int[] starts, int[] rows, int[] rowStarts, float[] keys, float[] values, Shape cache)
+        Device on, AttentionLayout layout, float[] qkv, int[] starts,
+        int[] rows, int[] rowStarts, float[] keys, float[] values, Shape cache)
     {
         int c = layout.QueryWidth, n = qkv.Length / layout.Width;
         using Tensor q = on.From(qkv, [n, layout.Width]), st = on.From(starts), ro = on.From(rows), rs = on.From(rowStarts);
@@ -152,9 +168,12 @@ public abstract class DecodingKernelContract(Device device)
             int c = layout.KeyWidth, store = prompt + fresh.Sum() + 3;
             int[] places = [.. Enumerable.Range(0, store)], starts = StartsOf(fresh);
             r.Shuffle(places);
-            float[] keys = OpCheck.Values(r, store * c, 1), values = OpCheck.Values(r, store * c, 1), qkv = OpCheck.Values(r, fresh.Sum() * layout.Width, 1);
+            float[] keys = OpCheck.Values(r, store * c, 1), values = OpCheck.Values(r, store * c, 1);
+            float[] qkv = OpCheck.Values(r, fresh.Sum() * layout.Width, 1);
             int[] rows = [.. fresh.SelectMany((n, s) => (int[])[.. places[..prompt], .. places.AsSpan(prompt + starts[s], n)])];
-            return new(layout, fresh, places[..prompt], starts, rows, StartsOf([.. fresh.Select(n => prompt + n)]), qkv, keys, values, [layout.KeyValueHeads, store, layout.HeadSize]);
+            return new(
+                layout, fresh, places[..prompt], starts, rows, StartsOf([.. fresh.Select(n => prompt + n)]),
+                qkv, keys, values, [layout.KeyValueHeads, store, layout.HeadSize]);
         }
 
         /// <summary>Where column x of a row's keys or values is.</summary>

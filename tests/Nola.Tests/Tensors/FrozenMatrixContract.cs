@@ -28,8 +28,10 @@ public abstract class FrozenMatrixContract(Device device)
         Random r = new(seed);
         int n = 1 + r.Next(80), rows = 1 + r.Next(ContractRuns.Sizes(1200)), columns = 1 + r.Next(90);
         float[] w = OpCheck.Values(r, rows * columns, 1), rounded = [.. w.Select(v => DTypes.FromBFloat16(DTypes.ToBFloat16(v)))];
-        using Tensor weight = device.From(w, [rows, columns]), same = device.From(rounded, [rows, columns]), bias = device.From(OpCheck.Values(r, columns, 1), [columns]);
-        using Tensor x = device.From(OpCheck.Values(r, n * rows, 1), [n, rows]), dy = device.From(OpCheck.Values(r, n * columns, 1), [n, columns]);
+        using Tensor weight = device.From(w, [rows, columns]), same = device.From(rounded, [rows, columns]);
+        using Tensor bias = device.From(OpCheck.Values(r, columns, 1), [columns]);
+        using Tensor x = device.From(OpCheck.Values(r, n * rows, 1), [n, rows]);
+        using Tensor dy = device.From(OpCheck.Values(r, n * columns, 1), [n, columns]);
         using Tensor targets = device.From([.. Enumerable.Range(0, n).Select(_ => r.Next(columns))]);
         using FrozenMatrix narrow = device.Freeze(weight, format: WeightFormat.BFloat16), wide = device.Freeze(same);
         Assert.Equal(wide.Bytes, 2 * narrow.Bytes);
@@ -37,8 +39,10 @@ public abstract class FrozenMatrixContract(Device device)
 
         float[] All(FrozenMatrix matrix)
         {
-            using Tensor y = device.Empty([n, columns]), one = device.Empty([1, columns]), first = device.From(x.ToArray()[..rows], [1, rows]);
-            using Tensor dx = device.Empty([n, rows]), gathered = device.Empty([n, rows]), again = device.Empty([n, rows]), losses = device.Empty([n]), head = device.Empty([n, rows]);
+            using Tensor y = device.Empty([n, columns]), one = device.Empty([1, columns]);
+            using Tensor first = device.From(x.ToArray()[..rows], [1, rows]);
+            using Tensor dx = device.Empty([n, rows]), gathered = device.Empty([n, rows]);
+            using Tensor again = device.Empty([n, rows]), losses = device.Empty([n]), head = device.Empty([n, rows]);
             device.GatherRows(matrix, targets, gathered);
             device.MatMul(x, matrix, bias, y);
             device.MatMul(first, matrix, bias, one);
@@ -58,7 +62,9 @@ public abstract class FrozenMatrixContract(Device device)
     {
         using Tensor weight = device.Zeros([2, 2]);
         long before = device.Pool.LiveBytes;
-        Assert.Contains($"the format is {format}; expected Float32 or BFloat16", Assert.Throws<ArgumentException>(() => device.Freeze(weight, format: format)).Message);
+        Assert.Contains(
+            $"the format is {format}; expected Float32 or BFloat16",
+            Assert.Throws<ArgumentException>(() => device.Freeze(weight, format: format)).Message);
         Assert.Equal(before, device.Pool.LiveBytes);
     }
 

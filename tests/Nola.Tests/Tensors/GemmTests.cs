@@ -29,7 +29,8 @@ public sealed unsafe class GemmTests
         float[] Product(int threads)
         {
             using CpuDevice device = new(threads);
-            using Tensor x = device.From(a, [m, k]), w = device.From(b, [k, n]), y = device.Empty([m, n]), d = device.Empty([m, k]), dw = device.Empty([k, n]);
+            using Tensor x = device.From(a, [m, k]), w = device.From(b, [k, n]);
+            using Tensor y = device.Empty([m, n]), d = device.Empty([m, k]), dw = device.Empty([k, n]);
             using FrozenMatrix frozen = device.Freeze(w);
             device.MatMul(x, frozen, null, y);
             device.MatMulTransposed(y, frozen, d);
@@ -41,7 +42,8 @@ public sealed unsafe class GemmTests
     private static void Check<S, V>(Random r, int m, int n, int k) where S : struct, ISimd<V> where V : struct
     {
         int width = 2 * S.Width;
-        float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1), start = OpCheck.Values(r, m * n, 1);
+        float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1);
+        float[] bias = OpCheck.Values(r, n, 1), start = OpCheck.Values(r, m * n, 1);
         float[] packed = new float[(n + width - 1) / width * width * k], c = [.. start];
         for (int j = 0; j < n; j++)
             for (int p = 0; p < k; p++)

@@ -35,7 +35,8 @@ public sealed class InputTests : IDisposable
     [InlineData(70_000)]
     public void Text_is_whole_however_it_is_cut(int seed)
     {
-        string text = string.Concat(Enumerable.Range(0, 40_000).Select(i => ((i * seed) % 7) switch { 0 => "é", 1 => "😀", 2 => "\r\n", _ => "a" }));
+        string text = string.Concat(
+            Enumerable.Range(0, 40_000).Select(i => ((i * seed) % 7) switch { 0 => "é", 1 => "😀", 2 => "\r\n", _ => "a" }));
         using TextInput reader = TextInput.Of(new Trickle(Encoding.UTF8.GetBytes(text)), "x");
         Assert.Equal(text, reader.ReadToEnd());
         Assert.Equal(1 + text.Count(c => c == '\n'), reader.Line);
@@ -61,9 +62,11 @@ public sealed class InputTests : IDisposable
     [Fact]
     public void Byte_order_marks_choose_the_encoding()
     {
-        foreach (Encoding encoding in (Encoding[])[new UTF8Encoding(true), new UnicodeEncoding(false, true), new UnicodeEncoding(true, true)])
+        Encoding[] encodings = [new UTF8Encoding(true), new UnicodeEncoding(false, true), new UnicodeEncoding(true, true)];
+        foreach (Encoding encoding in encodings)
         {
-            using TextInput reader = TextInput.Of(new MemoryStream([.. encoding.GetPreamble(), .. encoding.GetBytes("zwei\nWörter 😀")]), "x");
+            using TextInput reader = TextInput.Of(
+                new MemoryStream([.. encoding.GetPreamble(), .. encoding.GetBytes("zwei\nWörter 😀")]), "x");
             Assert.Equal("zwei\nWörter 😀", reader.ReadToEnd());
         }
     }
@@ -143,7 +146,8 @@ public sealed class InputTests : IDisposable
     [Fact]
     public void Json_with_invalid_bytes_is_refused_and_a_byte_order_mark_is_not()
     {
-        Assert.Contains("not valid UTF-8", Assert.Throws<NolaException>(() => JsonInput.Parse(new byte[] { (byte)'"', 0xC3, (byte)'"' }, "x")).Message);
+        Assert.Contains(
+            "not valid UTF-8", Assert.Throws<NolaException>(() => JsonInput.Parse(new byte[] { (byte)'"', 0xC3, (byte)'"' }, "x")).Message);
         using JsonDocument document = JsonInput.Parse((byte[])[0xEF, 0xBB, 0xBF, .. "{\"\\ud83d\\ude00\": 1}"u8], "x");
         Assert.Equal(1, document.RootElement.GetProperty("😀").GetInt32());
     }
@@ -175,15 +179,18 @@ public sealed class InputTests : IDisposable
     {
         Assert.True(StrictNumber.TryWhole("-12", out int value) && value == -12);
         Assert.True(StrictNumber.TryWhole("18446744073709551615", out ulong most) && most == ulong.MaxValue);
-        foreach (string text in (string[])["1,000", "1.0", " 1", "1e3", "", "９", "2147483648"]) Assert.False(StrictNumber.TryWhole(text, out int _), text);
+        foreach (string text in (string[])["1,000", "1.0", " 1", "1e3", "", "９", "2147483648"])
+            Assert.False(StrictNumber.TryWhole(text, out int _), text);
         Assert.False(StrictNumber.TryWhole("-1", out ulong _));
     }
 
     [Property]
     public bool A_message_is_one_short_line_whatever_is_in_it(NonNull<string> start, NonNull<string> middle, PositiveInt times)
     {
-        string message = new NolaException(start.Get + "\0\n" + string.Concat(Enumerable.Repeat(middle.Get + "\u202E", times.Get % 200))).Message;
-        return message.Length <= NolaException.LongestMessage && !message.Any(char.IsControl) && message.Equals(Whole(message), StringComparison.Ordinal);
+        string message = new NolaException(
+            start.Get + "\0\n" + string.Concat(Enumerable.Repeat(middle.Get + "\u202E", times.Get % 200))).Message;
+        return message.Length <= NolaException.LongestMessage && !message.Any(char.IsControl)
+            && message.Equals(Whole(message), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -199,14 +206,18 @@ public sealed class InputTests : IDisposable
     [Fact]
     public void Links_are_followed_to_lengths_and_named_when_they_lead_nowhere()
     {
-        string file = Path.Combine(directory, "blob"), link = Path.Combine(directory, "link"), dangling = Path.Combine(directory, "dangling");
+        string file = Path.Combine(directory, "blob"), link = Path.Combine(directory, "link");
+        string dangling = Path.Combine(directory, "dangling");
         File.WriteAllBytes(file, new byte[1234]);
         File.CreateSymbolicLink(link, "blob");
         File.CreateSymbolicLink(dangling, "nothing");
         Assert.Equal(1234, InputFile.Length(link));
         Assert.Equal(1234, InputFile.ReadAll(link).Length);
-        Assert.Equal($"{dangling}: is a link to nothing, which is not there; download the file again.", Assert.Throws<NolaException>(() => InputFile.Length(dangling)).Message);
-        Assert.Equal($"{directory}: is a directory; expected a file.", Assert.Throws<NolaException>(() => InputFile.ReadAll(directory)).Message);
+        Assert.Equal(
+            $"{dangling}: is a link to nothing, which is not there; download the file again.",
+            Assert.Throws<NolaException>(() => InputFile.Length(dangling)).Message);
+        Assert.Equal(
+            $"{directory}: is a directory; expected a file.", Assert.Throws<NolaException>(() => InputFile.ReadAll(directory)).Message);
         Assert.Contains("far more than a file of its kind", Assert.Throws<NolaException>(() => InputFile.ReadAll(file, 1000)).Message);
     }
 

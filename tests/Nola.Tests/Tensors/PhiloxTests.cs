@@ -16,7 +16,8 @@ public sealed unsafe class PhiloxTests
     [Theory]
     [InlineData(0u, 0u, 0u, 0u, 0u, 0u, 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u)]
     [InlineData(~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu)]
-    [InlineData(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0xa4093822u, 0x299f31d0u, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)]
+    [InlineData(
+        0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0xa4093822u, 0x299f31d0u, 0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u)]
     public void Block_gives_the_published_words(uint c0, uint c1, uint c2, uint c3, uint k0, uint k1, uint x0, uint x1, uint x2, uint x3) =>
         Assert.Equal((x0, x1, x2, x3), Philox.Block(c0, c1, c2, c3, k0, k1));
 
@@ -31,7 +32,9 @@ public sealed unsafe class PhiloxTests
     [Fact]
     public void The_specification_s_words_are_ours()
     {
-        uint[][] rows = [.. Specification().Where(line => Regex.IsMatch(line, "^(\\| [0-9a-f]{8} ){10}\\|$")).Select(line => Cells(line).Select(word => Convert.ToUInt32(word, 16)).ToArray())];
+        uint[][] rows = [.. Specification()
+            .Where(line => Regex.IsMatch(line, "^(\\| [0-9a-f]{8} ){10}\\|$"))
+            .Select(line => Cells(line).Select(word => Convert.ToUInt32(word, 16)).ToArray())];
         Assert.Equal(3, rows.Length);
         foreach (uint[] x in rows) Assert.Equal((x[6], x[7], x[8], x[9]), Philox.Block(x[0], x[1], x[2], x[3], x[4], x[5]));
     }
@@ -39,12 +42,14 @@ public sealed unsafe class PhiloxTests
     [Fact]
     public void The_specification_s_vectors_are_ours()
     {
-        string[] rows = [.. Specification().Where(line => line.StartsWith("| uniform |") || line.StartsWith("| normal |") || line.StartsWith("| sign |"))];
+        string[] rows = [.. Specification()
+            .Where(line => line.StartsWith("| uniform |") || line.StartsWith("| normal |") || line.StartsWith("| sign |"))];
         Assert.Equal(21, rows.Length);
         foreach (string row in rows)
         {
             string[] cell = Cells(row);
-            RandomBasis basis = new(ulong.Parse(cell[1]), uint.Parse(cell[2]), uint.Parse(cell[3]), 512, 8192, 1, Enum.Parse<BasisEntries>(cell[0], true));
+            RandomBasis basis = new(
+                ulong.Parse(cell[1]), uint.Parse(cell[2]), uint.Parse(cell[3]), 512, 8192, 1, Enum.Parse<BasisEntries>(cell[0], true));
             Assert.Equal(float.Parse(cell[6], CultureInfo.InvariantCulture), basis.Entry(uint.Parse(cell[4]), int.Parse(cell[5])));
         }
     }
@@ -55,7 +60,8 @@ public sealed unsafe class PhiloxTests
         byte[] table = [.. Enumerable.Range(0, 65536).SelectMany(u => BitConverter.GetBytes((short)(4096 * NormalTable.Value((ushort)u))))];
         string text = string.Join('\n', Specification());
         Assert.Contains(Convert.ToHexStringLower(SHA256.HashData(table)), text);
-        RandomBasis[] bases = [.. ((uint[])[0, 256, 2, 258]).Select(stream => new RandomBasis(42, stream, 0, 512, 128, 8, BasisEntries.Uniform))];
+        RandomBasis[] bases =
+            [.. ((uint[])[0, 256, 2, 258]).Select(stream => new RandomBasis(42, stream, 0, 512, 128, 8, BasisEntries.Uniform))];
         Assert.Contains(BasisFingerprint.Of(bases), text);
     }
 
@@ -121,7 +127,8 @@ public sealed unsafe class PhiloxTests
         Assert.InRange(values.Average(v => (double)v * v), variance * 0.99, variance * 1.01);
     }
 
-    private static void CheckWidth<S, V>(uint[] first, uint[] second, uint c2, uint c3, ulong key) where S : struct, IWords<V> where V : struct
+    private static void CheckWidth<S, V>(
+        uint[] first, uint[] second, uint c2, uint c3, ulong key) where S : struct, IWords<V> where V : struct
     {
         uint* c0 = stackalloc uint[S.Lanes], c1 = stackalloc uint[S.Lanes];
         for (int t = 0; t < S.Lanes; t++)
@@ -137,7 +144,9 @@ public sealed unsafe class PhiloxTests
         S.Store(x2, words + 2 * S.Lanes);
         S.Store(x3, words + 3 * S.Lanes);
         for (int t = 0; t < S.Lanes; t++)
-            Assert.Equal(Philox.Block(c0[t], c1[t], c2, c3, (uint)key, (uint)(key >> 32)), (words[t], words[S.Lanes + t], words[2 * S.Lanes + t], words[3 * S.Lanes + t]));
+            Assert.Equal(
+                Philox.Block(c0[t], c1[t], c2, c3, (uint)key, (uint)(key >> 32)),
+                (words[t], words[S.Lanes + t], words[2 * S.Lanes + t], words[3 * S.Lanes + t]));
     }
 
     private static string[] Cells(string row) => row.Split('|', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);

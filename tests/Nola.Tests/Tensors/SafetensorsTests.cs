@@ -47,7 +47,8 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData("""{}""", 0, null)]
     [InlineData("""{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}""", 4, null)]
     [InlineData("""{"a":{"dtype":"F32","shape":[0,3],"data_offsets":[0,0]}}""", 0, null)]
-    [InlineData("""{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}}""", 11, null)]
+    [InlineData(
+        """{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}}""", 11, null)]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 9, "something behind")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 7, "cut off")]
     [InlineData("""{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8, "needs 12 bytes")]
@@ -57,9 +58,12 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData("""{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}""", 8, "too large")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "offsets")]
     [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}""", 8, "two data_offsets")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}""", 12, "a hole")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "overlap")]
-    [InlineData("""{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "twice")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}""", 12, "a hole")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "overlap")]
+    [InlineData(
+        """{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "twice")]
     [InlineData("""{"__metadata__":{"a":1}}""", 0, "not a string")]
     [InlineData("""{"__metadata__":[]}""", 0, "not an object")]
     [InlineData("""[]""", 0, "begin with")]
@@ -83,7 +87,8 @@ public sealed class SafetensorsTests : IDisposable
     [InlineData(ulong.MaxValue, "above the limit")]
     [InlineData(1000UL, "and the file has")]
     public void A_header_length_that_cannot_be_is_refused(ulong length, string complaint) =>
-        Assert.Contains(complaint, Assert.Throws<NolaException>(() => Safetensors.Open(WriteRaw(length, [(byte)'{', (byte)'}'], 0))).Message);
+        Assert.Contains(
+            complaint, Assert.Throws<NolaException>(() => Safetensors.Open(WriteRaw(length, [(byte)'{', (byte)'}'], 0))).Message);
 
     [Fact]
     public void Files_that_are_no_files_give_a_sentence()
@@ -123,11 +128,13 @@ public sealed class SafetensorsTests : IDisposable
     {
         string path = Path.Combine(directory, "kept");
         File.WriteAllText(path, "old");
-        Assert.Throws<InvalidOperationException>(() => AtomicFile.Write(path, s => { s.WriteByte(1); throw new InvalidOperationException(); }));
+        Assert.Throws<InvalidOperationException>(
+            () => AtomicFile.Write(path, s => { s.WriteByte(1); throw new InvalidOperationException(); }));
         Assert.Equal("old", File.ReadAllText(path));
         Assert.Equal([path], Directory.GetFiles(directory));
         Assert.Contains("it is a directory", Assert.Throws<NolaException>(() => AtomicFile.WriteText(directory, "x")).Message);
-        Assert.Contains("cannot be written", Assert.Throws<NolaException>(() => AtomicFile.WriteText(Path.Combine(path, "below"), "x")).Message);
+        Assert.Contains(
+            "cannot be written", Assert.Throws<NolaException>(() => AtomicFile.WriteText(Path.Combine(path, "below"), "x")).Message);
     }
 
     [Fact]

@@ -38,7 +38,8 @@ public abstract class StepKernelContract(Device device)
         Random r = new(seed);
         float[][] values = [.. Enumerable.Range(0, 1 + r.Next(3)).Select(_ => OpCheck.Values(r, 1 + r.Next(ContractRuns.Sizes(300)), 2))];
         Tensor[] gradients = [.. values.Select(v => device.From(v, [v.Length]))];
-        using Tensor record = device.Empty([3, 2], DType.Float64), scale = One(), first = device.From([1.25f], []), second = device.From([0.1f], []);
+        using Tensor record = device.Empty([3, 2], DType.Float64), scale = One();
+        using Tensor first = device.From([1.25f], []), second = device.From([0.1f], []);
         double norm = Math.Sqrt(values.Sum(v => v.Sum(x => (double)x * x)));
         foreach ((int step, float limit) in (ReadOnlySpan<(int, float)>)[(0, 0), (2, (float)(norm / 3)), (1, (float)(norm * 2))])
         {
@@ -60,8 +61,10 @@ public abstract class StepKernelContract(Device device)
     [InlineData(1f, float.NegativeInfinity)]
     public void After_a_loss_or_gradient_that_is_not_finite_nothing_is_updated(float loss, float gradient)
     {
-        using Tensor record = device.Empty([2, 2], DType.Float64), scale = One(), bad = device.From([loss], []), good = device.From([1f], []);
-        using Tensor g = device.From([1, gradient], [2]), fine = device.From([1, 2], [2]), p = device.From([3, 4], [2]), m = device.Zeros([2]), v = device.Zeros([2]);
+        using Tensor record = device.Empty([2, 2], DType.Float64), scale = One();
+        using Tensor bad = device.From([loss], []), good = device.From([1f], []);
+        using Tensor g = device.From([1, gradient], [2]), fine = device.From([1, 2], [2]);
+        using Tensor p = device.From([3, 4], [2]), m = device.Zeros([2]), v = device.Zeros([2]);
         device.AddLoss(bad, record, 0, 0);
         device.ClipScale([g], 1, record, 0, scale);
         Update(g);
@@ -104,7 +107,8 @@ public abstract class StepKernelContract(Device device)
     [Fact]
     public void Sizes_of_a_record_that_do_not_fit_are_named()
     {
-        using Tensor record = device.Empty([2, 2], DType.Float64), flat = device.Empty([4], DType.Float64), two = device.Zeros([2]), one = device.Zeros([]);
+        using Tensor record = device.Empty([2, 2], DType.Float64), flat = device.Empty([4], DType.Float64);
+        using Tensor two = device.Zeros([2]), one = device.Zeros([]);
         Assert.Contains("step 2 of a record (2, 2)", Assert.Throws<ShapeException>(() => device.AddLoss(one, record, 2, 0)).Message);
         Assert.Contains("expected (n, 2)", Assert.Throws<ShapeException>(() => device.ClipScale([], 1, flat, 0, one)).Message);
         Assert.Contains("expected one element", Assert.Throws<ShapeException>(() => device.AddLoss(two, record, 0, 0)).Message);

@@ -105,7 +105,11 @@ public sealed class TensorTests
             team.For(seen.Length, 7, (start, end) => { for (int i = start; i < end; i++) Interlocked.Increment(ref seen[i]); });
             Assert.All(seen, count => Assert.Equal(1, count));
         }
-        Assert.Equal("piece 5", Assert.Throws<InvalidOperationException>(() => team.For(10, 1, (i, _) => { if (i == 5) throw new InvalidOperationException("piece 5"); })).Message);
+        InvalidOperationException error = Assert.Throws<InvalidOperationException>(() => team.For(10, 1, (i, _) =>
+        {
+            if (i == 5) throw new InvalidOperationException("piece 5");
+        }));
+        Assert.Equal("piece 5", error.Message);
         team.For(3, 1, (_, _) => { });
     }
 

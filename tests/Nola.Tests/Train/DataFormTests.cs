@@ -16,8 +16,9 @@ public sealed class DataFormTests : IDisposable
     private const string WithInput = "Below is an instruction that describes a task, paired with an input that provides further context. "
         + "Write a response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:";
 
-    private const string WithoutInput = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-        + "\n\n### Instruction:\nSing.\n\n### Response:";
+    private const string WithoutInput =
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+            + "\n\n### Instruction:\nSing.\n\n### Response:";
 
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
 
@@ -26,7 +27,8 @@ public sealed class DataFormTests : IDisposable
     [Fact]
     public void An_array_of_objects_is_a_data_set()
     {
-        Assert.Equal([("a", "b"), ("c", "d")], Read("a.json", """[{"context": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]"""));
+        Assert.Equal(
+            [("a", "b"), ("c", "d")], Read("a.json", """[{"context": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]"""));
         TextPair ids = TextPairs.Read(Write("b.json", """[{"context": [1, 2], "completion": [3], "category": "Food"}]"""))[0];
         Assert.Equal([1, 2], ids.ContextIds!);
         Assert.Equal([3], ids.CompletionIds!);
@@ -36,7 +38,11 @@ public sealed class DataFormTests : IDisposable
     [Fact]
     public void Alpacas_rows_become_its_published_prompt()
     {
-        string[] rows = ["""{"instruction": "Add.", "input": "1 2", "output": "3"}""", """{"instruction": "Sing.", "input": "", "output": "La.", "text": "ignored"}"""];
+        string[] rows =
+        [
+            """{"instruction": "Add.", "input": "1 2", "output": "3"}""",
+            """{"instruction": "Sing.", "input": "", "output": "La.", "text": "ignored"}""",
+        ];
         (string, string)[] expected = [(WithInput, "3"), (WithoutInput, "La.")];
         Assert.Equal(expected, Read("a.jsonl", string.Join('\n', rows)));
         Assert.Equal(expected, Read("a.json", $"[{string.Join(',', rows)}]"));
@@ -50,9 +56,9 @@ public sealed class DataFormTests : IDisposable
     public void A_conversation_is_learned_from_in_its_last_answer()
     {
         const string Short = """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""";
-        const string Long = """
-            {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me"}]}
-            """;
+        const string Long = """{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, """
+            + """{"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Who?"}, """
+            + """{"role": "assistant", "content": "Me"}]}""";
         const string Context = "system: Be kind.\nuser: Hi\nassistant: Hello\nuser: Who?\nassistant:";
         Assert.Equal([("user: a\nassistant:", "b"), (Context, "Me")], Read("a.jsonl", Short + "\n" + Long));
         Assert.Equal([("user: a\nassistant:", "b")], Read("a.json", $"[{Short}]"));
@@ -110,14 +116,16 @@ public sealed class DataFormTests : IDisposable
     public void A_table_from_a_spreadsheet_is_read_as_it_stands()
     {
         string path = Path.Combine(directory, "a.csv");
-        File.WriteAllText(path, "context,completion\r\na : b,\"line one\r\nline two\"\r\n\r\nc : d,\"say \"\"hi\"\", ok\"\r\n", new UTF8Encoding(true));
+        File.WriteAllText(
+            path, "context,completion\r\na : b,\"line one\r\nline two\"\r\n\r\nc : d,\"say \"\"hi\"\", ok\"\r\n", new UTF8Encoding(true));
         TextPairs pairs = TextPairs.Read(path);
         Assert.Equal([("a : b", "line one\r\nline two"), ("c : d", "say \"hi\", ok")], pairs.Select(p => (p.Context, p.Completion)));
         Assert.Equal([$"{path}, line 2", $"{path}, line 5"], pairs.Select(p => p.Place));
         File.WriteAllText(path, "context;completion\r\nñ;😀\r\n", new UnicodeEncoding(false, true));
         Assert.Equal([("ñ", "😀")], TextPairs.Read(path).Select(p => (p.Context, p.Completion)));
         string lines = Path.Combine(directory, "a.jsonl");
-        File.WriteAllText(lines, "{\"prompt\":\"a\",\"completion\":\"b\"}\r\n\r\n{\"prompt\":\"c 🙂\",\"completion\":\"d\"}\r\n", new UTF8Encoding(true));
+        File.WriteAllText(
+            lines, "{\"prompt\":\"a\",\"completion\":\"b\"}\r\n\r\n{\"prompt\":\"c 🙂\",\"completion\":\"d\"}\r\n", new UTF8Encoding(true));
         Assert.Equal([("a", "b"), ("c 🙂", "d")], TextPairs.Read(lines).Select(p => (p.Context, p.Completion)));
     }
 
@@ -142,7 +150,9 @@ public sealed class DataFormTests : IDisposable
         TextPairs pairs = TextPairs.Read(Write("a.csv", csv.ToString()));
         Assert.Equal(20_000, pairs.Count);
         for (int i = 0; i < pairs.Count; i++)
-            Assert.Equal(($"{i}", $"é {i} \"q\"\r\nmore", $"line {2 + 2 * i}"), (pairs[i].Context, pairs[i].Completion, pairs[i].Place.Split(", ")[^1]));
+            Assert.Equal(
+                ($"{i}", $"é {i} \"q\"\r\nmore", $"line {2 + 2 * i}"),
+                (pairs[i].Context, pairs[i].Completion, pairs[i].Place.Split(", ")[^1]));
     }
 
     [Theory]
@@ -160,14 +170,22 @@ public sealed class DataFormTests : IDisposable
     [Fact]
     public void Published_files_are_told_by_their_first_line_too()
     {
-        const string Xml = "<?xml version=\"1.0\"?>\n<benchmark><entries><entry><modifiedtripleset><mtriple>A | b | C</mtriple></modifiedtripleset><lex>t</lex></entry></entries></benchmark>";
+        const string Xml = "<?xml version=\"1.0\"?>\n<benchmark><entries><entry>"
+            + "<modifiedtripleset><mtriple>A | b | C</mtriple></modifiedtripleset><lex>t</lex></entry></entries></benchmark>";
+        const string Entries = "\"entries\": " + """[{"1": {"modifiedtripleset": [{"subject": "A", "property": "b", "object": "C"}], """
+            + "\"lexicalisations\": " + """[{"comment": "good", "lex": "t"}]}}]""";
+        const string Dart = """[{"tripleset": [["A", "B", "C"]], "annotations": [{"source": "x", "text": "t"}]}]""";
         Assert.Equal([("A : b : C", "t")], Read("data", Xml));
-        Assert.Equal([("A : b : C", "t")], Read("data", """{"entries": [{"1": {"modifiedtripleset": [{"subject": "A", "property": "b", "object": "C"}], "lexicalisations": [{"comment": "good", "lex": "t"}]}}]}"""));
-        Assert.Equal([("A : b : C", "t")], Read("data", "{\n\"entries\": [{\"1\": {\"modifiedtripleset\": [{\"subject\": \"A\", \"property\": \"b\", \"object\": \"C\"}], \"lexicalisations\": [{\"comment\": \"good\", \"lex\": \"t\"}]}}]}"));
-        Assert.Equal([("A : b : C", "t")], Read("data", """[{"tripleset": [["A", "B", "C"]], "annotations": [{"source": "x", "text": "t"}]}]"""));
-        Assert.Contains("the extension '' is not known, and its first line tells no form either; known are .csv, .tsv, .jsonl", Message(() => Read("data", "Once upon a time, there was a file.\n")));
+        Assert.Equal([("A : b : C", "t")], Read("data", "{" + Entries + "}"));
+        Assert.Equal([("A : b : C", "t")], Read("data", "{\n" + Entries + "}"));
+        Assert.Equal([("A : b : C", "t")], Read("data", Dart));
+        Assert.Contains(
+            "the extension '' is not known, and its first line matches no form either; known are .csv, .tsv, .jsonl",
+            Message(() => Read("data", "Once upon a time, there was a file.\n")));
         File.WriteAllBytes(Path.Combine(directory, "a.parquet"), [.. "PAR1"u8, 0x15, 0x04, 0xE9, 0x80, 0xFF]);
-        Assert.Contains("the extension '.parquet' is not known, and it is no text", Message(() => TextPairs.Read(Path.Combine(directory, "a.parquet"))));
+        Assert.Contains(
+            "the extension '.parquet' is not known, and it is no text",
+            Message(() => TextPairs.Read(Path.Combine(directory, "a.parquet"))));
     }
 
     [Fact]
@@ -175,13 +193,17 @@ public sealed class DataFormTests : IDisposable
     {
         string saved = Path.Combine(directory, "out.jsonl");
         const string Pair = "{\"context\":\"a\",\"completion\":\"b\"}\n";
-        foreach (string text in (string[])["context;completion\na;b\n", "{\"prompt\":\"a\",\"completion\":\"b\"}", "[{\"prompt\":\"a\",\"completion\":\"b\"}]", "a||b"])
+        const string Object = "{\"prompt\":\"a\",\"completion\":\"b\"}";
+        foreach (string text in (string[])["context;completion\na;b\n", Object, $"[{Object}]", "a||b"])
         {
             Assert.Equal((0, ""), Run(text, "data", "convert", "-", "--out", saved) with { Error = "" });
             Assert.Equal(Pair, File.ReadAllText(saved));
         }
-        Assert.Contains("standard input, line 2: no \"completion\" is there", Run("{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"a\"}", "data", "convert", "-", "--out", saved).Error);
-        Assert.Contains("standard input: its first line tells no form of pairs", Run("Hello there", "data", "convert", "-", "--out", saved).Error);
+        Assert.Contains(
+            "standard input, line 2: no \"completion\" is there",
+            Run("{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"a\"}", "data", "convert", "-", "--out", saved).Error);
+        Assert.Contains(
+            "standard input: its first line matches no form of pairs", Run("Hello there", "data", "convert", "-", "--out", saved).Error);
         Assert.Contains("standard input: the data set is empty", Run("", "data", "convert", "-", "--out", saved).Error);
         File.WriteAllText(Path.Combine(directory, "refs"), "a b c d\n");
         Assert.Equal(0, Run("a b c d\n", "score", "--refs", Path.Combine(directory, "refs"), "--hyp", "-", "--metrics", "BLEU").Code);
@@ -197,7 +219,8 @@ public sealed class DataFormTests : IDisposable
         PairEncoder encoder = new(Gpt2Tokenizer.Default, 512, 50257);
         Assert.Equal([220, 50256], encoder.Encode(pairs[0]).Completion);
         Assert.Equal([50256], encoder.Encode(pairs[1]).Context);
-        Assert.Contains("Of these 1 has an empty completion, which teaches to say nothing.", Run("", "data", "convert", path, "--out", saved).Error);
+        Assert.Contains(
+            "Of these 1 has an empty completion, which teaches to say nothing.", Run("", "data", "convert", path, "--out", saved).Error);
     }
 
     private static (int Code, string Error) Run(string input, params string[] arguments)
@@ -221,7 +244,8 @@ public sealed class DataFormTests : IDisposable
 
     private static string Message(Action action) => Assert.Throws<NolaException>(action).Message;
 
-    private (string, string)[] Read(string name, string text) => [.. TextPairs.Read(Write(name, text)).Select(p => (p.Context, p.Completion))];
+    private (string, string)[] Read(string name, string text) =>
+        [.. TextPairs.Read(Write(name, text)).Select(p => (p.Context, p.Completion))];
 
     private string Write(string name, string text)
     {

@@ -27,7 +27,9 @@ public sealed class DataSetsTests : IDisposable
 
         void Add(string root, string list)
         {
-            foreach (Expected row in JsonSerializer.Deserialize<Expected[]>(File.ReadAllText(Path.Combine(excerpts, list)), JsonSerializerOptions.Web)!) rows.Add(root, row);
+            foreach (Expected row in JsonSerializer.Deserialize<Expected[]>(
+                File.ReadAllText(Path.Combine(excerpts, list)), JsonSerializerOptions.Web)!)
+                rows.Add(root, row);
         }
     }
 
@@ -71,10 +73,14 @@ public sealed class DataSetsTests : IDisposable
         Assert.Equal(["e2e.csv e2e", "mine.csv "], Found(directory, skipped));
         Assert.Contains("notes.txt, line 1: there is no '||'", Assert.Single(skipped));
         skipped.Clear();
-        Assert.Equal(["dart/dart.json dart", "dart/dart.xml dart", "webnlg/test webnlg", "webnlg/test.json webnlg", "webnlg/train webnlg"], Found(excerpts, skipped));
+        Assert.Equal(
+            ["dart/dart.json dart", "dart/dart.xml dart", "webnlg/test webnlg", "webnlg/test.json webnlg", "webnlg/train webnlg"],
+            Found(excerpts, skipped));
         Assert.Equal(["excerpts.json", "published.json"], skipped.Select(s => Path.GetFileName(s.Split(": ")[0])));
         Assert.Equal([("train", 42061), ("dev", 4672), ("test", 4693)], DataCatalog.Embedded().Select(d => (d.Split, d.Pairs)));
-        Assert.Contains("no such directory", Assert.Throws<NolaException>(() => DataCatalog.Find(Path.Combine(directory, "none"), _ => { }).Count()).Message);
+        Assert.Contains(
+            "no such directory",
+            Assert.Throws<NolaException>(() => DataCatalog.Find(Path.Combine(directory, "none"), _ => { }).Count()).Message);
 
         static string[] Found(string root, List<string> skipped) =>
             [.. DataCatalog.Find(root, skipped.Add).Select(d => $"{Path.GetRelativePath(root, d.Path).Replace('\\', '/')} {d.Set?.Key}")];
@@ -85,7 +91,9 @@ public sealed class DataSetsTests : IDisposable
     {
         Assert.Contains("no category here", Message(() => TextPairs.Read(Path.Combine(excerpts, "dart", "dart.json"), DataSubset.Seen)));
         Assert.Contains("no category here", Message(() => TextPairs.Open("e2e:dev", DataSubset.Unseen)));
-        Assert.Contains("train (unseen categories): the data set is empty", Message(() => TextPairs.Read(Path.Combine(excerpts, "webnlg", "train"), DataSubset.Unseen)));
+        Assert.Contains(
+            "train (unseen categories): the data set is empty",
+            Message(() => TextPairs.Read(Path.Combine(excerpts, "webnlg", "train"), DataSubset.Unseen)));
         Assert.Contains("holds several splits (test, train)", Message(() => TextPairs.Read(Path.Combine(excerpts, "webnlg"))));
         Assert.Contains("splits are train, dev and test", Message(() => TextPairs.Open("e2e:valid")));
         File.WriteAllText(Path.Combine(directory, "a.xml"), "<benchmark><entries>\n<entry><lex>b</lex></entry></entries></benchmark>");

@@ -18,11 +18,14 @@ public sealed class DataTests : IDisposable
     public void The_embedded_E2E_is_the_published_one()
     {
         using (Stream archive = EmbeddedData.Archive())
-            Assert.Equal("1261064c01907af27e8cc39e0a29a81541f6ab69208c1cbfc1be95afbb49dfac", Convert.ToHexStringLower(SHA256.HashData(archive)));
+            Assert.Equal(
+                "1261064c01907af27e8cc39e0a29a81541f6ab69208c1cbfc1be95afbb49dfac", Convert.ToHexStringLower(SHA256.HashData(archive)));
         TextPairs train = EmbeddedData.E2E("train"), dev = EmbeddedData.E2E("dev"), test = EmbeddedData.E2E("test");
         Assert.Equal((42061, 4672, 4693), (train.Count, dev.Count, test.Count));
         Assert.Equal(630, test.Select(p => p.Context).Distinct().Count());
-        Assert.Equal("name : The Vaults | Type : pub | price : more than £30 | customer rating : 5 out of 5 | near : Café Adriatic", train[0].Context);
+        Assert.Equal(
+            "name : The Vaults | Type : pub | price : more than £30 | customer rating : 5 out of 5 | near : Café Adriatic",
+            train[0].Context);
         Assert.Equal("The Vaults pub near Café Adriatic has a 5 star rating.  Prices start at £30.", train[0].Completion);
         Assert.Contains("train, dev and test", Assert.Throws<NolaException>(() => EmbeddedData.E2E("valid")).Message);
     }
@@ -31,15 +34,29 @@ public sealed class DataTests : IDisposable
     public void Each_format_is_read()
     {
         const string Context = "A : b : C | A : d : E";
-        string xml = """<benchmark><entries><entry><modifiedtripleset><mtriple>A | b | C</mtriple><mtriple>A | d | E</mtriple></modifiedtripleset><lex comment="good">x &amp; y</lex><lex comment="toFix">z</lex></entry></entries></benchmark>""";
+        string xml = """
+            <benchmark><entries><entry>
+              <modifiedtripleset><mtriple>A | b | C</mtriple><mtriple>A | d | E</mtriple></modifiedtripleset>
+              <lex comment="good">x &amp; y</lex><lex comment="toFix">z</lex>
+            </entry></entries></benchmark>
+            """;
         Assert.Equal([(Context, "x & y")], Read("a.xml", xml));
-        string webnlg = """{"entries":[{"1":{"modifiedtripleset":[{"subject":"A","property":"b","object":"C"},{"subject":"A","property":"d","object":"E"}],"lexicalisations":[{"comment":"good","lex":"x & y"},{"comment":"toFix","lex":"z"}]}}]}""";
+        string webnlg = """
+            {"entries":[{"1":{
+              "modifiedtripleset":[{"subject":"A","property":"b","object":"C"},{"subject":"A","property":"d","object":"E"}],
+              "lexicalisations":[{"comment":"good","lex":"x & y"},{"comment":"toFix","lex":"z"}]}}]}
+            """;
         Assert.Equal([(Context, "x & y")], Read("a.json", webnlg));
-        string dart = """[{"tripleset":[["A","B","C"],["A","D","E"]],"annotations":[{"source":"e2e","text":"x"},{"source":"webnlg","text":"y"}]}]""";
+        string dart =
+            """[{"tripleset":[["A","B","C"],["A","D","E"]],"annotations":[{"source":"e2e","text":"x"},{"source":"webnlg","text":"y"}]}]""";
         Assert.Equal([(Context, "x"), (Context, "y")], Read("b.json", dart));
         Assert.Equal("e2e", TextPairs.Read(Path.Combine(directory, "b.json"))[0].Origin);
-        Assert.Equal([("p", "c"), ("q", "d")], Read("a.jsonl", """{"prompt":"p","completion":"c"}""" + "\n\n" + """{"context":"q","completion":"d"}"""));
-        Assert.Equal([("name : X, Y | family friendly : no", "He said \"hi\".\nTwice.")], Read("a.csv", "mr,ref\n\"name[X, Y], familyFriendly[no]\",\"He said \"\"hi\"\".\nTwice.\"\n"));
+        Assert.Equal(
+            [("p", "c"), ("q", "d")],
+            Read("a.jsonl", """{"prompt":"p","completion":"c"}""" + "\n\n" + """{"context":"q","completion":"d"}"""));
+        Assert.Equal(
+            [("name : X, Y | family friendly : no", "He said \"hi\".\nTwice.")],
+            Read("a.csv", "mr,ref\n\"name[X, Y], familyFriendly[no]\",\"He said \"\"hi\"\".\nTwice.\"\n"));
         Assert.Equal([("a", "b")], Read("b.csv", "completion,context\nb,a\n"));
         Assert.Equal([("a b ", "c d")], Read("a.txt", "a b ||c d \n"));
         string packed = Path.Combine(directory, "c.jsonl.gz");
@@ -67,7 +84,11 @@ public sealed class DataTests : IDisposable
     [InlineData("a.txt", "a||b\nc\n", "line 2: there is no '||'")]
     [InlineData("a.xml", "<benchmark>\n<a>", "line 2: not valid XML")]
     [InlineData("a.xml", "<other/>", "root element is <other>")]
-    [InlineData("a.xml", "<benchmark><entries><entry><modifiedtripleset>\n<mtriple>a</mtriple></modifiedtripleset><lex>b</lex></entry></entries></benchmark>", "line 2: 'a' is not a triple")]
+    [InlineData(
+        "a.xml",
+        "<benchmark><entries><entry><modifiedtripleset>\n<mtriple>a</mtriple></modifiedtripleset>"
+        + "<lex>b</lex></entry></entries></benchmark>",
+        "line 2: 'a' is not a triple")]
     [InlineData("a.json", "{\"x\":1}", "neither DART's")]
     [InlineData("a.json", "{", "not valid JSON")]
     [InlineData("a.parquet", "x", "extension '.parquet' is not known")]
@@ -108,8 +129,10 @@ public sealed class DataTests : IDisposable
         EncodedPair cut = new PairEncoder(null, 4, 10, truncate: true).Encode(pair);
         Assert.Equal([3, 4, 5], cut.Context);
         Assert.Equal([6, 7], cut.Completion);
-        Assert.Contains("outside the model's vocabulary of 7", Assert.Throws<NolaException>(() => new PairEncoder(null, 9, 7).Encode(pair)).Message);
-        Assert.Contains("empty", Assert.Throws<NolaException>(() => new PairEncoder(null, 9, 10).Encode(pair with { CompletionIds = [] })).Message);
+        Assert.Contains(
+            "outside the model's vocabulary of 7", Assert.Throws<NolaException>(() => new PairEncoder(null, 9, 7).Encode(pair)).Message);
+        Assert.Contains(
+            "empty", Assert.Throws<NolaException>(() => new PairEncoder(null, 9, 10).Encode(pair with { CompletionIds = [] })).Message);
     }
 
     [Fact]

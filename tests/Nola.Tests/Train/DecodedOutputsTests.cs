@@ -31,7 +31,8 @@ public sealed class DecodedOutputsTests : IDisposable
                 IMetric[] metrics = [.. Scorer.Names.Select(name => Scorer.Create(name, options))];
                 foreach ((string[] outputs, string[][] references) in order)
                 {
-                    Corpus together = new(outputs, shared, form, allowEmpty: true), alone = new(outputs, references, form, allowEmpty: true);
+                    Corpus together = new(outputs, shared, form, allowEmpty: true);
+                    Corpus alone = new(outputs, references, form, allowEmpty: true);
                     foreach (IMetric metric in metrics)
                     {
                         Score score = metric.Score(together), expected = Scorer.Score(alone, options with { Metrics = [metric.Name] })[0];
@@ -60,7 +61,8 @@ public sealed class DecodedOutputsTests : IDisposable
     [Fact]
     public void A_context_without_any_reference_is_named()
     {
-        TextPairs pairs = new([new("a", "one", "x.jsonl, line 1"), new("b", " ", "x.jsonl, line 2"), new("b", "", "x.jsonl, line 3")], "x.jsonl");
+        TextPairs pairs = new(
+            [new("a", "one", "x.jsonl, line 1"), new("b", " ", "x.jsonl, line 2"), new("b", "", "x.jsonl, line 3")], "x.jsonl");
         Assert.StartsWith("x.jsonl, line 2: no completion of this context has text", Assert.Throws<NolaException>(() => Of(pairs)).Message);
         Assert.Empty(Directory.GetFiles(directory));
     }
@@ -68,9 +70,17 @@ public sealed class DecodedOutputsTests : IDisposable
     [Fact]
     public void Published_references_are_six_in_lower_case_and_tokenized()
     {
-        TextPairs pairs = new([new("a", "One, two."), new("b", "A"), new("a", "Three"), .. Enumerable.Range(0, 8).Select(i => new TextPair("c", $"C{i}"))], "pairs");
+        TextPairs pairs = new(
+            [new("a", "One, two."), new("b", "A"), new("a", "Three"), .. Enumerable.Range(0, 8).Select(i => new TextPair("c", $"C{i}"))],
+            "pairs");
         Corpus corpus = Of(pairs, ReferenceForm.Columns);
-        Assert.Equal([["one , two .", "three", "one , two .", "one , two .", "one , two .", "one , two ."], ["a", "a", "a", "a", "a", "a"], ["c0", "c1", "c2", "c3", "c4", "c5"]], corpus.AllReferences);
+        Assert.Equal(
+            [
+                ["one , two .", "three", "one , two .", "one , two .", "one , two .", "one , two ."],
+                ["a", "a", "a", "a", "a", "a"],
+                ["c0", "c1", "c2", "c3", "c4", "c5"],
+            ],
+            corpus.AllReferences);
         Assert.Equal(File.ReadAllLines(Path.Combine(directory, "outputs.txt")).Select(TextForm.Published.Of), corpus.Hypotheses);
     }
 
@@ -79,7 +89,9 @@ public sealed class DecodedOutputsTests : IDisposable
     {
         LanguageShape config = new Gpt2Config(1, 1, 8, 100, 10).Shape;
         TextPair pair = new("", "x", "line 1") { ContextIds = [.. Enumerable.Range(0, 14)] };
-        Assert.Contains("the context has 14 tokens; this model reads at most 10", Assert.Throws<NolaException>(() => GeneratedText.Context(pair, null, config)).Message);
+        Assert.Contains(
+            "the context has 14 tokens; this model reads at most 10",
+            Assert.Throws<NolaException>(() => GeneratedText.Context(pair, null, config)).Message);
         Assert.Equal([6, 7, 8, 9, 10, 11, 12, 13], GeneratedText.Context(pair, null, config, room: 3));
         Assert.Equal([13], GeneratedText.Context(pair, null, config, room: 64));
         Assert.Equal([1, 2], GeneratedText.Context(pair with { ContextIds = [1, 2] }, null, config, room: 3));
@@ -88,6 +100,7 @@ public sealed class DecodedOutputsTests : IDisposable
     private Corpus Of(TextPairs pairs, ReferenceForm form = ReferenceForm.Groups)
     {
         using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
-        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }, form).Of(new ScoreInput(model, null, LanguageModel.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
+        return new DecodedOutputs(new GenerateOptions { MaxNewTokens = 2 }, form).Of(
+            new ScoreInput(model, null, LanguageModel.EmbeddedName, pairs, "pairs", false, directory), CancellationToken.None);
     }
 }

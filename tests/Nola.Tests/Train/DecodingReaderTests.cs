@@ -25,7 +25,7 @@ public sealed class DecodingReaderTests
     [Theory]
     [InlineData("""{"length-penalty": 1e999}""", "e.json: \"length-penalty\" is 1e999; expected a finite number, such as 0.8.")]
     [InlineData("""{"repetition-penalty": 1e40}""", "e.json: \"repetition-penalty\" is 1e40; expected a finite number, such as 0.8.")]
-    [InlineData("""{"repetition-penalty": 1e-60}""", "e.json: repetition-penalty is 0; expected above 0, at most 100; 1 is none.")]
+    [InlineData("""{"repetition-penalty": 1e-60}""", "e.json: repetition-penalty is 0; expected above 0, at most 100; 1 for no penalty.")]
     [InlineData("""{"length-penalty": "0,8"}""", "e.json: \"length-penalty\" is \"0,8\"; expected a finite number, such as 0.8.")]
     [InlineData("""{"beams": 2.5}""", "e.json: \"beams\" is 2.5; expected a whole number.")]
     [InlineData("""{"beams": 99999999999}""", "e.json: \"beams\" is 99999999999; expected a whole number.")]

@@ -23,7 +23,8 @@ public sealed class ExperimentTests : IDisposable
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
 
     public ExperimentTests() =>
-        File.WriteAllLines(Pairs, TinyModels.Pairs(new Random(4), 40, 97).Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
+        File.WriteAllLines(Pairs, TinyModels.Pairs(new Random(4), 40, 97)
+            .Select(p => JsonSerializer.Serialize(new { context = p.Context, completion = p.Completion })));
 
     private string Pairs => Path.Combine(directory, "pairs.jsonl");
 
@@ -36,7 +37,9 @@ public sealed class ExperimentTests : IDisposable
         string root = Path.Combine(directory, "a");
         Assert.Equal(new ExperimentSummary(13, 13, 0, 0, false), Run(root, Methods, [score]));
         Assert.Equal(13, score.Calls);
-        Dictionary<string, DateTime> before = Directory.GetFiles(root, "*", SearchOption.AllDirectories).Where(f => f.Contains("--")).ToDictionary(f => f, File.GetLastWriteTimeUtc);
+        Dictionary<string, DateTime> before = Directory.GetFiles(root, "*", SearchOption.AllDirectories)
+            .Where(f => f.Contains("--"))
+            .ToDictionary(f => f, File.GetLastWriteTimeUtc);
         Assert.Equal(new ExperimentSummary(13, 0, 13, 0, false), Run(root, Methods, [score]));
         Assert.Equal(13, score.Calls);
         Assert.All(before, file => Assert.Equal(file.Value, File.GetLastWriteTimeUtc(file.Key)));
@@ -49,7 +52,9 @@ public sealed class ExperimentTests : IDisposable
         CountingScore second = new("second");
         Assert.Equal((13, 13), Counts(Run(root, Methods, [second])));
         Assert.Equal(13, second.Calls);
-        Assert.All(before.Keys.Where(f => f.EndsWith("adapter.safetensors") && !f.Contains("k8--s2")), file => Assert.Equal(before[file], File.GetLastWriteTimeUtc(file)));
+        Assert.All(
+            before.Keys.Where(f => f.EndsWith("adapter.safetensors") && !f.Contains("k8--s2")),
+            file => Assert.Equal(before[file], File.GetLastWriteTimeUtc(file)));
 
         string table = File.ReadAllText(Path.Combine(root, "table.md"));
         Assert.Contains("| base | 0 | 0.0 |", table);
@@ -69,12 +74,21 @@ public sealed class ExperimentTests : IDisposable
         string root = Path.Combine(directory, "a");
         Run(root, Methods, [new LossScore()], seeds: "[7]");
         JsonElement result = Result("k20-after-3bit--s7--*"), source = Result("k20--s7--*");
-        Assert.Equal(("test/k20-after-3bit", 7, 3), (result.GetProperty("run_info").GetProperty("experiment_name").GetString(), result.GetProperty("run_info").GetProperty("seed").GetInt32(), result.GetProperty("run_info").GetProperty("bits").GetInt32()));
+        Assert.Equal(("test/k20-after-3bit", 7, 3), (
+            result.GetProperty("run_info").GetProperty("experiment_name").GetString(),
+            result.GetProperty("run_info").GetProperty("seed").GetInt32(),
+            result.GetProperty("run_info").GetProperty("bits").GetInt32()));
         Assert.Equal(20, source.GetProperty("run_info").GetProperty("train_config").GetProperty("bases-a").GetInt32());
         Assert.Equal(7, source.GetProperty("run_info").GetProperty("train_config").GetProperty("basis-seed").GetInt32());
         JsonElement train = source.GetProperty("train_info");
-        Assert.Equal(("success", 160, 62448 + 160), (train.GetProperty("status").GetString(), train.GetProperty("num_trainable_params").GetInt32(), train.GetProperty("num_total_params").GetInt32()));
-        Assert.Equal(new FileInfo(Path.Combine(Folder("k20--s7--*"), "adapter.safetensors")).Length, train.GetProperty("file_size").GetInt64());
+        Assert.Equal(
+            ("success", 160, 62448 + 160),
+            (
+                train.GetProperty("status").GetString(),
+                train.GetProperty("num_trainable_params").GetInt32(),
+                train.GetProperty("num_total_params").GetInt32()));
+        Assert.Equal(
+            new FileInfo(Path.Combine(Folder("k20--s7--*"), "adapter.safetensors")).Length, train.GetProperty("file_size").GetInt64());
         Assert.Equal([0, 5, 6], train.GetProperty("metrics").EnumerateArray().Select(m => m.GetProperty("step").GetInt32()));
         Assert.True(train.GetProperty("memory_max").GetInt64() > 62448 * 4);
         // Trained and validated on the test pairs: what the run scored last is what its file scores.
@@ -86,9 +100,11 @@ public sealed class ExperimentTests : IDisposable
 
         string Folder(string pattern) => Directory.GetDirectories(root, pattern).Single();
 
-        JsonElement Result(string pattern) => JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder(pattern), "result.json"))).RootElement;
+        JsonElement Result(string pattern) =>
+            JsonDocument.Parse(File.ReadAllText(Path.Combine(Folder(pattern), "result.json"))).RootElement;
 
-        static double Loss(JsonElement result) => result.GetProperty("scores").GetProperty("loss").GetProperty("values").GetProperty("loss").GetDouble();
+        static double Loss(JsonElement result) =>
+            result.GetProperty("scores").GetProperty("loss").GetProperty("values").GetProperty("loss").GetDouble();
     }
 
     [Theory]
@@ -113,7 +129,11 @@ public sealed class ExperimentTests : IDisposable
         Assert.Equal(Losses(whole), Losses(parts));
 
         static string[] Losses(string root) => [.. Directory.GetFiles(root, "result.json", SearchOption.AllDirectories).Order()
-            .Select(file => JsonDocument.Parse(File.ReadAllText(file)).RootElement.GetProperty("scores").GetProperty("loss").GetProperty("values").GetRawText())];
+            .Select(file => JsonDocument.Parse(File.ReadAllText(file)).RootElement
+                .GetProperty("scores")
+                .GetProperty("loss")
+                .GetProperty("values")
+                .GetRawText())];
     }
 
     [Fact]
@@ -130,10 +150,13 @@ public sealed class ExperimentTests : IDisposable
         {
             int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. Gpt2Tokenizer.Default.Encode(c), 50256])];
             int[][] ids = model.GenerateAll(contexts, null, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
-            Assert.Equal(ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, new() { StopTokens = [50256, 628] }))), lines);
+            Assert.Equal(
+                ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, new() { StopTokens = [50256, 628] }))),
+                lines);
         }
         Corpus corpus = new(lines, [.. pairs.GroupBy(p => p.Context).Select(g => g.Select(p => p.Completion).ToArray())], allowEmpty: true);
-        foreach (Score score in Scorer.Score(corpus, new() { Metrics = ["BLEU", "METEOR"] })) Assert.Equal(score.Value, record.Scores[score.Metric].Values[score.Metric], 1e-12);
+        foreach (Score score in Scorer.Score(corpus, new() { Metrics = ["BLEU", "METEOR"] }))
+            Assert.Equal(score.Value, record.Scores[score.Metric].Values[score.Metric], 1e-12);
         Assert.Contains("2 beams (published), length penalty 0.8", record.Scores["BLEU"].Settings);
         Assert.Contains("stages exact, stem", record.Scores["METEOR"].Settings);
         Assert.Contains("| BLEU | METEOR |", File.ReadAllText(Path.Combine(root, "table.md")));
@@ -145,12 +168,21 @@ public sealed class ExperimentTests : IDisposable
         // A run that is made anew, because its result was removed, has new outputs too.
         File.Delete(Directory.GetFiles(root, "result.json", SearchOption.AllDirectories).Single());
         Scored("\"BLEU\", \"METEOR\", \"TER\"", """{ "beams": 2, "max-new": 9 }""", 4);
-        Assert.Contains("huggingface", Scored("\"multi-bleu\", \"METEOR\"", """{ "beams": 2, "max-new": 9, "beam-rules": "huggingface" }""", 4).Scores["METEOR"].Settings);
+        RunRecord hugging = Scored(
+            "\"multi-bleu\", \"METEOR\"", """{ "beams": 2, "max-new": 9, "beam-rules": "huggingface" }""", 4);
+        Assert.Contains("huggingface", hugging.Scores["METEOR"].Settings);
 
         RunRecord Scored(string scores, string decoding, int decoded)
         {
             string path = Path.Combine(directory, "text.json");
-            File.WriteAllText(path, $$"""{ "name": "test", "test": {{JsonSerializer.Serialize(Pairs)}}, "seeds": [1], "methods": [ { "name": "base", "method": "base" } ], "scores": [ {{scores}} ], "decoding": {{decoding}} }""");
+            File.WriteAllText(
+                path,
+                $$"""
+                {
+                  "name": "test", "test": {{JsonSerializer.Serialize(Pairs)}}, "seeds": [1],
+                  "methods": [ { "name": "base", "method": "base" } ], "scores": [ {{scores}} ], "decoding": {{decoding}}
+                }
+                """);
             ExperimentFile file = ExperimentFile.Read(path);
             StopAfter watch = new(0, new());
             using ExperimentRunner runner = new(file, root, "cpu", 1, TextScore.All(file, new()), watch);
@@ -184,7 +216,10 @@ public sealed class ExperimentTests : IDisposable
         string root = Path.Combine(directory, "a");
         ExperimentFile file = Read(Methods);
         using (new ExperimentRunner(file, root, "cpu", 1, [new LossScore()], new StopAfter(0, new())))
-            Assert.Contains("another process", Assert.Throws<NolaException>(() => new ExperimentRunner(file, root, "cpu", 1, [new LossScore()], new StopAfter(0, new()))).Message);
+            Assert.Contains(
+                "another process",
+                Assert.Throws<NolaException>(
+                    () => new ExperimentRunner(file, root, "cpu", 1, [new LossScore()], new StopAfter(0, new()))).Message);
         string result = ExperimentRun.Plan(file, root, "cpu", 1)[0].ResultFile;
         Directory.CreateDirectory(Path.GetDirectoryName(result)!);
         foreach (string broken in (string[])["{", "{}", "null"])
@@ -210,7 +245,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"name":"a","of":"b","bits":4}""", "there is no method 'b' before it")]
     [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":5}""", "bits is 5; expected 8, 4, 3 or 2")]
     [InlineData("""{"name":"b"},{"name":"a","of":"b"}""", "\"bits\" is missing; expected a whole number")]
-    [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":4,"lr":1}""", "'lr' cannot stand beside \"of\"")]
+    [InlineData("""{"name":"b"},{"name":"a","of":"b","bits":4,"lr":1}""", "'lr' cannot be combined with \"of\"")]
     [InlineData("""{"name":"b","method":"full"},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
     [InlineData("""{"name":"b","quantize-bits":4},{"name":"a","of":"b","bits":4}""", "'b' trains no float32 adapter")]
     [InlineData("", "\"methods\" must be a list of at least one method")]
@@ -232,7 +267,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"methods":[{"name":"a"}]}""", "\"seeds\" is missing")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[]}""", "\"seeds\" is []; expected a list of whole numbers")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,-1]}""", "expected a list of whole numbers from 0")]
-    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,1]}""", "the seed 1 stands twice")]
+    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1,1]}""", "the seed 1 appears twice")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":{"data":"x.csv"}}""", "there is no \"test\"")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"settings":[]}""", "expected an object of settings")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"test-subset":"odd"}""", "test-subset is 'odd'")]
@@ -242,13 +277,19 @@ public sealed class ExperimentTests : IDisposable
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam":3}}""", "the key 'beam' is not known; did you mean 'beams'?")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beams":0}}""", "decoding: beams is 0; expected 1")]
     [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"stop":[-1]}}""", "\"stop\" is [-1]; expected a list of token ids")]
-    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam-rules":"both"}}""", "\"beam-rules\" is \"both\"; expected published or huggingface")]
-    [InlineData("""{"methods":[{"name":"a"}],"seeds":[1],"plot":"blue"}""", "plot is 'blue', which no score of this experiment gives; expected loss, perplexity")]
+    [InlineData(
+        """{"methods":[{"name":"a"}],"seeds":[1],"decoding":{"beam-rules":"both"}}""",
+        "\"beam-rules\" is \"both\"; expected published or huggingface")]
+    [InlineData(
+        """{"methods":[{"name":"a"}],"seeds":[1],"plot":"blue"}""",
+        "plot is 'blue', which no score of this experiment gives; expected loss, perplexity")]
     public void A_file_that_cannot_be_gives_one_sentence(string content, string complaint)
     {
         string path = Path.Combine(directory, "e.json");
         File.WriteAllText(path, content);
-        NolaException error = Assert.Throws<NolaException>(() => new ExperimentRunner(ExperimentFile.Read(path), Path.Combine(directory, "a"), "cpu", 1, [new LossScore()], new StopAfter(0, new())));
+        NolaException error = Assert.Throws<NolaException>(
+            () => new ExperimentRunner(
+                ExperimentFile.Read(path), Path.Combine(directory, "a"), "cpu", 1, [new LossScore()], new StopAfter(0, new())));
         Assert.Contains(complaint, error.Message);
         Assert.DoesNotContain('\n', error.Message);
         Assert.Contains("there is no such file", Assert.Throws<NolaException>(() => ExperimentFile.Read(path + "none")).Message);
@@ -276,7 +317,11 @@ public sealed class ExperimentTests : IDisposable
         void Interrupted()
         {
             using CancellationTokenSource stop = new();
-            Assert.True(Run(root, Base, [new ConstantScore("second", 3, calls => { if (calls == 2) stop.Cancel(); })], cancel: stop.Token).Interrupted);
+            ConstantScore stopping = new("second", 3, calls =>
+            {
+                if (calls == 2) stop.Cancel();
+            });
+            Assert.True(Run(root, Base, [stopping], cancel: stop.Token).Interrupted);
         }
 
         string Row(string method) => File.ReadLines(Path.Combine(root, "table.md")).Single(line => line.StartsWith($"| {method} |"));
@@ -286,7 +331,14 @@ public sealed class ExperimentTests : IDisposable
     public void What_scoring_cannot_read_is_named_before_anything_is_trained()
     {
         string root = Path.Combine(directory, "a"), path = Path.Combine(directory, "e.json");
-        File.WriteAllText(path, $$"""{"settings":{"model":{{JsonSerializer.Serialize(TinyModels.Golden)}},"data":{{JsonSerializer.Serialize(Pairs)}}},"test":"nowhere.jsonl","scores":["METEOR"],"methods":[{"name":"a"}],"seeds":[1]}""");
+        File.WriteAllText(
+            path,
+            $$"""
+            {
+              "settings": { "model": {{JsonSerializer.Serialize(TinyModels.Golden)}}, "data": {{JsonSerializer.Serialize(Pairs)}} },
+              "test": "nowhere.jsonl", "scores": ["METEOR"], "methods": [ { "name": "a" } ], "seeds": [1]
+            }
+            """);
         ExperimentFile file = ExperimentFile.Read(path);
         StopAfter watch = new(0, new());
         Assert.StartsWith("nowhere.jsonl: there is no such file", Refused(new()));
@@ -323,7 +375,19 @@ public sealed class ExperimentTests : IDisposable
     public void The_experiments_of_the_repository_can_be_planned()
     {
         string[] files = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "experiments"), "*.json");
-        Assert.Equal(["dart-gpt2-large", "dart-gpt2-medium", "e2e-gpt2-large", "e2e-gpt2-medium", "e2e-gpt2-small", "e2e-tiny", "webnlg-gpt2-large", "webnlg-gpt2-medium", "webnlg-tiny"], files.Select(f => Path.GetFileNameWithoutExtension(f)).Order());
+        Assert.Equal(
+            [
+                "dart-gpt2-large",
+                "dart-gpt2-medium",
+                "e2e-gpt2-large",
+                "e2e-gpt2-medium",
+                "e2e-gpt2-small",
+                "e2e-tiny",
+                "webnlg-gpt2-large",
+                "webnlg-gpt2-medium",
+                "webnlg-tiny",
+            ],
+            files.Select(f => Path.GetFileNameWithoutExtension(f)).Order());
         foreach (string path in files)
         {
             ExperimentFile file = ExperimentFile.Read(path);
@@ -363,12 +427,33 @@ public sealed class ExperimentTests : IDisposable
     private ExperimentFile Read(string methods, string seeds = "[1, 2]")
     {
         string path = Path.Combine(directory, $"{Guid.NewGuid()}.json");
-        string settings = JsonSerializer.Serialize(new Dictionary<string, object> { ["model"] = TinyModels.Golden, ["data"] = Pairs, ["valid"] = Pairs, ["eval-pairs"] = 0, ["batch-tokens"] = 100, ["epochs"] = 5, ["max-steps"] = 6, ["warmup"] = 1, ["checkpoint-every"] = 2, ["lr"] = 0.01 });
-        File.WriteAllText(path, $$"""{ "name": "test", "settings": {{settings}}, "test": {{JsonSerializer.Serialize(Pairs)}}, "seeds": {{seeds}}, "methods": [ {{methods}} ] }""");
+        string settings = JsonSerializer.Serialize(new Dictionary<string, object>
+        {
+            ["model"] = TinyModels.Golden,
+            ["data"] = Pairs,
+            ["valid"] = Pairs,
+            ["eval-pairs"] = 0,
+            ["batch-tokens"] = 100,
+            ["epochs"] = 5,
+            ["max-steps"] = 6,
+            ["warmup"] = 1,
+            ["checkpoint-every"] = 2,
+            ["lr"] = 0.01,
+        });
+        File.WriteAllText(
+            path,
+            $$"""
+            {
+              "name": "test", "settings": {{settings}}, "test": {{JsonSerializer.Serialize(Pairs)}},
+              "seeds": {{seeds}}, "methods": [ {{methods}} ]
+            }
+            """);
         return ExperimentFile.Read(path);
     }
 
-    private ExperimentSummary Run(string root, string methods, IExperimentScore[] scores, IExperimentObserver? observer = null, CancellationToken cancel = default, string seeds = "[1, 2]")
+    private ExperimentSummary Run(
+        string root, string methods, IExperimentScore[] scores, IExperimentObserver? observer = null,
+        CancellationToken cancel = default, string seeds = "[1, 2]")
     {
         using ExperimentRunner runner = new(Read(methods, seeds), root, "cpu", 1, scores, observer ?? new StopAfter(int.MaxValue, new()));
         return runner.Run(cancel);

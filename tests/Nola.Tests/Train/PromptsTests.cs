@@ -32,7 +32,11 @@ public sealed class PromptsTests : IDisposable
             {"prompt": "a", "completion": "c"}
             {"context": [1, 2]}
             """));
-        Assert.Equal(["A : b : C"], Contexts("x.json", """[{"tripleset": [["A", "B", "C"]], "annotations": [{"text": "t", "source": "s"}, {"text": "u", "source": "s"}]}]"""));
+        Assert.Equal(
+            ["A : b : C"],
+            Contexts(
+                "x.json",
+                """[{"tripleset": [["A", "B", "C"]], "annotations": [{"text": "t", "source": "s"}, {"text": "u", "source": "s"}]}]"""));
         string packed = Path.Combine(directory, "x.txt.gz");
         using (GZipStream stream = new(File.Create(packed), CompressionMode.Compress)) stream.Write("b\na\nb\n"u8);
         Assert.Equal(["b", "a"], Prompts.Read(packed).Select(p => p.Context));
@@ -51,8 +55,10 @@ public sealed class PromptsTests : IDisposable
     [Fact]
     public void Training_data_still_need_completions()
     {
-        Assert.Contains("the header is 'prompt'", Assert.Throws<NolaException>(() => TextPairs.Read(Write("x.csv", "prompt\nb\n"))).Message);
-        Assert.Contains("no \"completion\"", Assert.Throws<NolaException>(() => TextPairs.Read(Write("x.jsonl", """{"context": "b"}"""))).Message);
+        Assert.Contains(
+            "the header is 'prompt'", Assert.Throws<NolaException>(() => TextPairs.Read(Write("x.csv", "prompt\nb\n"))).Message);
+        Assert.Contains(
+            "no \"completion\"", Assert.Throws<NolaException>(() => TextPairs.Read(Write("x.jsonl", """{"context": "b"}"""))).Message);
     }
 
     private string[] Contexts(string name, string text) => [.. Prompts.Read(Write(name, text)).Select(p => p.Context)];

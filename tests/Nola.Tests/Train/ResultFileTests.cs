@@ -10,8 +10,10 @@ public sealed class ResultFileTests : IDisposable
 {
     private const string Good = """
         {
-          "run_info": { "created_at": "2026-01-02T03:04:05Z", "total_time": 1.5, "experiment_name": "e/a", "run_id": "00ff00ff", "seed": 3, "bits": 0, "train_config": { "lr": 1 }, "error_msg": "" },
-          "train_info": { "status": "success", "train_time": 1, "memory_max": 2, "file_size": 3, "num_trainable_params": 4, "num_total_params": 5, "metrics": [ { "step": 0, "valid_loss": 2, "train_loss": null } ] },
+          "run_info": { "created_at": "2026-01-02T03:04:05Z", "total_time": 1.5, "experiment_name": "e/a",
+            "run_id": "00ff00ff", "seed": 3, "bits": 0, "train_config": { "lr": 1 }, "error_msg": "" },
+          "train_info": { "status": "success", "train_time": 1, "memory_max": 2, "file_size": 3, "num_trainable_params": 4,
+            "num_total_params": 5, "metrics": [ { "step": 0, "valid_loss": 2, "train_loss": null } ] },
           "scores": { "loss": { "settings": "s", "values": { "loss": 1.25, "perplexity": "Infinity" }, "time": 1 } },
           "meta_info": { "model": "m", "model_identity": "i", "nola_version": "v", "dotnet": "d", "system": "s", "device": "d" }
         }
@@ -47,7 +49,8 @@ public sealed class ResultFileTests : IDisposable
                     // What can be read can be used: written again, and reported.
                     RunRecord record = RunRecord.Read(Result)!;
                     record.Write(Result + "2");
-                    _ = record.TrainInfo.Metrics.Count + record.Scores.Values.Sum(s => s.Values.Count) + record.MetaInfo.Model.Length + record.RunInfo.ErrorMsg.Length;
+                    _ = record.TrainInfo.Metrics.Count + record.Scores.Values.Sum(s => s.Values.Count)
+                        + record.MetaInfo.Model.Length + record.RunInfo.ErrorMsg.Length;
                 }
                 catch (NolaException error)
                 {
@@ -112,7 +115,8 @@ public sealed class ResultFileTests : IDisposable
     [Fact]
     public void Steps_alone_are_no_epochs_when_a_configuration_is_read_again()
     {
-        foreach ((string key, string value, double? epochs, int steps) in (ReadOnlySpan<(string, string, double?, int)>)[("max-steps", "7", null, 7), ("epochs", "2.5", 2.5, 0), ("lr", "1", null, 400)])
+        (string, string, double?, int)[] cases = [("max-steps", "7", null, 7), ("epochs", "2.5", 2.5, 0), ("lr", "1", null, 400)];
+        foreach ((string key, string value, double? epochs, int steps) in cases)
         {
             Settings settings = new(TrainConfig.Keys), again = new(TrainConfig.Keys);
             settings.Set(key, value, "test");

@@ -9,7 +9,15 @@ namespace Nola.Tests;
 /// <summary>What may be resumed: the same run, from a state that can be, to the same end or on purpose to a later one.</summary>
 public sealed class ResumeTests : IDisposable
 {
-    private static readonly TrainOptions options = new() { MaxSteps = 6, BatchTokens = 60, LearningRate = 0.02f, WarmupSteps = 2, EvalEvery = 2, EvalPairs = 0 };
+    private static readonly TrainOptions options = new()
+    {
+        MaxSteps = 6,
+        BatchTokens = 60,
+        LearningRate = 0.02f,
+        WarmupSteps = 2,
+        EvalEvery = 2,
+        EvalPairs = 0,
+    };
     private static readonly NolaOptions nola = new() { Rank = 4, Bases = 20, Alpha = 16, Targets = ["q", "v"] };
 
     private readonly CpuDevice device = new(1);
@@ -69,10 +77,19 @@ public sealed class ResumeTests : IDisposable
             "order" => [.. pairs.Reverse()],
             _ => pairs,
         };
-        TrainOptions loop = what switch { "lr" => options with { LearningRate = 0.01f }, "seed" => options with { Seed = 3, Patience = 1 }, _ => options };
-        RunSource source = what == "fact" ? new() { Settings = new Dictionary<string, string> { ["basis-seed"] = "5" } } : new() { Data = "two" };
+        TrainOptions loop = what switch
+        {
+            "lr" => options with { LearningRate = 0.01f },
+            "seed" => options with { Seed = 3, Patience = 1 },
+            _ => options,
+        };
+        RunSource source = what == "fact"
+            ? new() { Settings = new Dictionary<string, string> { ["basis-seed"] = "5" } }
+            : new() { Data = "two" };
         string error = Assert.Throws<NolaException>(() =>
-            Train(new NolaAdapterOf(other, Lora: what == "method"), loop, data, resume: true, source, what == "valid" ? pairs[..20] : pairs, what is "model" or "storage" ? what : "")).Message;
+            Train(
+                new NolaAdapterOf(other, Lora: what == "method"), loop, data, resume: true, source,
+                what == "valid" ? pairs[..20] : pairs, what is "model" or "storage" ? what : "")).Message;
         Assert.Contains(complaint, error);
         if (what == "data") Assert.Matches("data was one \\(digest [0-9a-f]{8}\\), is two \\(digest [0-9a-f]{8}\\)", error);
         Assert.Contains("begun with other settings", error);
@@ -83,7 +100,8 @@ public sealed class ResumeTests : IDisposable
     public void The_same_sequences_under_another_name_are_the_same_run()
     {
         Train(new NolaAdapterOf(nola), options with { MaxSteps = 3 }, pairs, resume: false);
-        TrainResult result = Train(new NolaAdapterOf(nola), options with { MaxSteps = 3 }, pairs, resume: true, new RunSource { Data = "moved" });
+        TrainResult result = Train(
+            new NolaAdapterOf(nola), options with { MaxSteps = 3 }, pairs, resume: true, new RunSource { Data = "moved" });
         Assert.Equal((TrainOutcome.Finished, 3), (result.Outcome, result.Steps));
     }
 
@@ -95,20 +113,24 @@ public sealed class ResumeTests : IDisposable
         byte[] whole = Run(once, stop: false), parts = Run(twice, stop: true);
         Assert.Equal(whole, parts);
         // The schedule's line now ends at step 12: warm-up 2, and 6 of the 10 steps after it are left.
-        Assert.Equal("Continuing from step 6 to step 12 (was 6). The linear schedule is drawn to the new last step, so that the learning rate goes on at 0.012.", notices[0]);
+        Assert.Equal("Continuing from step 6 to step 12 (was 6). "
+            + "The linear schedule is drawn to the new last step, so that the learning rate goes on at 0.012.", notices[0]);
 
         byte[] Run(string path, bool stop)
         {
             Assert.Equal(6, Train(new NolaAdapterOf(nola), options, pairs, resume: false, path: path).Steps);
             notices.Clear();
             Notices told = new(notices, stop ? 9 : 0);
-            TrainResult result = Train(new NolaAdapterOf(nola), options with { MaxSteps = 12 }, pairs, resume: true, path: path, observer: told);
+            TrainResult result = Train(
+                new NolaAdapterOf(nola), options with { MaxSteps = 12 }, pairs, resume: true, path: path, observer: told);
             Assert.Equal(stop ? 9 : 12, result.Steps);
             if (stop)
             {
                 // It is the continued run that was interrupted: nothing is said of it again.
                 Notices silent = new([], 0);
-                Assert.Equal(12, Train(new NolaAdapterOf(nola), options with { MaxSteps = 12 }, pairs, resume: true, path: path, observer: silent).Steps);
+                Assert.Equal(
+                    12, Train(
+                        new NolaAdapterOf(nola), options with { MaxSteps = 12 }, pairs, resume: true, path: path, observer: silent).Steps);
                 Assert.Empty(silent.Said);
             }
             using Safetensors state = Safetensors.Open(Path.Combine(path, "last.safetensors"));
@@ -121,7 +143,9 @@ public sealed class ResumeTests : IDisposable
     {
         Train(new NolaAdapterOf(nola), options, pairs, resume: false);
         Dictionary<string, byte[]> before = Files();
-        Assert.Contains("is at step 6 already, and 4 are asked for", Assert.Throws<NolaException>(() => Train(new NolaAdapterOf(nola), options with { MaxSteps = 4 }, pairs, resume: true)).Message);
+        Assert.Contains(
+            "is at step 6 already, and 4 are asked for",
+            Assert.Throws<NolaException>(() => Train(new NolaAdapterOf(nola), options with { MaxSteps = 4 }, pairs, resume: true)).Message);
         Assert.Equal(before, Files());
     }
 
@@ -155,7 +179,8 @@ public sealed class ResumeTests : IDisposable
     [InlineData("epoch", "1000000", "its 'epoch' is '1000000'")]
     [InlineData("optimizer_steps", "7", "its 'optimizer_steps' is '7' where 6")]
     [InlineData("tokens", "1,000", "its 'tokens' is '1,000'")]
-    [InlineData("tokens", "9223372036854775807", "its 'tokens' is '9223372036854775807' where a whole number from 0 to 4611686018427387903")]
+    [InlineData(
+        "tokens", "9223372036854775807", "its 'tokens' is '9223372036854775807' where a whole number from 0 to 4611686018427387903")]
     [InlineData("seconds", "Infinity", "its 'seconds' is 'Infinity'")]
     [InlineData("seconds", "1e300", "its 'seconds' is '1e300' where a number from 0 to 100000000000 is expected")]
     [InlineData("best_loss", "NaN", "its 'best_loss' is 'NaN' where a number from 0")]
@@ -184,7 +209,9 @@ public sealed class ResumeTests : IDisposable
         TrainOptions large = options with { BatchTokens = 200 };
         Train(new NolaAdapterOf(nola), large, pairs, resume: false);
         Rewrite(metadata => metadata["batch"] = "5");
-        Assert.Contains("its 'batch' is 5 and the epoch has", Assert.Throws<NolaException>(() => Train(new NolaAdapterOf(nola), large, pairs, resume: true)).Message);
+        Assert.Contains(
+            "its 'batch' is 5 and the epoch has",
+            Assert.Throws<NolaException>(() => Train(new NolaAdapterOf(nola), large, pairs, resume: true)).Message);
     }
 
     [Theory]
@@ -225,7 +252,8 @@ public sealed class ResumeTests : IDisposable
         Directory.CreateDirectory(Path.GetDirectoryName(adapter)!);
         File.WriteAllText(adapter, "of a run that was killed before its first checkpoint");
         // What is learned is wrong for every validation pair, so that there is no best after the start.
-        EncodedPair[] ones = [.. pairs.Select(p => p with { Completion = [1, 1, 1] })], twos = [.. pairs.Select(p => p with { Completion = [2, 2, 2] })];
+        EncodedPair[] ones = [.. pairs.Select(p => p with { Completion = [1, 1, 1] })];
+        EncodedPair[] twos = [.. pairs.Select(p => p with { Completion = [2, 2, 2] })];
         TrainResult result = Train(new NolaAdapterOf(nola), options, ones, resume: false, held: twos);
         Assert.Equal(0, result.BestStep);
         using Safetensors file = Safetensors.Open(adapter);
@@ -237,9 +265,13 @@ public sealed class ResumeTests : IDisposable
     {
         using LanguageModel model = TinyModels.Create(device);
         using TrainableAdapter adapter = model.NewAdapter(nola);
-        Assert.Contains("no run directory to resume from", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options).Run(pairs, [], resume: true)).Message);
+        Assert.Contains(
+            "no run directory to resume from",
+            Assert.Throws<NolaException>(() => new Trainer(model, adapter, options).Run(pairs, [], resume: true)).Message);
         using RunDirectory run = new(Path.Combine(directory, "run"));
-        Assert.Contains("opened for a new run", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options, run).Run(pairs, [], resume: true)).Message);
+        Assert.Contains(
+            "opened for a new run",
+            Assert.Throws<NolaException>(() => new Trainer(model, adapter, options, run).Run(pairs, [], resume: true)).Message);
     }
 
     private void Refused(string complaint)
@@ -251,7 +283,8 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(before, Files());
     }
 
-    private void Rewrite(Action<Dictionary<string, string>> metadata, Action<string, float[]>? values = null, Func<string, bool>? reshape = null)
+    private void Rewrite(
+        Action<Dictionary<string, string>> metadata, Action<string, float[]>? values = null, Func<string, bool>? reshape = null)
     {
         string path = Path.Combine(directory, "run", "last.safetensors");
         Dictionary<string, string> data;
@@ -278,9 +311,13 @@ public sealed class ResumeTests : IDisposable
         .Where(file => !Path.GetFileName(file).StartsWith(".running", StringComparison.Ordinal))
         .ToDictionary(file => file, File.ReadAllBytes);
 
-    private TrainResult Train(NolaAdapterOf attach, TrainOptions loop, EncodedPair[] data, bool resume, RunSource? source = null, EncodedPair[]? held = null, string other = "", string? path = null, Notices? observer = null)
+    private TrainResult Train(
+        NolaAdapterOf attach, TrainOptions loop, EncodedPair[] data, bool resume, RunSource? source = null,
+        EncodedPair[]? held = null, string other = "", string? path = null, Notices? observer = null)
     {
-        using LanguageModel model = other == "storage" ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, WeightFormat.BFloat16) : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
+        using LanguageModel model = other == "storage"
+            ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, WeightFormat.BFloat16)
+            : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
         using TrainableAdapter adapter = attach.On(model);
         using RunDirectory run = new(path ?? Path.Combine(directory, "run"), resume);
         run.WriteConfig(resume ? "{ \"is\": \"changed\" }" : "{}");
@@ -292,7 +329,8 @@ public sealed class ResumeTests : IDisposable
 
     private sealed record NolaAdapterOf(NolaOptions Options, bool Lora = false)
     {
-        public TrainableAdapter On(LanguageModel model) => Lora ? model.NewAdapter(new LoraOptions { Rank = 4, Alpha = 16, Targets = ["q", "v"] }) : model.NewAdapter(Options);
+        public TrainableAdapter On(LanguageModel model) =>
+            Lora ? model.NewAdapter(new LoraOptions { Rank = 4, Alpha = 16, Targets = ["q", "v"] }) : model.NewAdapter(Options);
     }
 
     private sealed class Notices(List<string> said, int stopAfter) : ITrainObserver

@@ -29,10 +29,12 @@ public sealed class RunDirectoryTests : IDisposable
         using (RunDirectory first = new(Folder))
         {
             string error = Assert.Throws<NolaException>(() => new RunDirectory(Folder)).Message;
-            Assert.Equal($"{Folder}: another process ({Environment.ProcessId}) is training in this directory; wait for it, or choose another directory.", error);
+            Assert.Equal($"{Folder}: another process ({Environment.ProcessId}) is training in this directory; "
+                + "wait for it, or choose another directory.", error);
             Train(first);
             // The run that is there by now is not looked at either.
-            Assert.Contains("is training in this directory", Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
+            Assert.Contains(
+                "is training in this directory", Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
         }
         using RunDirectory again = new(Folder, resume: true);
         again.Dispose();
@@ -45,12 +47,18 @@ public sealed class RunDirectoryTests : IDisposable
     [Fact]
     public void A_folder_that_is_no_run_is_not_resumed_and_stays_as_it_is()
     {
-        Assert.Equal($"{Folder}: there is no such directory; name the directory of the run to resume.", Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
+        Assert.Equal(
+            $"{Folder}: there is no such directory; name the directory of the run to resume.",
+            Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
         Directory.CreateDirectory(Folder);
-        Assert.Equal($"{Folder}: there is no config.json and no last.safetensors; is it a run's directory?", Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
+        Assert.Equal(
+            $"{Folder}: there is no config.json and no last.safetensors; is it a run's directory?",
+            Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
         Assert.Empty(Directory.GetFileSystemEntries(Folder));
         File.WriteAllText(Path.Combine(Folder, "config.json"), "{}");
-        Assert.Contains("there is no last.safetensors to resume from", Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
+        Assert.Contains(
+            "there is no last.safetensors to resume from",
+            Assert.Throws<NolaException>(() => new RunDirectory(Folder, resume: true)).Message);
     }
 
     [Theory]
@@ -64,7 +72,8 @@ public sealed class RunDirectoryTests : IDisposable
         TrainResult result = Train(run, remover);
         run.DrawLossCurve();
         Assert.Equal(9, result.Steps);
-        Assert.Equal($"{Folder} was removed while the run was in it and is made again; its log up to step 6 is lost.", Assert.Single(remover.Said));
+        Assert.Equal(
+            $"{Folder} was removed while the run was in it and is made again; its log up to step 6 is lost.", Assert.Single(remover.Said));
         Assert.Equal("{ \"lr\": 1 }", File.ReadAllText(Path.Combine(Folder, "config.json")));
         Assert.Equal([7, 8, 9], File.ReadLines(Path.Combine(Folder, "log.jsonl")).Select(Step));
         Assert.Contains("is training in this directory", Assert.Throws<NolaException>(() => new RunDirectory(Folder)).Message);
@@ -84,10 +93,14 @@ public sealed class RunDirectoryTests : IDisposable
         string[] good = File.ReadAllLines(log);
         string[] odd =
         [
-            "", "null", "[]", "3", "\"step\"", "{}", "{\"step\":1}", "{\"event\":\"step\",\"step\":\"1\",\"loss\":1}", "{\"event\":\"step\",\"step\":1,\"loss\":\"1\"}",
-            "{\"event\":\"step\",\"step\":1,\"loss\":null}", "{\"event\":7,\"step\":1,\"loss\":1}", "{\"event\":\"other\",\"step\":1,\"loss\":1}",
-            "{\"event\":\"\\ud83d\",\"step\":1,\"loss\":1}", "{\"event\":\"step\",\"step\":1,\"step\":2,\"loss\":1}", "{\"event\":\"step\",\"step\":-1,\"loss\":1}",
-            "{\"event\":\"step\",\"step\":99999999999,\"loss\":1}", "{\"event\":\"step\",\"step\":1,\"loss\":1e999}", new string('\0', 300), new string('[', 100_000),
+            "", "null", "[]", "3", "\"step\"", "{}", "{\"step\":1}",
+            "{\"event\":\"step\",\"step\":\"1\",\"loss\":1}", "{\"event\":\"step\",\"step\":1,\"loss\":\"1\"}",
+            "{\"event\":\"step\",\"step\":1,\"loss\":null}",
+            "{\"event\":7,\"step\":1,\"loss\":1}", "{\"event\":\"other\",\"step\":1,\"loss\":1}",
+            "{\"event\":\"\\ud83d\",\"step\":1,\"loss\":1}",
+            "{\"event\":\"step\",\"step\":1,\"step\":2,\"loss\":1}", "{\"event\":\"step\",\"step\":-1,\"loss\":1}",
+            "{\"event\":\"step\",\"step\":99999999999,\"loss\":1}",
+            "{\"event\":\"step\",\"step\":1,\"loss\":1e999}", new string('\0', 300), new string('[', 100_000),
             "{\"event\":\"step\",\"step\":10,\"lo",
         ];
         File.WriteAllLines(log, [.. odd, good[0], .. odd, .. good[1..], .. odd]);
@@ -109,7 +122,13 @@ public sealed class RunDirectoryTests : IDisposable
     public void A_peak_that_is_missing_or_no_number_counts_as_none()
     {
         Directory.CreateDirectory(Folder);
-        File.WriteAllLines(Path.Combine(Folder, "log.jsonl"), ["""{"event":"step","step":1,"loss":2}""", """{"event":"step","step":2,"loss":1.5,"peak_bytes":"x"}""", """{"event":"eval","step":2,"loss":1}"""]);
+        File.WriteAllLines(
+            Path.Combine(Folder, "log.jsonl"),
+            [
+                """{"event":"step","step":1,"loss":2}""",
+                """{"event":"step","step":2,"loss":1.5,"peak_bytes":"x"}""",
+                """{"event":"eval","step":2,"loss":1}""",
+            ]);
         (IReadOnlyList<EvalMetric> evaluations, long peak) = RunLog.Summarize(Folder);
         Assert.Equal(0, peak);
         Assert.Equal([new EvalMetric(2, 1, 1.5)], evaluations);
@@ -125,7 +144,8 @@ public sealed class RunDirectoryTests : IDisposable
         string log = Path.Combine(Folder, "log.jsonl"), error;
         using (RunDirectory run = new(Folder)) Train(run, steps: 5);
         string[] before = File.ReadAllLines(log);
-        using (RunDirectory run = new(Folder, resume: true)) error = Assert.Throws<NolaException>(() => Train(run, new Filler(log))).Message;
+        using (RunDirectory run = new(Folder, resume: true))
+            error = Assert.Throws<NolaException>(() => Train(run, new Filler(log))).Message;
         Assert.Equal($"{log}: the disk is full; free some space and run the command again. What was there before is unchanged.", error);
         // The checkpoint before it is there to go on from.
         File.Delete(log);
@@ -145,7 +165,8 @@ public sealed class RunDirectoryTests : IDisposable
     public void What_killed_processes_left_is_removed_when_the_directory_is_opened()
     {
         using (RunDirectory run = new(Folder)) Train(run);
-        string[] stale = [.. ((string[])["config.json", "last.safetensors", "adapter.safetensors", "loss.svg", "log.jsonl"]).Select(name => Path.Combine(Folder, $"{name}.{GonePid()}.tmp"))];
+        string[] stale = [.. ((string[])["config.json", "last.safetensors", "adapter.safetensors", "loss.svg", "log.jsonl"])
+            .Select(name => Path.Combine(Folder, $"{name}.{GonePid()}.tmp"))];
         foreach (string file in stale) File.WriteAllText(file, "half of a fi");
         string other = Path.Combine(Folder, "notes.tmp");
         File.WriteAllText(other, "mine");
@@ -166,7 +187,8 @@ public sealed class RunDirectoryTests : IDisposable
     {
         using LanguageModel model = TinyModels.Create(device);
         using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 20 });
-        return new Trainer(model, adapter, options with { MaxSteps = steps }, run, observer is null ? [] : [observer]).Run(pairs, [], run.Resumes);
+        return new Trainer(
+            model, adapter, options with { MaxSteps = steps }, run, observer is null ? [] : [observer]).Run(pairs, [], run.Resumes);
     }
 
     private sealed class Remover(string folder, string? elsewhere, int at) : ITrainObserver

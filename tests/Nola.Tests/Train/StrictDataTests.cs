@@ -19,7 +19,8 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("a.csv", "context,completion\ncaf\u00e9,b\n", "line 2")]
     [InlineData("a.tsv", "context\tcompletion\na\tb\nc\td\u00e9\n", "line 3")]
     [InlineData("a.txt", "a||b\nc\u00e9||d\n", "line 2")]
-    [InlineData("a.jsonl", "{\"context\":\"a\",\"completion\":\"b\",\"text\":\"\"}\n{\"context\":\"\u00e9\",\"completion\":\"b\"}", "line 2")]
+    [InlineData(
+        "a.jsonl", "{\"context\":\"a\",\"completion\":\"b\",\"text\":\"\"}\n{\"context\":\"\u00e9\",\"completion\":\"b\"}", "line 2")]
     [InlineData("a.json", "[\n{\"context\":\"\u00e9\",\"completion\":\"b\"}]", "line 2")]
     [InlineData("a.xml", "<benchmark>\n<entries>\u00e9</entries></benchmark>", "line 2")]
     [InlineData("b.txt.gz", "a||b\nc\u00e9||d\n", "line 2")]
@@ -57,7 +58,9 @@ public sealed class StrictDataTests : IDisposable
     [Fact]
     public void METEORs_tables_that_are_not_UTF8_are_refused()
     {
-        Assert.Contains("table, line 3: not valid UTF-8 (byte E9)", Message(() => ParaphraseTable.Read(Write("table", Encoding.Latin1.GetBytes("0.1\na\ncaf\u00e9\n")))));
+        Assert.Contains(
+            "table, line 3: not valid UTF-8 (byte E9)",
+            Message(() => ParaphraseTable.Read(Write("table", Encoding.Latin1.GetBytes("0.1\na\ncaf\u00e9\n")))));
         Write("english.synsets", Encoding.Latin1.GetBytes("child\n10\ncaf\u00e9\n10\n"));
         Assert.Contains("english.synsets, line 3: not valid UTF-8 (byte E9)", Message(() => WordNet.Read(directory)));
     }
@@ -70,11 +73,19 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("a.csv", "id,mr,id,ref\n1,name[A],2,b\n", "the column 'id' is there twice")]
     [InlineData("a.csv", "context,prompt,completion\na,b,c\n", "both \"context\" and \"prompt\" are there")]
     [InlineData("a.csv", "mr,ref,output\nname[A],b,c\n", "both \"ref\" and \"output\" are there")]
-    [InlineData("a.jsonl", "{\"prompt\":\"a\",\"prompt\":\"z\",\"completion\":\"b\"}", "line 1: not valid JSON (the key 'prompt' is there twice)")]
-    [InlineData("a.json", "[{\"prompt\":\"a\",\"completion\":\"b\"},\n{\"prompt\":\"a\",\"completion\":\"b\",\"completion\":\"c\"}]", "the key 'completion' is there twice")]
-    [InlineData("a.jsonl", "{\"prompt\":\"a\",\"context\":\"z\",\"completion\":\"b\"}", "line 1: both \"prompt\" and \"context\" are there")]
+    [InlineData(
+        "a.jsonl", "{\"prompt\":\"a\",\"prompt\":\"z\",\"completion\":\"b\"}", "line 1: not valid JSON (the key 'prompt' is there twice)")]
+    [InlineData(
+        "a.json",
+        "[{\"prompt\":\"a\",\"completion\":\"b\"},\n{\"prompt\":\"a\",\"completion\":\"b\",\"completion\":\"c\"}]",
+        "the key 'completion' is there twice")]
+    [InlineData(
+        "a.jsonl", "{\"prompt\":\"a\",\"context\":\"z\",\"completion\":\"b\"}", "line 1: both \"prompt\" and \"context\" are there")]
     [InlineData("a.jsonl", "{\"prompt\":\"a\",\"response\":\"z\",\"output\":\"b\"}", "line 1: both \"response\" and \"output\" are there")]
-    [InlineData("a.jsonl", "{\"prompt\":\"a\",\"completion\":\"z\",\"messages\":[]}", "line 1: both \"messages\" and \"prompt\" with \"completion\" are there")]
+    [InlineData(
+        "a.jsonl",
+        "{\"prompt\":\"a\",\"completion\":\"z\",\"messages\":[]}",
+        "line 1: both \"messages\" and \"prompt\" with \"completion\" are there")]
     public void What_says_two_things_is_refused(string name, string text, string complaint) => Refuses(name, text, complaint);
 
     [Theory]
@@ -82,7 +93,9 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("{\"prompt\":\"a\",\"completion\":5}", "\"completion\" is number; expected text or an array of token ids")]
     [InlineData("{\"prompt\":\"a\",\"completion\":null}", "\"completion\" is null; expected text")]
     [InlineData("{\"prompt\":\"a\",\"completion\":true}", "\"completion\" is true or false; expected text")]
-    [InlineData("{\"prompt\":\"a\",\"completion\":[1,-2]}", "\"completion\" is array; expected text or an array of token ids, whole numbers from 0")]
+    [InlineData(
+        "{\"prompt\":\"a\",\"completion\":[1,-2]}",
+        "\"completion\" is array; expected text or an array of token ids, whole numbers from 0")]
     [InlineData("{\"prompt\":\"a\",\"completion\":[1,99999999999]}", "\"completion\" is array")]
     [InlineData("{\"prompt\":\"a\"}", "no \"completion\" is there beside \"prompt\"")]
     [InlineData("{\"completion\":\"a\"}", "neither \"context\" nor \"prompt\"")]
@@ -93,23 +106,34 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("{\"instruction\":\"a\",\"input\":3,\"output\":\"b\"}", "\"input\" is number; expected text")]
     [InlineData("{\"messages\":\"hi\"}", "\"messages\" is string; expected an array")]
     [InlineData("{\"messages\":[]}", "\"messages\" is empty array; expected an array of {\"role\"")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", "the last message is the user's; a conversation to learn from ends with the assistant's")]
-    [InlineData("{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}", "message 1: the role is 'tool'; expected system, user, assistant")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null}]}", "message 2: \"content\" is null; expected text")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}",
+        "the last message is the user's; a conversation to learn from ends with the assistant's")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}", "message 1: the role is 'tool'; expected system, user, assistant")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null}]}",
+        "message 2: \"content\" is null; expected text")]
     [InlineData("{\"messages\":[{\"role\":\"user\"}]}", "message 1: there is no \"content\"")]
     [InlineData("{\"messages\":[\"hi\"]}", "message 1: is string; expected an object")]
     [InlineData("{\"prompt\":\"a\",\"completion\":\"broken \\ud83d emoji\"}", "lone surrogate")]
     public void A_row_without_what_it_needs_names_its_field(string row, string complaint)
     {
         const string Good = "{\"prompt\":\"a\",\"completion\":\"b\"}";
-        bool half = complaint.StartsWith("lone", StringComparison.Ordinal), message = complaint.StartsWith("message ", StringComparison.Ordinal);
+        bool half = complaint.StartsWith("lone", StringComparison.Ordinal);
+        bool message = complaint.StartsWith("message ", StringComparison.Ordinal);
         string mark = message ? ", " : ": ";
-        Refuses("a.jsonl", $"{Good}\n\n{row}\n", half ? "line 3: not valid JSON (a string has half of a character, a lone surrogate" : $"line 3{mark}{complaint}");
+        Refuses(
+            "a.jsonl",
+            $"{Good}\n\n{row}\n",
+            half ? "line 3: not valid JSON (a string has half of a character, a lone surrogate" : $"line 3{mark}{complaint}");
         Refuses("a.json", $"[{Good},{row}]", half ? complaint : $"entry 2{mark}{complaint}");
     }
 
     [Theory]
-    [InlineData("""[{"tripleset":[["a","b"]],"annotations":[{"source":"x","text":"t"}]}]""", "entry 1: a triple has 2 of three parts; expected an array of subject, relation and object")]
+    [InlineData(
+        """[{"tripleset":[["a","b"]],"annotations":[{"source":"x","text":"t"}]}]""",
+        "entry 1: a triple has 2 of three parts; expected an array of subject, relation and object")]
     [InlineData("""[{"tripleset":[["a","b","c","d"]],"annotations":[]}]""", "entry 1: a triple has 4 of three parts")]
     [InlineData("""[{"tripleset":[["a",null,"c"]],"annotations":[]}]""", "entry 1: the relation of a triple is null; expected text")]
     [InlineData("""[{"tripleset":[["a","b",3]],"annotations":[]}]""", "entry 1: the object of a triple is number; expected text")]
@@ -117,20 +141,27 @@ public sealed class StrictDataTests : IDisposable
     [InlineData("""[{"tripleset":{},"annotations":[]}]""", "entry 1: \"tripleset\" is object; expected an array")]
     [InlineData("""[{"tripleset":[["a","b","c"]]}]""", "entry 1: there is no \"annotations\"")]
     [InlineData("""[{"tripleset":[["a","b","c"]],"annotations":[null]}]""", "entry 1: is null; expected an object with \"text\"")]
-    [InlineData("""[{"tripleset":[["a","b","c"]],"annotations":[{"source":"x","text":null}]}]""", "entry 1: \"text\" is null; expected text")]
+    [InlineData(
+        """[{"tripleset":[["a","b","c"]],"annotations":[{"source":"x","text":null}]}]""", "entry 1: \"text\" is null; expected text")]
     [InlineData("""[{"tripleset":[["a","b","c"]],"annotations":[{"text":"t"}]}]""", "entry 1: there is no \"source\"")]
     [InlineData("""[{"tripleset":[],"annotations":[]},4]""", "entry 2: is number; expected an object with \"tripleset\"")]
     [InlineData("""{"entries":{}}""", "\"entries\" is object; expected an array")]
     [InlineData("""{"entries":[5]}""", "an entry is number; expected an object")]
     [InlineData("""{"entries":[{"7":[]}]}""", "entry 7: is empty array; expected an object with \"modifiedtripleset\"")]
     [InlineData("""{"entries":[{"7":{"modifiedtripleset":[{"subject":1}]}}]}""", "entry 7: \"subject\" is number; expected text")]
-    [InlineData("""{"entries":[{"7":{"modifiedtripleset":[],"category":[],"lexicalisations":[]}}]}""", "entry 7: \"category\" is empty array; expected text")]
-    [InlineData("""{"entries":[{"7":{"modifiedtripleset":[],"lexicalisations":[{"comment":"good","lex":null}]}}]}""", "entry 7: \"lex\" is null; expected text")]
+    [InlineData(
+        """{"entries":[{"7":{"modifiedtripleset":[],"category":[],"lexicalisations":[]}}]}""",
+        "entry 7: \"category\" is empty array; expected text")]
+    [InlineData(
+        """{"entries":[{"7":{"modifiedtripleset":[],"lexicalisations":[{"comment":"good","lex":null}]}}]}""",
+        "entry 7: \"lex\" is null; expected text")]
     [InlineData("42", "neither DART's JSON")]
     [InlineData("null", "neither DART's JSON")]
     [InlineData("[1]", "neither DART's JSON")]
     [InlineData("""[{"x":1}]""", "nor an array of pairs such as {\"context\": …, \"completion\": …}")]
-    [InlineData("""[{"prompt":"a","completion":"b"},1]""", "entry 2: expected one JSON object such as {\"context\": …, \"completion\": …}, and this is number")]
+    [InlineData(
+        """[{"prompt":"a","completion":"b"},1]""",
+        "entry 2: expected one JSON object such as {\"context\": …, \"completion\": …}, and this is number")]
     public void Published_JSON_of_another_shape_names_what_is_wrong(string json, string complaint) => Refuses("a.json", json, complaint);
 
     [Fact]
@@ -141,21 +172,33 @@ public sealed class StrictDataTests : IDisposable
     }
 
     [Theory]
-    [InlineData("<?xml version=\"1.0\"?>\n<!DOCTYPE benchmark [<!ENTITY x SYSTEM \"file:///etc/hostname\">]>\n<benchmark><lex>&x;</lex></benchmark>", "line 2: has a document type (<!DOCTYPE>)")]
+    [InlineData(
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE benchmark [<!ENTITY x SYSTEM "
+        + "\"file:///etc/hostname\">]>\n<benchmark><lex>&x;</lex></benchmark>",
+        "line 2: has a document type (<!DOCTYPE>)")]
     [InlineData("<?xml version=\"1.0\"?><!DOCTYPE benchmark SYSTEM \"evil.dtd\"><benchmark/>", "line 1: has a document type")]
-    [InlineData("<!-- a -->\n\n<!DOCTYPE\nbenchmark [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>\n<benchmark>&b;</benchmark>", "line 3: has a document type")]
+    [InlineData(
+        "<!-- a -->\n\n<!DOCTYPE\nbenchmark [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>\n<benchmark>&b;</benchmark>",
+        "line 3: has a document type")]
     [InlineData("<benchmark>\n<entries>&x;</entries></benchmark>", "line 2: not valid XML")]
-    [InlineData("<benchmark><entries><entry>\n<entry/></entry></entries></benchmark>", "line 2: an <entry> begins within the one of line 1")]
-    [InlineData("<benchmark><entries><entry><modifiedtripleset>\n<mtriple>a | b &amp c | d</mtriple></modifiedtripleset></entry></entries></benchmark>", "line 2: not valid XML")]
-    [InlineData("<benchmark><entries><entry>\n<lex>leeks &amp; barley &amq; thyme</lex></entry></entries></benchmark>", "line 2: not valid XML")]
+    [InlineData(
+        "<benchmark><entries><entry>\n<entry/></entry></entries></benchmark>", "line 2: an <entry> begins within the one of line 1")]
+    [InlineData("<benchmark><entries><entry><modifiedtripleset>\n<mtriple>a | b &amp c | "
+        + "d</mtriple></modifiedtripleset></entry></entries></benchmark>", "line 2: not valid XML")]
+    [InlineData(
+        "<benchmark><entries><entry>\n<lex>leeks &amp; barley &amq; thyme</lex></entry></entries></benchmark>", "line 2: not valid XML")]
     [InlineData("<benchmark><entries><entry>\n<lex>cut off &am", "line 2: not valid XML")]
     [InlineData("<benchmark><entries><entry><modifiedtripleset>\n<mtriple>cut off", "line 2: not valid XML")]
     [InlineData("", "not valid XML")]
-    public void Xml_with_a_document_type_or_entities_of_its_own_is_refused(string xml, string complaint) => Refuses("a.xml", xml, complaint);
+    public void Xml_with_a_document_type_or_entities_of_its_own_is_refused(string xml, string complaint) =>
+        Refuses("a.xml", xml, complaint);
 
     [Fact]
     public void A_document_type_after_a_hundred_lines_is_refused_all_the_same() =>
-        Refuses("a.xml", $"<!--{new string('\n', 150)}-->\n<!DOCTYPE benchmark [<!ENTITY x \"y\">]><benchmark>&x;</benchmark>", "has a document type");
+        Refuses(
+            "a.xml",
+            $"<!--{new string('\n', 150)}-->\n<!DOCTYPE benchmark [<!ENTITY x \"y\">]><benchmark>&x;</benchmark>",
+            "has a document type");
 
     [Theory]
     [InlineData("<benchmark>")]
@@ -164,7 +207,8 @@ public sealed class StrictDataTests : IDisposable
     public void Xml_that_is_nested_without_end_is_refused_at_once(string start)
     {
         System.Diagnostics.Stopwatch clock = System.Diagnostics.Stopwatch.StartNew();
-        Refuses("a.xml", start + string.Concat(Enumerable.Repeat("<a>", 1_000_000)), "line 1: elements stand in each other more than 64 deep");
+        Refuses(
+            "a.xml", start + string.Concat(Enumerable.Repeat("<a>", 1_000_000)), "line 1: elements are nested more than 64 deep");
         // Time that grows with the square of the depth would be hours.
         Assert.InRange(clock.Elapsed.TotalSeconds, 0, 60);
     }
@@ -197,10 +241,13 @@ public sealed class StrictDataTests : IDisposable
     [Theory]
     [InlineData("context,completion\na,b\nc,\"d\ne,f\ng,h\n", "line 3: the quote that opens field 2 is never closed")]
     [InlineData("context,completion\n\"a,b\n", "line 2: the quote that opens field 1 is never closed")]
-    [InlineData("context,completion\n\n\r\nx,y\r\na,\"d\ne,\"f\"\n", "line 5: the quotes of a field do not fit (the one that opens field 2 here closes on line 6)")]
+    [InlineData(
+        "context,completion\n\n\r\nx,y\r\na,\"d\ne,\"f\"\n",
+        "line 5: the quotes of a field do not fit (the one that opens field 2 here closes on line 6)")]
     [InlineData("context,completion\na,\"b\" c\n", "line 2: the quotes of a field do not fit; write")]
     [InlineData("context,completion\n\"x\ny\",z\na,b\"c\"\n", "line 4: the quotes of a field do not fit; write")]
-    [InlineData("context,completion\n\"x\ny\",z\n\"p\nq\",r,s\n", "line 4: 3 fields where the header has 2; quote fields that hold a comma")]
+    [InlineData(
+        "context,completion\n\"x\ny\",z\n\"p\nq\",r,s\n", "line 4: 3 fields where the header has 2; quote fields that hold a comma")]
     [InlineData("context;completion\na;b;c\n", "line 2: 3 fields where the header has 2; quote fields that hold a semicolon")]
     public void Quotes_that_do_not_fit_name_the_line_that_they_open_on(string csv, string complaint) => Refuses("a.csv", csv, complaint);
 
@@ -230,13 +277,16 @@ public sealed class StrictDataTests : IDisposable
         Columns("x\ny\nz\n", "p\nq\nr\ns\n", 4);
         Columns("x\ny\nz\n", "p\nq\nr\n\n", 4);
         // Joined lines with a blank last: what GenerationEval's files look like.
-        Assert.Equal([["x", "p"], ["y"], ["z"]], Corpus.Read([Write("r1", "x\ny\nz"u8.ToArray()), Write("r2", "p\n\n"u8.ToArray())], three).References);
+        Assert.Equal(
+            [["x", "p"], ["y"], ["z"]],
+            Corpus.Read([Write("r1", "x\ny\nz"u8.ToArray()), Write("r2", "p\n\n"u8.ToArray())], three).References);
         Assert.Contains("r1 has 2 references but", Message(() => Corpus.Read([Write("r1", "x\ny\n"u8.ToArray())], three)));
         Assert.Contains("r1 has 2 groups of references but", Message(() => Corpus.Read([Write("r1", "x\nw\n\ny\n"u8.ToArray())], three)));
 
         void Columns(string first, string second, int lines)
         {
-            string message = Message(() => Corpus.Read([Write("r1", Encoding.UTF8.GetBytes(first)), Write("r2", Encoding.UTF8.GetBytes(second))], three));
+            string message = Message(
+                () => Corpus.Read([Write("r1", Encoding.UTF8.GetBytes(first)), Write("r2", Encoding.UTF8.GetBytes(second))], three));
             Assert.StartsWith($"{Path.Combine(directory, "r2")} has {lines} lines but {three} has 3 hypotheses", message);
         }
     }

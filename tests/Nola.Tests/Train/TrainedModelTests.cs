@@ -8,7 +8,14 @@ namespace Nola.Tests;
 /// <summary>After a run the model speaks with what was trained, and only an adapter that is on the model is trained.</summary>
 public sealed class TrainedModelTests : IDisposable
 {
-    private static readonly TrainOptions options = new() { MaxSteps = 5, BatchTokens = 60, LearningRate = 0.05f, WarmupSteps = 0, Schedule = Schedule.Constant };
+    private static readonly TrainOptions options = new()
+    {
+        MaxSteps = 5,
+        BatchTokens = 60,
+        LearningRate = 0.05f,
+        WarmupSteps = 0,
+        Schedule = Schedule.Constant,
+    };
 
     private readonly CpuDevice device = new(1);
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
@@ -66,7 +73,9 @@ public sealed class TrainedModelTests : IDisposable
             if (end == "interrupted") Assert.Throws<OperationCanceledException>(() => trainer.Run(pairs, held, cancel: stop.Token));
             else Assert.Same(trainer.Run(pairs, held, cancel: stop.Token), trainer.Result);
             TrainResult result = trainer.Result!;
-            Assert.Equal(end switch { "interrupted" => TrainOutcome.Interrupted, "early" => TrainOutcome.StoppedEarly, _ => TrainOutcome.Finished }, result.Outcome);
+            Assert.Equal(
+                end switch { "interrupted" => TrainOutcome.Interrupted, "early" => TrainOutcome.StoppedEarly, _ => TrainOutcome.Finished },
+                result.Outcome);
         }
     }
 

@@ -10,7 +10,17 @@ namespace Nola.Tests;
 /// <summary>Losses that are read every few steps, as on a GPU: what is trained, logged and saved is the same.</summary>
 public sealed class TrainerReadTests : IDisposable
 {
-    private static readonly TrainOptions options = new() { MaxSteps = 17, BatchTokens = 60, LearningRate = 0.02f, WarmupSteps = 3, EvalEvery = 7, CheckpointEvery = 4, Accumulation = 2, Epochs = 9 };
+    private static readonly TrainOptions options = new()
+    {
+        MaxSteps = 17,
+        BatchTokens = 60,
+        LearningRate = 0.02f,
+        WarmupSteps = 3,
+        EvalEvery = 7,
+        CheckpointEvery = 4,
+        Accumulation = 2,
+        Epochs = 9,
+    };
 
     private readonly CpuDevice device = new(2);
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
@@ -37,7 +47,12 @@ public sealed class TrainerReadTests : IDisposable
         {
             string path = Path.Combine(directory, $"{method}-{every}");
             using LanguageModel model = TinyModels.Create(device, method == "full");
-            using TrainableAdapter? adapter = method == "full" ? null : model.NewAdapter(new NolaOptions { Rank = 2, Bases = 20, QuantizeBits = 4 });
+            using TrainableAdapter? adapter = method == "full" ? null : model.NewAdapter(new NolaOptions
+            {
+                Rank = 2,
+                Bases = 20,
+                QuantizeBits = 4,
+            });
             using RunDirectory run = new(path);
             Order told = new();
             new Trainer(model, adapter, options, run, told) { ReadEvery = every }.Run(pairs, pairs);
@@ -54,7 +69,10 @@ public sealed class TrainerReadTests : IDisposable
         static string Line(string line)
         {
             JsonElement json = JsonDocument.Parse(line).RootElement;
-            return string.Join(" ", json.EnumerateObject().Where(p => p.Name is not ("elapsed" or "tokens_per_second" or "peak_bytes")).Select(p => p.Name == "event" ? p.Value.GetString() : p.Value.GetRawText()));
+            return string.Join(" ", json
+                .EnumerateObject()
+                .Where(p => p.Name is not ("elapsed" or "tokens_per_second" or "peak_bytes"))
+                .Select(p => p.Name == "event" ? p.Value.GetString() : p.Value.GetRawText()));
         }
     }
 

@@ -50,7 +50,8 @@ public sealed class TrainerTests : IDisposable
         run.DrawLossCurve();
         Assert.Contains("<polyline", File.ReadAllText(Path.Combine(directory, "loss.svg")));
         Assert.Single(Directory.GetFiles(directory, "events.out.tfevents.*"));
-        int steps = File.ReadLines(Path.Combine(directory, "log.jsonl")).Count(line => JsonDocument.Parse(line).RootElement.GetProperty("event").GetString() == "step");
+        int steps = File.ReadLines(Path.Combine(directory, "log.jsonl")).Count(
+            line => JsonDocument.Parse(line).RootElement.GetProperty("event").GetString() == "step");
         Assert.Equal(result.Steps, steps);
 
         using LanguageModel again = method == "full" ? LanguageModel.Load(run.BestModel, device) : TinyModels.Create(device);
@@ -165,7 +166,8 @@ public sealed class TrainerTests : IDisposable
         using RunDirectory run = new(directory);
         // Step 5 is followed by an evaluation.
         Trainer trainer = new(model, adapter, options, run, new Poison(adapter, at: 5));
-        Assert.Contains("The validation loss is not a finite number at step 5", Assert.Throws<NolaException>(() => trainer.Run(pairs, pairs)).Message);
+        Assert.Contains(
+            "The validation loss is not a finite number at step 5", Assert.Throws<NolaException>(() => trainer.Run(pairs, pairs)).Message);
         Assert.True(trainer.Diverged);
         using Safetensors state = Safetensors.Open(run.LastState);
         Assert.Equal("4", state.Metadata["step"]);
@@ -176,7 +178,8 @@ public sealed class TrainerTests : IDisposable
     {
         using LanguageModel model = TinyModels.Create(device);
         using TrainableAdapter adapter = Attach(model, "lora")!;
-        TrainResult result = new Trainer(model, adapter, options with { Epochs = 1000, EvalEvery = 3, Patience = 2, LearningRate = 5 }).Run(pairs, TinyModels.Pairs(new Random(99), 20, 61));
+        TrainResult result = new Trainer(model, adapter, options with { Epochs = 1000, EvalEvery = 3, Patience = 2, LearningRate = 5 }).Run(
+            pairs, TinyModels.Pairs(new Random(99), 20, 61));
         Assert.Equal(TrainOutcome.StoppedEarly, result.Outcome);
         Assert.Equal(result.BestStep + 6, result.Steps);
     }
@@ -190,9 +193,13 @@ public sealed class TrainerTests : IDisposable
         using (RunDirectory run = new(directory)) new Trainer(model, adapter, options with { MaxSteps = 3 }, run).Run(pairs, []);
         Assert.Contains("holds a run already; resume it", Assert.Throws<NolaException>(() => new RunDirectory(directory)).Message);
         using RunDirectory again = new(directory, resume: true);
-        Assert.Contains("other settings", Assert.Throws<NolaException>(() => new Trainer(model, adapter, options with { LearningRate = 1 }, again).Run(pairs, [], resume: true)).Message);
+        Assert.Contains(
+            "other settings",
+            Assert.Throws<NolaException>(
+                () => new Trainer(model, adapter, options with { LearningRate = 1 }, again).Run(pairs, [], resume: true)).Message);
         File.WriteAllText(Path.Combine(directory, "file"), "");
-        Assert.Contains("cannot be written", Assert.Throws<NolaException>(() => new RunDirectory(Path.Combine(directory, "file", "below"))).Message);
+        Assert.Contains(
+            "cannot be written", Assert.Throws<NolaException>(() => new RunDirectory(Path.Combine(directory, "file", "below"))).Message);
     }
 
     [Fact]
@@ -251,8 +258,12 @@ public sealed class TrainerTests : IDisposable
     public void A_configuration_written_makes_the_same_run()
     {
         Settings settings = new(TrainConfig.Keys);
-        foreach ((string key, string value) in (ReadOnlySpan<(string, string)>)[("method", "lora"), ("rank", "3"), ("alpha", "7.5"), ("targets", "q,mlp.*"), ("lr", "0.007"), ("schedule", "cosine"), ("seed", "18446744073709551615"), ("out", "x")])
-            settings.Set(key, value, "test");
+        (string, string)[] given =
+        [
+            ("method", "lora"), ("rank", "3"), ("alpha", "7.5"), ("targets", "q,mlp.*"),
+            ("lr", "0.007"), ("schedule", "cosine"), ("seed", "18446744073709551615"), ("out", "x"),
+        ];
+        foreach ((string key, string value) in given) settings.Set(key, value, "test");
         TrainConfig first = TrainConfig.From(settings);
         string path = Path.Combine(directory, "config.json");
         File.WriteAllText(path, first.ToJson());

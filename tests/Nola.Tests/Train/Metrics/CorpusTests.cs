@@ -14,7 +14,8 @@ public sealed class CorpusTests : IDisposable
     [Fact]
     public void References_come_in_groups_or_in_columns()
     {
-        string hypotheses = Write("hyp", "a\r\nb\r\nc\n"), groups = Write("groups", "\nx\ny\n\n\nz\n \nu\nv\nw\n\n"), single = Write("single", "x\ny\nz");
+        string hypotheses = Write("hyp", "a\r\nb\r\nc\n");
+        string groups = Write("groups", "\nx\ny\n\n\nz\n \nu\nv\nw\n\n"), single = Write("single", "x\ny\nz");
         Corpus grouped = Corpus.Read([groups], hypotheses);
         Assert.Equal(["a", "b", "c"], grouped.Hypotheses);
         Assert.Equal([["x", "y"], ["z"], ["u", "v", "w"]], grouped.References);
@@ -30,10 +31,14 @@ public sealed class CorpusTests : IDisposable
 
     // Expected values are Python 3.11's, of gpt2_decode.py's post_process.
     [Theory]
-    [InlineData("The Eagle, a 3-star caf\u00e9 (near \"Burger King\") costs \u00a320\u201325.", "the eagle , a 3 - star caf\u00e9 ( near \" burger king \" ) costs \u00a3 20 \u2013 25 .")]
+    [InlineData(
+        "The Eagle, a 3-star caf\u00e9 (near \"Burger King\") costs \u00a320\u201325.",
+        "the eagle , a 3 - star caf\u00e9 ( near \" burger king \" ) costs \u00a3 20 \u2013 25 .")]
     [InlineData("under_score isn't split", "under_score isn ' t split")]
     [InlineData("\u00bd of x\u00b2 is 5.5m\u00b2\u00a0tall", "\u00bd of x\u00b2 is 5 . 5m\u00b2 tall")]
-    [InlineData("\u039f\u0394\u03a5\u03a3\u03a3\u0395\u03a5\u03a3 and \u0130stanbul, \ud835\udcb3 \ud801\udc00", "\u03bf\u03b4\u03c5\u03c3\u03c3\u03b5\u03c5\u03c2 and i \u0307 stanbul , \ud835\udcb3 \ud801\udc28")]
+    [InlineData(
+        "\u039f\u0394\u03a5\u03a3\u03a3\u0395\u03a5\u03a3 and \u0130stanbul, \ud835\udcb3 \ud801\udc00",
+        "\u03bf\u03b4\u03c5\u03c3\u03c3\u03b5\u03c5\u03c2 and i \u0307 stanbul , \ud835\udcb3 \ud801\udc28")]
     [InlineData("e\u0301cole\ttab\u3000wide 12:30", "e \u0301 cole tab wide 12 : 30")]
     [InlineData("\u65e5\u672c \u2167 \u0663", "\u65e5\u672c \u2177 \u0663")]
     [InlineData("  ", "")]
@@ -50,7 +55,8 @@ public sealed class CorpusTests : IDisposable
     [Fact]
     public void What_cannot_be_scored_is_refused_with_a_sentence()
     {
-        string two = Write("two", "a\nb\n"), three = Write("three", "x\ny\nz\n"), gap = Write("gap", "a\n\n"), nothing = Write("nothing", "");
+        string two = Write("two", "a\nb\n"), three = Write("three", "x\ny\nz\n");
+        string gap = Write("gap", "a\n\n"), nothing = Write("nothing", "");
         Refuses("three has 3 references but", () => Corpus.Read([three], two));
         Refuses("two has 2 lines but", () => Corpus.Read([two, Write("short", "a")], three));
         Refuses("short has 1 lines but", () => Corpus.Read([three, Path.Combine(directory, "short")], three));
@@ -78,10 +84,13 @@ public sealed class CorpusTests : IDisposable
             File.WriteAllText(Path.Combine(own, "index." + part), "  1 license\n");
             File.WriteAllText(Path.Combine(own, part + ".exc"), "");
         }
-        File.AppendAllText(Path.Combine(own, "index.noun"), "child n 2 1 @ 2 1 00000010 00000020  \nkid n 1 1 @ 1 0 00000010  \nman n 1 0 1 0 00000030  \n");
+        File.AppendAllText(
+            Path.Combine(own, "index.noun"),
+            "child n 2 1 @ 2 1 00000010 00000020  \nkid n 1 1 @ 1 0 00000010  \nman n 1 0 1 0 00000030  \n");
         File.AppendAllText(Path.Combine(own, "index.verb"), "child v 1 0 1 0 00000040\nserve v 1 0 1 0 00000050\n");
         File.WriteAllText(Path.Combine(own, "noun.exc"), "children child\n");
-        File.WriteAllText(Path.Combine(meteor, "english.synsets"), "child\n00000010 00000020 00000040\nkid\n00000010\nman\n00000030\nserve\n50\n");
+        File.WriteAllText(
+            Path.Combine(meteor, "english.synsets"), "child\n00000010 00000020 00000040\nkid\n00000010\nman\n00000030\nserve\n50\n");
         File.WriteAllText(Path.Combine(meteor, "english.exceptions"), "child\nchildren\n");
         foreach (WordNet words in new[] { WordNet.Read(own), WordNet.Read(Path.Combine(directory, "home")), WordNet.Read(meteor) })
         {
@@ -108,9 +117,13 @@ public sealed class CorpusTests : IDisposable
         Write("index.noun", "child n\n");
         Refuses("not a line of a WordNet index", () => WordNet.Read(directory));
         Refuses("there is no such paraphrase table", () => ParaphraseTable.Read(absent));
-        Refuses("line 5: pair 2 of the paraphrase table has no words on one side", () => ParaphraseTable.Read(Write("table", "0.1\na\nb\n0.2\n \nc\n")));
+        Refuses(
+            "line 5: pair 2 of the paraphrase table has no words on one side",
+            () => ParaphraseTable.Read(Write("table", "0.1\na\nb\n0.2\n \nc\n")));
         Refuses("ends within pair 2", () => ParaphraseTable.Read(Write("table", "0.1\na\nb\n0.2\nc\n")));
-        Refuses("there is no such WordNet directory", () => Scorer.Score(new(["a"], [["x"]]), new() { Metrics = ["METEOR"], WordNet = absent }));
+        Refuses(
+            "there is no such WordNet directory",
+            () => Scorer.Score(new(["a"], [["x"]]), new() { Metrics = ["METEOR"], WordNet = absent }));
     }
 
     private static void Refuses(string complaint, Func<object> action)

@@ -17,13 +17,20 @@ public sealed class GoldenScoreTests
     {
         JsonElement golden = MetricFiles.Scores("e2e", "e2e-sys-" + system);
         Corpus corpus = MetricFiles.E2E(system);
-        Assert.Equal((golden.GetProperty("instances").GetInt32(), golden.GetProperty("references").GetInt32()), (corpus.Count, corpus.ReferenceCount));
+        Assert.Equal(
+            (golden.GetProperty("instances").GetInt32(), golden.GetProperty("references").GetInt32()),
+            (corpus.Count, corpus.ReferenceCount));
         Assert.Equal(golden.GetProperty("pymteval").GetProperty("BLEU").GetDouble(), new Bleu().Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("pymteval").GetProperty("NIST").GetDouble(), new Nist().Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("mteval_v13a_perl").GetProperty("BLEU").GetDouble(), new MtevalBleu().Score(corpus).Value, Printed);
         Assert.Equal(golden.GetProperty("mteval_v13a_perl").GetProperty("NIST").GetDouble(), new MtevalNist().Score(corpus).Value, Printed);
         JsonElement coco = golden.GetProperty("coco"), segments = golden.GetProperty("first_3_segments");
-        foreach ((IMetric metric, string key) in new (IMetric, string)[] { (new RougeL(), "ROUGE_L"), (new Cider(), "CIDEr"), (new Meteor(WordNet.Read(MetricFiles.WordNet)), "METEOR_1.5_no_paraphrase_table") })
+        foreach ((IMetric metric, string key) in new (IMetric, string)[]
+        {
+            (new RougeL(), "ROUGE_L"),
+            (new Cider(), "CIDEr"),
+            (new Meteor(WordNet.Read(MetricFiles.WordNet)), "METEOR_1.5_no_paraphrase_table"),
+        })
         {
             Score score = metric.Score(corpus);
             Assert.Equal(coco.GetProperty(key).GetDouble(), score.Value, Tolerance);
@@ -39,7 +46,10 @@ public sealed class GoldenScoreTests
         Assert.Equal(golden.GetProperty("lines").GetInt32(), corpus.Count);
         Assert.Equal(golden.GetProperty("ter_pyter_mean_of_min").GetDouble(), new TranslationEditRate().Score(corpus).Value, Tolerance);
         Assert.Equal(golden.GetProperty("chrf++").GetDouble(), new ChrF().Score(corpus).Value, Tolerance);
-        Assert.Equal(golden.GetProperty("meteor_1.5_no_paraphrase_table").GetDouble(), new Meteor(WordNet.Read(MetricFiles.WordNet)).Score(corpus).Value, Tolerance);
+        Assert.Equal(
+            golden.GetProperty("meteor_1.5_no_paraphrase_table").GetDouble(),
+            new Meteor(WordNet.Read(MetricFiles.WordNet)).Score(corpus).Value,
+            Tolerance);
         Assert.Equal(golden.GetProperty("bleu").GetDouble(), new MultiBleu().Score(corpus).Value, 5.1e-3);    // printed with two digits
         // On text that is in lower case and tokenized both definitions are NLTK's.
         Assert.Equal(golden.GetProperty("bleu_nltk_method3").GetDouble(), new Bleu().Score(corpus).Value, Tolerance);
@@ -64,14 +74,26 @@ public sealed class GoldenScoreTests
         string table = Path.GetTempFileName();
         try
         {
-            File.WriteAllText(table, "0.5\ncity centre\ncentre of town\n0.2\nfamily friendly\ngood for children\n0.9\ncheap\nlow priced\n0.1\nof the\nin this\n");
+            File.WriteAllText(
+                table,
+                "0.5\ncity centre\ncentre of town\n0.2\nfamily friendly\ngood "
+                + "for children\n0.9\ncheap\nlow priced\n0.1\nof the\nin this\n");
             Corpus corpus = new(
-                ["blue spice is a cheap pub in the city centre", "it is good for children and low priced near the heart of the city", "the mill , cheap and family friendly , is in the centre of town"],
-                [["blue spice is a low priced pub in the centre of town"], ["the pub is family friendly and cheap near the city centre"], ["low priced and good for children the mill is in this city centre"]],
+                [
+                    "blue spice is a cheap pub in the city centre",
+                    "it is good for children and low priced near the heart of the city",
+                    "the mill , cheap and family friendly , is in the centre of town",
+                ],
+                [
+                    ["blue spice is a low priced pub in the centre of town"],
+                    ["the pub is family friendly and cheap near the city centre"],
+                    ["low priced and good for children the mill is in this city centre"],
+                ],
                 ReferenceForm.Columns);
             Score score = new Meteor(paraphrases: ParaphraseTable.Read(table)).Score(corpus);
             Assert.Equal(0.3906032681404127, score.Value, Tolerance);
-            Assert.Equal([0.8052516411378555, 0.32701442780067336, 0.34693703974250356], score.Segments, (a, b) => Math.Abs(a - b) < Tolerance);
+            Assert.Equal(
+                [0.8052516411378555, 0.32701442780067336, 0.34693703974250356], score.Segments, (a, b) => Math.Abs(a - b) < Tolerance);
             Assert.Contains("stages:exact+stem+paraphrase|", score.Signature.ToString());
         }
         finally
@@ -91,7 +113,9 @@ public sealed class GoldenScoreTests
             string[][] groups = [.. entry.GetProperty("references").EnumerateArray().Select(Strings)];
             int most = Math.Max(2, groups.Max(g => g.Length));
             Corpus grouped = new(hypotheses, groups, ReferenceForm.Groups, allowEmpty: true);
-            Corpus columns = new(hypotheses, [.. groups.Select(g => Enumerable.Range(0, most).Select(i => g.ElementAtOrDefault(i) ?? "").ToArray())], ReferenceForm.Columns, allowEmpty: true);
+            Corpus columns = new(
+                hypotheses, [.. groups.Select(g => Enumerable.Range(0, most).Select(i => g.ElementAtOrDefault(i) ?? "").ToArray())],
+                ReferenceForm.Columns, allowEmpty: true);
             foreach (JsonProperty expected in entry.GetProperty("expected").EnumerateObject())
             {
                 Corpus corpus = expected.Name is "TER" or "chrF++" or "multi-bleu" ? columns : grouped;

@@ -22,7 +22,12 @@ internal static class MetricFiles
     public static JsonElement Scores(string section, string system)
     {
         using JsonDocument document = JsonDocument.Parse(File.ReadAllText(At("scores.json")));
-        return document.RootElement.EnumerateObject().Single(p => p.Name.StartsWith(section, StringComparison.Ordinal)).Value.EnumerateObject().Single(p => p.Name.StartsWith(system, StringComparison.Ordinal)).Value.Clone();
+        return document.RootElement
+            .EnumerateObject()
+            .Single(p => p.Name.StartsWith(section, StringComparison.Ordinal)).Value
+            .EnumerateObject()
+            .Single(p => p.Name.StartsWith(system, StringComparison.Ordinal)).Value
+            .Clone();
     }
 
     public static string Text(string name)

@@ -10,7 +10,19 @@ public sealed class MetricPropertyTests
 {
     private static readonly string[] words = ["the", "pub", "Is", "cheap", "near", "river", ".", "it"];
 
-    private static readonly IMetric[] metrics = [new Bleu(), new Nist(), new MtevalBleu(), new MtevalNist(), new MultiBleu(), new RougeL(), new Cider(), new Meteor(), new ChrF(), new TranslationEditRate()];
+    private static readonly IMetric[] metrics =
+    [
+        new Bleu(),
+        new Nist(),
+        new MtevalBleu(),
+        new MtevalNist(),
+        new MultiBleu(),
+        new RougeL(),
+        new Cider(),
+        new Meteor(),
+        new ChrF(),
+        new TranslationEditRate(),
+    ];
 
     [Property(MaxTest = 60)]
     public void An_output_that_is_its_reference_scores_best(NonEmptyArray<byte[]> seeds)
@@ -46,7 +58,13 @@ public sealed class MetricPropertyTests
         foreach (IMetric metric in metrics)
         {
             Score score = metric.Score(corpus);
-            double most = metric.Name switch { "BLEU" or "ROUGE_L" or "METEOR" or "chrF++" => 1, "multi-bleu" => 100, "CIDEr" => 10, _ => double.MaxValue };
+            double most = metric.Name switch
+            {
+                "BLEU" or "ROUGE_L" or "METEOR" or "chrF++" => 1,
+                "multi-bleu" => 100,
+                "CIDEr" => 10,
+                _ => double.MaxValue,
+            };
             Assert.InRange(score.Value, 0, most + 1e-9);
             Assert.All(score.Segments, s => Assert.InRange(s, 0, most + 1e-9));
         }
@@ -63,7 +81,8 @@ public sealed class MetricPropertyTests
     public bool TER_is_at_most_the_edit_distance_and_another_reference_never_raises_it(byte[] a, byte[] b, byte[] c)
     {
         string output = Sentence([1, .. a]), reference = Sentence([1, .. b]), other = Sentence([1, .. c]);
-        double one = new TranslationEditRate().Score(new([output], [new[] { reference }])).Value, two = new TranslationEditRate().Score(new([output], [new[] { reference, other }])).Value;
+        double one = new TranslationEditRate().Score(new([output], [new[] { reference }])).Value;
+        double two = new TranslationEditRate().Score(new([output], [new[] { reference, other }])).Value;
         string[] o = output.Split(' '), r = reference.Split(' ');
         return one <= Distance(o, r) / (double)r.Length + 1e-12 && two <= one;
     }
@@ -91,7 +110,10 @@ public sealed class MetricPropertyTests
     }
 
     private static Dictionary<string, int> Grams(int[] text, int n) =>
-        Enumerable.Range(0, Math.Max(0, text.Length - n + 1)).Select(i => string.Join(' ', text[i..(i + n)])).CountBy(g => g).ToDictionary();
+        Enumerable.Range(0, Math.Max(0, text.Length - n + 1))
+            .Select(i => string.Join(' ', text[i..(i + n)]))
+            .CountBy(g => g)
+            .ToDictionary();
 
     private static IEnumerable<byte> Repeat(byte[] bytes, bool longer) => longer ? Enumerable.Repeat(bytes, 5).SelectMany(x => x) : bytes;
 
@@ -101,7 +123,9 @@ public sealed class MetricPropertyTests
     {
         // Five words at least: shorter ones have a negative number of n-grams for pymteval, which puts its scores out of range.
         string[] outputs = [.. seeds.Select((s, i) => Sentence([(byte)i, 5, 2, 4, 0, .. s ?? []]))];
-        return (outputs, [.. outputs.Select((o, i) => new[] { Sentence([.. noise ?? [], (byte)i]), o + " pub", Sentence([3, 1, .. noise ?? []]) })]);
+        return (
+            outputs,
+            [.. outputs.Select((o, i) => new[] { Sentence([.. noise ?? [], (byte)i]), o + " pub", Sentence([3, 1, .. noise ?? []]) })]);
     }
 
     private static int Distance<T>(T[] a, T[] b)
@@ -109,7 +133,9 @@ public sealed class MetricPropertyTests
         int[,] table = new int[a.Length + 1, b.Length + 1];
         for (int i = 0; i <= a.Length; i++)
             for (int j = 0; j <= b.Length; j++)
-                table[i, j] = i == 0 ? j : j == 0 ? i : Math.Min(Math.Min(table[i - 1, j], table[i, j - 1]) + 1, table[i - 1, j - 1] + (Equals(a[i - 1], b[j - 1]) ? 0 : 1));
+                table[i, j] = i == 0 ? j
+                    : j == 0 ? i
+                    : Math.Min(Math.Min(table[i - 1, j], table[i, j - 1]) + 1, table[i - 1, j - 1] + (Equals(a[i - 1], b[j - 1]) ? 0 : 1));
         return table[a.Length, b.Length];
     }
 }

@@ -31,7 +31,9 @@ public sealed class MetricTextTests
 
     [Fact]
     public void Normalized_words_are_METEORs_on_hard_lines() =>
-        Assert.All(MetricFiles.Columns("meteor-norm.txt.gz"), line => Assert.Equal(line.Output, string.Join(' ', MeteorNormalizer.Words(line.Input))));
+        Assert.All(
+            MetricFiles.Columns("meteor-norm.txt.gz"),
+            line => Assert.Equal(line.Output, string.Join(' ', MeteorNormalizer.Words(line.Input))));
 
     [Fact]
     public void Stems_are_Snowballs() =>
