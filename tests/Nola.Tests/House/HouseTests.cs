@@ -1,6 +1,7 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
+using System.Xml.Linq;
 using Xunit;
 
 namespace Nola.Tests;
@@ -101,15 +102,35 @@ public sealed class HouseTests
         }
     }
 
-    private static IEnumerable<string> Sources() => FilesBelow("src");
+    // A NOTICE.md stands beside what a project embeds of others.
+    [Fact]
+    public void Packages_with_work_of_others_do_not_say_that_they_are_MIT_alone()
+    {
+        string[] notices = [.. Directory.EnumerateFiles(Path.Combine(Root(), "src"), "NOTICE.md", SearchOption.AllDirectories)];
+        Assert.NotEmpty(notices);
+        string[] embedding = [.. notices.Select(file => Path.GetRelativePath(Path.Combine(Root(), "src"), file))
+            .Select(file => file.Split(Path.DirectorySeparatorChar)[0])
+            .Append("Nola.Cli")
+            .Distinct()];
+        foreach (string project in floors[..4].Append("Nola.Cli"))
+        {
+            XElement file = XElement.Load(Path.Combine(Root(), "src", project, $"{project}.csproj"));
+            string license = Assert.Single(file.Descendants(), e => e.Name.LocalName.StartsWith("PackageLicense")).Value;
+            Assert.Equal(!embedding.Contains(project), license == "MIT");
+        }
+    }
+
+    private static string[] Sources() => FilesBelow("src");
 
     // What a build writes is not ours.
-    private static string[] FilesBelow(string folder, [CallerFilePath] string here = "")
+    private static string[] FilesBelow(string folder)
     {
-        string root = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
-        string[] files = [.. Directory.EnumerateFiles(Path.Combine(root, folder), "*.cs", SearchOption.AllDirectories)
+        string[] files = [.. Directory.EnumerateFiles(Path.Combine(Root(), folder), "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Split(Path.DirectorySeparatorChar).Any(part => part is "bin" or "obj"))];
         Assert.NotEmpty(files);
         return files;
     }
+
+    private static string Root([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
 }
