@@ -8,6 +8,9 @@ namespace Nola.Fuzz;
 /// </summary>
 internal static class JsonMutator
 {
+    // Characters that a repeated part may come to: repeating what was repeated grows without bound otherwise.
+    private const int Longest = 2_000_000;
+
     /// <summary>Changes one document.</summary>
     public static byte[] Mutate(byte[] json, Dice dice, IReadOnlyList<byte[]> others)
     {
@@ -100,7 +103,10 @@ internal static class JsonMutator
                 list.Members!.RemoveAt(at);
                 break;
             case 2 when list.Items is { } items:
-                items.InsertRange(at, Enumerable.Repeat(items[at], dice.Once(10) ? 1000 : dice.Few()));
+                int times = Math.Min(dice.Once(10) ? 1000 : dice.Few(), Longest / items[at].Length());
+                // Copies, so that a later change of one is no change of all.
+                JsonTree repeated = items[at];
+                items.InsertRange(at, Enumerable.Range(0, times).Select(_ => repeated.Copy()));
                 break;
             case 2:
                 list.Members!.Insert(at, list.Members[dice.Next(count)]);

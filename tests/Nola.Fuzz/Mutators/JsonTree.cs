@@ -50,6 +50,11 @@ internal sealed class JsonTree
             foreach (JsonTree below in child.All()) yield return below;
     }
 
+    /// <summary>Characters of the text, about; at least 1, and at most as many as an integer holds.</summary>
+    public int Length() => (int)Math.Min(
+        int.MaxValue,
+        Raw?.Length + 1L ?? Items?.Sum(item => 1L + item.Length()) + 2 ?? Members!.Sum(m => m.Key.Length + 2L + m.Value.Length()) + 2);
+
     /// <summary>The same content in another object.</summary>
     public JsonTree Copy() => new()
     {
