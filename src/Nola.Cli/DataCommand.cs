@@ -64,6 +64,9 @@ internal static class DataCommand
         Terminal.Say("");
         Terminal.Say($"Supported are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. See docs/data.md.");
         foreach (PublishedSet set in DataCatalog.Published)
-            Terminal.Say($"{set.Key,-7} {set.Title}; {set.License}; {set.Home}{(set.Key == EmbeddedData.E2EName ? " (embedded)" : "")}");
+        {
+            string embedded = EmbeddedData.Names.Contains(set.Key) ? " (embedded)" : "";
+            Terminal.Say($"{set.Key,-7} {set.Title}; {set.License}; {set.Home}{embedded}");
+        }
     }
 }

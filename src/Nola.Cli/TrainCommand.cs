@@ -8,10 +8,6 @@ namespace Nola.Cli;
 /// <summary><c>nola train</c>: the main job.</summary>
 internal static class TrainCommand
 {
-    // What the finished adapter is asked, when the data are E2E: an input of its test set.
-    private const string E2EPrompt = "name : The Punter | Type : restaurant | food : Indian | "
-        + "price : cheap | area : riverside | family friendly : yes | near : Express by Holiday Inn";
-
     public static Command Create()
     {
         Option<string> config = new("--config")
@@ -145,15 +141,15 @@ internal static class TrainCommand
             Terminal.Say(
                 $"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
         Terminal.Say($"Saved {saved}{(bytes > 0 ? $" ({bytes / 1024.0:F1} KB)" : "")}; log and loss curve in {run.Path}.");
-        if (config.Adapter is null || config.Data != EmbeddedData.E2EName) return;
-        Terminal.Say($"Ask it:  {Invocation.Tool} {Ask(config.Model, saved)}");
+        if (config.Adapter is null || EmbeddedData.Prompt(config.Data) is not { } prompt) return;
+        Terminal.Say($"Ask it:  {Invocation.Tool} {Ask(config.Model, saved, prompt)}");
     }
 
-    /// <summary>The command that asks a trained adapter about a restaurant of E2E, without the program before it.</summary>
-    internal static string Ask(string model, string adapter)
+    /// <summary>The command that asks a trained adapter something, without the program before it.</summary>
+    internal static string Ask(string model, string adapter, string prompt)
     {
         string chosen = model == LanguageModel.EmbeddedName ? "" : $"--model {Invocation.Quoted(model)} ";
-        return $"generate {chosen}--adapter {Invocation.Quoted(adapter)} --prompt \"{E2EPrompt}\"";
+        return $"generate {chosen}--adapter {Invocation.Quoted(adapter)} --prompt \"{prompt}\"";
     }
 
     private static double? Number(double value) => double.IsFinite(value) ? value : null;

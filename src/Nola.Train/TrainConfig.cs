@@ -22,11 +22,11 @@ internal sealed record TrainConfig
     [
         new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
         new("data",
-            "Training pairs: e2e (embedded), a file or - (standard input): csv, tsv, jsonl or json rows with context or prompt and "
+            "Training pairs: e2e or laptops (embedded), a file or - (standard input): csv, tsv, jsonl or json rows with context or prompt and "
             + "completion, instruction, input and output, messages, or text; E2E csv, WebNLG xml/json, DART json/xml, "
             + "context||completion txt; .gz too [e2e]",
-            "e2e or a file"),
-        new("valid", "Validation pairs, in any of these forms [E2E's dev set for e2e, else none]", "a file"),
+            "e2e, laptops or a file"),
+        new("valid", "Validation pairs, in any of these forms [the dev set of what is embedded, else none]", "a file"),
         new("text",
             "Plain text for language modeling instead of pairs; documents separated by a line <|endoftext|>, "
             + "or jsonl with a text on each line",
@@ -35,7 +35,7 @@ internal sealed record TrainConfig
         new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
         .. AdapterKeys,
         new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
-        new("max-steps", "Stop after this many steps; 0 for no limit. With epochs too, the first that is reached ends the run [0; 400 for e2e]", "a whole number from 0"),
+        new("max-steps", "Stop after this many steps; 0 for no limit. With epochs too, the first that is reached ends the run [0; 400 for what is embedded]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
@@ -49,7 +49,7 @@ internal sealed record TrainConfig
         new("clip", "Clip the gradient to this norm; 0 for no clipping [1]", "0 or more"),
         new("label-smoothing", "Label smoothing over the whole vocabulary; 0.1 as published [0]", "0 up to 1"),
         new("seed", "Seed of the shuffle [42]", "a whole number from 0"),
-        new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for e2e]", "a whole number from 0"),
+        new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for what is embedded]", "a whole number from 0"),
         new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
@@ -64,7 +64,7 @@ internal sealed record TrainConfig
     /// <summary>Name or directory of the base model.</summary>
     public required string Model { get; init; }
 
-    /// <summary>Training pairs: <c>e2e</c> or a file.</summary>
+    /// <summary>Training pairs: <c>e2e</c>, <c>laptops</c> or a file.</summary>
     public required string Data { get; init; }
 
     /// <summary>Validation pairs; empty for none, or E2E's dev set.</summary>
@@ -97,14 +97,14 @@ internal sealed record TrainConfig
     /// <summary>Threads of the CPU device.</summary>
     public required int Threads { get; init; }
 
-    /// <summary>Whether the data are the embedded E2E.</summary>
-    public bool UsesEmbeddedData => Data == EmbeddedData.E2EName && Text.Count == 0 && !File.Exists(Data);
+    /// <summary>Whether the data are an embedded set.</summary>
+    public bool UsesEmbeddedData => IsEmbedded(Data) && Text.Count == 0;
 
     /// <summary>Where a run with this configuration comes from.</summary>
     public RunSource Source => new()
     {
         Data = Text.Count > 0 ? string.Join(", ", Text) : Data,
-        Valid = Valid.Length > 0 ? Valid : UsesEmbeddedData ? EmbeddedData.E2EName + ":dev" : "none",
+        Valid = Valid.Length > 0 ? Valid : UsesEmbeddedData ? Data + ":dev" : "none",
     };
 
     /// <summary>The name of what is trained: that of the adapter's method, or <see cref="Full"/>.</summary>
@@ -120,7 +120,7 @@ internal sealed record TrainConfig
     {
         AdapterMethod? method = MethodOf(s);
         string data = s.Text("data", EmbeddedData.E2EName);
-        bool e2e = data == EmbeddedData.E2EName && !s.Has("text");
+        bool embedded = IsEmbedded(data) && !s.Has("text");
         string model = s.Text("model", LanguageModel.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
         bool tiny = model == LanguageModel.EmbeddedName;
@@ -132,7 +132,7 @@ internal sealed record TrainConfig
             Text = s.List("text"),
             Out = s.Text("out", $"runs/{method?.Name ?? Full}-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}"),
             Adapter = method is null ? null : AdapterOf(s, method, tiny),
-            Options = Loop(s, e2e) with { LearningRate = (float)s.Real("lr", RateOf(method, tiny)) },
+            Options = Loop(s, embedded) with { LearningRate = (float)s.Real("lr", RateOf(method, tiny)) },
             Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
             ReadEvery = s.Whole("read-every", 0),
@@ -232,6 +232,9 @@ internal sealed record TrainConfig
         return options;
     }
 
+    // A file of that name wins.
+    private static bool IsEmbedded(string data) => EmbeddedData.Names.Contains(data) && !File.Exists(data);
+
     private static double RateOf(AdapterMethod? method, bool tiny) => method is null
         ? tiny ? FullRateForEmbedded : FullRate
         : tiny ? method.LearningRateForEmbedded : method.LearningRate;
@@ -265,10 +268,10 @@ internal sealed record TrainConfig
         static string Named((string Name, string Text)[] values) => string.Join(", ", values.Select(v => $"{v.Name} {v.Text}"));
     }
 
-    private static TrainOptions Loop(Settings s, bool e2e) => new()
+    private static TrainOptions Loop(Settings s, bool embedded) => new()
     {
         Epochs = s.Has("epochs") ? s.Real("epochs", 0) : null,
-        MaxSteps = s.Whole("max-steps", e2e && !s.Has("epochs") ? 400 : 0),
+        MaxSteps = s.Whole("max-steps", embedded && !s.Has("epochs") ? 400 : 0),
         BatchTokens = s.Whole("batch-tokens", standard.BatchTokens),
         BatchSize = s.Whole("batch-size", standard.BatchSize),
         Accumulation = s.Whole("accumulation", standard.Accumulation),
@@ -281,7 +284,7 @@ internal sealed record TrainConfig
         ClipNorm = (float)s.Real("clip", standard.ClipNorm),
         LabelSmoothing = (float)s.Real("label-smoothing", standard.LabelSmoothing),
         Seed = s.Seed("seed", standard.Seed),
-        EvalEvery = s.Whole("eval-every", e2e ? 50 : 0),
+        EvalEvery = s.Whole("eval-every", embedded ? 50 : 0),
         EvalPairs = s.Whole("eval-pairs", standard.EvalPairs),
         Patience = s.Whole("patience", standard.Patience),
         CheckpointEvery = s.Whole("checkpoint-every", standard.CheckpointEvery),

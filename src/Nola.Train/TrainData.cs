@@ -20,9 +20,10 @@ internal sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validatio
                 PlainText.Read(config.Text, tokenizer, window),
                 config.Valid.Length > 0 ? PlainText.Read([config.Valid], tokenizer, window) : []);
         }
-        bool e2e = config.UsesEmbeddedData;
-        TextPairs training = e2e ? EmbeddedData.E2E("train") : TextPairs.Open(config.Data);
-        TextPairs? validation = config.Valid.Length > 0 ? TextPairs.Open(config.Valid) : e2e ? EmbeddedData.E2E("dev") : null;
+        bool embedded = config.UsesEmbeddedData;
+        TextPairs training = TextPairs.Open(embedded ? config.Data + ":train" : config.Data);
+        string held = config.Valid.Length > 0 || !embedded ? config.Valid : config.Data + ":dev";
+        TextPairs? validation = held.Length > 0 ? TextPairs.Open(held) : null;
         return new(
             PairEncoder.EncodeFor(model, training, config.Truncate),
             validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));

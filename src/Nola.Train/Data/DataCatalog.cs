@@ -22,14 +22,16 @@ internal sealed record FoundData(string Path, PublishedSet? Set, string Split, i
 internal static class DataCatalog
 {
     /// <summary>
-    /// The sets that the published experiments use. Only E2E is embedded;
-    /// the others are read from where the user has them.
+    /// The sets that are embedded, and those that the published experiments use and that are read from where the user has them.
     /// </summary>
     public static IReadOnlyList<PublishedSet> Published { get; } =
     [
         new(
             "e2e", "E2E NLG Challenge (Novikova, Dušek and Rieser 2017)", "CC BY-SA 4.0",
             "https://github.com/tuetschek/e2e-dataset", [("train", 42061), ("dev", 4672), ("test", 4693)]),
+        new(
+            EmbeddedData.LaptopsName, "laptops of RNNLG (Wen et al. 2016), new splits", "Apache-2.0", "https://github.com/shawnwun/RNNLG",
+            [("train", 4265), ("dev", 408), ("test", 513)]),
         new(
             "webnlg", "WebNLG challenge 2017 (Gardent et al. 2017)",
             "CC BY-NC-SA 4.0 (not for commercial use)", "https://gitlab.com/shimorina/webnlg-dataset",
@@ -39,9 +41,10 @@ internal static class DataCatalog
             [("train", 62659), ("dev", 6980), ("test", 12552)]),
     ];
 
-    /// <summary>The splits of the embedded set.</summary>
-    public static IEnumerable<FoundData> Embedded() =>
-        ((string[])["train", "dev", "test"]).Select(split => Describe(EmbeddedData.E2EName + ":" + split, EmbeddedData.E2E(split)));
+    /// <summary>The splits of the embedded sets.</summary>
+    public static IEnumerable<FoundData> Embedded() => EmbeddedData.Names
+        .SelectMany(set => EmbeddedData.Splits.Select(split => $"{set}:{split}"))
+        .Select(name => Describe(name, EmbeddedData.Open(name)));
 
     /// <summary>Reads every file and every WebNLG directory below a directory that can be read as pairs.</summary>
     /// <param name="directory">Where to look.</param>
@@ -71,7 +74,9 @@ internal static class DataCatalog
         TextPair first = pairs[0];
         string key = first.Category.Length > 0 ? "webnlg"
             : first.Origin.Length > 0 ? "dart"
-            : first.Context.StartsWith("name : ", StringComparison.Ordinal) ? "e2e" : "";
+            : !first.Context.StartsWith("name : ", StringComparison.Ordinal) ? ""
+            : first.Context.Contains("| type : laptop", StringComparison.Ordinal) ? EmbeddedData.LaptopsName
+            : EmbeddedData.E2EName;
         return Published.FirstOrDefault(set => set.Key == key);
     }
 

@@ -13,8 +13,6 @@ namespace Nola.Train;
 /// </summary>
 public sealed class TextPairs : IReadOnlyList<TextPair>
 {
-    private const string EmbeddedPrefix = EmbeddedData.E2EName + ":";
-
     private readonly List<TextPair> pairs;
 
     /// <summary>Examples from anywhere.</summary>
@@ -50,18 +48,18 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     }
 
     /// <summary>
-    /// Reads what <c>e2e:train</c>, <c>e2e:dev</c> and <c>e2e:test</c> name, or a file or directory.
+    /// Reads what a name of an embedded split stands for, <c>e2e:test</c> or <c>laptops:train</c>, or a file or directory.
     /// </summary>
     /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>, or there is no such split.</exception>
     public static TextPairs Open(string source, DataSubset subset = DataSubset.All)
     {
         if (!IsEmbedded(source)) return Read(source, subset);
-        TextPairs pairs = EmbeddedData.E2E(source[EmbeddedPrefix.Length..]);
+        TextPairs pairs = EmbeddedData.Open(source);
         return subset == DataSubset.All ? pairs : new(pairs.Where(pair => WebNlg.Has(pair, subset)), source);
     }
 
     /// <summary>Whether <see cref="Open"/> takes a name for one of the embedded splits, not for a file.</summary>
-    public static bool IsEmbedded(string source) => source.StartsWith(EmbeddedPrefix, StringComparison.Ordinal) && !File.Exists(source);
+    public static bool IsEmbedded(string source) => EmbeddedData.Has(source) && !File.Exists(source);
 
     /// <summary>Reads a data set from a stream, by the extension of its name.</summary>
     /// <exception cref="NolaException">As <see cref="Read(string, DataSubset)"/>.</exception>

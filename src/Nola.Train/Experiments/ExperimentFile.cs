@@ -66,7 +66,9 @@ internal sealed partial class ExperimentFile
         };
         Test = reader.Text(
             "test",
-            common.Text("data", EmbeddedData.E2EName) == EmbeddedData.E2EName && !common.Has("text") ? EmbeddedData.E2EName + ":test" : "");
+            EmbeddedData.Names.Contains(common.Text("data", EmbeddedData.E2EName)) && !common.Has("text")
+                ? common.Text("data", EmbeddedData.E2EName) + ":test"
+                : "");
         if (Test.Length == 0) throw new NolaException($"{path}: there is no \"test\", the pairs to score on.");
         Methods = ReadMethods(root, common, path);
     }

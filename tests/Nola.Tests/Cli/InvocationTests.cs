@@ -33,11 +33,11 @@ public sealed class InvocationTests : IDisposable
     [Fact]
     public void What_asks_the_trained_adapter_names_its_model_unless_it_is_the_embedded_one()
     {
-        Assert.StartsWith(
-            "generate --adapter runs/first/adapter.safetensors --prompt \"name : The Punter | Type : restaurant | ",
-            TrainCommand.Ask(LanguageModel.EmbeddedName, "runs/first/adapter.safetensors"));
-        Assert.StartsWith(
-            "generate --model gpt2-medium --adapter \"my runs/adapter.safetensors\" --prompt ",
-            TrainCommand.Ask("gpt2-medium", "my runs/adapter.safetensors"));
+        Assert.Equal(
+            "generate --adapter runs/first/adapter.safetensors --prompt \"name : A\"",
+            TrainCommand.Ask(LanguageModel.EmbeddedName, "runs/first/adapter.safetensors", "name : A"));
+        Assert.Equal(
+            "generate --model gpt2-medium --adapter \"my runs/adapter.safetensors\" --prompt \"name : A\"",
+            TrainCommand.Ask("gpt2-medium", "my runs/adapter.safetensors", "name : A"));
     }
 }

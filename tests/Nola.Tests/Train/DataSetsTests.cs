@@ -48,6 +48,20 @@ public sealed class DataSetsTests : IDisposable
         Assert.Equal(pairs.Select(Content), TextPairs.Read(lines).Select(Content));
     }
 
+    [Fact]
+    public void The_embedded_sets_have_their_counts_and_no_input_in_two_splits()
+    {
+        Assert.Equal([42061, 4672, 4693], Counts("e2e"));
+        Assert.Equal([4265, 408, 513], Counts("laptops"));
+        HashSet<string>[] contexts = [.. EmbeddedData.Splits.Select(split => EmbeddedData.Laptops(split).Select(p => p.Context).ToHashSet())];
+        Assert.Equal(5024, contexts.SelectMany(split => split).Distinct().Count());
+        Assert.Equal(5024, contexts.Sum(split => split.Count));
+        Assert.All(EmbeddedData.Names, set => Assert.Contains(TextPairs.Open(set + ":test"), pair => pair.Context == EmbeddedData.Prompt(set)));
+        Assert.Contains("no split 'valid'", Assert.Throws<NolaException>(() => TextPairs.Open("laptops:valid")).Message);
+
+        static int[] Counts(string set) => [.. EmbeddedData.Splits.Select(split => TextPairs.Open($"{set}:{split}").Count)];
+    }
+
     [Property(MaxTest = 200)]
     public void Pairs_written_as_lines_are_read_back(string? context, string? completion, int[]? ids)
     {
