@@ -51,7 +51,7 @@ public static class EmbeddedData
         return TextPairs.Read(stream, $"{LaptopsName}:{split}.jsonl");
     }
 
-    /// <summary>An input of a set's test split, to ask a finished adapter; null for the name of another set.</summary>
+    /// <summary>An input that is not in a set's training split, to ask a finished adapter; null for the name of another set.</summary>
     internal static string? Prompt(string set) => set switch
     {
         E2EName => "name : The Punter | Type : restaurant | food : Indian | price : cheap | area : riverside | family friendly : yes | "
