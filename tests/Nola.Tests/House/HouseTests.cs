@@ -108,6 +108,9 @@ public sealed class HouseTests
     {
         string[] notices = [.. Directory.EnumerateFiles(Path.Combine(Root(), "src"), "NOTICE.md", SearchOption.AllDirectories)];
         Assert.NotEmpty(notices);
+        string packed = File.ReadAllText(Path.Combine(Root(), "NOTICE.md"));
+        Assert.All(notices, file => Assert.Contains(
+            $"`{Path.GetRelativePath(Root(), Path.GetDirectoryName(file)!).Replace(Path.DirectorySeparatorChar, '/')}`", packed));
         string[] embedding = [.. notices.Select(file => Path.GetRelativePath(Path.Combine(Root(), "src"), file))
             .Select(file => file.Split(Path.DirectorySeparatorChar)[0])
             .Append("Nola.Cli")

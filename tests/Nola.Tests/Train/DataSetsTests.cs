@@ -53,10 +53,12 @@ public sealed class DataSetsTests : IDisposable
     {
         Assert.Equal([42061, 4672, 4693], Counts("e2e"));
         Assert.Equal([4265, 408, 513], Counts("laptops"));
-        HashSet<string>[] contexts = [.. EmbeddedData.Splits.Select(split => EmbeddedData.Laptops(split).Select(p => p.Context).ToHashSet())];
+        HashSet<string>[] contexts =
+            [.. EmbeddedData.Splits.Select(split => EmbeddedData.Laptops(split).Select(p => p.Context).ToHashSet())];
         Assert.Equal(5024, contexts.SelectMany(split => split).Distinct().Count());
         Assert.Equal(5024, contexts.Sum(split => split.Count));
-        Assert.All(EmbeddedData.Names, set => Assert.Contains(TextPairs.Open(set + ":test"), pair => pair.Context == EmbeddedData.Prompt(set)));
+        Assert.All(
+            EmbeddedData.Names, set => Assert.Contains(TextPairs.Open(set + ":test"), pair => pair.Context == EmbeddedData.Prompt(set)));
         Assert.Contains("no split 'valid'", Assert.Throws<NolaException>(() => TextPairs.Open("laptops:valid")).Message);
 
         static int[] Counts(string set) => [.. EmbeddedData.Splits.Select(split => TextPairs.Open($"{set}:{split}").Count)];
