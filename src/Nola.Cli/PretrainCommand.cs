@@ -27,11 +27,11 @@ internal sealed class PretrainCommand
     };
     private readonly Option<bool> completions = new("--completions-only")
     {
-        Description = "Predict the completions of pairs only; else their contexts too",
+        Description = "Predict only the completions of pairs, not their contexts",
     };
     private readonly Option<string> valid = new("--valid")
     {
-        Description = "Plain text for validation, beside the held-out files NAME.valid.* that are found next to NAME.train.*",
+        Description = "Plain text for validation, in addition to the held-out files NAME.valid.* next to NAME.train.*",
     };
     private readonly Option<string> output = new("--out")
     {
@@ -40,7 +40,7 @@ internal sealed class PretrainCommand
     };
     private readonly Option<string> from = new("--from")
     {
-        Description = "Start from this checkpoint (a directory) in place of random values; its sizes and tokenizer win",
+        Description = "Start from this checkpoint (a directory) instead of random values; its sizes and tokenizer take precedence",
     };
     private readonly Option<int> vocabulary = new WholeOption<int>("--vocabulary")
     {
@@ -49,7 +49,7 @@ internal sealed class PretrainCommand
     };
     private readonly Option<string> tokenizer = new("--tokenizer")
     {
-        Description = "A directory with vocab.json and merges.txt to take in place of GPT-2's encoding",
+        Description = "A directory with vocab.json and merges.txt to use instead of GPT-2's encoding",
     };
     private readonly Option<int> layers = Whole("--layers", "Blocks", 6);
     private readonly Option<int> heads = Whole("--heads", "Attention heads", 4);
@@ -57,13 +57,13 @@ internal sealed class PretrainCommand
     private readonly Option<int> positions = Whole("--positions", "Longest sequence", 512);
     private readonly Option<double> epochs = new RealOption<double>("--epochs")
     {
-        Description = "Passes over the data; of a mixture, an epoch has as many tokens as all files together",
+        Description = "Passes over the data; an epoch of a mixture has as many tokens as all files together",
         DefaultValueFactory = _ => 1,
     };
     private readonly Option<int> tokens = Whole("--batch-tokens", "Tokens in a batch", 4096);
     private readonly Option<float> rate = new RealOption<float>("--lr")
     {
-        Description = "Highest learning rate",
+        Description = "Maximum learning rate",
         DefaultValueFactory = _ => 0.002f,
     };
     private readonly Option<int> warmup = Whole("--warmup", "Steps of warm-up", 100);
@@ -211,7 +211,7 @@ internal sealed class PretrainCommand
                 + $"{100 * mixture.Shares[i],6:F2} %  {mixture.Passes(i):F2} passes an epoch"));
         }
         long all = mixture.Sources.Sum(source => source.Tokens);
-        Terminal.Say($"  {"together",-24} {mixture.Sequences.Length,9:N0} sequences {all,12:N0} tokens an epoch");
+        Terminal.Say($"  {"together",-24} {mixture.Sequences.Length,9:N0} sequences {all,12:N0} tokens per epoch");
     }
 
     private static string Time(TimeSpan elapsed) => $"{(long)elapsed.TotalHours}:{elapsed:mm\\:ss}";

@@ -31,7 +31,10 @@ public sealed record EvalReport(int Step, double Loss, long Tokens, bool Best)
 /// <param name="Tokens">Tokens of it that were trained on so far.</param>
 /// <param name="Share">Their part of all tokens that were trained on; 0 before the first step.</param>
 /// <param name="Loss">Mean loss over its validation data in nats a token; NaN without such data.</param>
-/// <param name="BitsPerByte">The same loss in bits for each UTF-8 byte of the text, which tokenizers do not change; NaN when it is unknown.</param>
+/// <param name="BitsPerByte">
+/// The same loss in bits for each UTF-8 byte of the text,
+/// which tokenizers do not change; NaN when it is unknown.
+/// </param>
 public sealed record SourceReport(string Name, long Tokens, double Share, double Loss, double BitsPerByte);
 
 /// <summary>Who wants to know how a run goes on. All members have empty defaults.</summary>

@@ -85,7 +85,10 @@ public sealed class Trainer
     /// Go on from the run directory's last checkpoint. A run that asks for more steps or epochs than the one before is continued: its
     /// schedule is drawn to the new last step, and so the learning rate goes on higher than it was at the old end.
     /// </param>
-    /// <param name="cancel">Stops after the current step, with the last checkpoint written; <see cref="Result"/> says how far it came.</param>
+    /// <param name="cancel">
+    /// Stops after the current step, with the last checkpoint written;
+    /// <see cref="Result"/> says how far it came.
+    /// </param>
     /// <exception cref="OperationCanceledException">It was canceled.</exception>
     /// <exception cref="NolaException">
     /// The state is of another run: the message names each difference, and nothing was changed. Or the loss is not a number: the
@@ -94,7 +97,10 @@ public sealed class Trainer
     public TrainResult Run(EncodedPair[] training, EncodedPair[] validation, bool resume = false, CancellationToken cancel = default) =>
         Run(Mixture.Of(training, validation), resume, cancel);
 
-    /// <summary>Trains on several sources by share; validation losses are told for each, and their mean by share decides what is best.</summary>
+    /// <summary>
+    /// Trains on several sources by share;
+    /// validation losses are told for each, and their mean by share decides what is best.
+    /// </summary>
     /// <inheritdoc cref="Run(EncodedPair[], EncodedPair[], bool, CancellationToken)"/>
     internal TrainResult Run(Mixture mixture, bool resume = false, CancellationToken cancel = default)
     {
@@ -233,7 +239,7 @@ public sealed class Trainer
         string schedule = options.Schedule.ToString().ToLowerInvariant();
         string rate = LearningRate.At(state.Step, total, options).ToString("G3", CultureInfo.InvariantCulture);
         string drawn = options.Schedule == Schedule.Constant ? ""
-            : $" The {schedule} schedule is drawn to the new last step, so that the learning rate goes on at {rate}.";
+            : $" The {schedule} schedule is drawn to the new last step, so that the learning rate continues at {rate}.";
         Tell(o => o.OnNotice($"Continuing from step {state.Step} to step {total} (was {state.Total}).{drawn}"));
     }
 

@@ -20,5 +20,6 @@ public sealed record AdaptableMap(string Name, string Kind, int Layer, int Strea
     public int In => Linear.In;
 
     /// <summary>Whether the two write a column of the same linear map.</summary>
-    internal bool Overlaps(AdaptableMap other) => Linear == other.Linear && Column < other.Column + other.Out && other.Column < Column + Out;
+    internal bool Overlaps(AdaptableMap other) =>
+        Linear == other.Linear && Column < other.Column + other.Out && other.Column < Column + Out;
 }

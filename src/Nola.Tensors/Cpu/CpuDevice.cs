@@ -32,13 +32,16 @@ public sealed unsafe partial class CpuDevice : Device
 
     /// <inheritdoc/>
     public override string Description =>
-        $"cpu ({Threads} thread{(Threads == 1 ? "" : "s")}, {(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128)}-bit vectors)";
+        $"cpu ({Threads} thread{(Threads == 1 ? "" : "s")}, "
+        + $"{(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128)}-bit vectors)";
 
     /// <inheritdoc/>
     public override void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first)
     {
         if (first < 0 || first + source.Length > destination.Length)
-            throw new ShapeException($"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, which has {destination.Length}.");
+            throw new ShapeException(
+                $"UploadAt: elements {first} … {first + source.Length - 1} of a tensor of shape {destination.Shape}, "
+                + $"which has {destination.Length}.");
         source.CopyTo(new Span<float>(Floats(destination) + first, source.Length));
     }
 
@@ -123,7 +126,8 @@ public sealed unsafe partial class CpuDevice : Device
     private static void CheckLength(int length, Tensor tensor)
     {
         if (length != tensor.Length)
-            throw new ShapeException($"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
+            throw new ShapeException(
+                $"Copy: {length} elements on the host and a tensor of shape {tensor.Shape}; expected {tensor.Length}.");
     }
 
     private sealed class Block(nint address, long bytes) : Storage

@@ -22,7 +22,8 @@ public sealed partial class GpuDevice
     }
 
     // Only the sums, one matrix (M, N) after another: a part of the inner dimension each.
-    private static Epilogue SumsAlone(Tensor partial, in Matrix c) => default(After).On(new Matrix(partial, c.Rows, c.Columns, 0, c.Columns), 1, 0);
+    private static Epilogue SumsAlone(Tensor partial, in Matrix c) =>
+        default(After).On(new Matrix(partial, c.Rows, c.Columns, 0, c.Columns), 1, 0);
 }
 
 /// <summary>
@@ -36,7 +37,9 @@ internal struct Epilogue
     public float Alpha, Beta;
 
     /// <summary>Element <paramref name="at"/> of c, which is in <paramref name="column"/>.</summary>
-    public static void One(float sum, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int at, int column)
+    public static void One(
+        float sum, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int at, int column)
     {
         float value = sum * e.Alpha;
         if (e.HasBias != 0) value += bias[column];
@@ -47,7 +50,9 @@ internal struct Epilogue
     }
 
     /// <summary>Two neighbors, the first at an even place.</summary>
-    public static void Two(Float2 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int at, int column)
+    public static void Two(
+        Float2 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int at, int column)
     {
         Float2 value = sums * e.Alpha;
         if (e.HasBias != 0) value += bias.Cast<Float2>()[column / 2];
@@ -58,7 +63,9 @@ internal struct Epilogue
     }
 
     /// <summary>Four neighbors, the first at a multiple of four.</summary>
-    public static void Four(Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int at, int column)
+    public static void Four(
+        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int at, int column)
     {
         Float4 value = sums * e.Alpha;
         if (e.HasBias != 0) value += bias.Cast<Float4>()[column / 4];

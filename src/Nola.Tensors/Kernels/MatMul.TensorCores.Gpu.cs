@@ -25,22 +25,38 @@ public sealed partial class GpuDevice
 
     // As Product. A frozen b keeps what tensor cores read of it; with a preactivation u, a is multiplied by gelu′(u).
     private void TensorProduct(
-        Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, After after, GpuFrozenMatrix? frozen = null, Tensor? preactivation = null)
+        Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha,
+        float beta, After after, GpuFrozenMatrix? frozen = null, Tensor? preactivation = null)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
-        TensorTile tile = products == Products.Tf32 ? TensorTile.Tf32 : transposeA && transposeB ? TensorTile.Square : TileTable.For(m, n, k);
-        using TensorOperand left = transposeA ? Operand(a, tile.Step, tile.Rows, preactivation) : Operand(a, tile.Rows, tile.Step, preactivation);
-        using TensorOperand own = frozen is not null ? default : transposeB ? Operand(b, tile.Columns, tile.Step) : Operand(b, tile.Step, tile.Columns);
+        TensorTile tile = products == Products.Tf32 ? TensorTile.Tf32
+            : transposeA && transposeB ? TensorTile.Square
+            : TileTable.For(m, n, k);
+        using TensorOperand left = transposeA
+            ? Operand(a, tile.Step, tile.Rows, preactivation)
+            : Operand(a, tile.Rows, tile.Step, preactivation);
+        using TensorOperand own = frozen is not null ? default
+            : transposeB ? Operand(b, tile.Columns, tile.Step)
+            : Operand(b, tile.Step, tile.Columns);
         TensorOperand right = frozen?.OnTensorCores ?? own;
         int steps = Blocks.For(k, tile.Step), down = Blocks.For(m, tile.Rows), across = Blocks.For(n, tile.Columns);
         int parts = PartsOf(down * across, k, tile.Blocks);
-        TensorShape shape = new() { A = left.Place, B = right.Place, Steps = steps, Depth = Blocks.For(steps, parts), End = after.On(c, alpha, beta) };
+        TensorShape shape = new()
+        {
+            A = left.Place,
+            B = right.Place,
+            Steps = steps,
+            Depth = Blocks.For(steps, parts),
+            End = after.On(c, alpha, beta),
+        };
         TensorKernel kernel = tile.Kernel(transposeA, transposeB);
         Blocks blocks = new(across, down, parts);
         if (parts == 1)
         {
             Tensor y = c.Tensor;
-            Launch(kernel, blocks, left.Chunks, right.Chunks, Floats(y), Floats(after.Bias ?? y), Floats(after.Residual ?? y), Floats(after.Activated ?? y), shape);
+            Launch(
+                kernel, blocks, left.Chunks, right.Chunks, Floats(y), Floats(after.Bias ?? y),
+                Floats(after.Residual ?? y), Floats(after.Activated ?? y), shape);
             return;
         }
         using Tensor partial = Empty([parts, m, n]);
@@ -74,7 +90,8 @@ public sealed partial class GpuDevice
         else
         {
             ArrayView<Word4> to = Halves(copy).Cast<Word4>();
-            if (preactivation is not null) Launch(PadKernels.RoundGeluGrad, blocks, Floats(x.Tensor), Floats(preactivation), to, place, chunks);
+            if (preactivation is not null)
+                Launch(PadKernels.RoundGeluGrad, blocks, Floats(x.Tensor), Floats(preactivation), to, place, chunks);
             else if (narrow) Launch(PadKernels.RoundNarrow, blocks, Halves(x.Tensor), to, place, chunks);
             else Launch(PadKernels.Round, blocks, Floats(x.Tensor), to, place, chunks);
         }
@@ -98,7 +115,13 @@ public sealed partial class GpuDevice
             get
             {
                 int chunk = Chunk(Matrix.Tensor.DType);
-                return new() { Rows = Matrix.Rows, Columns = Matrix.Columns, Offset = Matrix.Offset / chunk, Stride = Matrix.Stride / chunk };
+                return new()
+                {
+                    Rows = Matrix.Rows,
+                    Columns = Matrix.Columns,
+                    Offset = Matrix.Offset / chunk,
+                    Stride = Matrix.Stride / chunk,
+                };
             }
         }
 
@@ -124,7 +147,9 @@ internal static class PadKernels
     public static void RoundGeluGrad(ArrayView<float> dy, ArrayView<float> u, ArrayView<Word4> to, Place place, int chunks)
     {
         int chunk = Grid.IdxY * Group.DimX + Group.IdxX, row = Grid.IdxX;
-        if (chunk < chunks) to[(long)row * chunks + chunk] = GpuIntrinsics.PackHalves(GeluGrad(dy, u, place, row, 8 * chunk), GeluGrad(dy, u, place, row, 8 * chunk + 4));
+        if (chunk < chunks)
+            to[(long)row * chunks + chunk] = GpuIntrinsics.PackHalves(
+                GeluGrad(dy, u, place, row, 8 * chunk), GeluGrad(dy, u, place, row, 8 * chunk + 4));
     }
 
     // Zero where dy is: outside the matrix.
@@ -150,17 +175,20 @@ internal static class PadKernels
 
     /// <summary>A float32 rectangle in rows that begin at multiples of 16 bytes.</summary>
     [Kernel(256)]
-    public static void Align(ArrayView<float> from, ArrayView<Float4> to, Place place, int chunks) => Aligned<float, WideElement>(from, to, place, chunks);
+    public static void Align(ArrayView<float> from, ArrayView<Float4> to, Place place, int chunks) =>
+        Aligned<float, WideElement>(from, to, place, chunks);
 
     /// <summary>The same from bfloat16.</summary>
     [Kernel(256)]
-    public static void AlignNarrow(ArrayView<ushort> from, ArrayView<Float4> to, Place place, int chunks) => Aligned<ushort, NarrowElement>(from, to, place, chunks);
+    public static void AlignNarrow(ArrayView<ushort> from, ArrayView<Float4> to, Place place, int chunks) =>
+        Aligned<ushort, NarrowElement>(from, to, place, chunks);
 
     private static void Aligned<T, TElement>(ArrayView<T> from, ArrayView<Float4> to, Place place, int chunks)
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
         int chunk = Grid.IdxY * Group.DimX + Group.IdxX, row = Grid.IdxX;
-        if (chunk < chunks) to[(long)row * chunks + chunk] = ProductKernels.Four<T, TElement>(from, place, row, place.Rows, 4 * chunk, place.Columns);
+        if (chunk < chunks)
+            to[(long)row * chunks + chunk] = ProductKernels.Four<T, TElement>(from, place, row, place.Rows, 4 * chunk, place.Columns);
     }
 }

@@ -11,67 +11,80 @@ internal static class TensorKernels
 {
     [Kernel(128, 4)]
     public static void AlongAcross64x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile64x64, Along, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(128, 4)]
     public static void AlongAlong64x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile64x64, Along, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(128, 4)]
     public static void AcrossAcross64x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile64x64, Across, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(128, 3)]
     public static void AlongAcross128x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x64, Along, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(128, 3)]
     public static void AlongAlong128x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x64, Along, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(128, 3)]
     public static void AcrossAcross128x64(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x64, Across, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AlongAcross(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x128, Along, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AlongAlong(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x128, Along, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AcrossAcross(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x128, Across, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AcrossAlong(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x128, Across, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256)]
     public static void AlongAcross256x128(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile256x128, Along, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256)]
     public static void AlongAlong256x128(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile256x128, Along, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256)]
     public static void AcrossAcross256x128(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile256x128, Across, Across, BFloat16>(a, b, c, bias, residual, activated, s);
 
     /// <summary>m16n8k16: two halves of 16 steps in a strip of 32.</summary>
@@ -151,22 +164,26 @@ internal static class Tf32Kernels
 {
     [Kernel(256, 2)]
     public static void AlongAcross(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<TensorKernels.Tile128x128, WideAlong, WideAcross, Tf32>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AlongAlong(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<TensorKernels.Tile128x128, WideAlong, WideAlong, Tf32>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AcrossAcross(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<TensorKernels.Tile128x128, WideAcross, WideAcross, Tf32>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 2)]
     public static void AcrossAlong(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<TensorKernels.Tile128x128, WideAcross, WideAlong, Tf32>(a, b, c, bias, residual, activated, s);
 
     /// <summary>m16n8k8: two halves of 8 steps in a strip of 16.</summary>

@@ -24,7 +24,8 @@ internal interface IOrder
     static abstract Cursor Begin(int side, int threads, Place place, int first, int thread);
 
     /// <summary>Starts the copy of one chunk, the <paramref name="round"/>-th that the thread copies of a strip.</summary>
-    static abstract void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round);
+    static abstract void Copy(
+        ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round);
 
     /// <summary>What a lane reads of left fragments of the rows from <paramref name="row"/> on, a multiple of 32.</summary>
     static abstract int LeftPlace(int side, int row, int lane);
@@ -61,7 +62,8 @@ internal readonly struct Along : IOrder
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
+    public static void Copy(
+        ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
         GpuIntrinsics.CopyAsync(ref strip[to], ref x[from]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -85,7 +87,10 @@ internal readonly struct Along : IOrder
     public static int Chunk(int row, int column) => row * 4 + (column ^ ((row / 2) & 3));
 }
 
-/// <summary>bfloat16, padded with zeros. Rows of memory run across the inner dimension: a strip is 32 rows, and ldmatrix transposes.</summary>
+/// <summary>
+/// bfloat16, padded with zeros. Rows of memory run across the inner dimension:
+/// a strip is 32 rows, and ldmatrix transposes.
+/// </summary>
 internal readonly struct Across : IOrder
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -101,7 +106,8 @@ internal readonly struct Across : IOrder
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Copy(ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
+    public static void Copy(
+        ArrayView<Word4> strip, int to, ArrayView<Word4> x, int from, Cursor cursor, Place place, int step, int round) =>
         GpuIntrinsics.CopyAsync(ref strip[to], ref x[from]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -26,13 +26,15 @@ internal static class TensorTiles
     /// <summary>The body of every kernel.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Multiply<TTile, TLeft, TRight, TProduct>(
-        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, TensorShape s)
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s)
         where TTile : struct, ITile
         where TLeft : struct, IOrder
         where TRight : struct, IOrder
         where TProduct : struct, IProduct
     {
-        ArrayView<Word4> left = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Rows * 4), right = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Columns * 4);
+        ArrayView<Word4> left = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Rows * 4);
+        ArrayView<Word4> right = SharedMemory.Allocate<Word4>(TTile.Strips * TTile.Columns * 4);
         int lane = Group.IdxX & 31, warp = Group.IdxX / 32, row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
         int warpRow = (warp & (TTile.Rows / TTile.WarpRows - 1)) * TTile.WarpRows;
         int warpColumn = warp / (TTile.Rows / TTile.WarpRows) * TTile.WarpColumns;
@@ -86,7 +88,8 @@ internal static class TensorTiles
 
     // A strip has four chunks for each of its rows; a thread copies two or four of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Copy<TTile, TOrder>(ArrayView<Word4> strips, int strip, ArrayView<Word4> x, Place place, Cursor cursor, int side, int step)
+    private static void Copy<TTile, TOrder>(
+        ArrayView<Word4> strips, int strip, ArrayView<Word4> x, Place place, Cursor cursor, int side, int step)
         where TTile : struct, ITile
         where TOrder : struct, IOrder
     {
@@ -142,7 +145,8 @@ internal static class TensorTiles
     }
 
     private static void Store(
-        Float4x4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
+        Float4x4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int row, int column)
     {
         Store(sums.A, c, bias, residual, activated, e, row, column);
         Store(sums.B, c, bias, residual, activated, e, row, column + 8);
@@ -152,14 +156,16 @@ internal static class TensorTiles
 
     // A lane's two columns of rows row and row + 8.
     private static void Store(
-        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
+        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int row, int column)
     {
         Store(sums.X, sums.Y, c, bias, residual, activated, e, row, column);
         Store(sums.Z, sums.W, c, bias, residual, activated, e, row + 8, column);
     }
 
     private static void Store(
-        float x, float y, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
+        float x, float y, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
     {
         Place place = e.C;
         if (row >= place.Rows || column >= place.Columns) return;

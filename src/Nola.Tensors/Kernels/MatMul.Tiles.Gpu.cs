@@ -23,42 +23,50 @@ internal static class ProductKernels
 
     [Kernel(256, 4)]
     public static void Square(
-        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<SquareTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
     public static void Tall(
-        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<TallTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
     public static void Flat(
-        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<float> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<FlatTile, float, WideElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
     public static void SquareNarrow(
-        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<SquareTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
     public static void TallNarrow(
-        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<TallTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
     [Kernel(256, 4)]
     public static void FlatNarrow(
-        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
+        ArrayView<float> a, ArrayView<ushort> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s) =>
         Tile<FlatTile, ushort, NarrowElement>(a, b, c, bias, residual, activated, s);
 
     private static void Tile<TTile, T, TElement>(
-        ArrayView<float> a, ArrayView<T> b, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, ProductShape s)
+        ArrayView<float> a, ArrayView<T> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, ProductShape s)
         where TTile : struct, ITile
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
         // Strips (Step, Rows) and (Step, Columns), each row with four floats to spare, so that columns lie in other banks.
-        ArrayView<Float4> left = SharedMemory.Allocate<Float4>(Step * (TTile.Rows / 4 + 1)), right = SharedMemory.Allocate<Float4>(Step * (TTile.Columns / 4 + 1));
+        ArrayView<Float4> left = SharedMemory.Allocate<Float4>(Step * (TTile.Rows / 4 + 1));
+        ArrayView<Float4> right = SharedMemory.Allocate<Float4>(Step * (TTile.Columns / 4 + 1));
         int pitchLeft = TTile.Rows / 4 + 1, pitchRight = TTile.Columns / 4 + 1;
         int row0 = Grid.IdxY * TTile.Rows, column0 = Grid.IdxX * TTile.Columns;
         int down = Group.IdxX / (TTile.Columns / 4), across = Group.IdxX & (TTile.Columns / 4 - 1);
@@ -89,7 +97,8 @@ internal static class ProductKernels
     }
 
     // A strip whose rows are rows of the matrix: neighbors in the strip are neighbors in memory.
-    private static void Rows<T, TElement>(ArrayView<Float4> strip, int size, ArrayView<T> x, Place place, int k, int end, int first, int count)
+    private static void Rows<T, TElement>(
+        ArrayView<Float4> strip, int size, ArrayView<T> x, Place place, int k, int end, int first, int count)
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
@@ -102,7 +111,8 @@ internal static class ProductKernels
     }
 
     // A strip whose rows are columns of the matrix: four steps are read at once and put into four rows.
-    private static void Columns<T, TElement>(ArrayView<Float4> strip, int size, ArrayView<T> x, Place place, int k, int end, int first, int count)
+    private static void Columns<T, TElement>(
+        ArrayView<Float4> strip, int size, ArrayView<T> x, Place place, int k, int end, int first, int count)
         where T : unmanaged
         where TElement : struct, IElement<T>
     {
@@ -136,7 +146,8 @@ internal static class ProductKernels
     }
 
     private static void Store(
-        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual, ArrayView<float> activated, Epilogue e, int row, int column)
+        Float4 sums, ArrayView<float> c, ArrayView<float> bias, ArrayView<float> residual,
+        ArrayView<float> activated, Epilogue e, int row, int column)
     {
         Place place = e.C;
         if (row >= place.Rows) return;

@@ -28,7 +28,8 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
     public string Settings { get; } = DecodingReader.Describe(decoding);
 
     /// <summary>How outputs are compared with the completions, in a few words.</summary>
-    public string Comparison => form == ReferenceForm.Groups ? "references in groups" : $"{PublishedReferences} references, lower-cased and tokenized";
+    public string Comparison =>
+        form == ReferenceForm.Groups ? "references in groups" : $"{PublishedReferences} references, lower-cased and tokenized";
 
     /// <summary>The outputs of a run beside their references; decoded unless that was done before.</summary>
     /// <exception cref="NolaException">A context does not fit the model, or the outputs cannot be written.</exception>
@@ -36,11 +37,14 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
     {
         if (last is { } kept && kept.Folder == input.Folder) return kept.Corpus;
         // Ids are not the text that they look like.
-        TextPair[][] groups = [.. input.Test.GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context)).Select(group => group.ToArray())];
+        TextPair[][] groups = [.. input.Test
+            .GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context))
+            .Select(group => group.ToArray())];
         ITokenizer tokenizer = input.Model.Tokenizer;
         GenerateOptions options = decoding.For(input.Model);
         ReferenceSet set = References(input, groups, tokenizer, options);
-        string[] outputs = Read(input.Folder, input.TestName, groups.Length) ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
+        string[] outputs = Read(input.Folder, input.TestName, groups.Length)
+            ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
         Corpus corpus = new(outputs, set, form, allowEmpty: true) { Contexts = [.. groups.Select(group => group[0].Context)] };
         last = (input.Folder, corpus);
         return corpus;
@@ -53,22 +57,29 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
     private ReferenceSet References(ScoreInput input, TextPair[][] groups, ITokenizer tokenizer, GenerateOptions options)
     {
         if (references is { } kept && kept.Test == input.Test && kept.BaseModel == input.BaseModel) return kept.Set;
-        string[][] texts = [.. groups.Select(group => group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, options) : pair.Completion).ToArray())];
+        string[][] texts = [.. groups.Select(group =>
+            group.Select(pair => pair.CompletionIds is { } ids ? GeneratedText.Of(ids, tokenizer, options) : pair.Completion).ToArray())];
         int blank = Array.FindIndex(texts, group => group.All(string.IsNullOrWhiteSpace));
-        if (blank >= 0) throw new NolaException($"{groups[blank][0].Place}: no completion of this context has text, so that there is nothing to compare an output with; give one, or leave the context out.");
-        references = (input.Test, input.BaseModel, form == ReferenceForm.Columns ? new ReferenceSet(Published(texts), TextForm.Published) : new ReferenceSet(texts));
+        if (blank >= 0)
+            throw new NolaException($"{groups[blank][0].Place}: no completion of this context has text, "
+                + "so that there is nothing to compare an output with; give one, or leave the context out.");
+        references = (input.Test, input.BaseModel, form == ReferenceForm.Columns
+            ? new ReferenceSet(Published(texts), TextForm.Published)
+            : new ReferenceSet(texts));
         return references.Value.Set;
     }
 
     // gpt2_decode.py of LoRA and NOLA repeats the first where there are fewer, and leaves out what is over.
-    private static string[][] Published(string[][] texts) => [.. texts.Select(group => (string[])[.. Enumerable.Range(0, PublishedReferences).Select(i => group[i < group.Length ? i : 0])])];
+    private static string[][] Published(string[][] texts) =>
+        [.. texts.Select(group => (string[])[.. Enumerable.Range(0, PublishedReferences).Select(i => group[i < group.Length ? i : 0])])];
 
     private string[] Decode(ScoreInput input, TextPair[] contexts, ITokenizer tokenizer, GenerateOptions options, CancellationToken cancel)
     {
         int done = 0;
         int? room = input.Truncate ? options.MaxNewTokens : null;
         int[][] prompts = [.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Shape, room: room))];
-        int[][] tokens = input.Model.GenerateAll(prompts, input.Adapter, options, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
+        int[][] tokens = input.Model.GenerateAll(
+            prompts, input.Adapter, options, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
         string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, options)))];
         string text = string.Concat(outputs.Select(line => line + "\n"));
         AtomicFile.EnsureDirectory(input.Folder);

@@ -1,6 +1,8 @@
 namespace Nola.Train.Metrics;
 
-/// <summary>What every BLEU counts over a corpus: n-grams of the outputs that references have, n-grams in all, and reference lengths.</summary>
+/// <summary>
+/// What every BLEU counts over a corpus: n-grams of the outputs that references have, n-grams in all, and reference lengths.
+/// </summary>
 /// <param name="negativeLengths">Whether an output shorter than n counts |output| − n + 1 n-grams, below 0, rather than none.</param>
 internal sealed class BleuCounts(bool negativeLengths = false)
 {

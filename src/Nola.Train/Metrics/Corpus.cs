@@ -66,7 +66,8 @@ public sealed class Corpus
         get;
         init => field = value is null || value.Count == Count
             ? value
-            : throw new NolaException($"There are {value.Count:N0} contexts and {Count:N0} hypotheses; one hypothesis belongs to each context.");
+            : throw new NolaException(
+                $"There are {value.Count:N0} contexts and {Count:N0} hypotheses; one hypothesis belongs to each context.");
     }
 
     /// <summary>What was done to both sides before they are scored.</summary>

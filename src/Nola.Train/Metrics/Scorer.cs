@@ -30,8 +30,8 @@ public static class Scorer
     /// <summary>All metrics.</summary>
     public static IReadOnlyList<string> Names { get; } = ["BLEU", "NIST", "ROUGE_L", "CIDEr", "METEOR", "TER", "chrF++", MultiBleu, Slots];
 
-    /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns, and SER only where there are
-    /// contexts.</summary>
+    /// <summary>Scores in the order of the names; the usual ones are all, but multi-bleu only for references in columns, and SER only
+    /// where there are contexts.</summary>
     /// <exception cref="NolaException">
     /// There is no such metric, what METEOR needs is missing, or a text is too long for TER or METEOR.
     /// </exception>
@@ -58,11 +58,14 @@ public static class Scorer
         "NIST" => options.V13a ? new MtevalNist() : new Nist(),
         "ROUGE_L" or "ROUGE-L" => new RougeL(),
         "CIDER" => new Cider(),
-        "METEOR" => new Meteor(options.WordNet is { } directory ? WordNet.Read(directory) : null, options.Paraphrases is { } table ? ParaphraseTable.Read(table) : null),
+        "METEOR" => new Meteor(
+            options.WordNet is { } directory ? WordNet.Read(directory) : null,
+            options.Paraphrases is { } table ? ParaphraseTable.Read(table) : null),
         "TER" => new TranslationEditRate(),
         "CHRF++" => new ChrF(),
         "MULTI-BLEU" => new MultiBleu(),
         Slots => new SlotErrorRate(),
-        _ => throw new NolaException($"'{name}' is not a metric; did you mean '{Spelling.Nearest(name, Names)}'? There are {string.Join(", ", Names)}."),
+        _ => throw new NolaException(
+            $"'{name}' is not a metric; did you mean '{Spelling.Nearest(name, Names)}'? There are {string.Join(", ", Names)}."),
     };
 }

@@ -359,10 +359,12 @@ public sealed class CommandTests : IDisposable
     public void Pretraining_on_several_sources_is_evaluated_on_each_and_continues_bit_for_bit()
     {
         string sources = Directory.CreateDirectory(Path.Combine(directory, "sources")).FullName;
-        File.WriteAllText(Path.Combine(sources, "cats.train.txt"), string.Concat(Enumerable.Repeat("The cat sat on the mat.\n<|endoftext|>\n", 40)));
+        File.WriteAllText(
+            Path.Combine(sources, "cats.train.txt"), string.Concat(Enumerable.Repeat("The cat sat on the mat.\n<|endoftext|>\n", 40)));
         File.WriteAllText(Path.Combine(sources, "cats.valid.txt"), "The dog sat on the mat.");
         string pairs = Path.Combine(sources, "names.pairs.train.jsonl");
-        File.WriteAllLines(pairs, Enumerable.Range(0, 60).Select(i => $$"""{"context": "name : N{{i}}", "completion": "This is N{{i}}."}"""));
+        File.WriteAllLines(
+            pairs, Enumerable.Range(0, 60).Select(i => $$"""{"context": "name : N{{i}}", "completion": "This is N{{i}}."}"""));
         string[] command =
         [
             "pretrain", "--text", Path.Combine(sources, "cats.train.txt"), "--pairs", pairs, "--mix", "cats=0.25", "--vocabulary", "300",

@@ -114,7 +114,7 @@ public sealed class ResumeTests : IDisposable
         Assert.Equal(whole, parts);
         // The schedule's line now ends at step 12: warm-up 2, and 6 of the 10 steps after it are left.
         Assert.Equal("Continuing from step 6 to step 12 (was 6). "
-            + "The linear schedule is drawn to the new last step, so that the learning rate goes on at 0.012.", notices[0]);
+            + "The linear schedule is drawn to the new last step, so that the learning rate continues at 0.012.", notices[0]);
 
         byte[] Run(string path, bool stop)
         {

@@ -8,7 +8,8 @@ namespace Nola.Tests;
 
 public sealed class SlotErrorRateTests
 {
-    private const string Punter = "name : The Punter | Type : restaurant | food : Indian | price : cheap | family friendly : no | near : Café Rouge";
+    private const string Punter =
+        "name : The Punter | Type : restaurant | food : Indian | price : cheap | family friendly : no | near : Café Rouge";
 
     // What an output says, counted by hand: slots that are left out, said otherwise, and added.
     [Theory]
@@ -81,6 +82,8 @@ public sealed class SlotErrorRateTests
         Assert.Contains("there are none", Assert.Throws<NolaException>(() => Scorer.Score(corpus, new() { Metrics = ["SER"] })).Message);
         Assert.DoesNotContain("SER", Scorer.Score(corpus).Select(score => score.Metric));
         Assert.Contains("2 contexts and 1 hypotheses", Assert.Throws<NolaException>(() => corpus.With(["a", "b"])).Message);
-        Assert.Contains("no context has a slot", Assert.Throws<NolaException>(() => Scorer.Score(corpus.With(["b"]), new() { Metrics = ["SER"] })).Message);
+        Assert.Contains(
+            "no context has a slot",
+            Assert.Throws<NolaException>(() => Scorer.Score(corpus.With(["b"]), new() { Metrics = ["SER"] })).Message);
     }
 }
