@@ -21,13 +21,8 @@ public sealed class GpuSteadyTests
         Random r = new(1);
         EncodedPair[] pairs = [.. Enumerable.Range(0, 8).Select(_ => new EncodedPair(TinyModels.Ids(r, 2, 61), TinyModels.Ids(r, 3, 61)))];
         Counts seen = new(gpu);
-        new Trainer(model, adapter, new TrainOptions
-        {
-            BatchSize = 1,
-            BatchTokens = 0,
-            MaxSteps = 7,
-            WarmupSteps = 1,
-        }, null, seen) { ReadEvery = 3 }.Run(pairs, []);
+        TrainOptions options = new() { BatchSize = 1, BatchTokens = 0, MaxSteps = 7, WarmupSteps = 1 };
+        new Trainer(model, adapter, options, null, seen) { ReadEvery = 3 }.Run(pairs, []);
         Assert.Equal([1, 2, 3, 4, 5, 6, 7], seen.Steps.Select(s => s.Step));
         Assert.All(seen.Steps, s => Assert.True(double.IsFinite(s.Loss) && s.Loss > 1));
         // One wait and one download a read; the observer is told of all its steps then.

@@ -211,8 +211,10 @@ internal sealed class ExperimentRunner : IDisposable
     {
         RunRecord source = RunRecord.Read(run.Source!.ResultFile)!;
         if (source.TrainInfo.Status == TrainInfo.Failed)
-            return Record(
-                run, source.TrainInfo, $"There is no adapter to round: {run.Source.Title} failed.") with { MetaInfo = source.MetaInfo };
+        {
+            string why = $"There is no adapter to round: {run.Source.Title} failed.";
+            return Record(run, source.TrainInfo, why) with { MetaInfo = source.MetaInfo };
+        }
         string output = Path.Combine(run.Folder, "adapter.safetensors");
         AtomicFile.EnsureDirectory(run.Folder);
         // Of a run that was killed before its result was written.

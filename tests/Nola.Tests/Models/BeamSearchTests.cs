@@ -218,14 +218,19 @@ public sealed class BeamSearchTests : IDisposable
         using CancellationTokenSource later = new();
         int[][] some = new int[2][];
         Assert.Throws<OperationCanceledException>(
-            () => model.GenerateAll([[1], [2]], null, greedy with { BatchTokens = 1 }, (i, ids) => { some[i] =
-                ids; later.Cancel(); }, later.Token));
+            () => model.GenerateAll([[1], [2]], null, greedy with { BatchTokens = 1 }, CancelAfterFirst, later.Token));
         Assert.Equal((20, null), (some[0].Length, some[1]));
 
         void Third(int token)
         {
             told.Add(token);
             if (told.Count == 3) source.Cancel();
+        }
+
+        void CancelAfterFirst(int i, int[] ids)
+        {
+            some[i] = ids;
+            later.Cancel();
         }
     }
 
