@@ -12,7 +12,7 @@ namespace Nola.Tensors;
 internal sealed class TextInput : TextReader
 {
     /// <summary>The longest line, in characters.</summary>
-    public const int LongestLine = 1 << 24;
+    public const int LongestLine = 1 << 23;
 
     /// <summary>
     /// The longest text that is read in one piece, in characters:
@@ -21,7 +21,7 @@ internal sealed class TextInput : TextReader
     public const int LongestWhole = 1 << 26;
 
     // Text shrinks to a third or a tenth; a file of one repeated byte to a thousandth.
-    private const int LargestRatio = 64, RatioFrom = 1 << 25;
+    private const int LargestRatio = 64, RatioFrom = 1 << 23;
 
     private readonly Stream stream;
     private readonly Stream? packed;

@@ -78,7 +78,7 @@ public sealed class InputTests : IDisposable
         using (GZipStream zip = new(File.Create(path), CompressionLevel.Fastest))
             for (int i = 0; i < 400; i++) zip.Write(new byte[1 << 20]);
         using TextInput reader = TextInput.Open(path);
-        Assert.Contains("line 1: has more than 16 Mi characters", Assert.Throws<NolaException>(() => reader.ReadLine()).Message);
+        Assert.Contains("line 1: has more than 8 Mi characters", Assert.Throws<NolaException>(() => reader.ReadLine()).Message);
     }
 
     [Fact]
