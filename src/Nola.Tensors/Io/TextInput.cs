@@ -21,7 +21,7 @@ internal sealed class TextInput : TextReader
     public const int LongestWhole = 1 << 26;
 
     // Text shrinks to a third or a tenth; a file of one repeated byte to a thousandth.
-    private const int LargestRatio = 64, RatioFrom = 1 << 23;
+    private const int LargestRatio = 64, RatioFrom = 3 << 22;
 
     private readonly Stream stream;
     private readonly Stream? packed;
