@@ -15,6 +15,7 @@ internal static class CommandLine
             ExperimentCommand.Create(),
             GenerateCommand.Create(),
             LossCommand.Create(),
+            EvaluateCommand.Create(),
             ForwardCommand.Create(),
             MergeCommand.Create(),
             ExportCommand.Create(),

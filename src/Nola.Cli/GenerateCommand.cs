@@ -34,7 +34,15 @@ internal static class GenerateCommand
         };
         Option<bool> raw = new("--raw")
         {
-            Description = "Continue the prompt itself; otherwise it is a context, followed by the end of text as in training",
+            Description = "Continue the prompt itself; otherwise it is a context as in training, which for GPT-2 the end of text follows",
+        };
+        Option<bool> chat = new("--chat")
+        {
+            Description = "The prompt is a question, written by the model's chat template; with --prompts, conversations (messages) too",
+        };
+        Option<string> system = new("--system")
+        {
+            Description = "With --chat, the system message of conversations that have none",
         };
         Option<int> maxNew = new WholeOption<int>("--max-new")
         {
@@ -74,7 +82,8 @@ internal static class GenerateCommand
         };
         Option<string> stop = new("--stop")
         {
-            Description = "Token ids that end the text; \"\" for none [the model's own: end of text and a blank line, 50256,628 for GPT-2]",
+            Description = "Token ids that end the text; \"\" for none "
+                + "[the model's own, from its files; for GPT-2 the end of text and a blank line, 50256,628]",
         };
         Option<string[]> stopString = new("--stop-string")
         {
@@ -88,7 +97,7 @@ internal static class GenerateCommand
         Command command = new("generate", "Continue a prompt, or a file of them, with a model and, if given, an adapter. "
             + "The published decoding is --beams 10 --length-penalty 0.8 --no-repeat-ngram 4.")
         {
-            prompt, ids, prompts, output, raw, maxNew, minNew, beams, lengthPenalty, beamRules, noRepeat, repetition,
+            prompt, ids, prompts, output, raw, chat, system, maxNew, minNew, beams, lengthPenalty, beamRules, noRepeat, repetition,
         };
         sampling.AddTo(command);
         command.Add(stop);
@@ -111,23 +120,34 @@ internal static class GenerateCommand
                 StopStrings = r.GetValue(stopString) ?? [],
                 BatchTokens = r.GetValue(batchTokens),
             });
-            bool isRaw = r.GetValue(raw), json = r.GetValue(common.Json);
+            PromptForm form = new(r.GetValue(raw), r.GetValue(chat), r.GetValue(system));
+            bool json = r.GetValue(common.Json);
             string? text = r.GetValue(prompt), given = r.GetValue(ids), file = r.GetValue(prompts), path = r.GetValue(output);
             RefuseTwo(("--prompt", text), ("--ids", given), ("--prompts", file));
+            CheckForm(form, given);
             if (file is null && path is not null)
                 throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
             // The tokenizer and the model are ready at about the same time.
             if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
             return common.WithModel(r, (model, adapter) => file is not null
-                ? new GenerateFile(model, adapter, options.For(model), isRaw, json).Run(file, path, cancel)
-                : new GeneratePrompt(model, adapter, options.For(model), isRaw, json).Run(text, given, cancel));
+                ? new GenerateFile(model, adapter, options.For(model, form.Chat), form, json).Run(file, path, cancel)
+                : new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel));
         });
         return command;
     }
 
     private static BeamRules Rules(string name) =>
         BeamRulesNames.Find(name) ?? throw new NolaException($"beam-rules is {Quoted.Of(name)}; expected {BeamRulesNames.Known}.");
+
+    private static void CheckForm(PromptForm form, string? ids)
+    {
+        if (form.Chat && form.Raw) throw new NolaException("--chat is given together with --raw; give one of them.");
+        if (form.Chat && ids is not null)
+            throw new NolaException("--chat is given together with --ids, which are taken as they are; give one of them.");
+        if (form.System is not null && !form.Chat)
+            throw new NolaException("--system is given without --chat; it is a message of a conversation.");
+    }
 
     // The ways to say what is continued, of which one counts.
     private static void RefuseTwo(params (string Name, string? Value)[] sources)

@@ -9,9 +9,9 @@ namespace Nola.Cli;
 /// <param name="model">The model.</param>
 /// <param name="adapter">What it is read with; null for the base model alone.</param>
 /// <param name="options">How to choose; all that is left to be chosen is given.</param>
-/// <param name="raw">Continue the text itself, without the end of text after it.</param>
+/// <param name="form">What the inputs are.</param>
 /// <param name="json">An object on each line in place of text.</param>
-internal sealed class GenerateFile(LanguageModel model, IAdapter? adapter, GenerateOptions options, bool raw, bool json)
+internal sealed class GenerateFile(LanguageModel model, IAdapter? adapter, GenerateOptions options, PromptForm form, bool json)
 {
     public int Run(string source, string? output, CancellationToken cancel)
     {
@@ -19,7 +19,8 @@ internal sealed class GenerateFile(LanguageModel model, IAdapter? adapter, Gener
         // Lines of ids need no tokenizer.
         bool needsText = !json || pairs.Any(p => p.ContextIds is null);
         ITokenizer? tokenizer = needsText ? model.Tokenizer : model.FindTokenizer();
-        int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(pair, tokenizer, model.Shape, raw))];
+        ChatFormat? chat = form.Chat ? model.Chat : null;
+        int[][] contexts = [.. pairs.Select(pair => GeneratedText.Context(form.Asked(pair), tokenizer, model.Shape, form.Raw, chat: chat))];
         if (output is not null) AtomicFile.EnsureWritable(output);
         SamplingOptions.SaySeed(options);
         Stopwatch clock = Stopwatch.StartNew();

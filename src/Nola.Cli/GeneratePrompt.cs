@@ -9,9 +9,9 @@ namespace Nola.Cli;
 /// <param name="model">The model.</param>
 /// <param name="adapter">What it is read with; null for the base model alone.</param>
 /// <param name="options">How to choose; all that is left to be chosen is given.</param>
-/// <param name="raw">Continue the text itself, without the end of text after it.</param>
+/// <param name="form">What the prompt is.</param>
 /// <param name="json">An object for each text in place of the text.</param>
-internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, GenerateOptions options, bool raw, bool json)
+internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, GenerateOptions options, PromptForm form, bool json)
 {
     /// <summary>Continues a text or token ids, whichever is not null.</summary>
     public int Run(string? text, string? ids, CancellationToken cancel)
@@ -25,17 +25,18 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
 
     private int[] Context(string prompt, ITokenizer tokenizer)
     {
-        if (!raw) return tokenizer.EncodeContext(prompt);
-        return prompt.Length == 0 ? [tokenizer.EndOfText] : tokenizer.Encode(prompt);
+        if (form.Chat) return model.Chat.EncodePrompt(form.Asked([new(ChatMessage.User, prompt)]), "The prompt");
+        return form.Raw ? tokenizer.EncodePrompt(prompt) : tokenizer.EncodeContext(prompt);
     }
 
     private int One(int[] context, ITokenizer? tokenizer, CancellationToken cancel)
     {
-        int[] generated = model.Generate(context, adapter, options, json ? null : Printer(tokenizer), cancel);
+        int[] generated = model.Generate(context, adapter, options, json ? null : Printer(tokenizer, Begins(context, tokenizer)), cancel);
         if (!json) Console.Out.WriteLine();
         cancel.ThrowIfCancellationRequested();
         FinishReason reason = Reason(context, generated);
-        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, Text(generated, tokenizer), generated, reason, options, index: 0));
+        string? text = json ? Text(context, generated, tokenizer) : null;
+        if (json) Console.Out.WriteLine(GeneratedLine.Json(null, text, generated, reason, options, index: 0));
         if (reason == FinishReason.Context) SayContext(context);
         return 0;
     }
@@ -45,7 +46,7 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
         int[][] all = model.GenerateAll([context], adapter, options, null, cancel);
         for (int s = 0; s < all.Length; s++)
         {
-            string? text = Text(all[s], tokenizer);
+            string? text = Text(context, all[s], tokenizer);
             Console.Out.WriteLine(json
                 ? GeneratedLine.Json(null, text, all[s], Reason(context, all[s]), options, s)
                 : GeneratedText.OneLine(text ?? GeneratedLine.Ids(all[s])));
@@ -55,9 +56,9 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
     }
 
     // Prints each token as it comes: its text, or its id.
-    private Action<int> Printer(ITokenizer? tokenizer)
+    private Action<int> Printer(ITokenizer? tokenizer, bool begins)
     {
-        IncrementalDecoder? decoder = tokenizer is null ? null : new(tokenizer);
+        IncrementalDecoder? decoder = tokenizer is null ? null : new(tokenizer, begins);
         bool first = true;
         return token =>
         {
@@ -69,13 +70,20 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
         };
     }
 
-    private string? Text(int[] generated, ITokenizer? tokenizer) =>
-        tokenizer is null
-            ? null
-            : Begun(StopStrings.Cut(tokenizer.Decode([.. generated.Where(id => !options.StopTokens!.Contains(id))]), options.StopStrings));
+    private string? Text(int[] context, int[] generated, ITokenizer? tokenizer)
+    {
+        if (tokenizer is null) return null;
+        // After a prompt, a space before the first word is the text's own.
+        IncrementalDecoder decoder = new(tokenizer, Begins(context, tokenizer));
+        string text = decoder.AddAll(generated.Where(id => !options.StopTokens!.Contains(id))) + decoder.End();
+        return Begun(StopStrings.Cut(text, options.StopStrings));
+    }
+
+    private static bool Begins(int[] context, ITokenizer? tokenizer) =>
+        tokenizer is not null && context.SequenceEqual(tokenizer.EncodePrompt(""));
 
     // A completion begins with the space that the encoders put before it.
-    private string Begun(string text) => raw ? text : text.TrimStart();
+    private string Begun(string text) => form.Raw ? text : text.TrimStart();
 
     private FinishReason Reason(int[] context, int[] generated) =>
         FinishReasons.Of(context.Length, generated, options, model.Shape.Positions);

@@ -19,10 +19,14 @@ internal static class LossCommand
         };
         Option<float> smoothing = new RealOption<float>("--label-smoothing") { Description = "Label smoothing over the whole vocabulary" };
         Option<bool> truncate = new("--truncate") { Description = "Cut contexts that are too long from the left instead of refusing them" };
+        Option<bool> chat = new("--chat")
+        {
+            Description = "Write conversations, and pairs as conversations, by the model's chat template; answers alone count",
+        };
         Option<string> subset = DataConvertCommand.Subset();
         Command command = new("loss", "Score pairs: the mean loss over their completion tokens.")
         {
-            pairs, subset, smoothing, truncate, common.Json,
+            pairs, subset, smoothing, truncate, chat, common.Json,
         };
         common.AddTo(command);
         command.Does((r, cancel) => common.WithModel(r, (model, adapter) =>
@@ -31,8 +35,8 @@ internal static class LossCommand
             if (epsilon is not (>= 0 and < 1))
                 throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
             TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
-            LossResult result = Evaluation.Loss(
-                model, PairEncoder.EncodeFor(model, data, r.GetValue(truncate)), adapter, epsilon, cancel: cancel);
+            EncodedPair[] encoded = PairEncoder.EncodeFor(model, data, r.GetValue(truncate), r.GetValue(chat));
+            LossResult result = Evaluation.Loss(model, encoded, adapter, epsilon, cancel: cancel);
             if (!double.IsFinite(result.Loss))
                 throw new NolaException(
                     $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is not finite, or far too " +

@@ -27,9 +27,61 @@ public static class Evaluation
         IModel model, EncodedPair[] pairs, IAdapter? adapter = null,
         float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
     {
-        Batches batches = new(pairs, batchTokens, 0, 0, shuffle: false);
         double sum = 0;
         long tokens = 0;
+        foreach ((_, float[] losses) in Losses(model, pairs, adapter, labelSmoothing, batchTokens, cancel))
+        {
+            foreach (float loss in losses) sum += loss;
+            tokens += losses.Length;
+        }
+        if (tokens == 0) throw new NolaException("Loss: there is no position whose loss counts; every sequence has fewer than two tokens.");
+        return new LossResult(sum / tokens, tokens);
+    }
+
+    /// <summary>The log-probability of each sequence's completion, the sum over its tokens.</summary>
+    /// <param name="model">What predicts.</param>
+    /// <param name="pairs">What to score; each has a context.</param>
+    /// <param name="adapter">What the sequences are read with; null for the model alone.</param>
+    /// <param name="batchTokens">Most tokens at once.</param>
+    /// <param name="cancel">Ends it early with an <see cref="OperationCanceledException"/>.</param>
+    internal static double[] LogProbabilities(
+        IModel model, EncodedPair[] pairs, IAdapter? adapter, int batchTokens, CancellationToken cancel)
+    {
+        double[] sums = new double[pairs.Length];
+        foreach ((int[] batch, float[] losses) in Losses(model, pairs, adapter, 0, batchTokens, cancel))
+        {
+            int at = 0;
+            foreach (int i in batch)
+                for (int token = 0; token < pairs[i].Completion.Length; token++) sums[i] -= losses[at++];
+        }
+        return sums;
+    }
+
+    /// <summary>Of some tokens the likeliest behind each sequence, as a place among them.</summary>
+    internal static int[] Likeliest(LanguageModel model, IReadOnlyList<int[]> sequences, IReadOnlyList<int> tokens, IAdapter? adapter)
+    {
+        List<int> ids = [], starts = [0];
+        foreach (int[] sequence in sequences)
+        {
+            ids.AddRange(sequence);
+            starts.Add(ids.Count);
+        }
+        // What is predicted last is what counts; the targets are not looked at.
+        TokenStream stream = new([.. ids], [.. starts], [.. starts.Skip(1).Select(end => end - 1)], new int[sequences.Count]);
+        using StreamTensors batch = new(model.Device, stream.With(adapter));
+        using Tape tape = new(model.Device, record: false);
+        using Tensor logits = model.Device.Empty([sequences.Count, model.Shape.Vocabulary]);
+        model.Head(tape.Scope(() => Ops.GatherRows(model.Hidden(tape, batch), batch.LossPositions)).Value, logits);
+        float[] values = logits.ToArray();
+        return [.. Enumerable.Range(0, sequences.Count).Select(row => MultipleChoice.Best([.. tokens.Select(token => Value(row, token))]))];
+
+        double Value(int row, int token) => values[row * model.Shape.Vocabulary + token];
+    }
+
+    private static IEnumerable<(int[] Batch, float[] Losses)> Losses(
+        IModel model, EncodedPair[] pairs, IAdapter? adapter, float labelSmoothing, int batchTokens, CancellationToken cancel)
+    {
+        Batches batches = new(pairs, batchTokens, 0, 0, shuffle: false);
         foreach (int[] batch in batches.Epoch(0))
         {
             cancel.ThrowIfCancellationRequested();
@@ -39,11 +91,8 @@ public static class Evaluation
             using Tensor losses = model.Device.Empty([stream.Targets.Length]);
             using Tape tape = new(model.Device, record: false);
             model.Loss(tape, tensors, labelSmoothing, 1, losses);
-            foreach (float loss in losses.ToArray()) sum += loss;
-            tokens += stream.Targets.Length;
+            yield return (batch, losses.ToArray());
         }
-        if (tokens == 0) throw new NolaException("Loss: there is no position whose loss counts; every sequence has fewer than two tokens.");
-        return new LossResult(sum / tokens, tokens);
     }
 
     /// <summary>Evenly spaced sequences, so that a part of a sorted set stands for the whole.</summary>

@@ -131,7 +131,8 @@ internal sealed class RunIdentity
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
-    // SHA-256 over the lengths and the token ids of every sequence, little-endian.
+    // SHA-256 over the lengths and the token ids of every sequence, and where there are parts that are not learned, their places;
+    // little-endian.
     private static string Digest(EncodedPair[] pairs)
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -143,6 +144,9 @@ internal sealed class RunIdentity
             hash.AppendData(lengths);
             hash.AppendData(MemoryMarshal.AsBytes<int>(pair.Context));
             hash.AppendData(MemoryMarshal.AsBytes<int>(pair.Completion));
+            if (pair.Skipped is not { } parts) continue;
+            int[] places = [.. parts.SelectMany(part => (int[])[part.Start, part.End])];
+            hash.AppendData(MemoryMarshal.AsBytes<int>(places));
         }
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }

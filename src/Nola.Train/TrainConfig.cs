@@ -57,6 +57,9 @@ internal sealed record TrainConfig
         new("storage", $"How a frozen base is kept: {Settings.Names(storages)}, which takes half the memory [float32]", Settings.Names(storages)),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
+        new("chat",
+            "Write conversations, and pairs as conversations, by the model's chat template; answers alone are learned",
+            "true or false", true),
         new("device", "auto, cpu, cuda or cuda:1 [auto]", "auto, cpu, cuda or cuda:1"),
         new("threads", "Threads of the CPU; 0 for one per core [0]", "0 to 256"),
     ];
@@ -87,6 +90,9 @@ internal sealed record TrainConfig
 
     /// <summary>Cut long contexts instead of refusing.</summary>
     public required bool Truncate { get; init; }
+
+    /// <summary>Write pairs by the model's chat template.</summary>
+    public required bool Chat { get; init; }
 
     /// <summary>Most steps between two reads of losses; see <see cref="Trainer.ReadEvery"/>.</summary>
     public required int ReadEvery { get; init; }
@@ -135,6 +141,7 @@ internal sealed record TrainConfig
             Options = Loop(s, embedded) with { LearningRate = (float)s.Real("lr", RateOf(method, tiny)) },
             Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
+            Chat = s.Flag("chat"),
             ReadEvery = s.Whole("read-every", 0),
             Device = s.Text("device", "auto"),
             Threads = s.Whole("threads", 0),
@@ -184,6 +191,7 @@ internal sealed record TrainConfig
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };
+        if (Chat) keys["chat"] = true;
         if (Text.Count > 0) keys["text"] = Text;
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;

@@ -24,8 +24,8 @@ internal sealed record TrainData(EncodedPair[] Training, EncodedPair[] Validatio
         TextPairs training = TextPairs.Open(embedded ? config.Data + ":train" : config.Data);
         string held = config.Valid.Length > 0 || !embedded ? config.Valid : config.Data + ":dev";
         TextPairs? validation = held.Length > 0 ? TextPairs.Open(held) : null;
-        return new(
-            PairEncoder.EncodeFor(model, training, config.Truncate),
-            validation is null ? [] : PairEncoder.EncodeFor(model, validation, config.Truncate));
+        return new(Encoded(training), validation is null ? [] : Encoded(validation));
+
+        EncodedPair[] Encoded(TextPairs pairs) => PairEncoder.EncodeFor(model, pairs, config.Truncate, config.Chat);
     }
 }

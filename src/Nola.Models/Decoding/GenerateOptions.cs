@@ -62,8 +62,8 @@ public sealed record GenerateOptions
     public int FirstSequence { get; init; }
 
     /// <summary>
-    /// Tokens that end the text. Null, the default, takes the tokenizer's own: the end of text, and a blank line as published (50256
-    /// and 628 for GPT-2); none where the model has no tokenizer.
+    /// Tokens that end the text. Null, the default, takes the model's own (<see cref="LanguageModel.StopTokens"/>): for GPT-2 the end
+    /// of text, and a blank line as published (50256 and 628), else what the model's files name; none where nothing names any.
     /// </summary>
     public IReadOnlyList<int>? StopTokens { get; init; }
 
@@ -87,12 +87,15 @@ public sealed record GenerateOptions
     /// sequences of a call have the same one.
     /// </summary>
     /// <exception cref="NolaException">A value is out of its range, or two contradict each other.</exception>
-    public GenerateOptions For(LanguageModel model)
+    public GenerateOptions For(LanguageModel model) => For(model, chat: false);
+
+    /// <summary>The same; the end of an answer in the model's chat template ends a text too.</summary>
+    internal GenerateOptions For(LanguageModel model, bool chat)
     {
         Validate();
         return this with
         {
-            StopTokens = StopTokens ?? model.FindTokenizer()?.StopTokens ?? [],
+            StopTokens = StopTokens ?? (chat ? [.. model.StopTokens.Union(model.Chat.EndTokens)] : model.StopTokens),
             Seed = Samples && Seed is null ? NewSeed() : Seed,
         };
     }

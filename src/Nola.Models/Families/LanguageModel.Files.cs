@@ -9,6 +9,8 @@ public sealed partial class LanguageModel
     public const string EmbeddedName = "nola-tiny";
 
     private ITokenizer? tokenizer;
+    private IReadOnlyList<int>? stopTokens;
+    private ChatFormat? chat;
 
     /// <summary>
     /// Loads a checkpoint of any known family: the embedded <c>nola-tiny</c>, a directory with <c>config.json</c> and safetensors, or
@@ -62,12 +64,26 @@ public sealed partial class LanguageModel
         };
     }
 
-    /// <summary>The model's tokenizer, found once: its own files, else GPT-2's where the vocabulary is as large.</summary>
+    /// <summary>
+    /// The model's tokenizer, found once: its own files, else for GPT-2's kin GPT-2's where the vocabulary is as large.
+    /// </summary>
     /// <exception cref="NolaException">
-    /// It has another vocabulary and no tokenizer files, so that text cannot be encoded for it; or the files do not fit; or
-    /// tokenizers of its family cannot be read.
+    /// It has another vocabulary and no tokenizer files, so that text cannot be encoded for it; or the files do not fit it, or are of a
+    /// kind that cannot be read.
     /// </exception>
-    public ITokenizer Tokenizer => FindTokenizer() ?? throw NoTokenizer(IsCreated ? "The created model" : Source);
+    public ITokenizer Tokenizer => FindTokenizer() ?? throw TokenizerFiles.None(IsCreated ? "The created model" : Source, Config.Tokens);
+
+    /// <summary>
+    /// The tokens that end a generated text when nothing else is asked for: those of <c>generation_config.json</c> or else of
+    /// <c>config.json</c>, as Hugging Face's generate reads them, and the tokenizer's, which training puts at the end of texts.
+    /// </summary>
+    /// <exception cref="NolaException">A file that says it cannot be read.</exception>
+    public IReadOnlyList<int> StopTokens => stopTokens ??=
+        [.. GenerationConfig.EndTokens(Origin, Config).Concat(FindTokenizer()?.StopTokens ?? []).Distinct()];
+
+    /// <summary>How conversations are written for the model: the chat template in its directory, read once.</summary>
+    /// <exception cref="NolaException">It has none, or one that is not known; or it has no tokenizer.</exception>
+    public ChatFormat Chat => chat ??= ChatFormat.Read(Origin, Tokenizer, IsCreated ? "The created model" : Source);
 
     /// <summary>
     /// Writes <c>config.json</c> and <c>model.safetensors</c> into a directory, in the layout that Hugging Face reads. Adapters are
@@ -100,13 +116,7 @@ public sealed partial class LanguageModel
     /// <summary>The tokenizer, or null for a model of another vocabulary that has no tokenizer files.</summary>
     /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
     internal ITokenizer? FindTokenizer() => tokenizer ??=
-        IsEmbedded ? Gpt2Tokenizer.WithVocabulary(Shape.Vocabulary)
-        : Config.Family.ReadsText ? TokenizerFiles.Find(Origin, Shape.Vocabulary)
-        : null;
-
-    private NolaException NoTokenizer(string model) => Config.Family.ReadsText
-        ? TokenizerFiles.None(model, Shape.Vocabulary)
-        : new($"{model}: the tokenizer of a {Config.Family.Title} model cannot be read by this version; give token ids in place of text.");
+        IsEmbedded ? Gpt2Tokenizer.WithVocabulary(Shape.Vocabulary) : TokenizerFiles.Find(Origin, Config.Tokens);
 
     private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
     {

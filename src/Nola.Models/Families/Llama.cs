@@ -96,7 +96,7 @@ internal sealed class LlamaFamily : ModelFamily
 
     public override string Title { get; }
 
-    internal override bool ReadsText => false;
+    public override bool HasGpt2Tokens => false;
 
     public override ModelConfig Parse(JsonElement root, string path) => LlamaConfig.Parse(root, path, this);
 

@@ -38,12 +38,6 @@ public sealed record LlamaConfig(
     /// <summary>Whether the head is the token embedding (<c>tie_word_embeddings</c>).</summary>
     public bool TiedHead { get; init; }
 
-    /// <summary>The token that texts begin with (<c>bos_token_id</c>); null for none.</summary>
-    public int? BeginToken { get; init; }
-
-    /// <summary>The tokens that texts end with (<c>eos_token_id</c>, a number or a list).</summary>
-    public IReadOnlyList<int> EndTokens { get; init; } = [];
-
     /// <inheritdoc/>
     public override ModelFamily Family => LlamaFamily.All.First(family => family.ModelType == ModelType);
 

@@ -42,7 +42,7 @@ internal static class LlamaConfigReader
             MlpBias = type == "llama" && (fields.Flag("mlp_bias") ?? false),
             TiedHead = fields.Flag("tie_word_embeddings") ?? false,
             BeginToken = BeginToken(),
-            EndTokens = Tokens(fields, "eos_token_id"),
+            EndTokens = fields.Tokens("eos_token_id"),
         };
         config = config with
         {
@@ -54,7 +54,7 @@ internal static class LlamaConfigReader
 
         int Needed(string name) => fields.Size(name) ?? throw fields.Missing(name, $"the config.json of a {type} model gives it");
 
-        int? BeginToken() => Tokens(fields, "bos_token_id") switch
+        int? BeginToken() => fields.Tokens("bos_token_id") switch
         {
             [] => null,
             [int only] => only,
@@ -179,20 +179,5 @@ internal static class LlamaConfigReader
             { ValueKind: JsonValueKind.Number } value when value.TryGetInt32(out int number) && number >= 0 => number,
             _ => throw fields.Bad("max_window_layers", "expected a whole number from 0"),
         };
-    }
-
-    // One token id, or a list of them.
-    private static int[] Tokens(ConfigFields fields, string name)
-    {
-        return fields.Given(name) switch
-        {
-            null => [],
-            { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(Token)],
-            { } value => [Token(value)],
-        };
-
-        int Token(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int id)
-            ? id
-            : throw fields.Bad(name, "expected a token id, or a list of them");
     }
 }

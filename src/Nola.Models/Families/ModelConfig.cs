@@ -35,6 +35,16 @@ public abstract record ModelConfig
     /// <summary>The line of earlier versions' identities; the same where there were none.</summary>
     internal virtual string SampledDescription => Description;
 
+    /// <summary>The token that texts begin with (<c>bos_token_id</c>); null for none, or where the tokenizer alone knows it.</summary>
+    public int? BeginToken { get; init; }
+
+    /// <summary>
+    /// The tokens that texts end with (<c>eos_token_id</c>, a number or a list); none where the tokenizer alone knows them.
+    /// </summary>
+    public IReadOnlyList<int> EndTokens { get; init; } = [];
+
+    internal ModelTokens Tokens => new(Shape.Vocabulary, Family.HasGpt2Tokens, BeginToken, EndTokens);
+
     /// <summary>The name of the token embedding and that of the head when one table is both; null when each has its own.</summary>
     public virtual (string Embedding, string Head)? Tied => null;
 

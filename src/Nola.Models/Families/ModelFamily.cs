@@ -25,8 +25,11 @@ public abstract class ModelFamily
     /// <param name="name">Its name, without the prefix.</param>
     public virtual bool Skips(string name) => false;
 
-    /// <summary>Whether the tokenizers of its models can be read; where they cannot, text is refused and token ids are not.</summary>
-    internal virtual bool ReadsText => true;
+    /// <summary>
+    /// Whether its models are used as GPT-2 is: with its tokens where they have no tokenizer files and as large a vocabulary, and with
+    /// examples in the form that LoRA and NOLA taught it.
+    /// </summary>
+    public virtual bool HasGpt2Tokens => true;
 
     /// <summary>Whether a configuration without a <c>model_type</c> is of this family.</summary>
     /// <param name="root">The object in the file.</param>

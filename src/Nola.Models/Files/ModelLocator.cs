@@ -111,7 +111,7 @@ public sealed class ModelLocator(Func<string, string?> environment, string home)
     }
 
     // What is never read may be missing, or anywhere.
-    private static bool IsRead(string path) => Path.GetExtension(path) is ".json" or ".txt" or ".safetensors";
+    private static bool IsRead(string path) => Path.GetExtension(path) is ".json" or ".txt" or ".safetensors" or ".model" or ".jinja";
 
     // Why a file of a snapshot is not to be read: blobs are in the cache, or in the directory that the cache is a link to.
     private string? Leaves(string path)

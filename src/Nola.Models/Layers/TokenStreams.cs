@@ -6,7 +6,7 @@ public static class TokenStreams
     /// <summary>
     /// One sequence for each pair: context then completion, without the last token, whose prediction nobody reads.
     /// The loss counts where the next token is the completion's: positions context − 1 … length − 2. A pair without
-    /// context predicts from its second token on.
+    /// context predicts from its second token on, and parts that are skipped (<see cref="EncodedPair.Skipped"/>) are only read.
     /// </summary>
     public static TokenStream FromPairs(IEnumerable<EncodedPair> pairs)
     {
@@ -18,8 +18,10 @@ public static class TokenStreams
             ids.AddRange(pair.Completion.AsSpan(0, Math.Max(0, pair.Completion.Length - 1)));
             for (int i = Math.Max(pair.Context.Length, 1); i < pair.Length; i++)
             {
+                int place = i - pair.Context.Length;
+                if (pair.Skipped?.Any(part => part.Start <= place && place < part.End) == true) continue;
                 positions.Add(start + i - 1);
-                targets.Add(pair.Completion[i - pair.Context.Length]);
+                targets.Add(pair.Completion[place]);
             }
             starts.Add(ids.Count);
         }

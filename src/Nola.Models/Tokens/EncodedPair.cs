@@ -8,6 +8,12 @@ namespace Nola.Models;
 /// <param name="Completion">Ids that are predicted.</param>
 public readonly record struct EncodedPair(int[] Context, int[] Completion)
 {
+    /// <summary>
+    /// Parts of the completion that are read and not predicted, by their places in it, rising: what others say between the answers of
+    /// a conversation. Null for none.
+    /// </summary>
+    public IReadOnlyList<(int Start, int End)>? Skipped { get; init; }
+
     /// <summary>Tokens of the whole sequence.</summary>
     public int Length => Context.Length + Completion.Length;
 }

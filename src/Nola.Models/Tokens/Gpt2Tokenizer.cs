@@ -162,7 +162,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
             PreTokenizer = new RegexPreTokenizer(Words(), null),
         });
 
-    private static List<(string Token, int Id)> CheckedTokens(string path)
+    internal static List<(string Token, int Id)> CheckedTokens(string path)
     {
         using JsonDocument document = JsonInput.Read(path, largest: JsonInput.LargestTable);
         if (document.RootElement.ValueKind != JsonValueKind.Object)
@@ -185,7 +185,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
         return tokens.Count > 0 ? tokens : throw new NolaException($"{path}: there is no token in it.");
     }
 
-    private static List<string> CheckedMerges(string path, HashSet<string> tokens)
+    internal static List<string> CheckedMerges(string path, HashSet<string> tokens)
     {
         using TextInput lines = TextInput.Open(path);
         List<string> merges = [];
@@ -232,7 +232,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     }
 
     // A token's name spells its bytes in GPT-2's alphabet: printable Latin-1 stands for itself, the rest is moved up from 256.
-    private static char[] Alphabet()
+    internal static char[] Alphabet()
     {
         char[] alphabet = new char[256];
         int moved = 256;
@@ -244,7 +244,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
         return alphabet;
     }
 
-    private static byte[]?[] TokenBytes(List<(string Token, int Id)> tokens)
+    internal static byte[]?[] TokenBytes(List<(string Token, int Id)> tokens)
     {
         // Every character of the alphabet is below 512; −1 marks those that are not in it.
         int[] alphabet = new int[512];
@@ -278,20 +278,5 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     }
 
     [GeneratedRegex(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")]
-    private static partial Regex Words();
-}
-
-/// <summary>Turns tokens into text as they come, holding back the bytes of a character that is not complete yet.</summary>
-public sealed class IncrementalDecoder(ITokenizer tokenizer)
-{
-    private readonly Decoder decoder = Encoding.UTF8.GetDecoder();
-
-    /// <summary>What can be shown after one more token; may be empty.</summary>
-    public string Add(int id)
-    {
-        ReadOnlySpan<byte> bytes = tokenizer.BytesOf(id);
-        // A vocabulary may have tokens of any length.
-        Span<char> chars = bytes.Length < 256 ? stackalloc char[260] : new char[bytes.Length + 4];
-        return new string(chars[..decoder.GetChars(bytes, chars, flush: false)]);
-    }
+    internal static partial Regex Words();
 }

@@ -37,7 +37,7 @@ internal static class JsonRow
             if (pair)
                 throw new NolaException($"{place}: both \"{PairNames.Messages}\" and \"{context}\" with \"{completion}\" are "
                     + "there; leave one or the other out.");
-            return ChatTemplate.Pair(row.GetProperty(PairNames.Messages), place, contextsOnly);
+            return Conversation.Pair(row.GetProperty(PairNames.Messages), place, contextsOnly);
         }
         string category = Label(row, "category", names), origin = Label(row, "origin", names);
         if (context is null && completion is null && !contextsOnly && names.Contains(PairNames.Text))

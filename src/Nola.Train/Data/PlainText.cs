@@ -7,8 +7,8 @@ using Nola.Tensors;
 namespace Nola.Train;
 
 /// <summary>
-/// Plain text for language modeling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with
-/// end of text between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
+/// Plain text for language modeling: documents separated by a line <c>&lt;|endoftext|&gt;</c>, encoded end to end with end of text
+/// between them, cut into windows whose every token but the first is predicted. In a <c>.jsonl</c> file each line's
 /// <c>{"text": …}</c> is a document.
 /// </summary>
 public static class PlainText
@@ -66,8 +66,10 @@ public static class PlainText
 
     // Paragraph by paragraph: the pre-tokenizer never joins across a newline, except that it takes runs of white space whole,
     // so a blank line goes with the newline before it.
+    // Where words of a tokenizer do join, it is given whole documents, which begin as texts of its own.
     private static void Encode(string path, ITokenizer tokenizer, List<int> ids)
     {
+        bool apart = tokenizer.CutsAtParagraphs;
         StringBuilder paragraph = new();
         int blank = 0;
         foreach (string line in Lines(path))
@@ -81,7 +83,7 @@ public static class PlainText
                 ids.Add(tokenizer.EndOfText);
                 continue;
             }
-            if (line.Length > 0 && paragraph.Length > 0 && paragraph[^1] == '\n') Flush();
+            if (apart && line.Length > 0 && paragraph.Length > 0 && paragraph[^1] == '\n') Flush();
             paragraph.Append(line).Append('\n');
         }
         Flush();
@@ -89,7 +91,8 @@ public static class PlainText
 
         void Flush()
         {
-            if (paragraph.Length > 0) ids.AddRange(tokenizer.Encode(paragraph.ToString()));
+            string text = paragraph.ToString();
+            if (text.Length > 0) ids.AddRange(apart ? tokenizer.Encode(text) : tokenizer.EncodeContext(text));
             paragraph.Clear();
         }
     }

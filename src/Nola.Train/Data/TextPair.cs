@@ -1,3 +1,5 @@
+using Nola.Models;
+
 namespace Nola.Train;
 
 /// <summary>
@@ -20,6 +22,9 @@ public sealed record TextPair(string Context, string Completion, string Place = 
     /// put before it.
     /// </summary>
     public bool IsDocument { get; init; }
+
+    /// <summary>The conversation that the pair stands for, all of its messages; null for any other pair.</summary>
+    public IReadOnlyList<ChatMessage>? Messages { get; init; }
 
     /// <summary>The context as token ids in the place of its text, with whatever end token it has.</summary>
     public int[]? ContextIds { get; init; }

@@ -41,7 +41,7 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
             .GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context))
             .Select(group => group.ToArray())];
         ITokenizer tokenizer = input.Model.Tokenizer;
-        GenerateOptions options = decoding.For(input.Model);
+        GenerateOptions options = decoding.For(input.Model, input.Chat);
         ReferenceSet set = References(input, groups, tokenizer, options);
         string[] outputs = Read(input.Folder, input.TestName, groups.Length)
             ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
@@ -77,7 +77,9 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
     {
         int done = 0;
         int? room = input.Truncate ? options.MaxNewTokens : null;
-        int[][] prompts = [.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Shape, room: room))];
+        ChatFormat? chat = input.Chat ? input.Model.Chat : null;
+        int[][] prompts =
+            [.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Shape, room: room, chat: chat))];
         int[][] tokens = input.Model.GenerateAll(
             prompts, input.Adapter, options, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
         string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, options)))];

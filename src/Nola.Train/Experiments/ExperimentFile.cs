@@ -34,7 +34,8 @@ internal sealed record ExperimentMethod(
 /// </summary>
 internal sealed partial class ExperimentFile
 {
-    private static readonly string[] keys = ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "decoding", "plot"];
+    private static readonly string[] keys =
+        ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "decoding", "mmlu", "plot"];
 
     // Chosen by the runner.
     private static readonly string[] reserved = ["out", "seed", "device", "threads"];
@@ -56,6 +57,7 @@ internal sealed partial class ExperimentFile
         Decoding = root.TryGetProperty("decoding", out JsonElement decoding)
             ? DecodingReader.Read(decoding, $"{path}, decoding")
             : GenerateOptions.Published;
+        Mmlu = reader.Text("mmlu", "");
         Plot = reader.Text("plot", Scores[0]);
         TestSubset = reader.Text("test-subset", "all") switch
         {
@@ -84,6 +86,9 @@ internal sealed partial class ExperimentFile
 
     /// <summary>How texts are generated for scores that need them.</summary>
     public GenerateOptions Decoding { get; }
+
+    /// <summary>The directory of MMLU's questions; empty for none.</summary>
+    public string Mmlu { get; }
 
     /// <summary>The value on the plot's upright axis.</summary>
     public string Plot { get; }

@@ -31,7 +31,7 @@ internal sealed class ExperimentModels(Device device) : IDisposable
     /// <summary>The encoded data of a run, for the model that is loaded.</summary>
     public TrainData DataOf(TrainConfig config)
     {
-        string key = string.Join('|', config.Model, config.Data, config.Valid, string.Join(',', config.Text), config.Truncate);
+        string key = string.Join('|', config.Model, config.Data, config.Valid, string.Join(',', config.Text), config.Truncate, config.Chat);
         if (data is { } kept && kept.Key == key) return kept.Data;
         TrainData read = TrainData.Read(config, model!);
         data = (key, read);
@@ -42,7 +42,8 @@ internal sealed class ExperimentModels(Device device) : IDisposable
     /// <exception cref="NolaException">A pair is too long, empty, or has a token that the model does not.</exception>
     public void Check(TextPairs test, TrainConfig config)
     {
-        if (fitting.Add($"{config.Model} {config.Truncate}")) PairEncoder.EncodeFor(model!, test, config.Truncate);
+        if (fitting.Add($"{config.Model} {config.Truncate} {config.Chat}"))
+            PairEncoder.EncodeFor(model!, test, config.Truncate, config.Chat);
     }
 
     public void Dispose()

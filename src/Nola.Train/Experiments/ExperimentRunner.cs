@@ -235,9 +235,11 @@ internal sealed class ExperimentRunner : IDisposable
         {
             if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
             Stopwatch clock = Stopwatch.StartNew();
-            IReadOnlyDictionary<string, double> values = score.Measure(
-                new ScoreInput(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded),
-                cancel);
+            ScoreInput input = new(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded)
+            {
+                Chat = run.Config.Chat,
+            };
+            IReadOnlyDictionary<string, double> values = score.Measure(input, cancel);
             ScoreRecord measured = new(SettingsOf(score), values, clock.Elapsed.TotalSeconds);
             record = record with { Scores = new Dictionary<string, ScoreRecord>(record.Scores) { [score.Name] = measured } };
             record = record with

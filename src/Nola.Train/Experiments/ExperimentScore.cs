@@ -14,7 +14,11 @@ namespace Nola.Train;
 /// <param name="OnDecoded">Told after each text that is generated: how many, of how many.</param>
 internal sealed record ScoreInput(
     LanguageModel Model, IAdapter? Adapter, string BaseModel, TextPairs Test,
-    string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null);
+    string TestName, bool Truncate, string Folder, Action<int, int>? OnDecoded = null)
+{
+    /// <summary>Whether pairs are written by the model's chat template.</summary>
+    public bool Chat { get; init; }
+}
 
 /// <summary>Something that is measured of each finished run.</summary>
 internal interface IExperimentScore
@@ -51,8 +55,8 @@ internal sealed class LossScore : IExperimentScore
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
     {
-        LossResult result = Evaluation.Loss(
-            input.Model, PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate), input.Adapter, cancel: cancel);
+        EncodedPair[] pairs = PairEncoder.EncodeFor(input.Model, input.Test, input.Truncate, input.Chat);
+        LossResult result = Evaluation.Loss(input.Model, pairs, input.Adapter, cancel: cancel);
         return new Dictionary<string, double> { ["loss"] = result.Loss, ["perplexity"] = result.Perplexity };
     }
 }

@@ -263,7 +263,7 @@ public sealed class LlamaTests : IDisposable
         LlamaConfig config = new("llama", 1, 2, 1, 4, 8, 8, 50257, 16);
         using LanguageModel model = LanguageModel.Create(config, device, 1, trainable: false);
         Assert.Contains(
-            "the tokenizer of a LLaMA model cannot be read by this version; give token ids",
+            "there is no tokenizer.json and no tokenizer.model beside its weights; put one there, or give token ids",
             Assert.Throws<NolaException>(() => model.Tokenizer).Message);
         Assert.Equal(3, model.Generate([1, 2], null, new() { MaxNewTokens = 3 }).Length);
     }

@@ -99,6 +99,17 @@ public sealed class HuggingFaceCacheTests : IDisposable
             Assert.Contains("is not there; download", Assert.Throws<NolaException>(() => LanguageModel.Load(snapshot, device)).Message);
     }
 
+    [Theory]
+    [InlineData("tokenizer.model")]
+    [InlineData("chat_template.jinja")]
+    public void A_file_of_the_tokenizer_that_leads_nowhere_is_named(string file)
+    {
+        string snapshot = Add("openai-community/gpt2", true, Golden());
+        File.CreateSymbolicLink(Path.Combine(snapshot, file), "../../blobs/gone");
+        string message = Assert.Throws<NolaException>(() => Locator(Hub).Find("gpt2")).Message;
+        Assert.Contains(file + " is a link to ../../blobs/gone, which leads nowhere", message);
+    }
+
     [Fact]
     public void What_is_never_read_may_lead_nowhere()
     {

@@ -59,7 +59,8 @@ public sealed class TokenizerFileTests : IDisposable
     {
         File.Copy(Path.Combine(TinyModels.Golden, "config.json"), Path.Combine(directory, "config.json"));
         File.WriteAllText(Path.Combine(directory, there), "{}");
-        Assert.Contains(expected, Assert.Throws<NolaException>(() => TokenizerFiles.Find(directory, 50257)).Message);
+        ModelTokens tokens = new Gpt2Config(1, 1, 8).Tokens;
+        Assert.Contains(expected, Assert.Throws<NolaException>(() => TokenizerFiles.Find(directory, tokens)).Message);
     }
 
     private Gpt2Tokenizer Read(string vocabulary, string merges) =>

@@ -377,6 +377,8 @@ public sealed class ExperimentTests : IDisposable
         string[] files = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "experiments"), "*.json");
         Assert.Equal(
             [
+                "alpaca-llama2-13b",
+                "alpaca-llama2-7b",
                 "dart-gpt2-large",
                 "dart-gpt2-medium",
                 "e2e-gpt2-large",
@@ -396,6 +398,32 @@ public sealed class ExperimentTests : IDisposable
             Assert.Equal(1 + 3 * (file.Methods.Count - 1), runs.Count);
             Assert.Equal(runs.Count, runs.Select(run => run.Folder).Distinct().Count());
             Assert.Equal(runs.Count, runs.Select(run => run.Id).Distinct().Count());
+        }
+    }
+
+    [Fact]
+    public void The_papers_LLaMA_rows_run_on_a_small_model()
+    {
+        string path = Path.Combine(directory, "small.json"), data = Path.Combine(directory, "alpaca.json");
+        File.WriteAllText(data, """
+            [{"instruction": "Sing.", "input": "", "output": "La."}, {"instruction": "Say.", "input": "Hi", "output": "Hi."}]
+            """);
+        File.WriteAllText(
+            Path.Combine(directory, "five_shot_mmlu_val.json"), """[{"input": "One? Answer:", "output": "A", "subject": "x"}]""");
+        string text = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "experiments", "alpaca-llama2-7b.json"))
+            .Replace("meta-llama/Llama-2-7b-hf", Path.Combine(AppContext.BaseDirectory, "data", "golden", "stories260K"))
+            .Replace("alpaca/train.json", data).Replace("alpaca/valid.json", data)
+            .Replace("\"mmlu\": \"mmlu\"", $"\"mmlu\": \"{directory}\"")
+            .Replace("\"max-steps\": 200", "\"max-steps\": 2").Replace("\"seeds\": [1, 2, 3]", "\"seeds\": [1]");
+        File.WriteAllText(path, text);
+        ExperimentFile file = ExperimentFile.Read(path);
+        StopAfter never = new(int.MaxValue, new());
+        using ExperimentRunner runner = new(file, Path.Combine(directory, "runs"), "cpu", 2, TextScore.All(file, new()), never);
+        Assert.Equal(new ExperimentSummary(3, 3, 0, 0, false), runner.Run());
+        foreach (MethodSummary method in runner.Summarize())
+        {
+            Assert.Contains(method.Scores["MMLU"].Mean, (double[])[0, 100]);
+            Assert.InRange(method.Scores["loss"].Mean, 0, 20);
         }
     }
 

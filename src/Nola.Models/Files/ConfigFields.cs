@@ -71,6 +71,22 @@ internal sealed class ConfigFields(JsonElement root, string path)
         _ => throw Bad(name, "expected a finite number above 0"),
     };
 
+    /// <summary>One token id, or a list of them; empty where none is given.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public IReadOnlyList<int> Tokens(string name)
+    {
+        return Given(name) switch
+        {
+            null => [],
+            { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(Token)],
+            { } value => [Token(value)],
+        };
+
+        int Token(JsonElement value) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int id)
+            ? id
+            : throw Bad(name, "expected a token id, or a list of them");
+    }
+
     /// <summary>The fields of an object within.</summary>
     /// <exception cref="NolaException">It is something else.</exception>
     public ConfigFields? Within(string name) => Given(name) switch
