@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Nola.Tensors;
 
 namespace Nola.Bench;
 
@@ -18,6 +19,7 @@ internal static class Program
         ("elementwise", "Everything else, against memory bandwidth", ElementwiseBench.Run),
         ("train-step", "A training step of GPT-2: full, LoRA, NOLA", StepBench.Run),
         ("published", "E2E examples a second, from the published way to this library's", PublishedBench.Run),
+        ("llama", "LLaMA's kind with weights in 32, 16, 8 and 4 bits: a training step, decoding, memory", LlamaBench.Run),
         ("generate", "Decoding token by token, and the time to the first token", GenerateBench.Run),
     ];
 
@@ -55,7 +57,8 @@ internal static class Program
         memory.SetAction(r =>
         {
             using Bench bench = new(r.GetValue(threads), r.GetValue(size)!, r.GetValue(tokens), 1, quiet: true);
-            Console.WriteLine(StepBench.PeakMemory(bench, r.GetValue(form) == "small"));
+            string kind = r.GetValue(form)!;
+            Console.WriteLine(WeightFormats.Find(kind) is null ? StepBench.PeakMemory(bench, kind == "small") : LlamaBench.PeakMemory(bench, kind));
         });
         root.Add(memory);
         root.Add(Part("all", "Everything, and the table of bars with pass or fail", bench =>

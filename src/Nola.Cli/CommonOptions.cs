@@ -27,8 +27,8 @@ internal sealed class CommonOptions
 
     public Option<string> Storage { get; } = new("--storage")
     {
-        Description = "Keep the base model as float32, or as bfloat16 in half the memory",
-        DefaultValueFactory = _ => "float32",
+        Description = $"Keep the base model as {string.Join(", ", WeightFormats.Names)}; bfloat16 takes half the memory, the others less",
+        DefaultValueFactory = _ => WeightFormat.Float32.Name(),
     };
 
     public Option<bool> Json { get; } = new("--json")

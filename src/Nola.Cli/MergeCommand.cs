@@ -22,8 +22,13 @@ internal static class MergeCommand
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "config.json");
+            WeightFormat? codes = model.Codes;
             adapter?.Merge();
-            model.Save(path, r.GetValue(half) ? DType.BFloat16 : DType.Float32);
+            model.Save(path, r.GetValue(half) || codes is not null ? DType.BFloat16 : DType.Float32);
+            if (codes is not null)
+                Terminal.Say(
+                    $"The base is in {codes.Value.Name()}: what its codes stand for{(adapter is null ? "" : ", with the adapter added,")} "
+                    + "was written in bfloat16. It is another model than the base, and is not quantized.");
             return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
         }));
         return command;

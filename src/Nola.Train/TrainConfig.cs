@@ -12,7 +12,6 @@ internal sealed record TrainConfig
     public const string Full = "full";
 
     private static readonly TrainOptions standard = new();
-    private static readonly string[] storages = ["float32", "bfloat16"];
 
     // Full fine-tuning's learning rates, as those of the methods.
     private const double FullRate = 0.0001, FullRateForEmbedded = 0.003;
@@ -54,7 +53,10 @@ internal sealed record TrainConfig
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
         new("read-every", "Steps between reads of losses from a GPU, which wait for it; 0 for 10 there, 1 on the CPU [0]", "a whole number from 0"),
-        new("storage", $"How a frozen base is kept: {Settings.Names(storages)}, which takes half the memory [float32]", Settings.Names(storages)),
+        new("storage",
+            $"How a frozen base is kept: {Storages}; bfloat16 takes half the memory; int8 and nf4 a quarter and an eighth of that of "
+            + "the linear maps, and nf4-double a little less [float32]",
+            Storages),
         new("checkpoint-blocks", "Compute blocks again in the backward pass: less memory, a third more work", "true or false", true),
         new("truncate", "Cut contexts of pairs that are too long from the left instead of refusing them", "true or false", true),
         new("chat",
@@ -150,14 +152,10 @@ internal sealed record TrainConfig
         return config;
     }
 
-    /// <summary>The type that the setting <c>storage</c> names.</summary>
-    /// <exception cref="NolaException">It is not one of the two.</exception>
-    public static WeightFormat StorageType(string name) => name switch
-    {
-        "float32" => WeightFormat.Float32,
-        "bfloat16" => WeightFormat.BFloat16,
-        _ => throw new NolaException($"storage is {Quoted.Of(name)}; expected {Settings.Names(storages)}."),
-    };
+    /// <summary>The format that the setting <c>storage</c> names.</summary>
+    /// <exception cref="NolaException">There is none of that name.</exception>
+    public static WeightFormat StorageType(string name) =>
+        WeightFormats.Find(name) ?? throw new NolaException($"storage is {Quoted.Of(name)}; expected {Storages}.");
 
     /// <summary>The settings that a run was made with, so that the same command can be given again.</summary>
     public string ToJson()
@@ -187,7 +185,7 @@ internal sealed record TrainConfig
             ["eval-pairs"] = o.EvalPairs,
             ["patience"] = o.Patience,
             ["checkpoint-every"] = o.CheckpointEvery,
-            ["storage"] = Storage == WeightFormat.BFloat16 ? "bfloat16" : "float32",
+            ["storage"] = Storage.Name(),
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };
@@ -201,6 +199,8 @@ internal sealed record TrainConfig
         Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
         return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
     }
+
+    private static string Storages => Settings.Names([.. WeightFormats.Names]);
 
     private static string NolaName => AdapterMethods.Known[0].Name;
 

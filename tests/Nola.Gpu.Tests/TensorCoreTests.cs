@@ -50,6 +50,35 @@ public sealed class TensorCoreTests : IDisposable
             Reference.MatMul(OpCheck.Wide(dy), Reference.Transpose(OpCheck.Wide(w), In, Out), Rows, Out, In), OpCheck.Wide(dx.ToArray()));
     }
 
+    [Theory]
+    [InlineData(WeightFormat.Int8)]
+    [InlineData(WeightFormat.Nf4)]
+    [InlineData(WeightFormat.Nf4Double)]
+    public void A_weight_in_codes_is_expanded_for_both_products(WeightFormat format)
+    {
+        // What codes stand for is rounded to bfloat16 as any operand is, so that a weight of these values gives the same bits.
+        Random r = new(5);
+        const int Rows = 20, In = 128, Out = 24;
+        using Tensor expanded = device.Empty([Out, In]), u = device.From(OpCheck.Values(r, Rows * Out, 1), [Rows, Out]);
+        QuantizedMatrix matrix = QuantizedMatrix.Of(format, OpCheck.Values(r, In * Out, 1), Out, In);
+        using FrozenMatrix codes = device.Freeze([matrix]);
+        device.Unpack(codes, expanded, transposed: true);
+        Assert.Equal(matrix.Values(), expanded.ToArray());
+        using FrozenMatrix same = device.Freeze(expanded, transposed: true);
+        using Tensor input = device.From(OpCheck.Values(r, Rows * In, 1), [Rows, In]), grad = device.From(OpCheck.Values(r, Rows * Out, 1), [Rows, Out]);
+        Assert.Equal(All(same), All(codes));
+
+        float[] All(FrozenMatrix w)
+        {
+            using Tensor y = device.Empty([Rows, Out]), dx = device.Empty([Rows, In]), after = device.Empty([Rows, In]);
+            using Tensor activated = device.Empty([Rows, Out]), before = device.From(u.ToArray(), [Rows, Out]);
+            device.MatMul(input, w, null, y, 0, null, activated);
+            device.MatMulTransposed(grad, w, dx);
+            device.MatMulTransposed(grad, w, after, 0, before);
+            return [.. y.ToArray(), .. activated.ToArray(), .. dx.ToArray(), .. after.ToArray()];
+        }
+    }
+
     [Fact]
     public void Parts_of_the_inner_dimension_add_up()
     {

@@ -107,7 +107,10 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     public override void Check(string place)
     {
         (string, int)[] sizes =
-            [("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("n_inner", Inner), ("vocab_size", Vocabulary), ("n_positions", Positions)];
+        [
+            ("n_layer", Layers), ("n_head", Heads), ("n_embd", Channels), ("n_inner", Inner), ("vocab_size", Vocabulary),
+            ("n_positions", Positions),
+        ];
         foreach ((string name, int size) in sizes)
             ConfigFields.CheckSize(size, name, place);
         if (Channels % Heads != 0) throw new NolaException($"{place}: n_embd is {Channels} and n_head {Heads}; n_head must divide n_embd.");
@@ -184,8 +187,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
         foreach ((string flag, bool plain) in plainFlags)
             if (fields.Flag(flag) is { } set && set != plain)
                 throw fields.Bad(flag, "GPT-2 checkpoints with it are not supported");
-        foreach (string key in (ReadOnlySpan<string>)["quantization_config", "pruned_heads"])
-            if (fields.Given(key) is { } value && !(value.ValueKind == JsonValueKind.Object && value.GetPropertyCount() == 0))
-                throw new NolaException($"{fields.Path}: {key} is given; only whole GPT-2 checkpoints in F32, BF16, F16 or F64 are supported.");
+        QuantizationConfig.Check(fields);
+        const string Pruned = "pruned_heads";
+        if (fields.Given(Pruned) is { } value && !(value.ValueKind == JsonValueKind.Object && value.GetPropertyCount() == 0))
+            throw new NolaException($"{fields.Path}: {Pruned} is given; only GPT-2 checkpoints with all their heads are supported.");
     }
 }

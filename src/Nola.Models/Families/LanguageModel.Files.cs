@@ -19,7 +19,11 @@ public sealed partial class LanguageModel
     /// <param name="model">Name or directory.</param>
     /// <param name="device">Where to put the weights.</param>
     /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
-    /// <param name="format">How frozen weights are kept: Float32, or BFloat16 for half the memory.</param>
+    /// <param name="format">
+    /// How frozen weights are kept: Float32; BFloat16 for half the memory; Int8, Nf4 or Nf4Double for less. In the latter three only
+    /// the linear maps of the blocks are in codes, each of the checkpoint's modules by itself; embeddings, head, norms and biases
+    /// stay what they are. Maps that the checkpoint has in codes are kept in those, whatever the format.
+    /// </param>
     /// <exception cref="NolaException">There is no such model, or its files are not a checkpoint that can be loaded.</exception>
     public static LanguageModel Load(string model, Device device, bool trainable = false, WeightFormat format = WeightFormat.Float32)
     {

@@ -74,6 +74,9 @@ public sealed partial class LanguageModel : IModel
     /// <inheritdoc/>
     public IReadOnlyList<Parameter> Parameters => parts.Parameters;
 
+    /// <summary>The format of its maps that are kept in 8 or 4 bits; null when none is.</summary>
+    internal WeightFormat? Codes => Maps.FirstOrDefault(map => map.Frozen is { } frozen && frozen.Format.IsQuantized())?.Frozen!.Format;
+
     /// <summary>All linear maps, block by block.</summary>
     public IReadOnlyList<LinearMap> Maps => parts.Maps;
 

@@ -79,9 +79,7 @@ internal static class LlamaConfigReader
     {
         if (fields.Text("hidden_act") is { } activation && activation is not ("silu" or "swish"))
             throw fields.Bad("hidden_act", "supported is silu");
-        if (fields.Given("quantization_config") is { } quantized && !IsOff(quantized))
-            throw new NolaException(
-                $"{fields.Path}: quantization_config is given; only whole checkpoints in F32, BF16, F16 or F64 are supported.");
+        QuantizationConfig.Check(fields);
         foreach ((string name, string plain) in plainKeys)
             if (fields.Given(name) is { } value && !IsOff(value) && !IsPlain(value, plain))
                 throw fields.Bad(name, plain == "null" ? "models with it are not supported" : $"only {plain} is supported");

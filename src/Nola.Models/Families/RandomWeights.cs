@@ -7,27 +7,44 @@ internal sealed class RandomWeights(ModelConfig config, Device device, ulong see
 {
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
-        digest = null;
         Tensor tensor = device.Empty(shape);
-        float deviation = config.Deviation(name, out float mean);
-        if (deviation == 0) device.Fill(tensor, mean);
-        else Normal(name, tensor, deviation);
+        int at = 0;
+        Stream(name, shape, Upload, out digest);
         return tensor;
+
+        void Upload(ReadOnlySpan<float> row)
+        {
+            device.UploadAt(row, tensor, at);
+            at += row.Length;
+        }
     }
 
-    private void Normal(string name, Tensor tensor, float deviation)
+    public void Stream(string name, Shape shape, TakeValues take, out WeightDigest? digest)
+    {
+        digest = null;
+        float[] row = new float[shape.Columns];
+        float deviation = config.Deviation(name, out float mean);
+        // A row is one matrix of the basis.
+        RandomBasis rows = new(seed, StreamOf(name), 0, shape.Rows, 1, shape.Columns, BasisEntries.Normal);
+        if (deviation == 0) row.AsSpan().Fill(mean);
+        for (int i = 0; i < shape.Rows; i++)
+        {
+            if (deviation != 0)
+            {
+                rows.Fill((uint)i, row);
+                foreach (ref float value in row.AsSpan()) value *= deviation;
+            }
+            take(row);
+        }
+    }
+
+    /// <summary>Random values lose nothing by what most checkpoints of such models keep them in.</summary>
+    public bool IsBFloat16(string name) => true;
+
+    private static uint StreamOf(string name)
     {
         uint stream = 2166136261;
         foreach (char c in name) stream = (stream ^ c) * 16777619;
-        // A row is one matrix of the basis.
-        Shape shape = tensor.Shape;
-        RandomBasis rows = new(seed, stream, 0, shape.Rows, 1, shape.Columns, BasisEntries.Normal);
-        float[] row = new float[shape.Columns];
-        for (int i = 0; i < shape.Rows; i++)
-        {
-            rows.Fill((uint)i, row);
-            foreach (ref float value in row.AsSpan()) value *= deviation;
-            device.UploadAt(row, tensor, i * row.Length);
-        }
+        return stream;
     }
 }

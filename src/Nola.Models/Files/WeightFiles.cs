@@ -19,7 +19,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     private readonly List<Safetensors> files;
     private readonly string place;
     private readonly Device device;
-    private readonly float[] buffer = new float[Piece];
+    private float[] buffer = new float[Piece];
     private readonly HashSet<string> read = [];
 
     /// <summary>Lists the tensors; the files are the new object's.</summary>
@@ -77,24 +77,12 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     /// <inheritdoc/>
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
-        if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
-            throw new NolaException(
-                $"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
-        if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
-            throw new NolaException($"{found.File.Path}: "
-                + $"tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] where config.json makes it {shape}.");
-        read.Add(name);
-        digest = new WeightDigest(shape);
+        (Safetensors file, SafetensorsEntry entry) = Find(name, shape);
         Tensor tensor = device.Empty(shape);
+        int at = 0;
         try
         {
-            for (long i = 0; i < shape.Length; i += Piece)
-            {
-                int length = (int)Math.Min(Piece, shape.Length - i);
-                ReadOnlySpan<float> piece = found.File.FiniteFloats(found.Entry, i, buffer.AsSpan(0, length));
-                digest.Add(piece);
-                device.UploadAt(piece, tensor, (int)i);
-            }
+            digest = Stream(file, entry, shape, Upload);
             return tensor;
         }
         catch
@@ -102,7 +90,28 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             tensor.Dispose();
             throw;
         }
+
+        void Upload(ReadOnlySpan<float> piece)
+        {
+            device.UploadAt(piece, tensor, at);
+            at += piece.Length;
+        }
     }
+
+    /// <inheritdoc/>
+    public void Stream(string name, Shape shape, TakeValues take, out WeightDigest? digest)
+    {
+        (Safetensors file, SafetensorsEntry entry) = Find(name, shape);
+        digest = Stream(file, entry, shape, take);
+    }
+
+    /// <inheritdoc/>
+    public QuantizedMatrix? Quantized(string name, int outputs, int inputs) =>
+        BitsAndBytes.Read(Companion, name, outputs, inputs);
+
+    /// <inheritdoc/>
+    public bool IsBFloat16(string name) =>
+        tensors.TryGetValue(name, out (Safetensors, SafetensorsEntry Entry) found) && found.Entry.Type == "BF16";
 
     /// <summary>Refuses a weight that nothing has read: it is of another model than config.json describes.</summary>
     /// <param name="model">What config.json describes, for messages.</param>
@@ -123,6 +132,42 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     public void Dispose()
     {
         foreach (Safetensors file in files) file.Dispose();
+    }
+
+    private (Safetensors File, SafetensorsEntry Entry) Find(string name, Shape shape)
+    {
+        if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
+            throw new NolaException(
+                $"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
+        if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
+            throw new NolaException(
+                $"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] "
+                + $"where config.json makes it {shape}.");
+        read.Add(name);
+        return found;
+    }
+
+    private WeightDigest Stream(Safetensors file, SafetensorsEntry entry, Shape shape, TakeValues take)
+    {
+        WeightDigest digest = new(shape);
+        int rows = Math.Max(1, Piece / shape.Columns);
+        if (buffer.Length < rows * shape.Columns) buffer = new float[rows * shape.Columns];
+        for (int i = 0; i < shape.Rows; i += rows)
+        {
+            Span<float> piece = buffer.AsSpan(0, Math.Min(rows, shape.Rows - i) * shape.Columns);
+            ReadOnlySpan<float> values = file.FiniteFloats(entry, (long)i * shape.Columns, piece);
+            digest.Add(values);
+            take(values);
+        }
+        return digest;
+    }
+
+    // A tensor in codes, or beside one: it is then none that nothing has read.
+    private (Safetensors File, SafetensorsEntry Entry)? Companion(string name)
+    {
+        if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found)) return null;
+        read.Add(name);
+        return found;
     }
 
     // A tied head may be stored under either name, or as an equal copy.

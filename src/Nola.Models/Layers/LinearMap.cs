@@ -36,6 +36,23 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
         weight.Dispose();
     }
 
+    /// <summary>A frozen map whose weight is in codes; takes over the bias, which is the caller's still when it throws.</summary>
+    /// <param name="device">Where it is put.</param>
+    /// <param name="name">The checkpoint's name without its suffix; of a fused map a name of its own.</param>
+    /// <param name="modules">The checkpoint's modules that its columns are, one unless it is fused.</param>
+    /// <param name="parts">The weight of each module. (out, in)</param>
+    /// <param name="bias">(out), or null.</param>
+    /// <param name="transposed">Whether the checkpoint has W as (out, in).</param>
+    internal LinearMap(
+        Device device, string name, IReadOnlyList<LinearModule> modules, IReadOnlyList<QuantizedMatrix> parts, Tensor? bias,
+        bool transposed)
+    {
+        (Name, Modules, Transposed, this.device) = (name, modules, transposed, device);
+        (In, Out) = (parts[0].Inputs, parts.Sum(part => part.Outputs));
+        if (bias is not null) Bias = new Parameter(name + ".bias", bias, trainable: false);
+        Frozen = device.Freeze(parts);
+    }
+
     /// <inheritdoc/>
     public override string Name { get; }
 
@@ -91,7 +108,10 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
         return copy;
     }
 
-    /// <summary>W = <paramref name="weight"/> (in, out), for merging an adapter.</summary>
+    /// <summary>
+    /// W = <paramref name="weight"/> (in, out), for merging an adapter. A map that was kept in 8 or 4 bits is kept in bfloat16 from then
+    /// on, since rounding it to codes again would round away most of what was merged.
+    /// </summary>
     public void Replace(Tensor weight)
     {
         IsReplaced = true;
@@ -103,7 +123,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
         }
         WeightFormat format = Frozen!.Format;
         Frozen.Dispose();
-        Frozen = device.Freeze(weight, format: format);
+        Frozen = device.Freeze(weight, format: format.IsQuantized() ? WeightFormat.BFloat16 : format);
     }
 
     /// <inheritdoc/>

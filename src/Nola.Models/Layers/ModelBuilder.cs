@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nola.Autograd;
 using Nola.Tensors;
 
@@ -44,10 +45,13 @@ public sealed class ModelBuilder
     /// <exception cref="NolaException">The checkpoint has no such tensors of these sizes.</exception>
     public LinearMap Linear(string name, int inputs, int outputs, bool bias = true, bool transposed = false)
     {
-        Shape shape = transposed ? [outputs, inputs] : [inputs, outputs];
-        Tensor weight = Keep(weights.Read(name + ".weight", shape, out WeightDigest? digest));
+        QuantizedMatrix? codes = Codes(name, inputs, outputs, transposed, out WeightDigest? digest);
+        Tensor? weight = codes is not null && !trainable ? null : Keep(Whole(codes, name, inputs, outputs, transposed, ref digest));
         Tensor? offset = bias ? Keep(weights.Read(name + ".bias", [outputs], out _)) : null;
-        return Add(new LinearMap(name, [new(name, 0, outputs, digest)], weight, offset, transposed, trainable, format));
+        LinearModule module = new(name, 0, outputs, digest);
+        return Add(weight is null
+            ? new LinearMap(device, name, [module], [codes!], offset, transposed)
+            : new LinearMap(name, [module], weight, offset, transposed, trainable, format));
     }
 
     /// <summary>
@@ -62,18 +66,23 @@ public sealed class ModelBuilder
     public LinearMap Fused(string name, int inputs, IReadOnlyList<(string Name, int Outputs)> modules, bool bias)
     {
         int outputs = modules.Sum(module => module.Outputs);
-        Tensor weight = Keep(device.Empty([outputs, inputs]));
         Tensor? offset = bias ? Keep(device.Empty([outputs])) : null;
         List<LinearModule> parts = [];
+        List<QuantizedMatrix?> codes = [];
         int column = 0;
         foreach ((string module, int width) in modules)
         {
-            WeightDigest? digest = ReadInto(weight, column * inputs, module + ".weight", [width, inputs]);
+            codes.Add(Codes(module, inputs, width, transposed: true, out WeightDigest? digest));
             if (offset is not null) ReadInto(offset, column, module + ".bias", [width]);
             parts.Add(new(module, column, width, digest));
             column += width;
         }
-        return Add(new LinearMap(name, parts, weight, offset, transposed: true, trainable, format));
+        if (!trainable && Alike(codes) is { } alike) return Add(new LinearMap(device, name, parts, alike, offset, transposed: true));
+        Tensor weight = Keep(device.Empty([outputs, inputs]));
+        foreach ((LinearModule part, QuantizedMatrix? own) in parts.Zip(codes)) part.Digest = Fill(weight, part, own, inputs);
+        // What codes stand for is not rounded again.
+        WeightFormat kept = codes.Any(own => own is not null) ? WeightFormat.Float32 : format;
+        return Add(new LinearMap(name, parts, weight, offset, transposed: true, trainable, kept));
     }
 
     /// <summary>The table of angles that <see cref="Ops.Rotary"/> reads, which is no weight.</summary>
@@ -100,8 +109,8 @@ public sealed class ModelBuilder
     /// <exception cref="NolaException">The checkpoint has no such tensor of that shape.</exception>
     public TokenTable Table(string name, int vocabulary, int channels)
     {
-        Tensor values = Keep(weights.Read(name, [vocabulary, channels], out WeightDigest? digest));
-        TokenTable table = Keep(new TokenTable(name, values, trainable, format, digest));
+        Shape shape = [vocabulary, channels];
+        TokenTable table = Keep(trainable ? new TokenTable(name, Keep(weights.Read(name, shape, out _))) : FrozenTable(name, shape));
         made.Add(new(name, table.Shape, table.Values, table.Digest));
         if (table.Parameter is { } parameter) parameters.Add(parameter);
         return table;
@@ -162,6 +171,73 @@ public sealed class ModelBuilder
                 made.Add(new(bias.Name, [bias.Out], bias.Values, () => WeightDigest.Of([bias.Out], bias.Values())));
         }
         return map;
+    }
+
+    // In 8 or 4 bits no tables are, whose rows are read one by one and which a head's logits depend on most: they stay exactly what
+    // the checkpoint has, in one copy.
+    private TokenTable FrozenTable(string name, Shape shape)
+    {
+        WeightFormat kept = !format.IsQuantized() ? format : weights.IsBFloat16(name) ? WeightFormat.BFloat16 : WeightFormat.Float32;
+        using FrozenRows rows = device.FreezeRows(shape[1], shape[0], kept, compact: format.IsQuantized());
+        weights.Stream(name, shape, rows.Add, out WeightDigest? digest);
+        return new TokenTable(name, device, rows.Finish(), digest);
+    }
+
+    // A module's weight in codes: as the checkpoint has it, or made of its values while they are read. Null for a whole one.
+    private QuantizedMatrix? Codes(string module, int inputs, int outputs, bool transposed, out WeightDigest? digest)
+    {
+        digest = null;
+        string name = module + ".weight";
+        if (weights.Quantized(name, outputs, inputs) is { } stored)
+        {
+            if (transposed) digest = BitsAndBytes.Digest(stored);
+            return stored;
+        }
+        if (trainable || !format.IsQuantized()) return null;
+        MatrixQuantizer quantizer = new(format, outputs, inputs);
+        if (transposed)
+        {
+            weights.Stream(name, [outputs, inputs], quantizer.Add, out digest);
+            return quantizer.Finish();
+        }
+        List<float> values = new(inputs * outputs);
+        weights.Stream(name, [inputs, outputs], piece => values.AddRange(piece), out digest);
+        quantizer.Add(Turned(CollectionsMarshal.AsSpan(values), inputs, outputs));
+        return quantizer.Finish();
+    }
+
+    // A module's whole weight as the checkpoint has it.
+    private Tensor Whole(QuantizedMatrix? codes, string module, int inputs, int outputs, bool transposed, ref WeightDigest? digest)
+    {
+        Shape shape = transposed ? [outputs, inputs] : [inputs, outputs];
+        if (codes is null) return weights.Read(module + ".weight", shape, out digest);
+        float[] values = codes.Values();
+        return device.From(transposed ? values : Turned(values, outputs, inputs), shape);
+    }
+
+    // Matrices that can lie side by side: all in codes, of one format.
+    private static QuantizedMatrix[]? Alike(List<QuantizedMatrix?> codes)
+    {
+        if (codes.Contains(null)) return null;
+        QuantizedMatrix[] all = [.. codes.Select(own => own!)];
+        if (all.Any(own => own.Nested is null)) all = [.. all.Select(own => own.WithoutNesting())];
+        return all.All(own => own.Format == all[0].Format) ? all : null;
+    }
+
+    // A module's weight as its rows of a fused one. (out, in)
+    private WeightDigest? Fill(Tensor whole, LinearModule part, QuantizedMatrix? codes, int inputs)
+    {
+        if (codes is null) return ReadInto(whole, part.Column * inputs, part.Name + ".weight", [part.Out, inputs]);
+        device.UploadAt(codes.Values(), whole, part.Column * inputs);
+        return part.Digest;
+    }
+
+    private static float[] Turned(ReadOnlySpan<float> matrix, int rows, int columns)
+    {
+        float[] turned = new float[matrix.Length];
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++) turned[j * rows + i] = matrix[i * columns + j];
+        return turned;
     }
 
     // A module's tensor as a stretch of the whole's elements.

@@ -14,18 +14,18 @@ public sealed class TokenTable : IDisposable
     private readonly FrozenMatrix? frozen;                                        // (C, V)
     private WeightDigest? digest;
 
-    /// <summary>Takes over the values; they are the caller's still when it throws.</summary>
-    internal TokenTable(string name, Tensor values, bool trainable, WeightFormat format, WeightDigest? digest)
+    /// <summary>A table that is trained; takes over the values.</summary>
+    internal TokenTable(string name, Tensor values)
     {
         (Name, Shape, device) = (name, values.Shape, values.Device);
-        if (trainable)
-        {
-            table = new Parameter(name, values);
-            return;
-        }
-        frozen = device.Freeze(values, transposed: true, format);
-        this.digest = digest;
-        values.Dispose();
+        table = new Parameter(name, values);
+    }
+
+    /// <summary>A frozen table; takes over the matrix (C, V).</summary>
+    internal TokenTable(string name, Device device, FrozenMatrix matrix, WeightDigest? digest)
+    {
+        (Name, Shape, this.device) = (name, [matrix.Columns, matrix.Rows], device);
+        (frozen, this.digest) = (matrix, digest);
     }
 
     /// <summary>The checkpoint's name, for example <c>wte.weight</c>.</summary>

@@ -46,32 +46,24 @@ internal static unsafe partial class Gemm
     }
 
     /// <summary>
-    /// The panels of W (rows × columns, panels of columns) as those of Wᵀ (panels of rows): panels first … last − 1 of the result.
+    /// Steps <paramref name="step"/> … of a panel of Wᵀ, whose panels are of rows, from the panels of W (rows × columns), which are
+    /// of columns. to: (steps, width); what stands for rows that W does not have is zeros.
     /// </summary>
-    public static void TransposePanels(Panels w, int rows, int columns, Panels to, int first, int last)
+    public static void TransposePanel(float* w, int rows, int columns, int panel, int step, int steps, float* to)
     {
-        int width = PanelWidth;
-        for (int panel = first; panel < last; panel++)
+        int width = PanelWidth, i = panel * width, count = Math.Min(width, rows - i);
+        for (int o = step, some; o < step + steps; o += some, to += some * width)
         {
-            int i = panel * width, count = Math.Min(width, rows - i);
-            for (int o = 0; o < columns; o += width)
-            {
-                int steps = Math.Min(width, columns - o);
-                long source = (long)o * rows + (long)i * width, target = (long)i * columns + (long)o * width;
-                if (w.Narrow) TransposeTile(w.Halves + source, count, steps, to.Halves + target, width);
-                else if (count < width || steps < width) TransposeTile(w.Floats + source, count, steps, to.Floats + target, width);
-                else
-                    for (int r = 0; r < width; r += 4)
-                        for (int p = 0; p < width; p += 4)
-                            Transpose4(w.Floats + source + r * width + p, width, to.Floats + target + p * width + r, width);
-            }
+            some = Math.Min(width - o % width, step + steps - o);
+            float* from = w + (long)(o / width) * rows * width + (long)i * width + o % width;
+            if (count < width || some < width)
+                for (int p = 0; p < some; p++)
+                    for (int r = 0; r < width; r++) to[p * width + r] = r < count ? from[r * width + p] : 0;
+            else
+                for (int r = 0; r < width; r += 4)
+                    for (int p = 0; p < width; p += 4)
+                        Transpose4(from + r * width + p, width, to + p * width + r, width);
         }
-    }
-
-    private static void TransposeTile<T>(T* from, int rows, int steps, T* to, int width) where T : unmanaged
-    {
-        for (int p = 0; p < steps; p++)
-            for (int r = 0; r < width; r++) to[p * width + r] = r < rows ? from[r * width + p] : default;
     }
 
     private static void PackRows(float* from, nint stride, int steps, float* to)

@@ -75,7 +75,7 @@ internal static unsafe partial class Gemm
                 int panel = Share(panels, column, columnBlocks), j = panel * width;
                 int across = Math.Min(n, Share(panels, column + 1, columnBlocks) * width) - j;
                 // One tile of rows stays in the cache beside B, which is then read as it lies, panel by panel.
-                int group = height <= TileRows && !pack ? width : across;
+                int group = height <= TileRows && !pack ? (height == 1 ? 4 * width : width) : across;
                 for (int g = 0; g < across; g += group) Stripe(i, height, panel + g / width, Math.Min(group, across - g));
                 after?.Invoke(i, j, height, across);
             }
@@ -84,26 +84,55 @@ internal static unsafe partial class Gemm
         // Some rows by some panels, block after block of steps.
         void Stripe(int i, int height, int panel, int columns)
         {
-            int j = panel * width;
-            float* scratch = pack || b.Narrow ? Scratch.Floats((pack ? PackedTilesSize(height, steps) : 0) + (b.Narrow ? steps * width : 0)) : null;
+            nint tileFloats = pack ? PackedTilesSize(height, steps) : 0;
+            float* scratch = pack || b.AreMade ? Scratch.Floats(tileFloats + (b.AreMade ? steps * width : 0)) : null;
             for (int p = 0; p < k || p == 0; p += steps)
             {
-                int deep = Math.Min(steps, k - p);
+                int deep = Math.Min(steps, k - p), j = panel * width;
+                bool adds = accumulate || p > 0;
                 Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : a.At(i, p);
                 float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
-                long from = panel * panelStride + (long)p * width;
-                if (!b.Narrow)
+                if (b.AreMade) Made(panel, p, deep, height, columns, left, scratch + tileFloats, to, first, adds);
+                else
                 {
-                    Block(height, columns, deep, left, b.Floats + from, panelStride, to, cStride, alpha, first, accumulate || p > 0);
-                    continue;
+                    float* from = b.Floats + panel * panelStride + (long)p * width;
+                    Block(height, columns, deep, left, from, panelStride, to, cStride, alpha, first, adds);
                 }
-                // A panel at a time as float32, in the cache; it serves all these rows.
-                float* wide = scratch + (pack ? PackedTilesSize(height, steps) : 0);
-                for (int q = 0; q < columns; q += width, from += panelStride)
-                {
-                    b.Expand(from, deep * width, wide);
-                    Block(height, Math.Min(width, columns - q), deep, left, wide, 0, to + q, cStride, alpha, first == null ? null : first + q, accumulate || p > 0);
-                }
+            }
+        }
+
+        // A panel at a time as float32, in the cache; it serves all these rows.
+        void Made(int panel, int p, int deep, int height, int columns, Operand left, float* wide, float* to, float* first, bool adds)
+        {
+            if (height == 1 && alpha == 1 && b.Straight is { } weight)
+            {
+                OneRow(weight, panel, p, deep, columns, left, to, first, adds);
+                return;
+            }
+            for (int q = 0; q < columns; q += width, panel++)
+            {
+                b.Make(panel, p, deep, wide);
+                float* own = first == null ? null : first + q;
+                Block(height, Math.Min(width, columns - q), deep, left, wide, 0, to + q, cStride, alpha, own, adds);
+            }
+        }
+    }
+
+    // One row needs each value once: it is not written to the cache before.
+    private static void OneRow(
+        PackedWeight weight, int panel, int step, int steps, int columns, Operand x, float* c, float* bias, bool accumulate)
+    {
+        const int Together = 4;
+        int width = PanelWidth;
+        float* sums = stackalloc float[Together * 32];
+        for (int j = 0; j < columns; j += Together * width, panel += Together)
+        {
+            int some = Math.Min(Together * width, columns - j);
+            weight.Row(panel, Panels(some), step, steps, x.Data, x.Step, sums);
+            for (int i = 0; i < some; i++)
+            {
+                float sum = bias == null ? sums[i] : sums[i] + bias[j + i];
+                c[j + i] = accumulate ? sum + c[j + i] : sum;
             }
         }
     }

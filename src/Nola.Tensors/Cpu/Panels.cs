@@ -1,38 +1,34 @@
-using System.Runtime.Intrinsics;
-
 namespace Nola.Tensors;
 
-/// <summary>The elements of a packed operand, as float32 or as bfloat16; one of the two is null.</summary>
-internal readonly unsafe struct Panels(float* floats, ushort* halves)
+/// <summary>
+/// The packed right operand of a product: float32 panels as they lie, or a weight that is kept otherwise, or read across its
+/// panels, and made float32 panel by panel in the cache.
+/// </summary>
+internal readonly unsafe struct Panels
 {
-    public readonly float* Floats = floats;
-    public readonly ushort* Halves = halves;
+    private readonly PackedWeight? weight;
+    private readonly bool transposed;
 
-    public bool Narrow => Halves != null;
+    private Panels(float* floats) => Floats = floats;
 
-    public static implicit operator Panels(float* floats) => new(floats, null);
+    /// <summary>W, or Wᵀ, of a packed weight.</summary>
+    public Panels(PackedWeight weight, bool transposed) => (this.weight, this.transposed) = (weight, transposed);
 
-    public float Element(long index) => Narrow ? DTypes.FromBFloat16(Halves[index]) : Floats[index];
+    /// <summary>The panels, where they are float32 and lie as they are read.</summary>
+    public float* Floats { get; }
 
-    /// <summary>Elements from <paramref name="index"/> on, as float32.</summary>
-    public void Expand(long index, int count, float* to)
+    /// <summary>Whether panels are made when they are read.</summary>
+    public bool AreMade => weight is not null;
+
+    /// <summary>The weight, where one row can be multiplied with it as it lies.</summary>
+    public PackedWeight? Straight => transposed ? null : weight;
+
+    public static implicit operator Panels(float* floats) => new(floats);
+
+    /// <summary>Some steps of a panel as float32. to: (steps, <see cref="Gemm.PanelWidth"/>)</summary>
+    public void Make(int panel, int step, int steps, float* to)
     {
-        if (!Narrow)
-        {
-            new ReadOnlySpan<float>(Floats + index, count).CopyTo(new Span<float>(to, count));
-            return;
-        }
-        ushort* from = Halves + index;
-        int i = 0;
-        if (Vector512.IsHardwareAccelerated)
-            for (; i + 16 <= count; i += 16) (Vector512.WidenLower(Vector256.Load(from + i).ToVector512Unsafe()) << 16).AsSingle().Store(to + i);
-        else
-            for (; i + 8 <= count; i += 8)
-            {
-                Vector128<ushort> bits = Vector128.Load(from + i);
-                (Vector128.WidenLower(bits) << 16).AsSingle().Store(to + i);
-                (Vector128.WidenUpper(bits) << 16).AsSingle().Store(to + i + 4);
-            }
-        for (; i < count; i++) to[i] = DTypes.FromBFloat16(from[i]);
+        if (transposed) weight!.MakeTransposed(panel, step, steps, to);
+        else weight!.Make(panel, step, steps, to);
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
 
@@ -37,6 +38,15 @@ internal unsafe interface ISimd<V> where V : struct
 
     /// <summary>a · b + c, rounded once.</summary>
     static abstract V MultiplyAdd(V a, V b, V c);
+
+    /// <summary>Signed bytes as floats.</summary>
+    static abstract V FromBytes(sbyte* source);
+
+    /// <summary>bfloat16 as floats.</summary>
+    static abstract V FromHalves(ushort* source);
+
+    /// <summary>As many bytes as there are floats in a vector: what their lower and upper four bits stand for in a table of 16.</summary>
+    static abstract void LookUp(byte* source, float* table, out V lower, out V upper);
 
     /// <summary>The nearest integers, ties to even.</summary>
     static abstract V Round(V a);
@@ -82,6 +92,33 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) =>
         Vector512.FusedMultiplyAdd(a, b, c);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> FromBytes(sbyte* source) => Avx512F.IsSupported
+        ? Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source)))
+        : Vector512.Create(Simd256.FromBytes(source), Simd256.FromBytes(source + 8));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> FromHalves(ushort* source) => Avx512F.IsSupported
+        ? (Avx512F.ConvertToVector512UInt32(Vector256.Load(source)) << 16).AsSingle()
+        : Vector512.Create(Simd256.FromHalves(source), Simd256.FromHalves(source + 8));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LookUp(byte* source, float* table, out Vector512<float> lower, out Vector512<float> upper)
+    {
+        if (Avx512F.IsSupported)
+        {
+            // A permutation looks at four bits of each index.
+            Vector512<int> pairs = Avx512F.ConvertToVector512Int32(Vector128.Load(source));
+            lower = Avx512F.PermuteVar16x32(Vector512.Load(table), pairs);
+            upper = Avx512F.PermuteVar16x32(Vector512.Load(table), pairs >>> 4);
+            return;
+        }
+        Simd256.LookUp(source, table, out Vector256<float> lowerLeft, out Vector256<float> upperLeft);
+        Simd256.LookUp(source + 8, table, out Vector256<float> lowerRight, out Vector256<float> upperRight);
+        lower = Vector512.Create(lowerLeft, lowerRight);
+        upper = Vector512.Create(upperLeft, upperRight);
+    }
+
     public static Vector512<float> Round(Vector512<float> a) => Vector512.Round(a);
 
     public static Vector512<float> PowerOfTwo(Vector512<float> n) =>
@@ -124,6 +161,41 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
         Vector256.FusedMultiplyAdd(a, b, c);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> FromBytes(sbyte* source)
+    {
+        Vector128<short> shorts = Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)source).AsSByte());
+        return Vector256.ConvertToSingle(Vector256.Create(Vector128.WidenLower(shorts), Vector128.WidenUpper(shorts)));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> FromHalves(ushort* source)
+    {
+        Vector128<ushort> bits = Vector128.Load(source);
+        return (Vector256.Create(Vector128.WidenLower(bits), Vector128.WidenUpper(bits)) << 16).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LookUp(byte* source, float* table, out Vector256<float> lower, out Vector256<float> upper)
+    {
+        Vector128<ushort> shorts = Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)source).AsByte());
+        Vector256<uint> pairs = Vector256.Create(Vector128.WidenLower(shorts), Vector128.WidenUpper(shorts));
+        Vector256<float> first = Vector256.Load(table), second = Vector256.Load(table + 8);
+        lower = Pick(first, second, pairs);
+        upper = Pick(first, second, pairs >>> 4);
+    }
+
+    // Three bits of an index choose in either half of the table, the fourth one of the halves.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Pick(Vector256<float> first, Vector256<float> second, Vector256<uint> index)
+    {
+        Vector256<uint> seven = Vector256.Create(7u), half = Vector256.Create(8u);
+        return Vector256.ConditionalSelect(
+            Vector256.Equals(index & half, half).AsSingle(),
+            Vector256.ShuffleNative(second, (index & seven).AsInt32()),
+            Vector256.ShuffleNative(first, (index & seven).AsInt32()));
+    }
+
     public static Vector256<float> Round(Vector256<float> a) => Vector256.Round(a);
 
     public static Vector256<float> PowerOfTwo(Vector256<float> n) =>
@@ -165,6 +237,21 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
         Vector128.FusedMultiplyAdd(a, b, c);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> FromBytes(sbyte* source) => Vector128.ConvertToSingle(
+        Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(int*)source).AsSByte())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> FromHalves(ushort* source) =>
+        (Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)source).AsUInt16()) << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LookUp(byte* source, float* table, out Vector128<float> lower, out Vector128<float> upper)
+    {
+        lower = Vector128.Create(table[source[0] & 15], table[source[1] & 15], table[source[2] & 15], table[source[3] & 15]);
+        upper = Vector128.Create(table[source[0] >> 4], table[source[1] >> 4], table[source[2] >> 4], table[source[3] >> 4]);
+    }
 
     public static Vector128<float> Round(Vector128<float> a) => Vector128.Round(a);
 

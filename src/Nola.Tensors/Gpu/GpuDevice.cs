@@ -179,6 +179,8 @@ public sealed partial class GpuDevice : Device
         base.Dispose();
         Quietly.Dispose(normalTable);
         normalTable = null;
+        Quietly.Dispose(nf4Table);
+        nf4Table = null;
         Quietly.Dispose(faults);
         Quietly.Dispose(staging);
         memory.Dispose();

@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
+using System.Numerics;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Nola.Tensors;
 
@@ -15,12 +17,16 @@ public sealed unsafe class Safetensors : IDisposable
     private readonly MemoryMappedFile? file;
     private readonly MemoryMappedViewAccessor? view;
     private readonly IDisposable? owner;
+    private readonly SafeFileHandle? handle;
     private readonly byte* data;
+    private readonly long dataStart;
     private bool disposed;
 
-    private Safetensors(string path, byte* start, long length, MemoryMappedFile? file, MemoryMappedViewAccessor? view, IDisposable? owner)
+    private Safetensors(
+        string path, byte* start, long length, MemoryMappedFile? file, MemoryMappedViewAccessor? view, IDisposable? owner,
+        SafeFileHandle? handle)
     {
-        (Path, this.file, this.view, this.owner) = (path, file, view, owner);
+        (Path, this.file, this.view, this.owner, this.handle) = (path, file, view, owner, handle);
         if (length < 8) throw SafetensorsHeader.Bad(path, $"it has {length} bytes, fewer than the 8 of the header's length");
         ulong header = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(start, 8));
         if (header > SafetensorsHeader.MaxLength)
@@ -30,7 +36,8 @@ public sealed unsafe class Safetensors : IDisposable
             new ReadOnlySpan<byte>(start + 8, (int)header), length - 8 - (long)header, path, out Dictionary<string, string> metadata);
         Metadata = metadata;
         byName = Entries.ToDictionary(entry => entry.Name);
-        data = start + 8 + header;
+        dataStart = 8 + (long)header;
+        data = start + dataStart;
     }
 
     /// <summary>The file, as it was named.</summary>
@@ -58,7 +65,7 @@ public sealed unsafe class Safetensors : IDisposable
                 stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-            return new Safetensors(path, start + view.PointerOffset, length, file, view, null);
+            return new Safetensors(path, start + view.PointerOffset, length, file, view, null, stream.SafeFileHandle);
         }
         catch (Exception error)
         {
@@ -75,7 +82,7 @@ public sealed unsafe class Safetensors : IDisposable
     /// <summary>Validates a file that is in memory already, such as an embedded resource; nothing is copied.</summary>
     /// <exception cref="NolaException">It breaks a rule of the format.</exception>
     public static Safetensors Open(UnmanagedMemoryStream stream, string name) =>
-        new(name, stream.PositionPointer, stream.Length - stream.Position, null, null, stream);
+        new(name, stream.PositionPointer, stream.Length - stream.Position, null, null, stream, null);
 
     /// <summary>Looks a tensor up by name.</summary>
     public bool TryGet(string name, out SafetensorsEntry entry) => byName.TryGetValue(name, out entry!);
@@ -108,42 +115,100 @@ public sealed unsafe class Safetensors : IDisposable
         if (first < 0 || first + destination.Length > entry.Length)
             throw new ShapeException(
                 $"ReadFloats: elements {first} … {first + destination.Length - 1} of '{entry.Name}', which has {entry.Length}.");
-        byte* from = data + entry.Begin + first * (SafetensorsHeader.Bits(entry.Type) / 8);
-        switch (entry.Type)
+        if (entry.Type == "F32")
         {
-            case "F32":
-                new ReadOnlySpan<byte>(from, 4 * destination.Length).CopyTo(MemoryMarshal.AsBytes(destination));
-                break;
-            case "BF16":
-                for (int i = 0; i < destination.Length; i++)
-                    destination[i] = DTypes.FromBFloat16(BinaryPrimitives.ReadUInt16LittleEndian(new(from + 2 * i, 2)));
-                break;
-            case "F16":
-                for (int i = 0; i < destination.Length; i++)
-                    destination[i] = (float)BinaryPrimitives.ReadHalfLittleEndian(new(from + 2 * i, 2));
-                break;
-            case "F64":
-                for (int i = 0; i < destination.Length; i++)
-                    destination[i] = (float)BinaryPrimitives.ReadDoubleLittleEndian(new(from + 8 * i, 8));
-                break;
-            default:
-                throw new NolaException($"{Path}: tensor '{entry.Name}' is {entry.Type}; expected F32, BF16, F16 or F64.");
+            ReadBytes(entry, sizeof(float) * first, MemoryMarshal.AsBytes(destination));
+            return;
+        }
+        if (entry.Type is not ("BF16" or "F16" or "F64"))
+            throw new NolaException($"{Path}: tensor '{entry.Name}' is {entry.Type}; expected F32, BF16, F16 or F64.");
+        const int Some = 4096;
+        int size = SafetensorsHeader.Bits(entry.Type) / 8;
+        Span<byte> bytes = stackalloc byte[Some];
+        for (int some; destination.Length > 0; destination = destination[some..], first += some)
+        {
+            some = Math.Min(Some / size, destination.Length);
+            ReadBytes(entry, size * first, bytes[..(size * some)]);
+            Widen(entry.Type, bytes[..(size * some)], destination);
         }
     }
 
     /// <summary>
-    /// Elements <paramref name="first"/> … as float32, each a finite number: F32 where they are in the file, others in
-    /// <paramref name="buffer"/>, whose length says how many. Valid until the buffer is used again or this is disposed.
+    /// Bytes <paramref name="first"/> … of a tensor. Unlike those of <see cref="Bytes"/>, they are read and not mapped, so that what
+    /// goes through a large file does not keep it in memory.
+    /// </summary>
+    /// <exception cref="NolaException">The file cannot be read any more, or has become shorter.</exception>
+    internal void ReadBytes(SafetensorsEntry entry, long first, Span<byte> destination)
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        if (first < 0 || first + destination.Length > entry.End - entry.Begin)
+            throw new ShapeException(
+                $"ReadBytes: bytes {first} … {first + destination.Length - 1} of '{entry.Name}', which has {entry.End - entry.Begin}.");
+        if (handle is null)
+        {
+            new ReadOnlySpan<byte>(data + entry.Begin + first, destination.Length).CopyTo(destination);
+            return;
+        }
+        try
+        {
+            for (long at = dataStart + entry.Begin + first; destination.Length > 0;)
+            {
+                int read = RandomAccess.Read(handle, destination, at);
+                if (read == 0) throw SafetensorsHeader.Bad(Path, $"it ends inside tensor '{entry.Name}', where it did not a moment ago");
+                at += read;
+                destination = destination[read..];
+            }
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw InputFile.Unreadable(Path, error);
+        }
+    }
+
+    /// <summary>All bytes of a tensor, read and not mapped.</summary>
+    /// <inheritdoc cref="ReadBytes(SafetensorsEntry, long, Span{byte})"/>
+    internal byte[] ReadBytes(SafetensorsEntry entry)
+    {
+        if (entry.End - entry.Begin > Array.MaxLength) throw new NolaException($"{Path}: tensor '{entry.Name}' has more than 2 GiB.");
+        byte[] bytes = new byte[entry.End - entry.Begin];
+        ReadBytes(entry, 0, bytes);
+        return bytes;
+    }
+
+    // As many elements as there are bytes for.
+    private static void Widen(string type, ReadOnlySpan<byte> bytes, Span<float> to)
+    {
+        switch (type)
+        {
+            case "BF16":
+                ReadOnlySpan<ushort> halves = MemoryMarshal.Cast<byte, ushort>(bytes);
+                int i = 0;
+                for (; i + Vector<ushort>.Count <= halves.Length; i += Vector<ushort>.Count)
+                {
+                    Vector.Widen(new Vector<ushort>(halves[i..]), out Vector<uint> low, out Vector<uint> high);
+                    Vector.AsVectorSingle(low << 16).CopyTo(to[i..]);
+                    Vector.AsVectorSingle(high << 16).CopyTo(to[(i + Vector<uint>.Count)..]);
+                }
+                for (; i < halves.Length; i++) to[i] = DTypes.FromBFloat16(halves[i]);
+                break;
+            case "F16":
+                TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(bytes), to);
+                break;
+            default:
+                for (int j = 0; j < bytes.Length / sizeof(double); j++)
+                    to[j] = (float)BinaryPrimitives.ReadDoubleLittleEndian(bytes[(j * sizeof(double))..]);
+                break;
+        }
+    }
+
+    /// <summary>
+    /// Elements <paramref name="first"/> … as float32 in <paramref name="buffer"/>, whose length says how many, each a finite number.
     /// </summary>
     /// <exception cref="NolaException">The type is another one, or an element is not finite; the message names the tensor.</exception>
     internal ReadOnlySpan<float> FiniteFloats(SafetensorsEntry entry, long first, Span<float> buffer)
     {
+        ReadFloats(entry, first, buffer);
         ReadOnlySpan<float> values = buffer;
-        byte* from = data + entry.Begin + first * sizeof(float);
-        bool mapped = entry.Type == "F32" && (nuint)from % sizeof(float) == 0 && first >= 0 && first + buffer.Length <= entry.Length;
-        ObjectDisposedException.ThrowIf(disposed, this);
-        if (mapped) values = new(from, buffer.Length);
-        else ReadFloats(entry, first, buffer);
         if (TensorPrimitives.IsFiniteAll(values)) return values;
         int at = 0;
         while (float.IsFinite(values[at])) at++;
@@ -161,7 +226,7 @@ public sealed unsafe class Safetensors : IDisposable
             throw new NolaException(
                 $"{Path}: tensor '{entry.Name}' has {entry.Length} elements, more than this version reads.");
         float[] values = new float[entry.Length];
-        FiniteFloats(entry, 0, values).CopyTo(values);
+        FiniteFloats(entry, 0, values);
         return values;
     }
 

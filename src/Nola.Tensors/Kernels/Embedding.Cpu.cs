@@ -19,7 +19,7 @@ public sealed unsafe partial class CpuDevice
 
     private protected override void GatherRowsCore(FrozenMatrix head, Tensor indices, Tensor y, float beta)
     {
-        PackedMatrix packed = (PackedMatrix)head;
+        PackedWeight packed = ((PackedMatrix)head).Weight;
         float* to = Floats(y);
         int* index = Ints(indices);
         int columns = head.Rows, rows = head.Columns;

@@ -21,8 +21,10 @@ public sealed partial class GpuDevice
             Row = w.Transposed ? head.Rows : 1,
             Element = w.Transposed ? 1 : head.Columns,
         };
-        if (w.Format == WeightFormat.Float32)
-            Launch(EmbeddingKernels.GatherWide, RowsOfWarps(y), Floats(w.Weight), Ints(indices), Floats(y), faults.View, source, beta);
+        using Tensor? expanded = w.Format.IsQuantized() ? Expanded(w) : null;
+        ArrayView<int> which = Ints(indices);
+        if (w.Format != WeightFormat.BFloat16)
+            Launch(EmbeddingKernels.GatherWide, RowsOfWarps(y), Floats(expanded ?? w.Weight), which, Floats(y), faults.View, source, beta);
         else
             Launch(EmbeddingKernels.GatherNarrow, RowsOfWarps(y), Halves(w.Weight), Ints(indices), Floats(y), faults.View, source, beta);
     }

@@ -9,26 +9,44 @@ public sealed unsafe partial class CpuDevice
         (nint row, nint column) = transposed ? ((nint)1, (nint)weight.Stride) : (weight.Stride, 1);
         Tensor packed = Empty([Gemm.Panels(columns), rows, Gemm.PanelWidth]);
         Gemm.Pack(team, Floats(weight), row, column, rows, columns, Floats(packed));
-        return new PackedMatrix(this, rows, columns, format == WeightFormat.Float32 ? packed : Narrow(packed));
+        return new PackedMatrix(format == WeightFormat.Float32
+            ? new FloatWeight(this, packed, rows, columns, compact: false)
+            : PackedWeights.Halves(Narrow(packed), rows, columns));
     }
+
+    private protected override FrozenMatrix FreezeCore(IReadOnlyList<QuantizedMatrix> parts) =>
+        new PackedMatrix(PackedWeights.Of(this, parts));
+
+    private protected override FrozenRows FreezeRowsCore(int rows, int columns, WeightFormat format, bool compact) =>
+        new PackedRows(this, rows, columns, format, compact);
 
     /// <inheritdoc/>
     public override void Unpack(FrozenMatrix w, Tensor weight, bool transposed = false)
     {
-        PackedMatrix packed = (PackedMatrix)w;
+        const int Steps = 64;
+        PackedWeight packed = ((PackedMatrix)w).Weight;
         (int rows, int columns) = transposed ? (w.Columns, w.Rows) : (w.Rows, w.Columns);
         if (weight.Shape.Rows != rows || weight.Shape.Columns != columns)
             throw new ShapeException($"Unpack: the frozen matrix needs ({rows}, {columns}) and the tensor is {weight.Shape}.");
         float* to = Floats(weight);
-        team.For(w.Rows, 16, (start, end) =>
+        int width = Gemm.PanelWidth;
+        team.For(Gemm.Panels(w.Columns), 1, (start, end) =>
         {
-            for (int i = start; i < end; i++)
-                for (int o = 0; o < w.Columns; o++)
-                    to[transposed ? (long)o * w.Rows + i : (long)i * w.Columns + o] = packed.Element(i, o);
+            float* some = Scratch.Floats(Steps * width);
+            for (int panel = start; panel < end; panel++)
+                for (int i = 0; i < w.Rows; i += Steps)
+                {
+                    int steps = Math.Min(Steps, w.Rows - i), first = panel * width, count = Math.Min(width, w.Columns - first);
+                    packed.Make(panel, i, steps, some);
+                    (long row, long column) = transposed ? (1L, (long)w.Rows) : (w.Columns, 1);
+                    for (int p = 0; p < steps; p++)
+                        for (int c = 0; c < count; c++) to[(i + p) * row + (first + c) * column] = some[p * width + c];
+                }
         });
     }
 
-    private protected override void MatMulCore(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
+    private protected override void MatMulCore(
+        Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         using Tensor packed = PackOperand(b, transposeB, k, n);
@@ -37,7 +55,8 @@ public sealed unsafe partial class CpuDevice
             bias is null ? null : Floats(bias), beta != 0);
     }
 
-    private protected override void MatMulCore(Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated)
+    private protected override void MatMulCore(
+        Tensor x, FrozenMatrix w, Tensor? bias, Tensor y, float beta, Tensor? residual, Tensor? activated)
     {
         float* b = bias is null ? null : Floats(bias);
         Operand left = new(Floats(x), w.Rows, 1);
@@ -90,51 +109,17 @@ public sealed unsafe partial class CpuDevice
         return narrow;
     }
 
-    private static Panels PanelsOf(Tensor packed) => packed.DType == DType.Float32 ? new(Floats(packed), null) : new(null, Halves(packed));
-
-    /// <summary>
-    /// W (in, out) as the right operand of x·W (panels of out, steps of in) and, from the first time that it is asked for,
-    /// of dy·Wᵀ (panels of in, steps of out).
-    /// </summary>
-    internal sealed class PackedMatrix(CpuDevice device, int rows, int columns, Tensor forward) : FrozenMatrix(rows, columns, WeightFormats.Of(forward.DType))
+    /// <summary>W (in, out) as the right operand of x·W, and of dy·Wᵀ.</summary>
+    internal sealed class PackedMatrix(PackedWeight weight) : FrozenMatrix(weight.Rows, weight.Columns, weight.Format)
     {
-        private Tensor? backward;
+        public PackedWeight Weight => weight;
 
-        public Panels Forward => PanelsOf(forward);
+        public Panels Forward => weight.Forward;
 
-        public Panels Backward => PanelsOf(backward ??= Transposed());
+        public Panels Backward => weight.Backward;
 
-        public override long Bytes => forward.Bytes + (backward?.Bytes ?? 0);
+        public override long Bytes => weight.Bytes;
 
-        public float Element(int i, int o) => Forward.Element(Index(i, o));
-
-        /// <summary>Column o of W, which for a head is a token's embedding. It does not ask for <see cref="Backward"/>.</summary>
-        public void Column(int o, float* to)
-        {
-            int width = Gemm.PanelWidth;
-            if (backward is null)
-            {
-                for (int i = 0; i < Rows; i++) to[i] = Element(i, o);
-                return;
-            }
-            for (int i = 0; i < Rows; i += width)
-                PanelsOf(backward).Expand(((long)(i / width) * Columns + o) * width, Math.Min(width, Rows - i), to + i);
-        }
-
-        public override void Dispose()
-        {
-            forward.Dispose();
-            backward?.Dispose();
-        }
-
-        private long Index(int i, int o) => ((long)(o / Gemm.PanelWidth) * Rows + i) * Gemm.PanelWidth + o % Gemm.PanelWidth;
-
-        private Tensor Transposed()
-        {
-            Tensor packed = device.Empty([Gemm.Panels(Rows), Columns, Gemm.PanelWidth], Format.ElementType());
-            Panels from = Forward, to = PanelsOf(packed);
-            device.team.For(Gemm.Panels(Rows), 1, (first, last) => Gemm.TransposePanels(from, Rows, Columns, to, first, last));
-            return packed;
-        }
+        public override void Dispose() => weight.Dispose();
     }
 }

@@ -102,6 +102,28 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void An_adapter_on_codes_is_trained_and_merged_into_bfloat16()
+    {
+        string run = Path.Combine(directory, "codes"), adapter = Path.Combine(run, "adapter.safetensors");
+        string merged = Path.Combine(directory, "merged-codes");
+        Succeeds(
+            "train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--storage", "nf4",
+            "--out", run, "--bases", "30", "--epochs", "10", "--warmup", "2", "--json");
+        double with = Loss("--model", TinyModels.Golden, "--storage", "nf4", "--adapter", adapter);
+        Assert.NotEqual(with, Loss("--model", TinyModels.Golden, "--storage", "nf4"));
+        // The adapter is one of the same model, however it is kept.
+        Assert.NotEqual(with, Loss("--model", TinyModels.Golden, "--storage", "int8", "--adapter", adapter));
+        (int code, _, string error) =
+            Tool.Run(["merge", "--model", TinyModels.Golden, "--storage", "nf4", "--adapter", adapter, "--out", merged]);
+        Assert.True(code == 0, error);
+        Assert.Contains("The base is in nf4: what its codes stand for, with the adapter added, was written in bfloat16.", error);
+        using Safetensors written = Safetensors.Open(Path.Combine(merged, "model.safetensors"));
+        Assert.All(written.Entries, entry => Assert.Equal("BF16", entry.Type));
+        // 8 bits of a weight's mantissa remain.
+        Assert.Equal(with, Loss("--model", merged), 0.02);
+    }
+
+    [Fact]
     public void Quantize_packs_an_adapter_that_every_command_takes()
     {
         string run = Path.Combine(directory, "q"), whole = Path.Combine(run, "adapter.safetensors");

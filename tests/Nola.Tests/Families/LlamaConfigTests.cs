@@ -22,6 +22,9 @@ public sealed class LlamaConfigTests
     [InlineData("llama", "\"rope_scaling\": {\"type\": \"default\", \"rope_type\": \"default\"}, \"partial_rotary_factor\": 1.0")]
     [InlineData("llama", "\"rope_parameters\": {\"rope_theta\": 10000.0, \"rope_type\": \"default\"}, \"rope_theta\": 10000")]
     [InlineData("llama", "\"layer_types\": [\"full_attention\", \"full_attention\", \"full_attention\"], \"num_experts\": 0")]
+    [InlineData("llama", "\"quantization_config\": {\"_load_in_4bit\": true, \"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf4\", "
+        + "\"bnb_4bit_use_double_quant\": true, \"bnb_4bit_quant_storage\": \"uint8\", \"quant_method\": \"bitsandbytes\"}")]
+    [InlineData("llama", "\"quantization_config\": {\"load_in_8bit\": true, \"llm_int8_threshold\": 6.0}")]
     public void What_changes_nothing_is_passed_over(string type, string extra)
     {
         LlamaConfig config = Parse(type, extra);
@@ -116,7 +119,18 @@ public sealed class LlamaConfigTests
     [InlineData("llama", "\"final_logit_softcapping\": 30.0", "final_logit_softcapping is 30.0; models with it are not supported")]
     [InlineData("llama", "\"use_qk_norm\": true", "use_qk_norm is true; only false is supported")]
     [InlineData("llama", "\"num_local_experts\": 8", "num_local_experts is 8")]
-    [InlineData("llama", "\"quantization_config\": {\"load_in_4bit\": true}", "quantization_config is given; only whole checkpoints")]
+    [InlineData("llama", "\"quantization_config\": {\"load_in_4bit\": true}", "not given, which means fp4; of 4-bit types only nf4")]
+    [InlineData(
+        "llama", "\"quantization_config\": {\"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"fp4\"}",
+        "bnb_4bit_quant_type of quantization_config is \"fp4\"; of 4-bit types only nf4")]
+    [InlineData(
+        "qwen2", "\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}",
+        "quantization_config is of the method gptq; of quantized checkpoints only NF4 and int8 of bitsandbytes can be read")]
+    [InlineData("llama", "\"quantization_config\": {\"quant_method\": \"awq\"}", "quantization_config is of the method awq")]
+    [InlineData(
+        "llama",
+        "\"quantization_config\": {\"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_quant_storage\": \"bfloat16\"}",
+        "bnb_4bit_quant_storage is \"bfloat16\"; only uint8")]
     [InlineData("llama", "\"sliding_window\": 16", "sliding_window is 16; a llama model has none")]
     [InlineData("mistral", "\"sliding_window\": 0", "sliding_window is 0; expected a positive whole number")]
     [InlineData("mistral", "\"layer_types\": [\"full_attention\"]", "expected full_attention or sliding_attention for each of 3 layers")]

@@ -32,7 +32,7 @@ public sealed class DamagedModelTests : IDisposable
     [InlineData("\"scale_attn_by_inverse_layer_idx\": true", "scale_attn_by_inverse_layer_idx is true")]
     [InlineData("\"add_cross_attention\": true", "add_cross_attention is true")]
     [InlineData("\"tie_word_embeddings\": \"false\"", "tie_word_embeddings is \"false\"; expected true or false")]
-    [InlineData("\"quantization_config\": {\"bits\": 4}", "quantization_config is given")]
+    [InlineData("\"quantization_config\": {\"bits\": 4}", "quantization_config is of the method none that it names")]
     [InlineData("\"pruned_heads\": {\"0\": [1]}", "pruned_heads is given")]
     [InlineData("\"n_ctx\": 23", "n_positions is 24 and n_ctx is 23; the two are one size")]
     [InlineData("\"hidden_size\": 64", "n_embd is 48 and hidden_size is 64; the two are one size")]

@@ -102,7 +102,7 @@ public sealed class ResultFileTests : IDisposable
     [InlineData("schedule", "+1", "schedule is '+1'")]
     [InlineData("variant", "off-set", "variant is 'off-set'; expected offset or paper")]
     [InlineData("sharing", "pre-layer", "sharing is 'pre-layer'; expected shared or per-layer")]
-    [InlineData("storage", "float16", "storage is 'float16'; expected float32 or bfloat16")]
+    [InlineData("storage", "float16", "storage is 'float16'; expected float32, bfloat16, int8, nf4 or nf4-double")]
     [InlineData("batch-tokens", "2147483647", "batch-tokens is 2147483647; expected 0 (no limit) to 1000000000")]
     [InlineData("batch-size", "2147483647", "batch-size is 2147483647")]
     public void A_value_that_is_nearly_one_is_refused(string key, string value, string complaint)

@@ -49,6 +49,7 @@ public sealed class ResumeTests : IDisposable
         { "seed", "; seed was 42, is 3" },
         { "model", "model was new (digest " },
         { "storage", "storage was float32, is bfloat16" },
+        { "codes", "storage was float32, is nf4-double" },
         { "fact", "basis-seed was 42, is 5" },
     };
 
@@ -89,7 +90,7 @@ public sealed class ResumeTests : IDisposable
         string error = Assert.Throws<NolaException>(() =>
             Train(
                 new NolaAdapterOf(other, Lora: what == "method"), loop, data, resume: true, source,
-                what == "valid" ? pairs[..20] : pairs, what is "model" or "storage" ? what : "")).Message;
+                what == "valid" ? pairs[..20] : pairs, what is "model" or "storage" or "codes" ? what : "")).Message;
         Assert.Contains(complaint, error);
         if (what == "data") Assert.Matches("data was one \\(digest [0-9a-f]{8}\\), is two \\(digest [0-9a-f]{8}\\)", error);
         Assert.Contains("begun with other settings", error);
@@ -315,8 +316,9 @@ public sealed class ResumeTests : IDisposable
         NolaAdapterOf attach, TrainOptions loop, EncodedPair[] data, bool resume, RunSource? source = null,
         EncodedPair[]? held = null, string other = "", string? path = null, Notices? observer = null)
     {
-        using LanguageModel model = other == "storage"
-            ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, WeightFormat.BFloat16)
+        WeightFormat storage = other == "codes" ? WeightFormat.Nf4Double : WeightFormat.BFloat16;
+        using LanguageModel model = other is "storage" or "codes"
+            ? LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40), device, 3, trainable: false, storage)
             : TinyModels.Create(device, vocabulary: other == "model" ? 62 : 61);
         using TrainableAdapter adapter = attach.On(model);
         using RunDirectory run = new(path ?? Path.Combine(directory, "run"), resume);

@@ -1,0 +1,142 @@
+using System.Diagnostics;
+using Nola.Models;
+using Nola.Tensors;
+using Nola.Train;
+
+namespace Nola.Bench;
+
+/// <summary>
+/// LLaMA's kind with frozen weights in each format: a training step of about 160 million parameters, decoding one row at a time, and
+/// the memory of a step of 1.2 billion.
+/// </summary>
+internal static class LlamaBench
+{
+    private const int Rank = 8, Bases = 512, Prompt = 32, Tokens = 32, LongStep = 1024;
+
+    private static readonly LlamaConfig small = new("llama", 12, 12, 12, 64, 768, 3072, 32000, 2048);
+
+    // Llama 3.2 1B.
+    private static readonly LlamaConfig large = new("llama", 16, 32, 8, 64, 2048, 8192, 128256, 131072)
+    {
+        TiedHead = true,
+        NormEpsilon = 1e-5f,
+        Rotary = new(500000) { Type = "llama3", Factor = 32, Low = 1, High = 4, Original = 8192 },
+    };
+
+    private static readonly WeightFormat[] formats =
+        [WeightFormat.Float32, WeightFormat.BFloat16, WeightFormat.Int8, WeightFormat.Nf4, WeightFormat.Nf4Double];
+
+    private static string Millions => $"{small.ParameterCount / 1e6:F0}";
+
+    public static void Run(Bench bench)
+    {
+        Step(bench);
+        Decode(bench);
+        Memory(bench);
+    }
+
+    /// <summary>In a process of its own: one NOLA step of 1.2 billion parameters, and what the process needed for it.</summary>
+    public static long PeakMemory(Bench bench, string format)
+    {
+        using LanguageModel model = LanguageModel.Create(large, bench.Device, 1, trainable: false, WeightFormats.Find(format)!.Value);
+        using TrainStep step = new(model, Nola(model)) { CheckpointBlocks = true };
+        TokenStream stream = Stream(large, LongStep);
+        // As the trainer does before its first step.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive);
+        for (int i = 0; i < 2; i++) step.Run(stream);
+        using Process self = Process.GetCurrentProcess();
+        return self.PeakWorkingSet64;
+    }
+
+    private static void Step(Bench bench)
+    {
+        TokenStream stream = Stream(small, bench.Tokens);
+        bench.Section(
+            $"A training step of {Millions} million parameters of LLaMA's kind on {stream.Length:N0} tokens, NOLA on q and v",
+            "storage", "time", "tokens/s", "share of peak", "weights");
+        foreach (WeightFormat format in formats)
+        {
+            using LanguageModel model = LanguageModel.Create(small, bench.Device, 1, trainable: false, format);
+            using TrainStep step = new(model, Nola(model));
+            double flop = Flop(model, small, stream);
+            (Timing[] times, Peak peak) = bench.TimeWithPeak([() => step.Run(stream)], 1);
+            double share = 100 * peak.Share(times[0], flop);
+            bench.Row(
+                format.Name(), $"{times[0].Median:F2} s ({times[0].Fastest:F2}–{times[0].Slowest:F2})",
+                $"{stream.Length / times[0].Median:F0}", $"{share:F0} %", $"{model.Maps.Sum(map => map.Frozen!.Bytes) / 1e6:F0} MB");
+            bench.AtLeast($"LLaMA training step, {format.Name()}", share, format.IsQuantized() ? 70 : 76, "% of peak");
+        }
+    }
+
+    private static void Decode(Bench bench)
+    {
+        bench.Section(
+            $"Decoding with {Millions} million parameters of LLaMA's kind, one row at a time", "storage", "a token", "tokens/s",
+            "weights read", "GB/s", "the loop, GB/s", "share");
+        int[] prompt = [.. Enumerable.Range(0, Prompt).Select(i => 1000 + 37 * i)];
+        foreach (WeightFormat format in formats)
+        {
+            using LanguageModel model = LanguageModel.Create(small, bench.Device, 1, trainable: false, format);
+            (Timing[] t, Timing read) = bench.TimeWithReading(
+                [() => model.Generate(prompt, null, Greedy(1)), () => model.Generate(prompt, null, Greedy(1 + Tokens))], 1,
+                3 * bench.Repeats);
+            // A quantized model's tables are in bfloat16, as published checkpoints have them.
+            double head = (double)small.Vocabulary * small.Channels * (format == WeightFormat.Float32 ? 4 : 2);
+            double bytes = model.Maps.Sum(map => map.Frozen!.Bytes) + head, token = (t[1].Median - t[0].Median) / Tokens;
+            double share = 100 * bytes * read.Median / token;
+            bench.Row(
+                format.Name(), $"{token * 1e3:F2} ms", $"{1 / token:F0}", $"{bytes / 1e6:F0} MB", $"{bytes / token / 1e9:F1}",
+                $"{1 / read.Median / 1e9:F1}", $"{share:F0} %");
+            bench.AtLeast($"decoding one row, {format.Name()}", share, 80, "% of bandwidth", $"{1 / token:F0} tokens/s");
+        }
+    }
+
+    private static void Memory(Bench bench)
+    {
+        bench.Section(
+            $"Memory of a NOLA step on Llama 3.2 1B's shape (random weights), {LongStep:N0} tokens, blocks computed again, whole process",
+            "storage", "peak resident");
+        foreach ((WeightFormat format, double limit) in (ReadOnlySpan<(WeightFormat, double)>)
+            [(WeightFormat.BFloat16, 5), (WeightFormat.Int8, 3.6), (WeightFormat.Nf4, 2.6), (WeightFormat.Nf4Double, 2.6)])
+        {
+            string output = Child.Run(
+                Environment.ProcessPath!, [.. Child.SelfArguments, "memory", format.Name(), "--threads", $"{bench.Device.Threads}"]);
+            double gigabytes = long.Parse(output.Trim()) / 1e9;
+            bench.Row(format.Name(), $"{gigabytes:F2} GB");
+            bench.AtMost($"peak memory of a NOLA step on Llama 3.2 1B's shape, {format.Name()}", gigabytes, limit, "GB");
+        }
+    }
+
+    private static TrainableAdapter Nola(LanguageModel model) =>
+        model.NewAdapter(new NolaOptions { Rank = Rank, Bases = Bases, Targets = ["q_proj", "v_proj"] });
+
+    // Sequences of 256 tokens, the loss on the latter half of each.
+    private static TokenStream Stream(LlamaConfig config, int tokens)
+    {
+        const int Length = 256;
+        Random random = new(1);
+        EncodedPair[] pairs = [.. Enumerable.Range(0, tokens / Length).Select(_ => new EncodedPair(Ids(Length / 2), Ids(Length / 2)))];
+        return TokenStreams.FromPairs(pairs);
+
+        int[] Ids(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(config.Vocabulary))];
+    }
+
+    // As TrainStep.FrozenFlop: below the first block's q, k and v nothing is trained.
+    private static double Flop(LanguageModel model, LlamaConfig config, TokenStream stream)
+    {
+        double n = stream.Length, values = model.Maps.Sum(Size), first = Size(model.Maps[0]);
+        double wide = (double)config.Heads * config.HeadSize, narrow = (double)config.KeyValueHeads * config.HeadSize, attention = 0;
+        for (int s = 0; s < stream.Sequences; s++)
+        {
+            double t = stream.Starts[s + 1] - stream.Starts[s];
+            attention += config.Layers * 7 * 2 * wide * t * (t + 1) / 2;
+        }
+        double head = 2 * 2.0 * stream.Targets.Length * config.Channels * config.Vocabulary;
+        double adapters = config.Layers * 6 * n * Rank * (2.0 * config.Channels + wide + narrow);
+        return 2 * n * (2 * values - first) + head + attention + adapters;
+
+        static double Size(LinearMap map) => (double)map.In * map.Out;
+    }
+
+    private static GenerateOptions Greedy(int tokens) => new() { MaxNewTokens = tokens, StopTokens = [] };
+}
