@@ -52,7 +52,7 @@ internal sealed class RunIdentity
         RunIdentity identity = new();
         identity.Add("model", model.Identity, model.Source);
         // Of a model whose every weight is trained nothing is frozen.
-        identity.items["storage"] = model.AdaptableMaps.FirstOrDefault()?.Linear.Frozen?.Format == WeightFormat.BFloat16
+        identity.items["storage"] = (model.AdaptableMaps.FirstOrDefault()?.Host as LinearMap)?.Frozen?.Format == WeightFormat.BFloat16
             ? "bfloat16"
             : "float32";
         identity.AddAdapter(adapter);
