@@ -121,16 +121,23 @@ public sealed class ModelBuilder
     /// <param name="vocabulary">V.</param>
     /// <param name="channels">C.</param>
     /// <exception cref="NolaException">The checkpoint has no such tensor of that shape.</exception>
-    public TokenHead Head(string name, int vocabulary, int channels) => Add(new TokenHead(name, Table(name + ".weight", vocabulary, channels)));
+    public TokenHead Head(string name, int vocabulary, int channels) =>
+        Add(new TokenHead(name, Table(name + ".weight", vocabulary, channels)));
 
     /// <summary>The head that is the token embedding too.</summary>
     /// <param name="name">What the checkpoint would call it, without a suffix, had it a table of its own.</param>
     /// <param name="embedding">The embedding.</param>
-    public TokenHead TiedHead(string name, TokenEmbedding embedding) => Add(new TokenHead(name, embedding, () =>
+    public TokenHead TiedHead(string name, TokenEmbedding embedding)
     {
-        IsUntied = true;
-        return Add(embedding.Table.Copy(name + ".weight"));
-    }));
+        return Add(new TokenHead(name, embedding, Untied));
+
+        TokenTable Untied()
+        {
+            TokenTable own = Add(embedding.Table.Copy(name + ".weight"));
+            IsUntied = true;
+            return own;
+        }
+    }
 
     /// <summary>Lists a module of the checkpoint, <c>block.kind</c>, as a map that an adapter can be on.</summary>
     /// <param name="block">The name of the block, for example <c>h.3</c>.</param>
