@@ -22,7 +22,12 @@ internal static class MergeCommand
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "config.json");
+            bool tied = model.Config.Tied is not null;
             adapter?.Merge();
+            if (tied && model.Config.Tied is null)
+                Terminal.Say(
+                    "The token embedding and the head were one table, of which the adapter changes one use: the checkpoint has a table "
+                    + "for each, and tie_word_embeddings is false.");
             model.Save(path, r.GetValue(half) ? DType.BFloat16 : DType.Float32);
             return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
         }));

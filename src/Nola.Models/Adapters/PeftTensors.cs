@@ -17,15 +17,15 @@ internal sealed class PeftTensors
     /// <summary>The tensors of a file, for a model.</summary>
     public PeftTensors(Safetensors file, IModel model)
     {
-        (File, this.model) = (file, model);
+        (File, this.model, Prefix) = (file, model, model.Prefix);
         modules = [.. model.AdaptableMaps.Where(map => map.IsModule).OrderBy(map => map.Stream).ThenBy(map => map.Layer)];
     }
 
     /// <summary>The file.</summary>
     public Safetensors File { get; }
 
-    /// <summary>What stands before the names of all modules.</summary>
-    public string Prefix { get; private set; } = "";
+    /// <summary>What stands before the names of all modules but the head; the model's own where the file has none of them.</summary>
+    public string Prefix { get; private set; }
 
     /// <summary>
     /// Each tensor with its module and what follows the module's name, <c>lora_A.weight</c>; names of adapters (<c>.default</c>) are
