@@ -23,7 +23,12 @@ internal static class MergeCommand
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "config.json");
             WeightFormat? codes = model.Codes;
+            bool tied = model.Config.Tied is not null;
             adapter?.Merge();
+            if (tied && model.Config.Tied is null)
+                Terminal.Say(
+                    "The token embedding and the head were one table, of which the adapter changes one use: the checkpoint has a table "
+                    + "for each, and tie_word_embeddings is false.");
             model.Save(path, r.GetValue(half) || codes is not null ? DType.BFloat16 : DType.Float32);
             if (codes is not null)
                 Terminal.Say(

@@ -71,7 +71,8 @@ public static class Evaluation
         using StreamTensors batch = new(model.Device, stream.With(adapter));
         using Tape tape = new(model.Device, record: false);
         using Tensor logits = model.Device.Empty([sequences.Count, model.Shape.Vocabulary]);
-        model.Head(tape.Scope(() => Ops.GatherRows(model.Hidden(tape, batch), batch.LossPositions)).Value, logits);
+        Variable ends = tape.Scope(() => Ops.GatherRows(model.Hidden(tape, batch), batch.LossPositions));
+        model.Head(ends, batch, StreamRows.LossPositions, logits);
         float[] values = logits.ToArray();
         return [.. Enumerable.Range(0, sequences.Count).Select(row => MultipleChoice.Best([.. tokens.Select(token => Value(row, token))]))];
 

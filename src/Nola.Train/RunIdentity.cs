@@ -52,7 +52,8 @@ internal sealed class RunIdentity
         RunIdentity identity = new();
         identity.Add("model", model.Identity, model.Source);
         // Of a model whose every weight is trained nothing is frozen.
-        identity.items["storage"] = (model.AdaptableMaps.FirstOrDefault()?.Linear.Frozen?.Format ?? WeightFormat.Float32).Name();
+        LinearMap? frozen = model.AdaptableMaps.Select(map => map.Host).OfType<LinearMap>().FirstOrDefault();
+        identity.items["storage"] = (frozen?.Frozen?.Format ?? WeightFormat.Float32).Name();
         identity.AddAdapter(adapter);
         identity.Add("data", Digest(training), source.Data);
         identity.Add("valid", Digest(validation), source.Valid);

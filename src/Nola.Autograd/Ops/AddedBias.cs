@@ -38,9 +38,10 @@ public sealed class AddedBias(Variable b, int layer, int column = 0) : Delta
     }
 
     /// <summary>db += column sums of dy.</summary>
-    public override void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx)
+    public override void Backward(
+        Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
     {
-        if (!b.TakesPartialGradient(out Tensor db)) return;
+        if (gradients[0] is not { } db) return;
         using Tensor ones = Ones(device, dy.Rows);                                // (n, 1)
         device.MatMul(ones, true, dy.SliceColumns(column, Out), false, Row(db), 1, 1);
     }

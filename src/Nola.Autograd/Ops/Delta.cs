@@ -22,13 +22,39 @@ public abstract class Delta
     /// <returns>What <see cref="Backward"/> needs beside x and the inputs, or null; the tape takes it over.</returns>
     public abstract Tensor? Forward(Device device, Matrix x, Matrix y);
 
-    /// <summary>Adds to the gradients of the inputs, and to dx when it is given. x, dx: (n, in), dy: (n, out).</summary>
+    /// <summary>Adds to the gradients that are given. x, dx: (n, in), dy: (n, out).</summary>
     /// <param name="device">Where to compute.</param>
     /// <param name="x">As in <see cref="Forward"/>.</param>
     /// <param name="saved">What <see cref="Forward"/> returned.</param>
     /// <param name="dy">Gradient of the output.</param>
     /// <param name="dx">Gradient of the input, which holds something already; null when nobody wants it.</param>
-    public abstract void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx);
+    /// <param name="gradients">Those of <see cref="Inputs"/>, which hold something already; null where nobody wants one.</param>
+    public abstract void Backward(
+        Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients);
+
+    /// <summary>
+    /// y += the delta of rows that each have a single one, at the columns that ids name, as a token embedding reads its table.
+    /// ids: (N) int32, y: (n, out), the rows from <paramref name="first"/> on.
+    /// </summary>
+    /// <param name="device">Where to compute.</param>
+    /// <param name="ids">Those of all rows of the batch.</param>
+    /// <param name="first">The row of the batch that is the first of y.</param>
+    /// <param name="y">A window of the batch's rows.</param>
+    /// <returns>What <see cref="BackwardLookup"/> needs beside the ids and the inputs, or null; the tape takes it over.</returns>
+    /// <exception cref="ShapeException">It cannot look rows up.</exception>
+    public virtual Tensor? Lookup(Device device, Tensor ids, int first, Matrix y) =>
+        throw new ShapeException($"Lookup: a delta of kind {GetType().Name} cannot be on a table whose rows are looked up.");
+
+    /// <summary>Adds to the gradients that are given, which are as in <see cref="Backward"/>. dy: (n, out).</summary>
+    /// <param name="device">Where to compute.</param>
+    /// <param name="ids">As in <see cref="Lookup"/>.</param>
+    /// <param name="first">As in <see cref="Lookup"/>.</param>
+    /// <param name="saved">What <see cref="Lookup"/> returned.</param>
+    /// <param name="dy">Gradient of the window.</param>
+    /// <param name="gradients">Those of <see cref="Inputs"/>; null where nobody wants one.</param>
+    public virtual void BackwardLookup(
+        Device device, Tensor ids, int first, Tensor? saved, Matrix dy, IReadOnlyList<Tensor?> gradients) =>
+        throw new ShapeException($"Lookup: a delta of kind {GetType().Name} cannot be on a table whose rows are looked up.");
 
     /// <summary>Merging: adds itself to a copy of the map's weight, so that the map alone gives what map and delta gave.</summary>
     /// <param name="device">Where to compute.</param>
@@ -57,6 +83,17 @@ public readonly record struct DeltaRows(Delta Delta, int First, int Count)
         if (First < 0 || First > rows || CountOf(rows) < 0 || First + CountOf(rows) > rows)
             throw new ShapeException($"Linear: a delta is for rows {First} … {First + Count - 1} of a batch of {rows}.");
         Delta.Check(inputs, outputs);
+    }
+
+    // Where to add the gradients of the inputs.
+    internal Tensor?[] TakeGradients() =>
+        [.. Delta.Inputs.Select(input => input.TakesPartialGradient(out Tensor gradient) ? gradient : null)];
+
+    // The rows that it has in common with some of the batch's, counted in the batch.
+    internal (int First, int Count) Within(int first, int count, int rows)
+    {
+        int from = Math.Max(First, first), to = Math.Min(First + CountOf(rows), first + count);
+        return (from, Math.Max(0, to - from));
     }
 
     private int CountOf(int rows) => Count < 0 ? rows - First : Count;

@@ -58,6 +58,17 @@ public static partial class Ops
         });
     }
 
+    /// <summary>y += Σ deltas, outside any step: nothing is recorded. x: (N, in), y: (N, out).</summary>
+    /// <exception cref="ShapeException">The sizes do not fit.</exception>
+    public static void AddTo(Tensor x, Tensor y, params DeltaRows[] deltas)
+    {
+        foreach (DeltaRows rows in deltas)
+        {
+            rows.Check(x.Shape.Rows, x.Shape.Columns, y.Shape.Columns);
+            rows.Delta.Forward(x.Device, rows.Of(x), rows.Of(y))?.Dispose();
+        }
+    }
+
     private static Tensor?[] AddDeltas(Variable x, Variable y, DeltaRows[] deltas)
     {
         Tensor?[] kept = new Tensor?[deltas.Length];
@@ -76,7 +87,7 @@ public static partial class Ops
             DeltaRows rows = deltas[i];
             // Where no delta reads x it may be gone, but for its shape.
             Matrix? gradient = dx is null ? default(Matrix?) : rows.Of(dx);
-            rows.Delta.Backward(x.Tape.Device, rows.Of(x.Value), kept[i], rows.Of(dy), gradient);
+            rows.Delta.Backward(x.Tape.Device, rows.Of(x.Value), kept[i], rows.Of(dy), gradient, rows.TakeGradients());
         }
     }
 

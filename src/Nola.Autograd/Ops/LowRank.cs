@@ -44,16 +44,41 @@ public sealed class LowRank(Variable a, Variable b, int layer, float scale, int 
     }
 
     /// <summary>du = scale · dy · Bᵀ, dB += scale · uᵀ · dy, dA += xᵀ · du, and dx += du · Aᵀ.</summary>
-    public override void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx)
+    public override void Backward(
+        Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
     {
         Tensor u = saved!;                                                        // (n, r)
         Matrix columns = dy.SliceColumns(column, Out);                            // (n, out)
-        if (b.TakesPartialGradient(out Tensor db)) device.MatMul(u, true, columns, false, LayerOf(db), scale, 1);
-        if (dx is null && !a.NeedsGradient) return;
+        if (gradients[1] is { } db) device.MatMul(u, true, columns, false, LayerOf(db), scale, 1);
+        if (dx is null && gradients[0] is null) return;
         using Tensor du = device.Empty(u.Shape);                                  // (n, r)
         device.MatMul(columns, false, LayerOf(b.Value), true, du, scale);
-        if (a.TakesPartialGradient(out Tensor da)) device.MatMul(x, true, du, false, LayerOf(da), 1, 1);
+        if (gradients[0] is { } da) device.MatMul(x, true, du, false, LayerOf(da), 1, 1);
         if (dx is { } gradient) device.MatMul(du, false, LayerOf(a.Value), true, gradient, 1, 1);
+    }
+
+    /// <summary>y[:, columns] += scale · u · B with u = the rows of A that the ids name, of the whole batch. u: (N, r).</summary>
+    public override Tensor Lookup(Device device, Tensor ids, int first, Matrix y)
+    {
+        if (a.Shape[0] != 1)
+            throw new ShapeException($"Lookup: adapter A is {a.Shape}; expected (1, in, r), since a model has one token embedding.");
+        Tensor u = device.Empty([ids.Length, Rank]);
+        device.GatherRows(a.Value, ids, u);
+        device.MatMul(((Matrix)u).SliceRows(first, y.Rows), false, LayerOf(b.Value), false, y.SliceColumns(column, Out), scale, 1);
+        return u;
+    }
+
+    /// <summary>dB += scale · uᵀ · dy, and dA[ids[n]] += du[n] with du = scale · dy · Bᵀ.</summary>
+    public override void BackwardLookup(
+        Device device, Tensor ids, int first, Tensor? saved, Matrix dy, IReadOnlyList<Tensor?> gradients)
+    {
+        Matrix u = ((Matrix)saved!).SliceRows(first, dy.Rows), columns = dy.SliceColumns(column, Out);
+        if (gradients[1] is { } db) device.MatMul(u, true, columns, false, LayerOf(db), scale, 1);
+        if (gradients[0] is not { } da) return;
+        using Tensor du = device.Empty([ids.Length, Rank]);                       // (N, r), nothing outside the window
+        if (dy.Rows < ids.Length) device.Fill(du, 0);
+        device.MatMul(columns, false, LayerOf(b.Value), true, ((Matrix)du).SliceRows(first, dy.Rows), scale);
+        device.ScatterAddRows(du, ids, da);
     }
 
     /// <inheritdoc/>

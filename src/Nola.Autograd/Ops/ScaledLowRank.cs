@@ -48,16 +48,17 @@ public sealed class ScaledLowRank(Matrix a, Matrix b, Variable inner, Variable o
     }
 
     /// <summary>db += Σ dy ∘ v, e = (dy ∘ b) · Bᵀ, dd += Σ e ∘ u, and dx += (e ∘ d) · Aᵀ.</summary>
-    public override void Backward(Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx)
+    public override void Backward(
+        Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
     {
         Matrix u = ((Matrix)saved!).SliceColumns(0, Rank), v = ((Matrix)saved!).SliceColumns(Rank, Out);
         Matrix columns = dy.SliceColumns(column, Out);                            // (n, out)
-        if (outer.TakesPartialGradient(out Tensor db)) device.ScaleColumnsGrad(v, columns, Row(db), 1);
-        if (dx is null && !inner.NeedsGradient) return;
+        if (gradients[1] is { } db) device.ScaleColumnsGrad(v, columns, Row(db), 1);
+        if (dx is null && gradients[0] is null) return;
         using Tensor dv = device.Empty([dy.Rows, Out]), e = device.Empty([dy.Rows, Rank]);
         device.ScaleColumns(columns, Row(outer.Value), dv);
         device.MatMul(dv, false, b, true, e);                                     // (n, r)
-        if (inner.TakesPartialGradient(out Tensor dd)) device.ScaleColumnsGrad(u, e, Row(dd), 1);
+        if (gradients[0] is { } dd) device.ScaleColumnsGrad(u, e, Row(dd), 1);
         if (dx is not { } gradient) return;
         using Tensor du = device.Empty([dy.Rows, Rank]);
         device.ScaleColumns(e, Row(inner.Value), du);

@@ -68,7 +68,7 @@ public static class AdapterFile
                 + $"base model {Quoted.Of(settings.BaseModel)} (identity {Quoted.Of(settings.BaseIdentity)}), "
                 + $"and the loaded model {Quoted.Of(model.Source)} is another one ('{here}'); load the model that it was trained on.");
         // The old identity may not see what was merged.
-        if (old && model.AdaptableMaps.Any(map => map.Linear.IsReplaced))
+        if (old && model.AdaptableMaps.Any(map => map.Host.IsReplaced))
             throw new NolaException(
                 $"{path}: this adapter is from an earlier version, which cannot tell a model before a merge from the one after it; "
                 + $"load {Quoted.Of(model.Source)} again.");

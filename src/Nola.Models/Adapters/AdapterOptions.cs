@@ -61,7 +61,8 @@ public sealed record AdapterOption(
             "alpha", "alpha", "The adapter's output is scaled by alpha/rank",
             "a positive number", o => o.Alpha, (o, value) => o with { Alpha = value }),
         new(
-            "targets", "targets", "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, …",
+            "targets", "targets",
+            "Adapted maps by name pattern: q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj, h.0.*, …; wte and lm_head by these names alone",
             "patterns, comma-separated",
             o => o.Targets, (o, text) => o with { Targets = text.Length > 0 ? text.Split(',') : [] }),
     ];

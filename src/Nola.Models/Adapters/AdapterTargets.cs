@@ -10,7 +10,8 @@ namespace Nola.Models;
 /// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers. In
 /// LLaMA and its kin they are <c>model.layers.{layer}.self_attn.q_proj</c>, <c>.k_proj</c>, <c>.v_proj</c>, <c>.o_proj</c>,
 /// <c>.mlp.gate_proj</c>, <c>.up_proj</c> and <c>.down_proj</c>; there <c>q</c>, <c>k</c>, <c>v</c> and <c>o</c> alone mean
-/// those of attention.
+/// those of attention. The token embedding and the head (<c>wte</c> and <c>lm_head</c>; <c>embed_tokens</c> and <c>lm_head</c>) are
+/// in no block, and no <c>*</c> stands for them: they answer to their own names only.
 /// </summary>
 internal static class AdapterTargets
 {
@@ -32,7 +33,8 @@ internal static class AdapterTargets
             AdaptableMap[] matches = [.. maps.Where(map => Chooses(pattern, map))];
             if (matches.Length == 0)
                 throw new NolaException(
-                    $"targets: {Quoted.Of(pattern)} matches no linear map; maps are {string.Join(", ", Kinds(maps))} in {Blocks(maps)}.");
+                    $"targets: {Quoted.Of(pattern)} matches no linear map; maps are {string.Join(", ", Kinds(maps.Where(InBlock)))} "
+                    + $"in {Blocks([.. maps.Where(InBlock)])}{Outside(maps)}.");
             found.UnionWith(matches);
         }
         if (found.Where(wholes.Contains).FirstOrDefault(whole => found.Any(map => map != whole && map.Overlaps(whole))) is { } both)
@@ -47,8 +49,17 @@ internal static class AdapterTargets
             .. found.GroupBy(map => map.Stream).OrderBy(kind => kind.Key).Select(kind => new MapGroup([.. kind.OrderBy(map => map.Layer)])),
         ];
 
-        bool Chooses(string pattern, AdaptableMap map) =>
-            (Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map))) || IsProjection(pattern, map);
+        bool Chooses(string pattern, AdaptableMap map) => !map.IsInBlock
+            ? pattern == map.Name || map.Name.EndsWith("." + pattern, StringComparison.Ordinal)
+            : (Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map))) || IsProjection(pattern, map);
+    }
+
+    private static bool InBlock(AdaptableMap map) => map.IsInBlock;
+
+    private static string Outside(IReadOnlyList<AdaptableMap> maps)
+    {
+        string[] kinds = [.. maps.Where(map => !map.IsInBlock).Select(map => map.Kind)];
+        return kinds.Length == 0 ? "" : $", and by these names alone {string.Join(", ", kinds)}";
     }
 
     // Hugging Face's newer models call them q_proj and so on.
@@ -74,8 +85,11 @@ internal static class AdapterTargets
         return false;
     }
 
-    private static IEnumerable<string> Kinds(IReadOnlyList<AdaptableMap> maps) =>
-        maps.DistinctBy(map => map.Kind).Select(map => ShortName(map, maps));
+    private static IEnumerable<string> Kinds(IEnumerable<AdaptableMap> maps)
+    {
+        AdaptableMap[] all = [.. maps];
+        return all.DistinctBy(map => map.Kind).Select(map => ShortName(map, all));
+    }
 
     // The last word of a kind's name where no other kind has it, else all of it.
     private static string ShortName(AdaptableMap map, IReadOnlyList<AdaptableMap> maps) =>

@@ -44,7 +44,7 @@ public abstract class MapStack(MapGroup group) : DeltaStack
     public MapGroup Group => group;
 
     /// <inheritdoc/>
-    public override IReadOnlyList<AdaptableLayer> Layers { get; } = [.. group.Maps.Select(map => map.Linear)];
+    public override IReadOnlyList<AdaptableLayer> Layers { get; } = [.. group.Maps.Select(map => map.Host)];
 
     /// <summary>What is added to one of the maps as a low-rank product, for files of other tools; null where it is none.</summary>
     internal virtual LowRankFactors? Factors(int row) => null;

@@ -34,7 +34,8 @@ public sealed record LoraOptions : AdapterOptions
 
 /// <summary>
 /// LoRA (Hu et al. 2022, arXiv 2106.09685): y += (alpha / r) · (x · A) · B with A and B trained. A starts uniform in
-/// ±1/√in (the Kaiming form of the authors' code), B at zero, so the first output is the base model's.
+/// ±1/√in (the Kaiming form of the authors' code), B at zero, so the first output is the base model's. On the token embedding the
+/// two change places, as in the authors' code and PEFT: A starts at zero and B normal with deviation 1.
 /// </summary>
 internal sealed class LoraMethod : AdapterMethod
 {
@@ -91,19 +92,20 @@ internal sealed class LoraMethod : AdapterMethod
     internal static IEnumerable<LayerBias> Biased(LoraOptions options, IModel model, IReadOnlyList<MapGroup> groups)
     {
         if (options.Bias == LoraBias.None) return [];
-        ILookup<LinearMap, AdaptableMap> adapted = groups.SelectMany(group => group.Maps).ToLookup(map => map.Linear);
+        ILookup<AdaptableLayer, AdaptableMap> adapted = groups.SelectMany(group => group.Maps).ToLookup(map => map.Host);
         return model.AdaptableLayers.SelectMany(layer => layer.Biases).Where(bias => options.Bias == LoraBias.All || IsAdapted(bias));
 
         // Whether an adapted map writes columns of it.
-        bool IsAdapted(LayerBias bias) => bias.Layer is LinearMap linear
-            && adapted[linear].Any(map => map.Column < bias.Column + bias.Out && bias.Column < map.Column + map.Out);
+        bool IsAdapted(LayerBias bias) =>
+            adapted[bias.Layer].Any(map => map.Column < bias.Column + bias.Out && bias.Column < map.Column + map.Out);
     }
 
     private sealed class Stack : LowRankStack
     {
         public Stack(MapGroup group, LoraOptions options, Device device) : base(group, options, device)
         {
-            device.Upload(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Value);
+            if (group.IsLookup) device.Upload(InitialFactors.Normal(options.Seed, group, options.Rank), B.Value);
+            else device.Upload(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Value);
             Parameters = [A, B];
         }
 

@@ -1,7 +1,8 @@
 namespace Nola.Models;
 
 /// <summary>
-/// The adapted maps of one kind: one in each adapted layer, all of one size, so that what is trained on them can be stacked.
+/// The adapted maps of one kind: one in each adapted layer, all of one size, so that what is trained on them can be stacked. The
+/// token embedding and the head are each a kind of one map.
 /// </summary>
 /// <param name="Maps">In the order of their layers; at least one.</param>
 public sealed record MapGroup(IReadOnlyList<AdaptableMap> Maps)
@@ -11,6 +12,9 @@ public sealed record MapGroup(IReadOnlyList<AdaptableMap> Maps)
 
     /// <summary>The kind's number in the random bases.</summary>
     public int Stream => Maps[0].Stream;
+
+    /// <summary>Whether it is the token embedding, which looks rows up by token.</summary>
+    public bool IsLookup => Maps[0].IsLookup;
 
     /// <summary>Number of inputs.</summary>
     public int In => Maps[0].In;

@@ -7,8 +7,8 @@ namespace Nola.Models;
 public enum NolaVariant
 {
     /// <summary>
-    /// A = A₀ + Σ αᵢAᵢ/√k, B = Σ βⱼBⱼ/√k, coefficients from 0:
-    /// the first output is the base model's (the authors' 2024 code, with B₀ = 0).
+    /// A = A₀ + Σ αᵢAᵢ/√k, B = Σ βⱼBⱼ/√k, coefficients from 0: the first output is the base model's (the authors' 2024 code, with
+    /// B₀ = 0). On the token embedding A = Σ αᵢAᵢ/√k and B = B₀ + Σ βⱼBⱼ/√k.
     /// </summary>
     Offset,
 
@@ -179,11 +179,9 @@ internal sealed class NolaMethod : AdapterMethod
             Tensor? start = null;
             try
             {
-                start = options.Variant == NolaVariant.Offset
-                    ? device.From(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Shape)
-                    : null;
-                a = new Mixture(A, BasisA(options, group), start, group, options);
-                b = new Mixture(B, BasisB(options, group), null, group, options);
+                start = options.Variant == NolaVariant.Offset ? Offset(group, options, device) : null;
+                a = new Mixture(A, BasisA(options, group), group.IsLookup ? null : start, group, options);
+                b = new Mixture(B, BasisB(options, group), group.IsLookup ? start : null, group, options);
             }
             catch
             {
@@ -196,6 +194,11 @@ internal sealed class NolaMethod : AdapterMethod
         }
 
         public override IReadOnlyList<Parameter> Parameters { get; }
+
+        // A₀; on the token embedding B₀, since there it is A that starts at zero.
+        private static Tensor Offset(MapGroup group, NolaOptions options, Device device) => group.IsLookup
+            ? device.From(InitialFactors.UniformB(options.Seed, group, options.Rank), [1, options.Rank, group.Out])
+            : device.From(InitialFactors.Uniform(options.Seed, group, options.Rank), [group.Count, group.In, options.Rank]);
 
         public override void Update()
         {

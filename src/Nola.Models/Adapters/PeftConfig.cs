@@ -35,7 +35,8 @@ internal sealed class PeftConfig : IDisposable
     private PeftConfig(JsonDocument document, string path, IModel model)
     {
         (this.document, this.path) = (document, path);
-        string[] linear = [.. model.AdaptableMaps.Where(map => map.IsModule).Select(map => LastOf(map.Kind)).Distinct()];
+        // PEFT's "all-linear" leaves embedding and head out.
+        string[] linear = [.. model.AdaptableMaps.Where(map => map.IsModule && map.IsInBlock).Select(map => LastOf(map.Kind)).Distinct()];
         targets = ReadModules("target_modules", linear)
             ?? new(standardTargets.FirstOrDefault(names => names.All(linear.Contains)) ?? [], null);
         excluded = ReadModules("exclude_modules", linear) ?? new([], null);

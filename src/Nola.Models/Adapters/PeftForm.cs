@@ -36,21 +36,14 @@ internal abstract class PeftForm
             ["peft_type"] = type,
             ["task_type"] = "CAUSAL_LM",
             ["base_model_name_or_path"] = model.Source,
-            ["fan_in_fan_out"] = !modules[0].Linear.Transposed,
+            ["fan_in_fan_out"] = modules.Any(module => !module.Transposed),
             ["inference_mode"] = true,
-            ["target_modules"] = everyLayer ? kinds : [.. modules.Select(module => model.Prefix + module.Name)],
+            ["target_modules"] = everyLayer ? kinds : [.. modules.Select(module => FullName(model, module))],
         };
     }
 
-    /// <summary>The transpose of a row-major matrix.</summary>
-    protected static float[] Transpose(float[] values, int rows, int columns)
-    {
-        float[] result = new float[values.Length];
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
-                result[j * rows + i] = values[i * columns + j];
-        return result;
-    }
+    /// <summary>The name of an adapted module in PEFT's model.</summary>
+    protected static string FullName(IModel model, AdaptableMap module) => PeftTensors.FullName(model.Prefix, module);
 }
 
 /// <summary>An adapter in PEFT's form.</summary>

@@ -3,10 +3,15 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>PEFT's LoRA: lora_A (r, in) and lora_B (out, r) for each module.</summary>
+/// <summary>
+/// PEFT's LoRA: lora_A (r, in) and lora_B (out, r) for each module, of a token embedding lora_embedding_A (r, V) and
+/// lora_embedding_B (C, r).
+/// </summary>
 internal sealed class PeftLora : PeftForm
 {
     public static readonly PeftLora Instance = new();
+
+    private const string Tying = "ensure_weight_tying";
 
     // Others take something out of the base model's weights, to which the adapter then does not fit.
     private static readonly string[] plainStarts = ["gaussian", "eva", "orthogonal"];
@@ -20,7 +25,7 @@ internal sealed class PeftLora : PeftForm
     public override IReadOnlySet<string> Silent { get; } = new HashSet<string>
     {
         "lora_dropout", "megatron_core", "loftq_config", "eva_config",
-        "corda_config", "lora_ga_config", "qalora_group_size", "ensure_weight_tying",
+        "corda_config", "lora_ga_config", "qalora_group_size", Tying,
     };
 
     public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights" };
@@ -35,6 +40,8 @@ internal sealed class PeftLora : PeftForm
             && !plainStarts.Contains(config.Text(start, "init_lora_weights")))
             throw config.Bad("init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = ReadFactors(tensors, rank);
+        if (config.Given(Tying) is { ValueKind: JsonValueKind.True } && found.Keys.Any(map => !map.IsInBlock))
+            throw config.Bad(Tying, "false, since an embedding and a head that share one adapter cannot be loaded");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
         LoraOptions options = new()
         {
@@ -80,7 +87,9 @@ internal sealed class PeftLora : PeftForm
             float[] whole = [.. stack.Bias.Values().Zip(stack.Values(), (bias, added) => bias + added)];
             return new SafetensorsTensor(name, [whole.Length], whole);
         });
-        return new([.. modules.SelectMany(module => Tensors(NameOf(module.Name), module, [.. maps[module]], rank)), .. biases], config);
+        IEnumerable<SafetensorsTensor> factors = modules.SelectMany(module =>
+            Tensors($"base_model.model.{FullName(model, module)}", module, [.. maps[module]], rank));
+        return new([.. factors, .. biases], config);
 
         string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
@@ -129,12 +138,18 @@ internal sealed class PeftLora : PeftForm
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
         foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", PeftTensors.IsBias))
         {
-            bool isA = name == "lora_A.weight";
-            if (!isA && name != "lora_B.weight")
+            if (name == "base_layer.weight" && !map.IsInBlock)
+            {
+                tensors.CheckTable(map, entry);
+                continue;
+            }
+            bool isA = name == NameOfA(map);
+            if (!isA && name != NameOfB(map))
                 throw new NolaException(
-                    $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor; expected lora_A and lora_B.");
+                    $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor; "
+                    + $"expected {NameOfA(map)} and {NameOfB(map)}.");
             (int rows, int columns) = isA ? (rank, map.In) : (map.Out, rank);
-            float[] values = Transpose(tensors.Values(entry, $"this model and r = {rank}", rows, columns), rows, columns);
+            float[] values = HostMatrix.Transpose(tensors.Values(entry, $"this model and r = {rank}", rows, columns), rows, columns);
             (float[]? a, float[]? b) = found.GetValueOrDefault(map);
             if ((isA ? a : b) is not null)
                 throw new NolaException(
@@ -146,6 +161,10 @@ internal sealed class PeftLora : PeftForm
                 throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of lora_A and lora_B.");
         return found;
     }
+
+    private static string NameOfA(AdaptableMap map) => map.IsLookup ? "lora_embedding_A" : "lora_A.weight";
+
+    private static string NameOfB(AdaptableMap map) => map.IsLookup ? "lora_embedding_B" : "lora_B.weight";
 
     // A' (r', in): the parts' A below each other. B' (out', r'): each part's B in its own rows and columns, zero elsewhere.
     private static SafetensorsTensor[] Tensors(
@@ -166,8 +185,8 @@ internal sealed class PeftLora : PeftForm
         }
         return
         [
-            new SafetensorsTensor(name + ".lora_A.weight", [rank, inputs], a),
-            new SafetensorsTensor(name + ".lora_B.weight", [outputs, rank], b),
+            new SafetensorsTensor($"{name}.{NameOfA(module)}", [rank, inputs], a),
+            new SafetensorsTensor($"{name}.{NameOfB(module)}", [outputs, rank], b),
         ];
     }
 

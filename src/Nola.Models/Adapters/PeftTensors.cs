@@ -17,15 +17,15 @@ internal sealed class PeftTensors
     /// <summary>The tensors of a file, for a model.</summary>
     public PeftTensors(Safetensors file, IModel model)
     {
-        (File, this.model) = (file, model);
+        (File, this.model, Prefix) = (file, model, model.Prefix);
         modules = [.. model.AdaptableMaps.Where(map => map.IsModule).OrderBy(map => map.Stream).ThenBy(map => map.Layer)];
     }
 
     /// <summary>The file.</summary>
     public Safetensors File { get; }
 
-    /// <summary>What stands before the names of all modules.</summary>
-    public string Prefix { get; private set; } = "";
+    /// <summary>What stands before the names of all modules but the head; the model's own where the file has none of them.</summary>
+    public string Prefix { get; private set; }
 
     /// <summary>
     /// Each tensor with its module and what follows the module's name, <c>lora_A.weight</c>; names of adapters (<c>.default</c>) are
@@ -66,6 +66,27 @@ internal sealed class PeftTensors
         return found;
     }
 
+    /// <summary>
+    /// Refuses another table than the model's: PEFT writes the base model's own beside the factors of an embedding or a head, and
+    /// reads it as the base model's again.
+    /// </summary>
+    /// <exception cref="NolaException">It has another shape, or other values.</exception>
+    public void CheckTable(AdaptableMap map, SafetensorsEntry entry)
+    {
+        (int vocabulary, int channels) = map.IsLookup ? (map.In, map.Out) : (map.Out, map.In);
+        float[] values = Values(entry, "this model's tables", vocabulary, channels);
+        if (WeightDigest.Of([vocabulary, channels], values).Hash != map.Host.TableDigest()!.Hash)
+            throw new NolaException(
+                $"{File.Path}: tensor {Quoted.Of(entry.Name)} has other values than {map.Name} of this model. "
+                + "Is it for another base model?");
+    }
+
+    /// <summary>The name of a module in PEFT's model. The head stands beside what the prefix names, and has none.</summary>
+    /// <param name="prefix">What stands before the names of other modules.</param>
+    /// <param name="module">A map that is a module.</param>
+    public static string FullName(string prefix, AdaptableMap module) =>
+        module.IsInBlock || module.IsLookup ? prefix + module.Name : module.Name;
+
     /// <summary>Whether a tensor is a bias.</summary>
     public static bool IsBias(string name) => name.EndsWith(Bias, StringComparison.Ordinal);
 
@@ -75,7 +96,7 @@ internal sealed class PeftTensors
     {
         foreach (AdaptableMap map in modules)
         {
-            string name = Prefix + map.Name;
+            string name = FullName(Prefix, map);
             bool there = found.Contains(map);
             if (there == config.Targets(name)) continue;
             throw new NolaException(there
@@ -83,7 +104,7 @@ internal sealed class PeftTensors
                 : $"{File.Path}: has no {what} for {name}, which target_modules of {config.Path} names; the file is not whole.");
         }
         HashSet<string> adaptable = [.. modules.Select(map => map.Name)];
-        foreach (string other in model.Modules.Where(module => !adaptable.Contains(module)).Append("lm_head").Distinct())
+        foreach (string other in model.Modules.Append("lm_head").Where(module => !adaptable.Contains(module)).Distinct())
             if (config.Targets(other) || config.Targets(Prefix + other))
                 throw new NolaException(
                     $"{config.Path}: target_modules names {Prefix + other}; only {Names()} can be loaded.");
@@ -107,15 +128,22 @@ internal sealed class PeftTensors
         {
             int at = name.IndexOf(map.Name + ".", StringComparison.Ordinal);
             if (at < 0 || (at > 0 && name[at - 1] != '.')) continue;
+            bool prefixed = map.IsInBlock || map.IsLookup;
+            if (at > 0 && !prefixed) continue;
             string module = name[..(at + map.Name.Length)];
-            if (first is null) (first, Prefix) = (module, name[..at]);
-            if (name[..at] != Prefix)
-                throw new NolaException(
-                    $"{File.Path}: modules are called {Quoted.Of(first)} and {Quoted.Of(module)}; expected all with the same beginning.");
+            if (prefixed) TakePrefix(name[..at], module);
             return (map, name[(at + map.Name.Length + 1)..].Replace(".default", "", StringComparison.Ordinal));
         }
         throw new NolaException(
             $"{File.Path}: tensor {Quoted.Of(entry.Name)} is not a {what} of {Names()} of this model. Is it for another base model?");
+    }
+
+    private void TakePrefix(string prefix, string module)
+    {
+        if (first is null) (first, Prefix) = (module, prefix);
+        if (prefix != Prefix)
+            throw new NolaException(
+                $"{File.Path}: modules are called {Quoted.Of(first)} and {Quoted.Of(module)}; expected all with the same beginning.");
     }
 
     private string Names()

@@ -62,19 +62,19 @@ internal sealed class PeftVera : PeftForm
         (int inputs, int outputs) = VeraMethod.Sizes(adapter.Groups);
         return new(
             [
-                .. adapter.Stacks.SelectMany(stack => Vectors((MapStack)stack, adapter.Model.Prefix)),
+                .. adapter.Stacks.SelectMany(stack => Vectors((MapStack)stack, adapter.Model)),
                 new SafetensorsTensor(A, [options.Rank, inputs], a),
                 new SafetensorsTensor(B, [outputs, options.Rank], b),
             ],
             config);
     }
 
-    private static IEnumerable<SafetensorsTensor> Vectors(MapStack stack, string prefix)
+    private static IEnumerable<SafetensorsTensor> Vectors(MapStack stack, IModel model)
     {
         float[] d = stack.Parameters[0].Value.ToArray(), b = stack.Parameters[1].Value.ToArray();
         for (int row = 0; row < stack.Group.Count; row++)
         {
-            string name = $"base_model.model.{prefix}{stack.Group.Maps[row].Name}.";
+            string name = $"base_model.model.{FullName(model, stack.Group.Maps[row])}.";
             yield return Row(name + "vera_lambda_d", d, row, stack.Group.Count);
             yield return Row(name + "vera_lambda_b", b, row, stack.Group.Count);
         }

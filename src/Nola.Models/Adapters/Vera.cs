@@ -71,6 +71,9 @@ internal sealed class VeraMethod : AdapterMethod
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
+        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
+            throw new NolaException(
+                $"targets: VeRA cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
         if (options.Rank is < 1 or > LargestRank) throw new NolaException($"rank is {options.Rank}; expected 1 to {LargestRank}.");
         (int inputs, int outputs) = Sizes(groups);
         long largest = (long)Math.Max(inputs, outputs) * options.Rank;
@@ -98,7 +101,7 @@ internal sealed class VeraMethod : AdapterMethod
     {
         (int inputs, int outputs) = Sizes(groups);
         int r = options.Rank;
-        Frozen frozen = new(model.Device, Transposed(a, r, inputs), Transposed(b, outputs, r), inputs, outputs, r);
+        Frozen frozen = new(model.Device, HostMatrix.Transpose(a, r, inputs), HostMatrix.Transpose(b, outputs, r), inputs, outputs, r);
         try
         {
             return ForEach(groups, group => new Stack(group, options, frozen, model.Device));
@@ -135,15 +138,6 @@ internal sealed class VeraMethod : AdapterMethod
     // The longest sides of the adapted maps.
     internal static (int In, int Out) Sizes(IReadOnlyList<MapGroup> groups) =>
         (groups.Max(group => group.In), groups.Max(group => group.Out));
-
-    private static float[] Transposed(float[] values, int rows, int columns)
-    {
-        float[] result = new float[values.Length];
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
-                result[j * rows + i] = values[i * columns + j];
-        return result;
-    }
 
     /// <summary>The projections of all maps. A: (max in, r), B: (r, max out). The last stack that is disposed gives them back.</summary>
     internal sealed class Frozen(Device device, float[] a, float[] b, int inputs, int outputs, int rank) : IDisposable
@@ -194,8 +188,8 @@ internal sealed class VeraMethod : AdapterMethod
 
         /// <summary>The projections as PEFT has them. A: (r, max in), B: (max out, r).</summary>
         public (float[] A, float[] B) Projections() => (
-            Transposed(frozen.A.ToArray(), frozen.A.Shape[0], frozen.A.Shape[1]),
-            Transposed(frozen.B.ToArray(), frozen.B.Shape[0], frozen.B.Shape[1]));
+            HostMatrix.Transpose(frozen.A.ToArray(), frozen.A.Shape[0], frozen.A.Shape[1]),
+            HostMatrix.Transpose(frozen.B.ToArray(), frozen.B.Shape[0], frozen.B.Shape[1]));
 
         internal override LowRankFactors Factors(int row)
         {

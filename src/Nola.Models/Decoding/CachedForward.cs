@@ -28,7 +28,7 @@ internal static class CachedForward
         using Tensor rows = model.Device.From(last);
         Variable x = Ops.GatherRows(Hidden(model, tape, batch, cache, places), rows);     // (S, C)
         Variable logits = tape.New([x.Shape.Rows, model.Shape.Vocabulary]);
-        model.Head(x.Value, logits.Value);
+        model.Head(x, batch, StreamRows.Ends, logits.Value);
         return logits.Value;
     }
 
@@ -36,7 +36,7 @@ internal static class CachedForward
     internal static void Decode(this LanguageModel model, StreamTensors batch, KvCache cache, KvCache.Places places, Tensor logits)
     {
         using Tape tape = new(model.Device, record: false);
-        model.Head(Hidden(model, tape, batch, cache, places).Value, logits);
+        model.Head(Hidden(model, tape, batch, cache, places), batch, StreamRows.Tokens, logits);
     }
 
     /// <summary>Refuses a stream that does not fit a cache.</summary>

@@ -10,7 +10,7 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class Gpt2 : ILanguageNetwork
 {
-    private readonly TokenTable wte;                                              // (V, C)
+    private readonly TokenEmbedding wte;                                          // (V, C)
     private readonly Parameter wpe;                                               // (positions, C)
     private readonly Block[] blocks;
     private readonly LayerNorm lnF;
@@ -18,19 +18,22 @@ internal sealed class Gpt2 : ILanguageNetwork
     public Gpt2(Gpt2Config config, ModelBuilder make)
     {
         int c = config.Channels;
-        wte = make.Table("wte.weight", config.Vocabulary, c);
+        wte = make.Embedding("wte", config.Vocabulary, c);
         wpe = make.Parameter("wpe.weight", [config.Positions, c]);
         blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => new Block(config, layer, make))];
         lnF = make.LayerNorm("ln_f", c, config.LayerNormEpsilon);
-        Head = config.TiedHead ? wte : make.Table("lm_head.weight", config.Vocabulary, c);
+        Head = config.TiedHead ? make.TiedHead("lm_head", wte) : make.Head("lm_head", config.Vocabulary, c);
+        // The numbers enter the random bases (docs/basis.md): never change them.
+        make.Adaptable("wte", 7, wte);
+        make.Adaptable(8, Head);
     }
 
-    public TokenTable Head { get; }
+    public TokenHead Head { get; }
 
     public Variable Hidden(Tape tape, StreamTensors batch, Attend attend)
     {
         Variable x = tape.Scope(() =>                                             // (N, C)
-            wte.Lookup(tape, batch.Ids) + Ops.GatherRows(tape.Read(wpe), batch.Positions));
+            wte.Forward(tape, batch) + Ops.GatherRows(tape.Read(wpe), batch.Positions));
         foreach (Block block in blocks) x = tape.Block(x, input => block.Forward(input, batch, attend));
         return lnF.Forward(x, batch);
     }

@@ -47,6 +47,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     public override (string Embedding, string Head)? Tied => TiedHead ? ("wte.weight", "lm_head.weight") : null;
 
     /// <inheritdoc/>
+    public override ModelConfig Untied => this with { TiedHead = false };
+
+    /// <inheritdoc/>
     internal override string SampledDescription => string.Create(
         CultureInfo.InvariantCulture, $"gpt2 {Layers} {Heads} {Channels} {Inner} {Vocabulary} {Positions}");
 

@@ -10,12 +10,13 @@ namespace Nola.Models;
 /// </summary>
 public sealed partial class LanguageModel : IModel
 {
+    private readonly ModelConfig made;
     private readonly ILanguageNetwork network;
     private readonly ModelBuilder parts;
 
     private LanguageModel(ModelConfig config, Device device, bool trainable, WeightFormat format, string source, IWeightSource weights)
     {
-        (Config, Shape, Device, Trainable, Source) = (config, config.Shape, device, trainable, source);
+        (made, Shape, Device, Trainable, Source) = (config, config.Shape, device, trainable, source);
         parts = new ModelBuilder(device, trainable, format, weights);
         try
         {
@@ -34,8 +35,10 @@ public sealed partial class LanguageModel : IModel
         }
     }
 
-    /// <summary>What its <c>config.json</c> says.</summary>
-    public ModelConfig Config { get; }
+    /// <summary>
+    /// What its <c>config.json</c> says; the head is no longer the token embedding's once an adapter on one of the two was merged.
+    /// </summary>
+    public ModelConfig Config => parts.IsUntied ? made.Untied : made;
 
     /// <summary>The sizes that training and decoding need.</summary>
     public LanguageShape Shape { get; }
@@ -89,7 +92,7 @@ public sealed partial class LanguageModel : IModel
     public Variable Loss(Tape tape, StreamTensors batch, float labelSmoothing, float scale, Tensor? losses = null)
     {
         Variable rows = tape.Scope(() => Ops.GatherRows(Hidden(tape, batch), batch.LossPositions)); // (P, C)
-        return network.Head.Loss(rows, batch.Targets, labelSmoothing, scale, losses);
+        return network.Head.Loss(rows, batch, labelSmoothing, scale, losses);
     }
 
     /// <summary>The residual stream after the last norm. (N, C)</summary>
@@ -101,8 +104,8 @@ public sealed partial class LanguageModel : IModel
     /// <summary>The same with another attention, for example to what a cache holds. (N, C)</summary>
     internal Variable Hidden(Tape tape, StreamTensors batch, Attend attend) => network.Hidden(tape, batch, attend);
 
-    /// <summary>logits = the head of hidden states. x: (N, C), logits: (N, V).</summary>
-    internal void Head(Tensor x, Tensor logits) => network.Head.Logits(x, logits);
+    /// <summary>logits = the head of the hidden states of some rows of the batch. x: (N, C), logits: (N, V).</summary>
+    internal void Head(Variable x, StreamTensors batch, StreamRows rows, Tensor logits) => network.Head.Logits(x, batch, rows, logits);
 
     /// <summary>Logits of every position of one sequence. (T, V)</summary>
     /// <param name="ids">Its tokens.</param>
@@ -114,7 +117,7 @@ public sealed partial class LanguageModel : IModel
         using StreamTensors batch = new(Device, TokenStreams.Single(ids).With(adapter));
         using Tape tape = new(Device, record: false);
         using Tensor logits = Device.Empty([ids.Length, Shape.Vocabulary]);
-        Head(Hidden(tape, batch).Value, logits);
+        Head(Hidden(tape, batch), batch, StreamRows.Tokens, logits);
         return logits.ToArray();
     }
 

@@ -11,7 +11,7 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class Llama : ILanguageNetwork
 {
-    private readonly TokenTable embedTokens;                                      // (V, C)
+    private readonly TokenEmbedding embedTokens;                                  // (V, C)
     private readonly Block[] blocks;
     private readonly Parameter norm;                                              // (C)
     private readonly float epsilon;
@@ -20,18 +20,21 @@ internal sealed class Llama : ILanguageNetwork
     {
         (int v, int c) = (config.Vocabulary, config.Channels);
         epsilon = config.NormEpsilon;
-        embedTokens = make.Table("model.embed_tokens.weight", v, c);
+        embedTokens = make.Embedding("model.embed_tokens", v, c);
         Tensor angles = make.Angles(config.Frequencies, config.Positions);
         blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => new Block(config, layer, angles, make))];
         norm = make.Parameter("model.norm.weight", [c]);
-        Head = config.TiedHead ? embedTokens : make.Table("lm_head.weight", v, c);
+        Head = config.TiedHead ? make.TiedHead("lm_head", embedTokens) : make.Head("lm_head", v, c);
+        // The numbers enter the random bases (docs/basis.md): never change them.
+        make.Adaptable("embed_tokens", 7, embedTokens);
+        make.Adaptable(8, Head);
     }
 
-    public TokenTable Head { get; }
+    public TokenHead Head { get; }
 
     public Variable Hidden(Tape tape, StreamTensors batch, Attend attend)
     {
-        Variable x = tape.Scope(() => embedTokens.Lookup(tape, batch.Ids));       // (N, C)
+        Variable x = tape.Scope(() => embedTokens.Forward(tape, batch));         // (N, C)
         foreach (Block block in blocks) x = tape.Block(x, input => block.Forward(input, batch, attend));
         return Ops.RmsNorm(x, tape.Read(norm), epsilon);
     }

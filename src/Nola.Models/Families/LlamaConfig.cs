@@ -54,6 +54,9 @@ public sealed record LlamaConfig(
     public override (string Embedding, string Head)? Tied => TiedHead ? ("model.embed_tokens.weight", "lm_head.weight") : null;
 
     /// <inheritdoc/>
+    public override ModelConfig Untied => this with { TiedHead = false };
+
+    /// <inheritdoc/>
     public override long ParameterCount
     {
         get

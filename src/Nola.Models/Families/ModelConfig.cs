@@ -48,6 +48,9 @@ public abstract record ModelConfig
     /// <summary>The name of the token embedding and that of the head when one table is both; null when each has its own.</summary>
     public virtual (string Embedding, string Head)? Tied => null;
 
+    /// <summary>The same model with a head of its own, which it gets where an adapter on the head or the embedding is merged.</summary>
+    public virtual ModelConfig Untied => this;
+
     /// <summary>Standard deviation of a new weight's normal distribution; 0 for a constant of <paramref name="mean"/>.</summary>
     /// <param name="name">The checkpoint's name.</param>
     /// <param name="mean">1 for a norm's scale, else 0.</param>

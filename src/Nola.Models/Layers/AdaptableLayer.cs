@@ -2,7 +2,9 @@ using Nola.Autograd;
 
 namespace Nola.Models;
 
-/// <summary>A layer that an adapter of the batch may add something to: a linear map, or a norm with a bias.</summary>
+/// <summary>
+/// A layer that an adapter of the batch may add something to: a linear map, a norm with a bias, the token embedding, or the head.
+/// </summary>
 public abstract class AdaptableLayer
 {
     /// <summary>
@@ -18,8 +20,14 @@ public abstract class AdaptableLayer
     /// </summary>
     internal virtual IReadOnlyList<LayerBias> Biases => Bias is null ? [] : [new(this, Name, 0, Bias.Shape.Length)];
 
+    /// <summary>Whether its weight is another one than the model was made with.</summary>
+    internal bool IsReplaced { get; private protected set; }
+
     /// <summary>Adds deltas to the layer's own weights.</summary>
     internal abstract void Merge(IEnumerable<Delta> deltas);
+
+    /// <summary>Of the values of its token table; null where it has none.</summary>
+    internal virtual WeightDigest? TableDigest() => null;
 }
 
 /// <summary>A bias of the checkpoint: the whole of a layer's, or some columns of a fused one.</summary>

@@ -22,8 +22,8 @@ public sealed record LanguageShape(int Layers, int Channels, int Vocabulary, int
 /// </summary>
 public interface ILanguageNetwork
 {
-    /// <summary>The token table that makes logits of hidden states.</summary>
-    TokenTable Head { get; }
+    /// <summary>What makes logits of hidden states.</summary>
+    TokenHead Head { get; }
 
     /// <summary>The residual stream after the last norm. (N, C)</summary>
     /// <param name="tape">The step.</param>

@@ -141,9 +141,6 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
         Replace(weight);
     }
 
-    /// <summary>Whether W is another one than the model was made with.</summary>
-    internal bool IsReplaced { get; private set; }
-
     /// <summary>A module's weight as the checkpoint has it.</summary>
     internal float[] StoredWeight(LinearModule module)
     {
@@ -175,11 +172,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     private Tensor Turned(Tensor matrix)
     {
         (int rows, int columns) = (matrix.Shape[0], matrix.Shape[1]);
-        float[] from = matrix.ToArray(), to = new float[from.Length];
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
-                to[j * rows + i] = from[i * columns + j];
-        return device.From(to, [columns, rows]);
+        return device.From(HostMatrix.Transpose(matrix.ToArray(), rows, columns), [columns, rows]);
     }
 }
 

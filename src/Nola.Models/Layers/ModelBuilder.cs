@@ -110,10 +110,42 @@ public sealed class ModelBuilder
     public TokenTable Table(string name, int vocabulary, int channels)
     {
         Shape shape = [vocabulary, channels];
-        TokenTable table = Keep(trainable ? new TokenTable(name, Keep(weights.Read(name, shape, out _))) : FrozenTable(name, shape));
-        made.Add(new(name, table.Shape, table.Values, table.Digest));
-        if (table.Parameter is { } parameter) parameters.Add(parameter);
-        return table;
+        return Add(trainable ? new TokenTable(name, Keep(weights.Read(name, shape, out _))) : FrozenTable(name, shape));
+    }
+
+    /// <summary>The token embedding, on a table <c>name.weight</c>. (V, C)</summary>
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="vocabulary">V.</param>
+    /// <param name="channels">C.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensor of that shape.</exception>
+    public TokenEmbedding Embedding(string name, int vocabulary, int channels)
+    {
+        TokenEmbedding embedding = new(name, Table(name + ".weight", vocabulary, channels));
+        layers.Add(embedding);
+        return embedding;
+    }
+
+    /// <summary>The head, on a table of its own, <c>name.weight</c>. (V, C)</summary>
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="vocabulary">V.</param>
+    /// <param name="channels">C.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensor of that shape.</exception>
+    public TokenHead Head(string name, int vocabulary, int channels) =>
+        Add(new TokenHead(name, Table(name + ".weight", vocabulary, channels)));
+
+    /// <summary>The head that is the token embedding too.</summary>
+    /// <param name="name">What the checkpoint would call it, without a suffix, had it a table of its own.</param>
+    /// <param name="embedding">The embedding.</param>
+    public TokenHead TiedHead(string name, TokenEmbedding embedding)
+    {
+        return Add(new TokenHead(name, embedding, Untied));
+
+        TokenTable Untied()
+        {
+            TokenTable own = Add(embedding.Table.Copy(name + ".weight"));
+            IsUntied = true;
+            return own;
+        }
     }
 
     /// <summary>Lists a module of the checkpoint, <c>block.kind</c>, as a map that an adapter can be on.</summary>
@@ -128,6 +160,25 @@ public sealed class ModelBuilder
         Adaptable(block, kind, layer, stream, map, module.Column, module.Out, isModule: true);
     }
 
+    /// <summary>Lists the token embedding as a map that an adapter can be on, when somebody names it.</summary>
+    /// <param name="kind">Its name, or the end of it after a dot.</param>
+    /// <param name="stream">The kind's number in the random bases (docs/basis.md). It never changes.</param>
+    /// <param name="embedding">The embedding.</param>
+    public void Adaptable(string kind, int stream, TokenEmbedding embedding)
+    {
+        Shape table = embedding.Table.Shape;
+        adaptable.Add(new(embedding.Name, kind, 0, stream, embedding, table.Rows, 0, table.Columns, IsModule: true));
+    }
+
+    /// <summary>Lists the head as a map that an adapter can be on, when somebody names it.</summary>
+    /// <param name="stream">The kind's number in the random bases (docs/basis.md). It never changes.</param>
+    /// <param name="head">The head.</param>
+    public void Adaptable(int stream, TokenHead head)
+    {
+        Shape table = head.Table.Shape;
+        adaptable.Add(new(head.Name, head.Name, 0, stream, head, table.Columns, 0, table.Rows, IsModule: true));
+    }
+
     /// <summary>Lists some columns of a linear map as a map that an adapter can be on, for example a third of <c>c_attn</c>.</summary>
     /// <param name="block">The name of the block, for example <c>h.3</c>.</param>
     /// <param name="kind">The map's name inside the block, for example <c>attn.q</c>.</param>
@@ -138,7 +189,7 @@ public sealed class ModelBuilder
     /// <param name="width">The number of columns.</param>
     /// <param name="isModule">Whether the checkpoint has a module of that name.</param>
     public void Adaptable(string block, string kind, int layer, int stream, LinearMap map, int column, int width, bool isModule) =>
-        adaptable.Add(new($"{block}.{kind}", kind, layer, stream, map, column, width, isModule));
+        adaptable.Add(new($"{block}.{kind}", kind, layer, stream, map, map.In, column, width, isModule));
 
     /// <summary>Every weight, in the order in which it was asked for.</summary>
     internal IReadOnlyList<Weight> Weights => made;
@@ -151,10 +202,27 @@ public sealed class ModelBuilder
 
     internal IReadOnlyList<AdaptableMap> AdaptableMaps => adaptable;
 
+    /// <summary>Whether a head that was the token embedding has a table of its own now.</summary>
+    internal bool IsUntied { get; private set; }
+
     /// <summary>Disposes everything that was made.</summary>
     internal void DisposeParts()
     {
         foreach (IDisposable part in parts) part.Dispose();
+    }
+
+    private TokenTable Add(TokenTable table)
+    {
+        Keep(table);
+        made.Add(new(table.Name, table.Shape, table.Values, table.Digest));
+        if (table.Parameter is { } parameter) parameters.Add(parameter);
+        return table;
+    }
+
+    private TokenHead Add(TokenHead head)
+    {
+        layers.Add(head);
+        return head;
     }
 
     private LinearMap Add(LinearMap map)

@@ -3,11 +3,24 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
+/// <summary>Some of a batch's rows, in their order.</summary>
+public enum StreamRows
+{
+    /// <summary>One for each token. (N)</summary>
+    Tokens,
+
+    /// <summary>Those whose loss counts. (P)</summary>
+    LossPositions,
+
+    /// <summary>The last one of each sequence. (S)</summary>
+    Ends,
+}
+
 /// <summary>A <see cref="TokenStream"/> on a device, with the position number of each token. Dispose it after the step.</summary>
 public sealed class StreamTensors : IDisposable
 {
-    // Neighboring sequences with one adapter, as rows of the batch; −1 for all rows.
-    private readonly (IAdapter By, int First, int Count)[] segments;
+    // Neighboring sequences with one adapter, as rows of each kind; −1 for all rows.
+    private readonly (IAdapter By, int First, int Count)[][] segments;
 
     /// <summary>Copies the stream to the device.</summary>
     /// <param name="device">Where the model is.</param>
@@ -16,7 +29,7 @@ public sealed class StreamTensors : IDisposable
     /// <exception cref="ArgumentException">The stream names adapters, but not one for each sequence.</exception>
     public StreamTensors(Device device, TokenStream stream, ReadOnlySpan<int> past = default)
     {
-        segments = Segments(stream);
+        segments = Array.ConvertAll(Enum.GetValues<StreamRows>(), rows => Segments(stream, rows));
         int[] positions = new int[stream.Length];
         for (int s = 0; s < stream.Sequences; s++)
             for (int i = stream.Starts[s]; i < stream.Starts[s + 1]; i++)
@@ -31,7 +44,8 @@ public sealed class StreamTensors : IDisposable
     /// <summary>Room for one token of each of so many sequences, all with one adapter or with none.</summary>
     internal StreamTensors(Device device, int sequences, IAdapter? adapter)
     {
-        segments = adapter is null ? [] : [(adapter, 0, -1)];
+        (IAdapter, int, int)[] all = adapter is null ? [] : [(adapter, 0, -1)];
+        segments = Array.ConvertAll(Enum.GetValues<StreamRows>(), _ => all);
         Ids = device.Empty([sequences], DType.Int32);
         Positions = device.Empty([sequences], DType.Int32);
         Starts = device.Empty([sequences + 1], DType.Int32);
@@ -57,10 +71,11 @@ public sealed class StreamTensors : IDisposable
     /// <summary>What the adapters of the batch's sequences add to a layer, each to its own rows.</summary>
     /// <param name="layer">One of the model's layers.</param>
     /// <param name="tape">The step.</param>
-    public DeltaRows[] On(AdaptableLayer layer, Tape tape)
+    /// <param name="rows">Which rows the layer reads.</param>
+    public DeltaRows[] On(AdaptableLayer layer, Tape tape, StreamRows rows = StreamRows.Tokens)
     {
         List<DeltaRows> deltas = [];
-        foreach ((IAdapter adapter, int first, int count) in segments)
+        foreach ((IAdapter adapter, int first, int count) in segments[(int)rows])
             foreach (Delta delta in adapter.On(layer, tape))
                 deltas.Add(new DeltaRows(delta, first, count));
         return [.. deltas];
@@ -76,7 +91,7 @@ public sealed class StreamTensors : IDisposable
         Targets.Dispose();
     }
 
-    private static (IAdapter, int, int)[] Segments(TokenStream stream)
+    private static (IAdapter, int, int)[] Segments(TokenStream stream, StreamRows rows)
     {
         IReadOnlyList<IAdapter?> adapters = stream.Adapters;
         if (adapters.Count == 0) return [];
@@ -89,8 +104,24 @@ public sealed class StreamTensors : IDisposable
         for (int s = 0, end; s < adapters.Count; s = end)
         {
             for (end = s + 1; end < adapters.Count && adapters[end] == adapters[s];) end++;
-            if (adapters[s] is { } adapter) segments.Add((adapter, stream.Starts[s], stream.Starts[end] - stream.Starts[s]));
+            (int first, int count) = (RowOf(s), RowOf(end) - RowOf(s));
+            if (count > 0 && adapters[s] is { } adapter) segments.Add((adapter, first, count));
         }
         return [.. segments];
+
+        // How many of the rows are of the sequences before one.
+        int RowOf(int sequence) => rows switch
+        {
+            StreamRows.Tokens => stream.Starts[sequence],
+            StreamRows.LossPositions => Before(stream.LossPositions, stream.Starts[sequence]),
+            _ => sequence,
+        };
+    }
+
+    // How many of ascending numbers are below a limit.
+    private static int Before(int[] ascending, int limit)
+    {
+        int at = Array.BinarySearch(ascending, limit);
+        return at < 0 ? ~at : at;
     }
 }

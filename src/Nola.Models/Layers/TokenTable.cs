@@ -11,7 +11,7 @@ public sealed class TokenTable : IDisposable
 {
     private readonly Device device;
     private readonly Parameter? table;                                            // (V, C)
-    private readonly FrozenMatrix? frozen;                                        // (C, V)
+    private FrozenMatrix? frozen;                                                 // (C, V)
     private WeightDigest? digest;
 
     /// <summary>A table that is trained; takes over the values.</summary>
@@ -37,15 +37,19 @@ public sealed class TokenTable : IDisposable
     /// <summary>The values, when the model is trained.</summary>
     public Parameter? Parameter => table;
 
-    /// <summary>The rows of some tokens. ids: (N) int32, y: (N, C).</summary>
-    public Variable Lookup(Tape tape, Tensor ids) =>
-        table is null ? Ops.GatherRows(tape, frozen!, ids) : Ops.GatherRows(tape.Read(table), ids);
+    internal Device Device => device;
 
-    /// <summary>logits = x · tableᵀ. x: (N, C), logits: (N, V).</summary>
-    public void Logits(Tensor x, Tensor logits)
+    /// <summary>The rows of some tokens, with what adapters add to them. ids: (N) int32, y: (N, C).</summary>
+    public Variable Lookup(Tape tape, Tensor ids, params DeltaRows[] deltas) => table is null
+        ? Ops.Lookup(tape, frozen!, ids, deltas)
+        : Ops.Lookup(tape.Read(table), ids, deltas);
+
+    /// <summary>logits = x · tableᵀ + what adapters add. x: (N, C), logits: (N, V). For inference: nothing is recorded.</summary>
+    public void Logits(Tensor x, Tensor logits, params DeltaRows[] deltas)
     {
         if (table is null) device.MatMul(x, frozen!, null, logits);
         else device.MatMul(x, false, table.Value, true, logits);
+        Ops.AddTo(x, logits, deltas);
     }
 
     /// <summary>scale · Σ of the cross-entropy losses of rows. x: (P, C), targets: (P) int32.</summary>
@@ -54,15 +58,49 @@ public sealed class TokenTable : IDisposable
     /// <param name="labelSmoothing">ε over the whole vocabulary.</param>
     /// <param name="scale">For example 1 / P.</param>
     /// <param name="losses">Receives the loss of each row when given. (P)</param>
-    public Variable Loss(Variable x, Tensor targets, float labelSmoothing, float scale, Tensor? losses) => table is null
-        ? Ops.HeadCrossEntropy(x, frozen!, targets, labelSmoothing, scale, losses)
-        : Ops.HeadCrossEntropy(x, x.Tape.Read(table), targets, labelSmoothing, scale, losses);
+    /// <param name="deltas">What adapters add to the logits.</param>
+    public Variable Loss(
+        Variable x, Tensor targets, float labelSmoothing, float scale, Tensor? losses, params DeltaRows[] deltas) => table is null
+        ? Ops.HeadCrossEntropy(x, frozen!, targets, labelSmoothing, scale, losses, deltas)
+        : Ops.HeadCrossEntropy(x, x.Tape.Read(table), targets, labelSmoothing, scale, losses, deltas);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         table?.Dispose();
         frozen?.Dispose();
+    }
+
+    /// <summary>table = other values, for merging an adapter; they are the caller's still. (V, C)</summary>
+    internal void Replace(Tensor values)
+    {
+        digest = null;
+        if (table is not null)
+        {
+            device.Axpby(1, values, 0, table.Value);
+            return;
+        }
+        WeightFormat format = frozen!.Format;
+        frozen.Dispose();
+        frozen = device.Freeze(values, transposed: true, format);
+    }
+
+    /// <summary>Another table of the same values.</summary>
+    internal TokenTable Copy(string name)
+    {
+        Tensor values = device.From(Values(), Shape);
+        try
+        {
+            if (table is not null) return new TokenTable(name, values);
+            TokenTable copy = new(name, device, device.Freeze(values, transposed: true, frozen!.Format), Digest());
+            values.Dispose();
+            return copy;
+        }
+        catch
+        {
+            values.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The values as the checkpoint has them. (V, C)</summary>

@@ -9,7 +9,7 @@ public sealed unsafe partial class CpuDevice
 
     private protected override void HeadCrossEntropyCore(
         Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing,
-        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
+        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead, ILogitDeltas? deltas)
     {
         PackedMatrix w = (PackedMatrix)head;
         int rows = x.Shape.Rows, c = head.Rows, v = head.Columns, block = Math.Min(LogitRows(v), Math.Max(1, rows));
@@ -21,11 +21,13 @@ public sealed unsafe partial class CpuDevice
             int count = Math.Min(block, rows - p);
             float* xp = px + (long)p * c;
             Gemm.Multiply(team, count, v, c, new(xp, c, 1), w.Forward, z, v);
+            deltas?.AddTo(new Matrix(buffer, count, v, 0, v), p);
             LossRows loop = new(z, dx is null ? null : z, v, target + p, loss + p, null, dx is null ? 0 : scale, labelSmoothing, 0);
             team.For(count, 4, (start, end) => Dispatch.Run(loop, start, end));
             if (dx is null) continue;
             Gemm.Multiply(team, count, c, v, new(z, v, 1), w.Backward, Floats(dx) + (long)p * c, c);
             if (dhead is not null) AddHeadGrad(z, xp, count, c, v, Floats(dhead), p > 0 || betaHead != 0);
+            deltas?.Backward(new Matrix(buffer, count, v, 0, v), p);
         }
         if (rows == 0 && dhead is not null && betaHead == 0) Fill(dhead, 0);
     }

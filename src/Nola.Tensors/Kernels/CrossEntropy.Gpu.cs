@@ -17,14 +17,15 @@ public sealed partial class GpuDevice
 
     private protected override void HeadCrossEntropyCore(
         Tensor x, FrozenMatrix head, Tensor targets, float labelSmoothing,
-        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead)
+        Tensor losses, Tensor? dx, Tensor? dhead, float scale, float betaHead, ILogitDeltas? deltas)
     {
         GpuFrozenMatrix w = (GpuFrozenMatrix)head;
         int rows = x.Shape.Rows, c = head.Rows, v = head.Columns, block = Math.Min(LogitRows(v), Math.Max(1, rows));
         // Rows begin at whole lines of memory, whatever the vocabulary, so that four logits are read and written at once.
         int pitch = Padded(v, FloatsOfLine);
         using Tensor buffer = Empty([block, pitch]);
-        using Tensor? halves = dx is not null && products == Products.BFloat16
+        // What deltas get is a gradient in float32.
+        using Tensor? halves = dx is not null && deltas is null && products == Products.BFloat16
             ? Empty([Padded(block, TensorTile.Large.Rows), Padded(v, TensorTile.Widest)], DType.BFloat16)
             : null;
         for (int p = 0; p < rows; p += block)
@@ -33,6 +34,7 @@ public sealed partial class GpuDevice
             Matrix z = new(buffer, count, v, 0, pitch), part = new(x, count, c, p * c, c);
             LossNumbers numbers = new() { First = p, Columns = v, Pitch = pitch, Smoothing = labelSmoothing, Scale = scale };
             Product(part, w, false, z, 0);
+            deltas?.AddTo(z, p);
             if (halves is not null && OnTensorCores(count, c, v))
             {
                 Matrix dpart = part with { Tensor = dx! };
@@ -43,6 +45,7 @@ public sealed partial class GpuDevice
             if (dx is null) continue;
             Product(z, w, true, part with { Tensor = dx }, 0);
             if (dhead is not null) Product(z, true, part, false, dhead, 1, p > 0 ? 1 : betaHead);
+            deltas?.Backward(z, p);
         }
         if (rows == 0 && dhead is not null && betaHead == 0) Fill(dhead, 0);
     }

@@ -294,6 +294,45 @@ public abstract class OpsContract(Device device)
     }
 
     [Contract(25)]
+    public void Looked_up_rows_with_a_delta_of_its_own_for_each_part_of_them(int seed)
+    {
+        Random r = new(seed);
+        int v = Size(r), c = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(c), width = c - column;
+        int[] cuts = [0, Size(r), Size(r), Size(r)];
+        for (int i = 1; i < cuts.Length; i++) cuts[i] += cuts[i - 1];
+        int n = cuts[^1];
+        int[] ids = TinyModels.Ids(r, n, v);
+        float[] values = OpCheck.Values(r, v * c, 1);
+        using Tensor onDevice = device.From(ids), rows = device.From(values, [v, c]);
+        using FrozenMatrix frozen = device.Freeze(rows, transposed: true);
+        // The second part has nothing.
+        (string, Shape, double)[] factors =
+        [
+            ("A1", [1, v, rank], 1), ("B1", [1, rank, c], 1), ("A2", [1, v, rank], 1), ("B2", [1, rank, width], 1),
+        ];
+        DeltaRows[] Deltas(Variable[] x) =>
+        [
+            new DeltaRows(new LowRank(x[0], x[1], 0, 0.5f), 0, cuts[1]),
+            new DeltaRows(new LowRank(x[2], x[3], 0, 2, column), cuts[2], -1),
+        ];
+        double[] Wanted(double[] table, double[][] x)
+        {
+            double[] y = Reference.GatherRows(table, ids, c);
+            double[] first = Reference.MatMul(x[0], x[1], v, rank, c), last = Reference.MatMul(x[2], x[3], v, rank, width);
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < c; j++)
+                    y[i * c + j] += i < cuts[1] ? 0.5 * first[ids[i] * c + j]
+                        : i >= cuts[2] && j >= column ? 2 * last[ids[i] * width + j - column]
+                        : 0;
+            return y;
+        }
+        OpCheck.Run(
+            device, r, factors, (tape, x) => Ops.Lookup(tape, frozen, onDevice, Deltas(x)), x => Wanted(OpCheck.Wide(values), x));
+        OpCheck.Run(
+            device, r, [("table", [v, c], 1), .. factors], (_, x) => Ops.Lookup(x[0], onDevice, Deltas(x[1..])), x => Wanted(x[0], x[1..]));
+    }
+
+    [Contract(25)]
     public void CrossEntropy(int seed)
     {
         Random r = new(seed);
@@ -323,6 +362,49 @@ public abstract class OpsContract(Device device)
             x => Loss(x[0], OpCheck.Wide(table)));
         OpCheck.Run(device, r, [("x", [p, c], 1), ("table", [v, c], 1)],
             (_, x) => Ops.HeadCrossEntropy(x[0], x[1], onDevice, smoothing, 0.7f), x => Loss(x[0], x[1]));
+    }
+
+    [Contract(25)]
+    public void Head_and_cross_entropy_with_a_delta_of_its_own_for_each_part_of_the_rows(int seed)
+    {
+        Random r = new(seed);
+        int v = 1 + Size(r), c = Size(r), rank = 1 + r.Next(9), column = r.Next(v), width = v - column;
+        int[] cuts = [0, Size(r), Size(r), Size(r)];
+        for (int i = 1; i < cuts.Length; i++) cuts[i] += cuts[i - 1];
+        int p = cuts[^1];
+        float smoothing = r.Next(2) * 0.1f;
+        int[] targets = TinyModels.Ids(r, p, v);
+        float[] table = OpCheck.Values(r, v * c, 1);
+        using Tensor onDevice = device.From(targets), rows = device.From(table, [v, c]);
+        using FrozenMatrix head = device.Freeze(rows, transposed: true);
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [p, c], 1), ("A1", [1, c, rank], 1), ("B1", [1, rank, v], 1), ("A2", [1, c, rank], 1), ("B2", [1, rank, width], 1),
+        ];
+        // The second part has nothing.
+        DeltaRows[] Deltas(Variable[] x) =>
+        [
+            new DeltaRows(new LowRank(x[1], x[2], 0, 0.5f), 0, cuts[1]),
+            new DeltaRows(new LowRank(x[3], x[4], 0, 2, column), cuts[2], -1),
+        ];
+        double[] Wanted(double[][] x, double[] w)
+        {
+            double[] logits = Reference.MatMul(x[0], Reference.Transpose(w, v, c), p, c, v);
+            double[] first = Reference.MatMul(Reference.MatMul(x[0], x[1], p, c, rank), x[2], p, rank, v);
+            double[] last = Reference.MatMul(Reference.MatMul(x[0], x[3], p, c, rank), x[4], p, rank, width);
+            for (int i = 0; i < p; i++)
+                for (int j = 0; j < v; j++)
+                    logits[i * v + j] += i < cuts[1] ? 0.5 * first[i * v + j]
+                        : i >= cuts[2] && j >= column ? 2 * last[i * width + j - column]
+                        : 0;
+            return [0.7 * Reference.CrossEntropy(logits, targets, v, smoothing).Sum()];
+        }
+        OpCheck.Run(
+            device, r, inputs, (_, x) => Ops.HeadCrossEntropy(x[0], head, onDevice, smoothing, 0.7f, null, Deltas(x)),
+            x => Wanted(x, OpCheck.Wide(table)));
+        OpCheck.Run(
+            device, r, [.. inputs, ("table", [v, c], 1)],
+            (_, x) => Ops.HeadCrossEntropy(x[0], x[5], onDevice, smoothing, 0.7f, null, Deltas(x)), x => Wanted(x, x[5]));
     }
 
     [Contract(25)]

@@ -1,3 +1,4 @@
+using Nola.Autograd;
 using Nola.Tensors;
 using Xunit;
 
@@ -26,5 +27,29 @@ public sealed class OpsTests() : OpsContract(new CpuDevice(2)), IDisposable
             Assert.Equal(one.Item(), losses.ToArray()[p]);
             Assert.Equal(dxOne.ToArray(), dx.ToArray()[(p * C)..((p + 1) * C)]);
         }
+    }
+
+    [Fact]
+    public void Deltas_of_a_head_over_several_blocks_of_rows()
+    {
+        Random r = new(3);
+        const int P = 700, V = 13, C = 5, Rank = 2;       // 288 rows of logits or a few more exist at once on the CPU
+        (int First, int Count)[] parts = [(3, 400), (403, 290)];
+        int[] targets = TinyModels.Ids(r, P, V);
+        float[] table = OpCheck.Values(r, V * C, 1);
+        using Tensor onDevice = Device.From(targets), rows = Device.From(table, [V, C]);
+        using FrozenMatrix head = Device.Freeze(rows, transposed: true);
+        OpCheck.Run(
+            Device, r, [("x", [P, C], 1), ("A", [1, C, Rank], 1), ("B", [1, Rank, V], 1)],
+            (_, x) => Ops.HeadCrossEntropy(
+                x[0], head, onDevice, 0.1f, 1f / P, null,
+                [.. parts.Select(part => new DeltaRows(new LowRank(x[1], x[2], 0, 2), part.First, part.Count))]),
+            x =>
+            {
+                double[] logits = Reference.MatMul(x[0], Reference.Transpose(OpCheck.Wide(table), V, C), P, C, V);
+                double[] low = Reference.MatMul(Reference.MatMul(x[0], x[1], P, C, Rank), x[2], P, Rank, V);
+                for (int i = 3 * V; i < 693 * V; i++) logits[i] += 2 * low[i];
+                return [Reference.CrossEntropy(logits, targets, V, 0.1).Average()];
+            });
     }
 }

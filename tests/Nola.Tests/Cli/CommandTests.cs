@@ -124,6 +124,29 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Merge_says_that_a_tied_model_has_two_tables_now()
+    {
+        string run = Path.Combine(directory, "t"), adapter = Path.Combine(run, "adapter.safetensors");
+        string merged = Path.Combine(directory, "two-tables");
+        Succeeds(
+            "train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--method", "lora", "--rank", "4", "--lr", "0.01",
+            "--targets", "v,wte,lm_head", "--out", run, "--max-steps", "12", "--warmup", "2", "--json");
+        JsonElement tensors = Succeeds("inspect", adapter, "--json").GetProperty("tensors");
+        Assert.Equal(
+            ["attn.v.A", "attn.v.B", "lm_head.A", "lm_head.B", "wte.A", "wte.B"],
+            tensors.EnumerateArray().Select(tensor => tensor.GetProperty("name").GetString()));
+        double with = Loss("--model", TinyModels.Golden, "--adapter", adapter);
+        (int code, _, string said) = Tool.Run(["merge", "--model", TinyModels.Golden, "--adapter", adapter, "--out", merged]);
+        Assert.Equal(0, code);
+        Assert.Contains("the checkpoint has a table for each, and tie_word_embeddings is false.", said);
+        Assert.Equal(with, Loss("--model", merged), 1e-5);
+        // A second table, of as many values as the first.
+        using Safetensors file = Safetensors.Open(Path.Combine(merged, "model.safetensors"));
+        Assert.Equal(file.Get("wte.weight").Shape, file.Get("lm_head.weight").Shape);
+        Assert.Equal(62448 + file.Get("wte.weight").Length, Succeeds("inspect", merged, "--json").GetProperty("parameters").GetInt64());
+    }
+
+    [Fact]
     public void Quantize_packs_an_adapter_that_every_command_takes()
     {
         string run = Path.Combine(directory, "q"), whole = Path.Combine(run, "adapter.safetensors");

@@ -96,9 +96,11 @@ public sealed class LlamaTests : IDisposable
         Assert.Equal("mlp.gate_proj:1 mlp.up_proj:1 mlp.down_proj:1", Resolve("layers.1.mlp.*"));
         Assert.Equal("mlp.down_proj:0", Resolve("model.layers.0.mlp.down_proj"));
         Assert.Equal(7, AdapterTargets.Resolve(["*"], model.AdaptableMaps).Count);
+        Assert.Equal("embed_tokens:0 lm_head:0", Resolve("lm_head", "embed_tokens"));
+        Assert.Equal("embed_tokens:0", Resolve("model.embed_tokens"));
         Assert.Equal(
             "targets: 'c_attn' matches no linear map; maps are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj in "
-            + "model.layers.0 … model.layers.1.",
+            + "model.layers.0 … model.layers.1, and by these names alone embed_tokens, lm_head.",
             Assert.Throws<NolaException>(() => Resolve("c_attn")).Message);
         Assert.Throws<NolaException>(() => Resolve("gate"));
         Assert.Equal([0, 1, 2, 3, 4, 5, 6], model.AdaptableMaps.Take(7).Select(map => map.Stream));
@@ -125,6 +127,41 @@ public sealed class LlamaTests : IDisposable
 
         static IEnumerable<(int, string)> Kinds(LanguageModel model) =>
             model.AdaptableMaps.Where(map => map.Layer == 0).OrderBy(map => map.Stream).Select(map => (map.Stream, map.Kind));
+    }
+
+    [Theory]
+    [InlineData("gqa", "embed_tokens")]
+    [InlineData("gqa", "lm_head")]
+    [InlineData("tied", "embed_tokens")]
+    [InlineData("tied", "lm_head")]
+    [InlineData("tied", "embed_tokens,lm_head,q")]
+    public void Adapters_on_the_embedding_and_the_head_give_the_logits_of_merged_tables(string kind, string targets)
+    {
+        using LanguageModel model = LanguageModel.Load(Random(kind), device);
+        string export = Path.Combine(directory, "peft");
+        int[] ids = [3, 1, 4, 1, 5, 9];
+        float[] with;
+        using (TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 3, Bases = 20, Targets = targets.Split(',') }))
+        {
+            TinyModels.Randomize(adapter, new Random(3), 2);
+            with = model.Logits(ids, adapter);
+            PeftFiles.Save(adapter, export);
+        }
+        using (Safetensors written = Safetensors.Open(Path.Combine(export, "adapter_model.safetensors")))
+        {
+            const string Root = "base_model.model.";
+            Assert.Equal(
+                targets.Contains("embed"), written.TryGet(Root + "model.embed_tokens.lora_embedding_A", out SafetensorsEntry? a));
+            Assert.Equal(targets.Contains("head"), written.TryGet(Root + "lm_head.lora_B.weight", out SafetensorsEntry? b));
+            Assert.All(new[] { a, b }.OfType<SafetensorsEntry>(), entry => Assert.Contains(61, entry.Shape));
+        }
+        using LoadedAdapter loaded = AdapterFile.Load(export, model);
+        OpCheck.Close(OpCheck.Wide(with), model.Logits(ids, loaded), 2e-5);
+        Assert.True(model.Logits(ids).Zip(with, (a, b) => Math.Abs(a - b)).Max() > 0.1);
+        loaded.Merge();
+        // The reference reads embedding and head by their names.
+        Assert.False(((LlamaConfig)model.Config).TiedHead);
+        OpCheck.Close(LlamaReference.Of(model).Logits(ids), with, 2e-5);
     }
 
     [Fact]

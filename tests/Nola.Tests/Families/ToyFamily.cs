@@ -76,23 +76,23 @@ internal sealed record ToyConfig(int Layers, int Heads, int KeyValueHeads, int H
 /// <summary>From tokens to hidden states. N tokens, C channels, H heads in G groups of D.</summary>
 internal sealed class Toy : ILanguageNetwork
 {
-    private readonly TokenTable embedding;                                        // (V, C)
+    private readonly TokenEmbedding embedding;                                    // (V, C)
     private readonly Block[] blocks;
     private readonly Parameter norm;                                              // (C)
 
     public Toy(ToyConfig config, ModelBuilder make)
     {
-        embedding = make.Table("embed.weight", config.Vocabulary, config.Channels);
+        embedding = make.Embedding("embed", config.Vocabulary, config.Channels);
         blocks = [.. Enumerable.Range(0, config.Layers).Select(layer => new Block(config, layer, make))];
         norm = make.Parameter("norm.weight", [config.Channels]);
-        Head = make.Table("head.weight", config.Vocabulary, config.Channels);
+        Head = make.Head("head", config.Vocabulary, config.Channels);
     }
 
-    public TokenTable Head { get; }
+    public TokenHead Head { get; }
 
     public Variable Hidden(Tape tape, StreamTensors batch, Attend attend)
     {
-        Variable x = tape.Scope(() => embedding.Lookup(tape, batch.Ids));         // (N, C)
+        Variable x = tape.Scope(() => embedding.Forward(tape, batch));           // (N, C)
         foreach (Block block in blocks) x = tape.Block(x, input => block.Forward(input, batch, attend));
         return Ops.RmsNorm(x, tape.Read(norm));
     }

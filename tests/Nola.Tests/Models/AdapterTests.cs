@@ -27,7 +27,7 @@ public sealed class AdapterTests : IDisposable
         float[] without = model.Logits(ids);
         using TrainableAdapter adapter = r.Next(2) == 0
             ? model.NewAdapter(Options(r))
-            : model.NewAdapter(new LoraOptions { Targets = ["*"] });
+            : model.NewAdapter(new LoraOptions { Targets = ["*", "wte", "lm_head"] });
         Assert.Equal(without, model.Logits(ids, adapter));
     }
 
@@ -56,7 +56,7 @@ public sealed class AdapterTests : IDisposable
         float[] trained;
         using (TrainableAdapter adapter = r.Next(3) > 0
             ? model.NewAdapter(Options(r))
-            : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*"] }))
+            : model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["v", "h.1.mlp.*", "wte"] }))
         {
             TinyModels.Randomize(adapter, r);
             trained = model.Logits(ids, adapter);
@@ -152,12 +152,18 @@ public sealed class AdapterTests : IDisposable
         Assert.Equal("mlp.c_fc:0,2", Resolve("h.0.mlp.c_fc", "h.2.mlp.c_fc"));
         Assert.Contains("'query' matches no", Assert.Throws<NolaException>(() => Resolve("query")).Message);
         Assert.Equal(
-            "targets: 'query' matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.2.",
+            "targets: 'query' matches no linear map; maps are q, k, v, c_attn, attn.c_proj, c_fc, mlp.c_proj in h.0 … h.2, "
+            + "and by these names alone wte, lm_head.",
             Assert.Throws<NolaException>(() => Resolve("query")).Message);
         Assert.Equal(
             "targets: c_attn is q, k and v together; name it or them, not both.",
             Assert.Throws<NolaException>(() => Resolve("c_attn", "q")).Message);
         Assert.Contains("empty", Assert.Throws<NolaException>(() => Resolve()).Message);
+        string everything = "attn.q:0,1,2 attn.k:0,1,2 attn.v:0,1,2 attn.c_proj:0,1,2 mlp.c_fc:0,1,2 mlp.c_proj:0,1,2";
+        Assert.Equal(everything, Resolve("*"));
+        Assert.Equal(everything + " wte:0 lm_head:0", Resolve("lm_head", "*", "wte"));
+        foreach (string pattern in (string[])["wt*", "*te", "lm_*", "head", "te"])
+            Assert.Contains("matches no linear map", Assert.Throws<NolaException>(() => Resolve(pattern)).Message);
 
         string Resolve(params string[] patterns) =>
             string.Join(' ', AdapterTargets.Resolve(patterns, model.AdaptableMaps).Select(g => $"{g.Kind}:{string.Join(',', g.Layers)}"));
@@ -209,7 +215,14 @@ public sealed class AdapterTests : IDisposable
         Seed = (ulong)r.NextInt64(),
         Entries = (BasisEntries)r.Next(3),
         PerLayer = r.Next(2) == 0,
-        Targets = r.Next(3) switch { 0 => ["q", "v"], 1 => ["*"], _ => ["c_attn", "h.1.mlp.c_fc"] },
+        Targets = r.Next(5) switch
+        {
+            0 => ["q", "v"],
+            1 => ["*"],
+            2 => ["*", "wte", "lm_head"],
+            3 => [((string[])["wte", "lm_head"])[r.Next(2)]],
+            _ => ["c_attn", "h.1.mlp.c_fc"],
+        },
     };
 
     private static string Refused(LanguageModel model, string path) =>

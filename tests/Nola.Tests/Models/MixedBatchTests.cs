@@ -21,9 +21,9 @@ public sealed class MixedBatchTests : IDisposable
         using LanguageModel model = TinyModels.Create(device);
         TrainableAdapter[] adapters =
         [
-            model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*"] }),
-            model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["c_attn", "mlp.*"], Bias = LoraBias.All }),
-            model.NewAdapter(new VeraOptions { Rank = 5, Targets = ["v", "c_fc"] }),
+            model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*", "wte", "lm_head"] }),
+            model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["c_attn", "mlp.*", "wte"], Bias = LoraBias.All }),
+            model.NewAdapter(new VeraOptions { Rank = 5, Targets = ["v", "c_fc", "lm_head"] }),
         ];
         foreach (TrainableAdapter adapter in adapters) TinyModels.Randomize(adapter, r, 0.2);
         EncodedPair[] pairs = TinyModels.Pairs(r, 6, 61);
@@ -59,8 +59,8 @@ public sealed class MixedBatchTests : IDisposable
     {
         Random r = new(seed);
         using LanguageModel model = TinyModels.Create(device);
-        using TrainableAdapter nola = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*"] });
-        using TrainableAdapter vera = model.NewAdapter(new VeraOptions { Rank = 4 });
+        using TrainableAdapter nola = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*", "wte", "lm_head"] });
+        using TrainableAdapter vera = model.NewAdapter(new VeraOptions { Rank = 4, Targets = ["q", "lm_head"] });
         TinyModels.Randomize(nola, r);
         TinyModels.Randomize(vera, r);
         (int[] Prompt, GenerateOptions Options, IAdapter? Adapter)[] asked = [.. Enumerable.Range(0, 8).Select(i => (

@@ -95,8 +95,16 @@ public sealed class PeftFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("wte")]
-    [InlineData("lm_head")]
+    [InlineData("wte", "transformer.wte")]
+    [InlineData("lm_head", "lm_head")]
+    public void A_missing_embedding_or_head_is_named(string module, string name)
+    {
+        config["target_modules"]!.AsArray().Add(module);
+        Assert.Contains($"has no factors for {name}, which target_modules", Refused());
+    }
+
+    [Theory]
+    [InlineData("wpe")]
     [InlineData("transformer.wpe")]
     public void A_target_that_cannot_be_loaded_is_named(string module)
     {

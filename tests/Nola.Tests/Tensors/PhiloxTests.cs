@@ -82,6 +82,21 @@ public sealed unsafe class PhiloxTests
         }
     }
 
+    [Fact]
+    public void The_specification_s_offsets_of_the_token_embedding_are_ours()
+    {
+        string[] rows = [.. Specification().Where(line => line.StartsWith("| `wte` |", StringComparison.Ordinal))];
+        Assert.Equal(2, rows.Length);
+        using CpuDevice device = new(1);
+        foreach (string[] cell in rows.Select(Cells))
+        {
+            using LanguageModel model = LanguageModel.Create(new Gpt2Config(1, 1, int.Parse(cell[1]), 5, 4), device, 1, trainable: false);
+            MapGroup group = AdapterTargets.Resolve(["wte"], model.AdaptableMaps)[0];
+            float[] offset = InitialFactors.UniformB(42, group, 8);
+            Assert.Equal(float.Parse(cell[3], CultureInfo.InvariantCulture), offset[int.Parse(cell[2])]);
+        }
+    }
+
     [Property(MaxTest = 30)]
     public void The_first_matrices_of_a_larger_basis_are_the_same(ulong seed, byte count, byte more, BasisEntries entries)
     {

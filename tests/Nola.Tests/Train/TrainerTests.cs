@@ -278,7 +278,7 @@ public sealed class TrainerTests : IDisposable
     private static TrainableAdapter? Attach(LanguageModel model, string method) => method switch
     {
         "nola" => model.NewAdapter(new NolaOptions { Rank = 4, Bases = 60, Alpha = 16, Targets = ["*"] }),
-        "lora" => model.NewAdapter(new LoraOptions { Rank = 4 }),
+        "lora" => model.NewAdapter(new LoraOptions { Rank = 4, Targets = ["q", "v", "wte", "lm_head"] }),
         _ => null,
     };
 
