@@ -58,7 +58,8 @@ internal static class Program
         {
             using Bench bench = new(r.GetValue(threads), r.GetValue(size)!, r.GetValue(tokens), 1, quiet: true);
             string kind = r.GetValue(form)!;
-            Console.WriteLine(WeightFormats.Find(kind) is null ? StepBench.PeakMemory(bench, kind == "small") : LlamaBench.PeakMemory(bench, kind));
+            Console.WriteLine(
+                WeightFormats.Find(kind) is null ? StepBench.PeakMemory(bench, kind == "small") : LlamaBench.PeakMemory(bench, kind));
         });
         root.Add(memory);
         root.Add(Part("all", "Everything, and the table of bars with pass or fail", bench =>

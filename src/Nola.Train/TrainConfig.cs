@@ -19,9 +19,11 @@ internal sealed record TrainConfig
     /// <summary>The keys of a training configuration, in the order of the help.</summary>
     public static IReadOnlyList<Setting> Keys =>
     [
-        new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
+        new("model", "Base model: nola-tiny (embedded), a directory with config.json and safetensors, "
+            + "or a name in the Hugging Face cache such as gpt2-medium [nola-tiny]", "a name or a directory"),
         new("data",
-            "Training pairs: e2e or laptops (embedded), a file or - (standard input): csv, tsv, jsonl or json rows with context or prompt and "
+            "Training pairs: e2e or laptops (embedded), a file or - (standard input): "
+            + "csv, tsv, jsonl or json rows with context or prompt and "
             + "completion, instruction, input and output, messages, or text; E2E csv, WebNLG xml/json, DART json/xml, "
             + "context||completion txt; .gz too [e2e]",
             "e2e, laptops or a file"),
@@ -34,7 +36,8 @@ internal sealed record TrainConfig
         new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
         .. AdapterKeys,
         new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
-        new("max-steps", "Stop after this many steps; 0 for no limit. With epochs too, the first that is reached ends the run [0; 400 for what is embedded]", "a whole number from 0"),
+        new("max-steps", "Stop after this many steps; 0 for no limit. "
+            + "With epochs too, the first that is reached ends the run [0; 400 for what is embedded]", "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
@@ -52,7 +55,10 @@ internal sealed record TrainConfig
         new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
-        new("read-every", "Steps between reads of losses from a GPU, which wait for it; 0 for 10 there, 1 on the CPU [0]", "a whole number from 0"),
+        new(
+            "read-every",
+            "Steps between reads of losses from a GPU, which wait for it; 0 for 10 there, 1 on the CPU [0]",
+            "a whole number from 0"),
         new("storage",
             $"How a frozen base is kept: {Storages}; bfloat16 takes half the memory; int8 and nf4 a quarter and an eighth of that of "
             + "the linear maps, and nf4-double a little less [float32]",
@@ -233,7 +239,8 @@ internal sealed record TrainConfig
             foreach (AdapterOption option in other.OwnOptions.Where(option => option.Elsewhere is not null && s.Has(option.Key)))
                 if (method.Options.All(own => own.Key != option.Key) && s.Text(option.Key, "") != option.Text(other.Defaults))
                     throw new NolaException(
-                        $"{option.Key} is {Quoted.Of(s.Text(option.Key, ""))} with method {method.Name}; it is for {other.Name}. {option.Elsewhere}")
+                        $"{option.Key} is {Quoted.Of(s.Text(option.Key, ""))} with method {method.Name}; "
+                        + $"it is for {other.Name}. {option.Elsewhere}")
                     {
                         Options = [option.Key],
                     };
@@ -251,7 +258,8 @@ internal sealed record TrainConfig
     {
         IReadOnlyList<AdapterMethod> all = AdapterMethods.Known;
         string published = string.Join(", ", all.Select(method => Rate(method.Name, method.LearningRate)).Append(Rate(Full, FullRate)));
-        string embedded = string.Join(", ", all.Select(method => Rate(method.Name, method.LearningRateForEmbedded)).Append(Rate(Full, FullRateForEmbedded)));
+        string embedded = string.Join(
+            ", ", all.Select(method => Rate(method.Name, method.LearningRateForEmbedded)).Append(Rate(Full, FullRateForEmbedded)));
         return $"{published}; for {LanguageModel.EmbeddedName} {embedded}";
 
         static string Rate(string name, double rate) => string.Create(CultureInfo.InvariantCulture, $"{name} {rate}");
@@ -271,7 +279,8 @@ internal sealed record TrainConfig
             ? $" [{published}]"
             : $" [{published}; {(changed.Length == defaults.Count ? Joined(changed) : Named(changed))} for {LanguageModel.EmbeddedName}]";
 
-        static string Joined((string Name, string Text)[] values) => values.Select(v => v.Text).Distinct().Count() == 1 ? values[0].Text : Named(values);
+        static string Joined((string Name, string Text)[] values) =>
+            values.Select(v => v.Text).Distinct().Count() == 1 ? values[0].Text : Named(values);
 
         static string Named((string Name, string Text)[] values) => string.Join(", ", values.Select(v => $"{v.Name} {v.Text}"));
     }

@@ -65,7 +65,8 @@ public sealed class TensorCoreTests : IDisposable
         device.Unpack(codes, expanded, transposed: true);
         Assert.Equal(matrix.Values(), expanded.ToArray());
         using FrozenMatrix same = device.Freeze(expanded, transposed: true);
-        using Tensor input = device.From(OpCheck.Values(r, Rows * In, 1), [Rows, In]), grad = device.From(OpCheck.Values(r, Rows * Out, 1), [Rows, Out]);
+        using Tensor input = device.From(OpCheck.Values(r, Rows * In, 1), [Rows, In]);
+        using Tensor grad = device.From(OpCheck.Values(r, Rows * Out, 1), [Rows, Out]);
         Assert.Equal(All(same), All(codes));
 
         float[] All(FrozenMatrix w)

@@ -66,7 +66,8 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     public static Gpt2Tokenizer WithVocabulary(int vocabulary)
     {
         if (vocabulary is < Bytes + 1 or > GptVocabulary)
-            throw new NolaException($"The vocabulary is {vocabulary}; GPT-2's encoding can be cut to {Bytes + 1} to {GptVocabulary} tokens.");
+            throw new NolaException(
+                $"The vocabulary is {vocabulary}; GPT-2's encoding can be cut to {Bytes + 1} to {GptVocabulary} tokens.");
         if (vocabulary == GptVocabulary) return Default;
         List<(string Token, int Id)> kept = [.. Default.tokens.Where(token => token.Id < vocabulary - 1), (EndOfTextName, vocabulary - 1)];
         return new(kept, () => Default.merges().Take(vocabulary - 1 - Bytes));
@@ -79,7 +80,8 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     /// <exception cref="NolaException">The vocabulary has no such token.</exception>
     public int EndOfText => endOfText >= 0
         ? endOfText
-        : throw new NolaException($"The tokenizer's vocabulary has no token '{EndOfTextName}', which ends texts; give token ids in place of text.");
+        : throw new NolaException(
+            $"The tokenizer's vocabulary has no token '{EndOfTextName}', which ends texts; give token ids in place of text.");
 
     /// <summary>The end of text, and the token of a blank line, which ends a published text: 50256 and 628 in GPT-2's vocabulary.</summary>
     public IReadOnlyList<int> StopTokens { get; }
@@ -98,7 +100,8 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
         }
         catch (Exception error) when (error is not NolaException)
         {
-            throw new NolaException($"{vocabulary}: the tokenizer's files cannot be read ({error.Message.TrimEnd('.')}); expected GPT-2's vocab.json and merges.txt.", error);
+            throw new NolaException($"{vocabulary}: the tokenizer's files cannot be read ({error.Message.TrimEnd('.')}); "
+                + "expected GPT-2's vocab.json and merges.txt.", error);
         }
     }
 

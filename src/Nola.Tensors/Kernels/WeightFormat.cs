@@ -60,5 +60,6 @@ public static class WeightFormats
     internal static WeightFormat Of(DType type) => type == DType.BFloat16 ? WeightFormat.BFloat16 : WeightFormat.Float32;
 
     private static ArgumentException Unknown(WeightFormat format) =>
-        new($"Freeze: the format is {format}; expected {string.Join(", ", names[..^1].Select(pair => pair.Format))} or {names[^1].Format}.");
+        new($"Freeze: the format is {format}; "
+            + $"expected {string.Join(", ", names[..^1].Select(pair => pair.Format))} or {names[^1].Format}.");
 }
