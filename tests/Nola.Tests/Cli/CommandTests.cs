@@ -176,7 +176,7 @@ public sealed class CommandTests : IDisposable
     {
         JsonElement list = Succeeds("data", directory, "--json");
         Assert.Equal(
-            ["e2e:train", "e2e:dev", "e2e:test", Pairs],
+            ["e2e:train", "e2e:dev", "e2e:test", "laptops:train", "laptops:dev", "laptops:test", Pairs],
             list.GetProperty("data").EnumerateArray().Select(d => d.GetProperty("path").GetString()));
         Assert.Equal("CC BY-SA 4.0", list.GetProperty("data")[0].GetProperty("license").GetString());
         string lines = Path.Combine(directory, "dev.jsonl");
