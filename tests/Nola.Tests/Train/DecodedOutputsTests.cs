@@ -31,8 +31,9 @@ public sealed class DecodedOutputsTests : IDisposable
                 IMetric[] metrics = [.. Scorer.Names.Select(name => Scorer.Create(name, options))];
                 foreach ((string[] outputs, string[][] references) in order)
                 {
-                    Corpus together = new(outputs, shared, form, allowEmpty: true);
-                    Corpus alone = new(outputs, references, form, allowEmpty: true);
+                    string[] contexts = [.. outputs.Select((_, i) => $"name : {(i % 3 == 0 ? "The Mill" : "The Eagle")} | food : Indian")];
+                    Corpus together = new(outputs, shared, form, allowEmpty: true) { Contexts = contexts };
+                    Corpus alone = new(outputs, references, form, allowEmpty: true) { Contexts = contexts };
                     foreach (IMetric metric in metrics)
                     {
                         Score score = metric.Score(together), expected = Scorer.Score(alone, options with { Metrics = [metric.Name] })[0];
