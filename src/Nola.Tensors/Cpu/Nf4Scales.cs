@@ -1,46 +1,62 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace Nola.Tensors;
 
 /// <summary>
 /// The magnitudes of blocks of NF4 as panels need them: for the columns of a panel, at some steps. Blocks run along a column of W
 /// (a row of the checkpoint's (out, in)); where its length is a multiple of 64, all columns begin new ones at the same steps. Else
-/// they do so at multiples of what the length has in common with 64.
+/// they do so at multiples of what the length has in common with 64, which is a power of two.
 /// </summary>
 internal sealed unsafe class Nf4Scales : IDisposable
 {
-    private readonly int rows, group;
-    private readonly Tensor? scales;                                              // (panels, groups, width)
+    // Values whose magnitudes share one of their own, as a power of two: 256 blocks of 64.
+    private const int NestedShift = 14;
+
+    private readonly int rows, shift, groups;
     private readonly Part[] parts;
+    private readonly Tensor scales;                                               // (panels, groups, width): floats, or bytes of codes
+    private readonly Tensor? nested;                                              // each part's magnitudes, then tables of 256
 
     /// <summary>Takes what it needs of matrices side by side.</summary>
     public Nf4Scales(CpuDevice device, IReadOnlyList<QuantizedMatrix> matrices)
     {
         rows = matrices[0].Inputs;
-        group = (int)BigInteger.GreatestCommonDivisor(rows, QuantizedMatrix.BlockSize);
-        int columns = 0;
-        parts = [.. matrices.Select(matrix => new Part(columns, columns += matrix.Outputs, matrix.Scales, matrix.Nested))];
+        shift = BitOperations.TrailingZeroCount(rows | QuantizedMatrix.BlockSize);
+        groups = rows >> shift;
         IsNested = matrices[0].Nested is not null;
-        if (IsNested) return;
-        int width = Gemm.PanelWidth, groups = rows / group;
-        scales = device.Empty([Gemm.Panels(columns), groups, width]);
-        float* to = CpuDevice.Floats(scales);
-        device.Team.For(Gemm.Panels(columns), 1, (first, last) =>
+        NestedScales[] own = [.. matrices.Select(matrix => matrix.Nested).OfType<NestedScales>()];
+        // As a rule there is one for all.
+        List<float[]> tables = [.. own.Select(part => part.Map).DistinctBy(table => string.Join(' ', table))];
+        int columns = 0, magnitudes = 0, sum = own.Sum(part => part.Scales.Length);
+        parts = new Part[matrices.Count];
+        for (int i = 0; i < parts.Length; i++)
         {
-            for (int panel = first; panel < last; panel++)
-                for (int g = 0; g < groups; g++)
-                    Gather(panel, g * group, to + ((long)panel * groups + g) * width);
-        });
-        parts = [];
+            int table = IsNested ? sum + 256 * tables.FindIndex(other => other.AsSpan().SequenceEqual(own[i].Map)) : 0;
+            parts[i] = new(columns, columns += matrices[i].Outputs, magnitudes, table, IsNested ? own[i].Offset : 0);
+            magnitudes += IsNested ? own[i].Scales.Length : 0;
+        }
+        int panels = Gemm.Panels(columns), width = Gemm.PanelWidth;
+        if (!IsNested)
+        {
+            scales = device.Empty([panels, groups, width]);
+            float* to = CpuDevice.Floats(scales);
+            Fill(device, panels, (part, block) => matrices[part].Scales[block], to);
+            return;
+        }
+        scales = device.Empty([panels, groups, width / sizeof(int)], DType.Int32);
+        byte* codes = (byte*)CpuDevice.Ints(scales);
+        Fill(device, panels, (part, block) => own[part].Codes[block], codes);
+        nested = device.From([.. own.SelectMany(part => part.Scales), .. tables.SelectMany(table => table)], [sum + 256 * tables.Count]);
     }
 
     /// <summary>Whether magnitudes are kept in 8 bits.</summary>
     public bool IsNested { get; }
 
-    public long Bytes => scales?.Bytes ?? parts.Sum(part => part.Nested!.Bytes);
+    public long Bytes => scales.Bytes + (nested?.Bytes ?? 0);
 
     /// <summary>The first step after <paramref name="step"/> at which some column begins another block.</summary>
-    public int EndOfGroup(int step) => (step / group + 1) * group;
+    public int EndOfGroup(int step) => ((step >> shift) + 1) << shift;
 
     /// <summary>The magnitudes of a panel's columns at a step. Zeros for columns that there are not.</summary>
     /// <param name="panel">The panel.</param>
@@ -48,8 +64,20 @@ internal sealed unsafe class Nf4Scales : IDisposable
     /// <param name="own">Memory for them, where they do not lie together.</param>
     public float* Of(int panel, int step, float* own)
     {
-        if (scales is not null) return CpuDevice.Floats(scales) + ((long)panel * (rows / group) + step / group) * Gemm.PanelWidth;
-        Gather(panel, step, own);
+        int width = Gemm.PanelWidth;
+        long at = ((long)panel * groups + (step >> shift)) * width;
+        if (!IsNested) return CpuDevice.Floats(scales) + at;
+        byte* codes = (byte*)CpuDevice.Ints(scales) + at;
+        new Span<float>(own, width).Clear();
+        int first = panel * width;
+        foreach (Part part in parts)
+        {
+            int from = Math.Max(first, part.Start), end = Math.Min(first + width, part.End);
+            if (from >= end) continue;
+            float* magnitudes = CpuDevice.Floats(nested!) + part.Magnitudes, table = CpuDevice.Floats(nested!) + part.Table;
+            long value = (long)(from - part.Start) * rows + step;
+            Restore(codes + from - first, magnitudes, table, part.Offset, value, rows, end - from, own + from - first);
+        }
         return own;
     }
 
@@ -66,22 +94,40 @@ internal sealed unsafe class Nf4Scales : IDisposable
         return each;
     }
 
-    public void Dispose() => scales?.Dispose();
-
-    private void Gather(int panel, int step, float* to)
+    public void Dispose()
     {
-        int width = Gemm.PanelWidth, part = 0;
-        for (int c = 0; c < width; c++)
+        scales.Dispose();
+        nested?.Dispose();
+    }
+
+    // As NestedScales.Scale, for values that are a row apart.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Restore(byte* codes, float* magnitudes, float* table, float offset, long value, int rows, int count, float* to)
+    {
+        for (int c = 0; c < count; c++, value += rows) to[c] = table[codes[c]] * magnitudes[value >> NestedShift] + offset;
+    }
+
+    // What there is of each block, by its part and its number in it, where panels read it.
+    private void Fill<T>(CpuDevice device, int panels, Func<int, int, T> of, T* to) where T : unmanaged =>
+        device.Team.For(panels, 1, (start, end) =>
         {
-            int o = panel * width + c;
-            while (part < parts.Length && o >= parts[part].End) part++;
-            to[c] = part == parts.Length ? 0 : parts[part].Scale(((long)(o - parts[part].Start) * rows + step) / QuantizedMatrix.BlockSize);
+            int width = Gemm.PanelWidth;
+            for (int panel = start; panel < end; panel++)
+                for (int g = 0; g < groups; g++)
+                    FillGroup(panel * width, g << shift, of, to + ((long)panel * groups + g) * width);
+        });
+
+    private void FillGroup<T>(int column, int step, Func<int, int, T> of, T* to) where T : unmanaged
+    {
+        int part = 0;
+        for (int c = 0; c < Gemm.PanelWidth; c++)
+        {
+            while (part < parts.Length && column + c >= parts[part].End) part++;
+            long value = part == parts.Length ? 0 : (long)(column + c - parts[part].Start) * rows + step;
+            to[c] = part == parts.Length ? default : of(part, (int)(value / QuantizedMatrix.BlockSize));
         }
     }
 
-    // Columns that were quantized by themselves.
-    private sealed record Part(int Start, int End, float[] Scales, NestedScales? Nested)
-    {
-        public float Scale(long block) => Nested is null ? Scales[block] : Nested.Scale(block);
-    }
+    // Columns that were quantized by themselves, and where the magnitudes of their magnitudes and the table of their codes begin.
+    private sealed record Part(int Start, int End, int Magnitudes, int Table, float Offset);
 }

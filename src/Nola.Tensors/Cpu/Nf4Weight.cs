@@ -18,41 +18,29 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
     // The codes of 0 in both halves of a byte.
     private const byte Zeros = 0x77;
 
-    private static readonly float* values = Table();
-
-    private static int Width => 2 * S.Width;
+    private static readonly float* table = Table();
 
     public override WeightFormat Format => scales.IsNested ? WeightFormat.Nf4Double : WeightFormat.Nf4;
 
     public override long Bytes => codes.Bytes + scales.Bytes;
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static int Width => 2 * S.Width;
+
     public override void Make(int panel, int step, int steps, float* to)
     {
-        byte* from = At(panel, step);
-        float* table = values;
         float* own = stackalloc float[Width];
         for (int p = step, end; p < step + steps; p = end)
         {
             end = Math.Min(step + steps, scales.EndOfGroup(p));
-            float* scale = scales.Of(panel, p, own);
-            V left = S.Load(scale), right = S.Load(scale + S.Width);
-            for (int q = p; q < end; q++, from += S.Width, to += Width)
-            {
-                S.LookUp(from, table, out V lower, out V upper);
-                S.Store(S.Multiply(lower, left), to);
-                S.Store(S.Multiply(upper, right), to + S.Width);
-            }
+            Expand(At(panel, p), table, scales.Of(panel, p, own), end - p, to + (p - step) * Width);
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void MakeTransposed(int panel, int step, int steps, float* to)
     {
         int first = panel * Width, count = Math.Min(Width, Rows - first);
-        float* table = values;
         byte* tile = stackalloc byte[Width * S.Width];
-        float* own = stackalloc float[Width], each = stackalloc float[Width * Width];
+        float* own = stackalloc float[Width], each = stackalloc float[Width * Width], values = stackalloc float[Width * Width];
         if (count < Width) new Span<byte>(tile, Width * S.Width).Fill(Zeros);
         // One magnitude for all rows of a panel, where a block is long enough.
         bool single = scales.EndOfGroup(first) >= first + count;
@@ -60,42 +48,33 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         {
             // A byte of the tile's row c is of columns c and c + half, at one row of W.
             Transpose.Bytes(At(o, first), S.Width, tile, Width, count, S.Width);
-            float* scale = single ? scales.Of(o, first, own) : scales.Each(o, first, count, each);
-            for (int c = 0, at = o * Width - step; c < S.Width; c++, at++)
-            {
-                S.LookUp(tile + c * Width, table, out V lowerLeft, out V upperLeft);
-                S.LookUp(tile + c * Width + S.Width, table, out V lowerRight, out V upperRight);
-                if ((uint)at < (uint)steps) Put(lowerLeft, lowerRight, scale, c, single, to + at * Width);
-                if ((uint)(at + S.Width) < (uint)steps) Put(upperLeft, upperRight, scale, c + S.Width, single, to + (at + S.Width) * Width);
-            }
+            int at = o * Width - step;
+            bool whole = at >= 0 && at + Width <= steps;
+            float* square = whole ? to + at * Width : values;
+            if (single) ExpandColumns(tile, table, scales.Of(o, first, own), square);
+            else ExpandEach(tile, table, scales.Each(o, first, count, each), square);
+            if (whole) continue;
+            int begin = Math.Max(0, -at), some = (Math.Min(Width, steps - at) - begin) * Width;
+            new ReadOnlySpan<float>(values + begin * Width, some).CopyTo(new Span<float>(to + (at + begin) * Width, some));
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Row(int panel, int panels, int step, int steps, float* x, nint stride, float* sums)
     {
-        int i = 0;
-        for (; i + 2 <= panels; i += 2) Pair(panel + i, step, steps, x, stride, sums + i * Width);
-        if (i == panels) return;
-        byte* from = At(panel + i, step);
-        float* table = values;
-        float* own = stackalloc float[Width];
-        V a = S.Zero, b = S.Zero;
+        new Span<float>(sums, panels * Width).Clear();
+        float* own = stackalloc float[Width], next = stackalloc float[Width];
         for (int p = step, end; p < step + steps; p = end)
         {
             end = Math.Min(step + steps, scales.EndOfGroup(p));
-            float* scale = scales.Of(panel + i, p, own);
-            V left = S.Load(scale), right = S.Load(scale + S.Width);
-            for (int q = p; q < end; q++, from += S.Width)
+            float* from = x + (p - step) * stride;
+            int i = 0;
+            for (; i + 2 <= panels; i += 2)
             {
-                V factor = S.Broadcast(x[(q - step) * stride]);
-                S.LookUp(from, table, out V lower, out V upper);
-                a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
-                b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
+                float* scale = scales.Of(panel + i, p, own), nextScale = scales.Of(panel + i + 1, p, next);
+                AddTwo(At(panel + i, p), At(panel + i + 1, p), table, scale, nextScale, end - p, from, stride, sums + i * Width);
             }
+            if (i < panels) AddOne(At(panel + i, p), table, scales.Of(panel + i, p, own), end - p, from, stride, sums + i * Width);
         }
-        S.Store(a, sums + i * Width);
-        S.Store(b, sums + i * Width + S.Width);
     }
 
     public override void Dispose()
@@ -104,30 +83,85 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         scales.Dispose();
     }
 
+    // The kernels call nothing, so that what they work with stays in registers.
+
+    // Steps of one panel under the same magnitudes.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Expand(byte* from, float* table, float* scale, int steps, float* to)
+    {
+        V left = S.Load(scale), right = S.Load(scale + S.Width);
+        for (; steps > 0; steps--, from += S.Width, to += Width)
+        {
+            S.LookUp(from, table, out V lower, out V upper);
+            S.Store(S.Multiply(lower, left), to);
+            S.Store(S.Multiply(upper, right), to + S.Width);
+        }
+    }
+
+    // A turned square, each of whose rows has one magnitude.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ExpandColumns(byte* tile, float* table, float* scale, float* to)
+    {
+        for (int c = 0; c < S.Width; c++, tile += Width, to += Width)
+        {
+            V low = S.Broadcast(scale[c]), high = S.Broadcast(scale[c + S.Width]);
+            S.LookUp(tile, table, out V lowerLeft, out V upperLeft);
+            S.LookUp(tile + S.Width, table, out V lowerRight, out V upperRight);
+            S.Store(S.Multiply(lowerLeft, low), to);
+            S.Store(S.Multiply(lowerRight, low), to + S.Width);
+            S.Store(S.Multiply(upperLeft, high), to + S.Width * Width);
+            S.Store(S.Multiply(upperRight, high), to + S.Width * Width + S.Width);
+        }
+    }
+
+    // A turned square with a magnitude for each value.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void ExpandEach(byte* tile, float* table, float* each, float* to)
+    {
+        int half = S.Width * Width;
+        for (int c = 0; c < S.Width; c++, tile += Width, each += Width, to += Width)
+        {
+            S.LookUp(tile, table, out V lowerLeft, out V upperLeft);
+            S.LookUp(tile + S.Width, table, out V lowerRight, out V upperRight);
+            S.Store(S.Multiply(lowerLeft, S.Load(each)), to);
+            S.Store(S.Multiply(lowerRight, S.Load(each + S.Width)), to + S.Width);
+            S.Store(S.Multiply(upperLeft, S.Load(each + half)), to + half);
+            S.Store(S.Multiply(upperRight, S.Load(each + half + S.Width)), to + half + S.Width);
+        }
+    }
+
+    // sums += Σ x[p] · w[p] over steps of one panel.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void AddOne(byte* from, float* table, float* scale, int steps, float* x, nint stride, float* sums)
+    {
+        V left = S.Load(scale), right = S.Load(scale + S.Width), a = S.Load(sums), b = S.Load(sums + S.Width);
+        for (; steps > 0; steps--, from += S.Width, x += stride)
+        {
+            V factor = S.Broadcast(*x);
+            S.LookUp(from, table, out V lower, out V upper);
+            a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
+        }
+        S.Store(a, sums);
+        S.Store(b, sums + S.Width);
+    }
+
     // Two panels at a time: the sums of one would wait for each other.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Pair(int panel, int step, int steps, float* x, nint stride, float* sums)
+    private static void AddTwo(
+        byte* first, byte* second, float* table, float* scale, float* nextScale, int steps, float* x, nint stride, float* sums)
     {
-        byte* first = At(panel, step), second = At(panel + 1, step);
-        float* table = values;
-        float* own = stackalloc float[Width], next = stackalloc float[Width];
-        V a = S.Zero, b = S.Zero, c = S.Zero, d = S.Zero;
-        for (int p = step, end; p < step + steps; p = end)
+        V left = S.Load(scale), right = S.Load(scale + S.Width), nextLeft = S.Load(nextScale), nextRight = S.Load(nextScale + S.Width);
+        V a = S.Load(sums), b = S.Load(sums + S.Width), c = S.Load(sums + Width), d = S.Load(sums + Width + S.Width);
+        for (; steps > 0; steps--, first += S.Width, second += S.Width, x += stride)
         {
-            end = Math.Min(step + steps, scales.EndOfGroup(p));
-            float* scale = scales.Of(panel, p, own), nextScale = scales.Of(panel + 1, p, next);
-            V left = S.Load(scale), right = S.Load(scale + S.Width);
-            V nextLeft = S.Load(nextScale), nextRight = S.Load(nextScale + S.Width);
-            for (int q = p; q < end; q++, first += S.Width, second += S.Width)
-            {
-                V factor = S.Broadcast(x[(q - step) * stride]);
-                S.LookUp(first, table, out V lower, out V upper);
-                a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
-                b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
-                S.LookUp(second, table, out V nextLower, out V nextUpper);
-                c = S.MultiplyAdd(factor, S.Multiply(nextLower, nextLeft), c);
-                d = S.MultiplyAdd(factor, S.Multiply(nextUpper, nextRight), d);
-            }
+            V factor = S.Broadcast(*x);
+            S.LookUp(first, table, out V lower, out V upper);
+            a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
+            S.LookUp(second, table, out V nextLower, out V nextUpper);
+            c = S.MultiplyAdd(factor, S.Multiply(nextLower, nextLeft), c);
+            d = S.MultiplyAdd(factor, S.Multiply(nextUpper, nextRight), d);
         }
         S.Store(a, sums);
         S.Store(b, sums + S.Width);
@@ -135,23 +169,13 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         S.Store(d, sums + Width + S.Width);
     }
 
-    // A column's values, with one magnitude for all or with one for each.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(V left, V right, float* scale, int column, bool single, float* to)
-    {
-        V a = single ? S.Broadcast(scale[column]) : S.Load(scale + column * Width);
-        V b = single ? a : S.Load(scale + column * Width + S.Width);
-        S.Store(S.Multiply(left, a), to);
-        S.Store(S.Multiply(right, b), to + S.Width);
-    }
-
     private byte* At(int panel, int step) => (byte*)CpuDevice.Ints(codes) + ((long)panel * Rows + step) * S.Width;
 
     // Aligned, and there as long as the process is.
     private static float* Table()
     {
-        float* table = (float*)NativeMemory.AlignedAlloc(16 * sizeof(float), 64);
-        CodeBook.Nf4.Values.CopyTo(new Span<float>(table, 16));
-        return table;
+        float* values = (float*)NativeMemory.AlignedAlloc(16 * sizeof(float), 64);
+        CodeBook.Nf4.Values.CopyTo(new Span<float>(values, 16));
+        return values;
     }
 }

@@ -196,7 +196,8 @@ public sealed class QuantizedModelTests : IDisposable
         Assert.InRange(device.Pool.PeakBytes, device.Pool.LiveBytes, device.Pool.LiveBytes + 100_000);
         long values = model.Maps.Sum(map => (long)map.In * map.Out), kept = model.Maps.Sum(map => map.Frozen!.Bytes);
         double bits = 8.0 * kept / values;
-        double most = format switch { WeightFormat.Int8 => 8.15, WeightFormat.Nf4 => 4.51, _ => 4.13 };
+        // Of so small maps the table of what codes of magnitudes stand for, 1 KB, is a part.
+        double most = format switch { WeightFormat.Int8 => 8.15, WeightFormat.Nf4 => 4.51, _ => 4.17 };
         Assert.InRange(bits, format == WeightFormat.Int8 ? 8 : 4, most);
         // A step reads what is there: no second copy of a weight, in whatever form.
         Gradients(model, new NolaOptions { Rank = 2, Bases = 12, Targets = ["*"] }, TinyModels.Pairs(new Random(2), 5, 61));
