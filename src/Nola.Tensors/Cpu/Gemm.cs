@@ -62,7 +62,9 @@ internal static unsafe partial class Gemm
         // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
         // is packed once, so then pieces are rows only.
         int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps), steps = Math.Max(1, (k + blocks - 1) / blocks);
-        int most = Math.Clamp(BlockFloats / steps / TileRows, 1, 16), rowBlocks = (tiles + most - 1) / most;
+        // A panel that is made anew for each block of rows asks for more of them.
+        int share = b.AreMade ? 2 : 1;
+        int most = Math.Clamp(share * BlockFloats / steps / TileRows, 1, share * 16), rowBlocks = (tiles + most - 1) / most;
         if (pack) rowBlocks = Math.Min(tiles, (rowBlocks + team.Threads - 1) / team.Threads * team.Threads);
         int columnBlocks = pack || team.Threads == 1 ? 1 : Math.Clamp(6 * team.Threads / rowBlocks, 1, panels);
         long panelStride = (long)width * k;
