@@ -135,7 +135,7 @@ internal static unsafe partial class Gemm
     }
 
     // to[p · toStride + r] = from[r · fromStride + p] for r, p in 0 … 3.
-    private static void Transpose4(float* from, nint fromStride, float* to, nint toStride)
+    internal static void Transpose4(float* from, nint fromStride, float* to, nint toStride)
     {
         Vector128<float> a = Vector128.Load(from), b = Vector128.Load(from + fromStride);
         Vector128<float> c = Vector128.Load(from + 2 * fromStride), d = Vector128.Load(from + 3 * fromStride);

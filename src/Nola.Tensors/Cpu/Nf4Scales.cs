@@ -17,6 +17,9 @@ internal sealed unsafe class Nf4Scales : IDisposable
     private readonly Part[] parts;
     private readonly Tensor scales;                                               // (panels, groups, width): floats, or bytes of codes
     private readonly Tensor? nested;                                              // each part's magnitudes, then tables of 256
+    private readonly float* plain;                                                // where they lie, as they are asked for often
+    private readonly byte* codes;
+    private readonly float* values;
 
     /// <summary>Takes what it needs of matrices side by side.</summary>
     public Nf4Scales(CpuDevice device, IReadOnlyList<QuantizedMatrix> matrices)
@@ -40,14 +43,15 @@ internal sealed unsafe class Nf4Scales : IDisposable
         if (!IsNested)
         {
             scales = device.Empty([panels, groups, width]);
-            float* to = CpuDevice.Floats(scales);
-            Fill(device, panels, (part, block) => matrices[part].Scales[block], to);
+            plain = CpuDevice.Floats(scales);
+            Fill(device, panels, (part, block) => matrices[part].Scales[block], plain);
             return;
         }
         scales = device.Empty([panels, groups, width / sizeof(int)], DType.Int32);
-        byte* codes = (byte*)CpuDevice.Ints(scales);
+        codes = (byte*)CpuDevice.Ints(scales);
         Fill(device, panels, (part, block) => own[part].Codes[block], codes);
         nested = device.From([.. own.SelectMany(part => part.Scales), .. tables.SelectMany(table => table)], [sum + 256 * tables.Count]);
+        values = CpuDevice.Floats(nested);
     }
 
     /// <summary>Whether magnitudes are kept in 8 bits.</summary>
@@ -66,17 +70,16 @@ internal sealed unsafe class Nf4Scales : IDisposable
     {
         int width = Gemm.PanelWidth;
         long at = ((long)panel * groups + (step >> shift)) * width;
-        if (!IsNested) return CpuDevice.Floats(scales) + at;
-        byte* codes = (byte*)CpuDevice.Ints(scales) + at;
+        if (plain != null) return plain + at;
         new Span<float>(own, width).Clear();
         int first = panel * width;
         foreach (Part part in parts)
         {
             int from = Math.Max(first, part.Start), end = Math.Min(first + width, part.End);
             if (from >= end) continue;
-            float* magnitudes = CpuDevice.Floats(nested!) + part.Magnitudes, table = CpuDevice.Floats(nested!) + part.Table;
             long value = (long)(from - part.Start) * rows + step;
-            Restore(codes + from - first, magnitudes, table, part.Offset, value, rows, end - from, own + from - first);
+            byte* some = codes + at + from - first;
+            Restore(some, values + part.Magnitudes, values + part.Table, part.Offset, value, rows, end - from, own + from - first);
         }
         return own;
     }

@@ -4,10 +4,10 @@ using System.Runtime.InteropServices;
 namespace Nola.Tensors;
 
 /// <summary>
-/// A weight in NF4: its codes in panels, and what they are multiplied with. A byte of a panel's step holds the codes of two columns,
-/// of one of the first half in its lower bits and of the one as far into the second half in its upper bits.
+/// A weight in NF4: its codes in panels, and what they are multiplied with. A word of a panel holds the codes of four steps, a byte for
+/// each: of a column of the panel's first half in the lower bits, and of the one as far into the second half in the upper bits.
 /// </summary>
-/// <param name="codes">(panels, rows, width / 2) bytes.</param>
+/// <param name="codes">(panels, rows / 4, width / 2) words.</param>
 /// <param name="scales">Where the magnitudes of blocks come from.</param>
 /// <param name="rows">in.</param>
 /// <param name="columns">out.</param>
@@ -17,6 +17,9 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
 {
     // The codes of 0 in both halves of a byte.
     private const byte Zeros = 0x77;
+
+    // Steps of a word.
+    private const int Steps = 4;
 
     private static readonly float* table = Table();
 
@@ -29,10 +32,11 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
     public override void Make(int panel, int step, int steps, float* to)
     {
         float* own = stackalloc float[Width];
+        uint* from = At(panel, 0);
         for (int p = step, end; p < step + steps; p = end)
         {
             end = Math.Min(step + steps, scales.EndOfGroup(p));
-            Expand(At(panel, p), table, scales.Of(panel, p, own), end - p, to + (p - step) * Width);
+            Expand(from + p / Steps * S.Width, p % Steps, table, scales.Of(panel, p, own), end - p, to + (p - step) * Width);
         }
     }
 
@@ -47,7 +51,7 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         for (int o = step / Width; o * Width < step + steps; o++)
         {
             // A byte of the tile's row c is of columns c and c + half, at one row of W.
-            Transpose.Bytes(At(o, first), S.Width, tile, Width, count, S.Width);
+            Transpose.Words(At(o, first), S.Width, (uint*)tile, Width / Steps, (count + Steps - 1) / Steps, S.Width);
             int at = o * Width - step;
             bool whole = at >= 0 && at + Width <= steps;
             float* square = whole ? to + at * Width : values;
@@ -63,17 +67,20 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
     {
         new Span<float>(sums, panels * Width).Clear();
         float* own = stackalloc float[Width], next = stackalloc float[Width];
+        uint* first = At(panel, 0);
+        nint length = (nint)((Rows + Steps - 1) / Steps) * S.Width;
         for (int p = step, end; p < step + steps; p = end)
         {
             end = Math.Min(step + steps, scales.EndOfGroup(p));
             float* from = x + (p - step) * stride;
-            int i = 0;
-            for (; i + 2 <= panels; i += 2)
+            uint* some = first + p / Steps * S.Width;
+            int i = 0, phase = p % Steps;
+            for (; i + 2 <= panels; i += 2, some += 2 * length)
             {
                 float* scale = scales.Of(panel + i, p, own), nextScale = scales.Of(panel + i + 1, p, next);
-                AddTwo(At(panel + i, p), At(panel + i + 1, p), table, scale, nextScale, end - p, from, stride, sums + i * Width);
+                AddTwo(some, some + length, phase, table, scale, nextScale, end - p, from, stride, sums + i * Width);
             }
-            if (i < panels) AddOne(At(panel + i, p), table, scales.Of(panel + i, p, own), end - p, from, stride, sums + i * Width);
+            if (i < panels) AddOne(some, phase, table, scales.Of(panel + i, p, own), end - p, from, stride, sums + i * Width);
         }
     }
 
@@ -85,16 +92,37 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
 
     // The kernels call nothing, so that what they work with stays in registers.
 
-    // Steps of one panel under the same magnitudes.
+    // Steps of one panel under the same magnitudes, beginning at one of a word's four.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Expand(byte* from, float* table, float* scale, int steps, float* to)
+    private static void Expand(uint* from, int phase, float* table, float* scale, int steps, float* to)
     {
         V left = S.Load(scale), right = S.Load(scale + S.Width);
-        for (; steps > 0; steps--, from += S.Width, to += Width)
+        while (steps > 0)
         {
-            S.LookUp(from, table, out V lower, out V upper);
-            S.Store(S.Multiply(lower, left), to);
-            S.Store(S.Multiply(upper, right), to + S.Width);
+            if (phase > 0 || steps < Steps)
+            {
+                S.Store(S.Multiply(S.LookUp(from, 8 * phase, table), left), to);
+                S.Store(S.Multiply(S.LookUp(from, 8 * phase + 4, table), right), to + S.Width);
+                phase++;
+                steps--;
+                to += Width;
+                if (phase < Steps) continue;
+                phase = 0;
+            }
+            else
+            {
+                S.Store(S.Multiply(S.LookUp(from, 0, table), left), to);
+                S.Store(S.Multiply(S.LookUp(from, 4, table), right), to + S.Width);
+                S.Store(S.Multiply(S.LookUp(from, 8, table), left), to + Width);
+                S.Store(S.Multiply(S.LookUp(from, 12, table), right), to + Width + S.Width);
+                S.Store(S.Multiply(S.LookUp(from, 16, table), left), to + 2 * Width);
+                S.Store(S.Multiply(S.LookUp(from, 20, table), right), to + 2 * Width + S.Width);
+                S.Store(S.Multiply(S.LookUp(from, 24, table), left), to + 3 * Width);
+                S.Store(S.Multiply(S.LookUp(from, 28, table), right), to + 3 * Width + S.Width);
+                steps -= Steps;
+                to += Steps * Width;
+            }
+            from += S.Width;
         }
     }
 
@@ -132,15 +160,17 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
 
     // sums += Σ x[p] · w[p] over steps of one panel.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddOne(byte* from, float* table, float* scale, int steps, float* x, nint stride, float* sums)
+    private static void AddOne(uint* from, int phase, float* table, float* scale, int steps, float* x, nint stride, float* sums)
     {
         V left = S.Load(scale), right = S.Load(scale + S.Width), a = S.Load(sums), b = S.Load(sums + S.Width);
-        for (; steps > 0; steps--, from += S.Width, x += stride)
+        for (; steps > 0; steps--, x += stride)
         {
             V factor = S.Broadcast(*x);
-            S.LookUp(from, table, out V lower, out V upper);
-            a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
-            b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
+            a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(from, 8 * phase, table), left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(from, 8 * phase + 4, table), right), b);
+            if (++phase < Steps) continue;
+            phase = 0;
+            from += S.Width;
         }
         S.Store(a, sums);
         S.Store(b, sums + S.Width);
@@ -149,19 +179,39 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
     // Two panels at a time: the sums of one would wait for each other.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddTwo(
-        byte* first, byte* second, float* table, float* scale, float* nextScale, int steps, float* x, nint stride, float* sums)
+        uint* first, uint* second, int phase, float* table, float* scale, float* nextScale, int steps, float* x, nint stride, float* sums)
     {
+        if (phase > 0 || steps % Steps > 0)
+        {
+            AddOne(first, phase, table, scale, steps, x, stride, sums);
+            AddOne(second, phase, table, nextScale, steps, x, stride, sums + Width);
+            return;
+        }
         V left = S.Load(scale), right = S.Load(scale + S.Width), nextLeft = S.Load(nextScale), nextRight = S.Load(nextScale + S.Width);
         V a = S.Load(sums), b = S.Load(sums + S.Width), c = S.Load(sums + Width), d = S.Load(sums + Width + S.Width);
-        for (; steps > 0; steps--, first += S.Width, second += S.Width, x += stride)
+        for (; steps > 0; steps -= Steps, first += S.Width, second += S.Width)
         {
             V factor = S.Broadcast(*x);
-            S.LookUp(first, table, out V lower, out V upper);
-            a = S.MultiplyAdd(factor, S.Multiply(lower, left), a);
-            b = S.MultiplyAdd(factor, S.Multiply(upper, right), b);
-            S.LookUp(second, table, out V nextLower, out V nextUpper);
-            c = S.MultiplyAdd(factor, S.Multiply(nextLower, nextLeft), c);
-            d = S.MultiplyAdd(factor, S.Multiply(nextUpper, nextRight), d);
+            a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 0, table), left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 4, table), right), b);
+            c = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 0, table), nextLeft), c);
+            d = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 4, table), nextRight), d);
+            factor = S.Broadcast(*(x += stride));
+            a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 8, table), left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 12, table), right), b);
+            c = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 8, table), nextLeft), c);
+            d = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 12, table), nextRight), d);
+            factor = S.Broadcast(*(x += stride));
+            a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 16, table), left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 20, table), right), b);
+            c = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 16, table), nextLeft), c);
+            d = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 20, table), nextRight), d);
+            factor = S.Broadcast(*(x += stride));
+            a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 24, table), left), a);
+            b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 28, table), right), b);
+            c = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 24, table), nextLeft), c);
+            d = S.MultiplyAdd(factor, S.Multiply(S.LookUp(second, 28, table), nextRight), d);
+            x += stride;
         }
         S.Store(a, sums);
         S.Store(b, sums + S.Width);
@@ -169,7 +219,9 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         S.Store(d, sums + Width + S.Width);
     }
 
-    private byte* At(int panel, int step) => (byte*)CpuDevice.Ints(codes) + ((long)panel * Rows + step) * S.Width;
+    // The word of a step.
+    private uint* At(int panel, int step) =>
+        (uint*)CpuDevice.Ints(codes) + ((long)panel * ((Rows + Steps - 1) / Steps) + step / Steps) * S.Width;
 
     // Aligned, and there as long as the process is.
     private static float* Table()

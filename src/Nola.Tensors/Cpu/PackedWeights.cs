@@ -25,7 +25,7 @@ internal static unsafe class PackedWeights
         Columns from = new(parts);
         return parts[0].Format == WeightFormat.Int8
             ? new Int8Weight<S, V>(Bytes(device, from, rows, columns), Scales(device, parts, columns), rows, columns)
-            : new Nf4Weight<S, V>(Pairs(device, from, rows, columns), new Nf4Scales(device, parts), rows, columns);
+            : new Nf4Weight<S, V>(Words(device, from, rows, columns), new Nf4Scales(device, parts), rows, columns);
     }
 
     // A byte a value: (panels, rows, width).
@@ -46,27 +46,28 @@ internal static unsafe class PackedWeights
         return codes;
     }
 
-    // Four bits a value: (panels, rows, width / 2).
-    private static Tensor Pairs(CpuDevice device, Columns from, int rows, int columns)
+    // Four bits a value: (panels, fours of rows, width / 2) words.
+    private static Tensor Words(CpuDevice device, Columns from, int rows, int columns)
     {
         const byte Zero = 7;
-        int half = Gemm.PanelWidth / 2;
-        Tensor codes = device.Empty([Gemm.Panels(columns), rows, half / sizeof(int)], DType.Int32);
-        byte* to = (byte*)CpuDevice.Ints(codes);
+        int half = Gemm.PanelWidth / 2, fours = (rows + 3) / 4;
+        Tensor codes = device.Empty([Gemm.Panels(columns), fours, half], DType.Int32);
+        uint* to = (uint*)CpuDevice.Ints(codes);
         device.Team.For(Gemm.Panels(columns), 1, (first, last) =>
         {
             byte[] upper = new byte[rows];
-            byte* across = (byte*)Scratch.Floats((long)rows * half / sizeof(float));
+            uint* across = (uint*)Scratch.Floats((long)fours * half);
             for (int panel = first; panel < last; panel++)
             {
                 for (int c = 0; c < half; c++)
                 {
-                    Span<byte> lower = new(across + (long)c * rows, rows);
-                    from.Codes(2 * panel * half + c, Zero, lower);
+                    Span<byte> lower = new(across + (long)c * fours, 4 * fours);
+                    lower[rows..].Fill(Zero | Zero << 4);
+                    from.Codes(2 * panel * half + c, Zero, lower[..rows]);
                     from.Codes((2 * panel + 1) * half + c, Zero, upper);
                     for (int i = 0; i < rows; i++) lower[i] |= (byte)(upper[i] << 4);
                 }
-                Transpose.Bytes(across, rows, to + (long)panel * rows * half, half, half, rows);
+                Transpose.Words(across, fours, to + (long)panel * fours * half, half, half, fours);
             }
         });
         return codes;

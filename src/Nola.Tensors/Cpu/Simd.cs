@@ -48,6 +48,9 @@ internal unsafe interface ISimd<V> where V : struct
     /// <summary>As many bytes as there are floats in a vector: what their lower and upper four bits stand for in a table of 16.</summary>
     static abstract void LookUp(byte* source, float* table, out V lower, out V upper);
 
+    /// <summary>What four bits of each word, from <paramref name="shift"/> on, stand for in a table of 16.</summary>
+    static abstract V LookUp(uint* source, int shift, float* table);
+
     /// <summary>The nearest integers, ties to even.</summary>
     static abstract V Round(V a);
 
@@ -119,6 +122,11 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         upper = Vector512.Create(upperLeft, upperRight);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LookUp(uint* source, int shift, float* table) => Avx512F.IsSupported
+        ? Avx512F.PermuteVar16x32(Vector512.Load(table), (Vector512.Load(source) >>> shift).AsInt32())
+        : Vector512.Create(Simd256.LookUp(source, shift, table), Simd256.LookUp(source + 8, shift, table));
+
     public static Vector512<float> Round(Vector512<float> a) => Vector512.Round(a);
 
     public static Vector512<float> PowerOfTwo(Vector512<float> n) =>
@@ -184,6 +192,10 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         lower = Pick(first, second, pairs);
         upper = Pick(first, second, pairs >>> 4);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LookUp(uint* source, int shift, float* table) =>
+        Pick(Vector256.Load(table), Vector256.Load(table + 8), Vector256.Load(source) >>> shift);
 
     // Three bits of an index choose in either half of the table, the fourth one of the halves.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -252,6 +264,11 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
         lower = Vector128.Create(table[source[0] & 15], table[source[1] & 15], table[source[2] & 15], table[source[3] & 15]);
         upper = Vector128.Create(table[source[0] >> 4], table[source[1] >> 4], table[source[2] >> 4], table[source[3] >> 4]);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LookUp(uint* source, int shift, float* table) => Vector128.Create(
+        table[(source[0] >> shift) & 15], table[(source[1] >> shift) & 15],
+        table[(source[2] >> shift) & 15], table[(source[3] >> shift) & 15]);
 
     public static Vector128<float> Round(Vector128<float> a) => Vector128.Round(a);
 

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
 
-/// <summary>Transposes small rectangles of bytes and of bfloat16, through registers where they have whole squares.</summary>
+/// <summary>Transposes small rectangles of bytes, bfloat16 and words, through registers where they have whole squares.</summary>
 internal static unsafe class Transpose
 {
     private const int ByteSide = 16, HalfSide = 8;
@@ -28,6 +28,17 @@ internal static unsafe class Transpose
         for (int r = 0; r < whole; r += HalfSide)
             for (int c = 0; c < wholeColumns; c += HalfSide)
                 HalfSquare(from + r * fromStride + c, fromStride, to + c * toStride + r, toStride);
+        for (int r = 0; r < rows; r++)
+            for (int c = r < whole ? wholeColumns : 0; c < columns; c++) to[c * toStride + r] = from[r * fromStride + c];
+    }
+
+    /// <summary>The same of words of four bytes.</summary>
+    public static void Words(uint* from, nint fromStride, uint* to, nint toStride, int rows, int columns)
+    {
+        int whole = rows & -4, wholeColumns = columns & -4;
+        for (int r = 0; r < whole; r += 4)
+            for (int c = 0; c < wholeColumns; c += 4)
+                Gemm.Transpose4((float*)(from + r * fromStride + c), fromStride, (float*)(to + c * toStride + r), toStride);
         for (int r = 0; r < rows; r++)
             for (int c = r < whole ? wholeColumns : 0; c < columns; c++) to[c * toStride + r] = from[r * fromStride + c];
     }
