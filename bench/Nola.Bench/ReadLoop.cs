@@ -16,7 +16,7 @@ internal sealed unsafe class ReadLoop : IDisposable
     public ReadLoop(ThreadTeam team)
     {
         this.team = team;
-        data = (float*)NativeMemory.AlignedAlloc(Bytes, 64);
+        data = (float*)HostMemory.Allocate(Bytes);
         new Span<float>(data, Piece * Pieces).Fill(1);
     }
 
@@ -29,7 +29,7 @@ internal sealed unsafe class ReadLoop : IDisposable
         for (int i = start; i < end; i++) Read(data + (long)i * Piece, Piece);
     });
 
-    public void Dispose() => NativeMemory.AlignedFree(data);
+    public void Dispose() => HostMemory.Free(data);
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Read(float* data, int count)

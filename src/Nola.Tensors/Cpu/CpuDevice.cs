@@ -88,7 +88,7 @@ public sealed unsafe partial class CpuDevice : Device
         if (Pool.LiveBytes + Pool.PooledBytes + bytes > GC.GetGCMemoryInfo().TotalAvailableMemoryBytes) return null;
         try
         {
-            return new Block((nint)NativeMemory.AlignedAlloc((nuint)bytes, 64), bytes);
+            return new Block((nint)HostMemory.Allocate((nuint)bytes), bytes);
         }
         catch (OutOfMemoryException)
         {
@@ -97,7 +97,7 @@ public sealed unsafe partial class CpuDevice : Device
     }
 
     /// <inheritdoc/>
-    protected override void Free(Storage storage) => NativeMemory.AlignedFree((void*)((Block)storage).Address);
+    protected override void Free(Storage storage) => HostMemory.Free((void*)((Block)storage).Address);
 
     /// <summary>The elements of a float32 tensor of this device; valid until it is disposed.</summary>
     internal static float* Floats(Tensor tensor) => (float*)Address(tensor, DType.Float32);

@@ -46,6 +46,7 @@ internal sealed unsafe class HalfWeight<S, V>(Tensor panels, int rows, int colum
             V left = S.Zero, right = S.Zero;
             for (int p = 0; p < steps; p++, from += Width)
             {
+                Fetch.Ahead(from);
                 V factor = S.Broadcast(x[p * stride]);
                 left = S.MultiplyAdd(factor, S.FromHalves(from), left);
                 right = S.MultiplyAdd(factor, S.FromHalves(from + S.Width), right);

@@ -88,6 +88,8 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
         V a = S.Zero, b = S.Zero, c = S.Zero, d = S.Zero;
         for (int p = 0; p < steps; p++, first += Width, second += Width)
         {
+            Fetch.Ahead(first);
+            Fetch.Ahead(second);
             V factor = S.Broadcast(x[p * stride]);
             a = S.MultiplyAdd(factor, Value(first, left), a);
             b = S.MultiplyAdd(factor, Value(first + S.Width, right), b);

@@ -287,6 +287,8 @@ internal static unsafe class MicroKernels
         float* a0 = a;
         for (int p = 0; p < k; p++)
         {
+            Fetch.Ahead(b);
+            Fetch.Ahead(b + S.Width);
             V left = S.Load(b), right = S.Load(b + S.Width), x;
             x = S.Broadcast(*a0);
             c0l = S.MultiplyAdd(x, left, c0l);

@@ -191,6 +191,8 @@ internal sealed unsafe class Nf4Weight<S, V>(Tensor codes, Nf4Scales scales, int
         V a = S.Load(sums), b = S.Load(sums + S.Width), c = S.Load(sums + Width), d = S.Load(sums + Width + S.Width);
         for (; steps > 0; steps -= Steps, first += S.Width, second += S.Width)
         {
+            Fetch.Ahead(first);
+            Fetch.Ahead(second);
             V factor = S.Broadcast(*x);
             a = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 0, table), left), a);
             b = S.MultiplyAdd(factor, S.Multiply(S.LookUp(first, 4, table), right), b);

@@ -19,10 +19,10 @@ internal static unsafe class Scratch
     {
         if (count > capacity)
         {
-            NativeMemory.AlignedFree(buffer);
+            HostMemory.Free(buffer);
             buffer = null;
             capacity = 0;
-            buffer = (float*)NativeMemory.AlignedAlloc((nuint)(count * sizeof(float)), 64);
+            buffer = (float*)HostMemory.Allocate((nuint)(count * sizeof(float)));
             capacity = count;
         }
         return buffer;

@@ -7,8 +7,9 @@ namespace Nola.Tensors;
 /// </summary>
 internal sealed class ThreadTeam : IDisposable
 {
-    // About 30 µs of spinning: longer than the gap between two kernels, shorter than a scheduler's time slice.
-    private const int Spins = 1500;
+    // About 0.6 ms of spinning: longer than the gap between two kernels. To wake a thread that sleeps costs 50 µs and more, as
+    // much as a small product, and decoding has fifty of them a token.
+    private const int Spins = 30000;
 
     private readonly Thread[] helpers;
     private readonly object wake = new();
