@@ -22,6 +22,11 @@ public abstract class Delta
     /// <returns>What <see cref="Backward"/> needs beside x and the inputs, or null; the tape takes it over.</returns>
     public abstract Tensor? Forward(Device device, Matrix x, Matrix y);
 
+    /// <summary>
+    /// The same as a low-rank product of some rows of a batch, for a device to add many of them at once; null where it is none.
+    /// </summary>
+    internal virtual LowRankTerm? TermFor(int first, int count) => null;
+
     /// <summary>Adds to the gradients that are given. x, dx: (n, in), dy: (n, out).</summary>
     /// <param name="device">Where to compute.</param>
     /// <param name="x">As in <see cref="Forward"/>.</param>

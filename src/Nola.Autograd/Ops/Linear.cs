@@ -4,6 +4,9 @@ namespace Nola.Autograd;
 
 public static partial class Ops
 {
+    // Up to here a product by rows is faster than one that first brings its factors into the order of large products.
+    private const int FewRows = 16;
+
     /// <summary>
     /// y = x · W + bias + Σ deltas, with a frozen W. x: (…, in), W: (in, out), y: (…, out).
     /// dx = dy · Wᵀ + the deltas' part; W and bias get nothing. x is kept only when a delta needs it.
@@ -62,15 +65,38 @@ public static partial class Ops
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
     public static void AddTo(Tensor x, Tensor y, params DeltaRows[] deltas)
     {
+        if (deltas.Length == 0) return;
+        // Products of few rows go together, one call for a batch in which every sequence has its own adapter.
+        List<LowRankTerm> few = [];
         foreach (DeltaRows rows in deltas)
         {
             rows.Check(x.Shape.Rows, x.Shape.Columns, y.Shape.Columns);
+            (int first, int count) = rows.Within(0, x.Shape.Rows, x.Shape.Rows);
+            if (count <= FewRows && rows.Delta.TermFor(first, count) is { } term)
+            {
+                few.Add(term);
+                continue;
+            }
+            // The sums of a row are in the order of its deltas.
+            Flush();
             rows.Delta.Forward(x.Device, rows.Of(x), rows.Of(y))?.Dispose();
+        }
+        Flush();
+
+        void Flush()
+        {
+            x.Device.AddLowRank(x, y, few);
+            few.Clear();
         }
     }
 
     private static Tensor?[] AddDeltas(Variable x, Variable y, DeltaRows[] deltas)
     {
+        if (!x.Tape.Records)
+        {
+            AddTo(x.Value, y.Value, deltas);
+            return [];
+        }
         Tensor?[] kept = new Tensor?[deltas.Length];
         for (int i = 0; i < deltas.Length; i++)
         {

@@ -43,6 +43,9 @@ public sealed class LowRank(Variable a, Variable b, int layer, float scale, int 
         return u;
     }
 
+    internal override LowRankTerm? TermFor(int first, int count) =>
+        new(first, count, LayerOf(a.Value), LayerOf(b.Value), scale, column);
+
     /// <summary>du = scale · dy · Bᵀ, dB += scale · uᵀ · dy, dA += xᵀ · du, and dx += du · Aᵀ.</summary>
     public override void Backward(
         Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)

@@ -61,7 +61,7 @@ internal static unsafe partial class Gemm
         bool pack = ShouldPack(a, m, panels);
         // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
         // is packed once, so then pieces are rows only.
-        int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps), steps = Math.Max(1, (k + blocks - 1) / blocks);
+        int steps = StepsOf(k);
         // A panel that is made anew for each block of rows asks for more of them.
         int share = b.AreMade ? 2 : 1;
         int most = Math.Clamp(share * BlockFloats / steps / TileRows, 1, share * 16), rowBlocks = (tiles + most - 1) / most;
@@ -137,6 +137,13 @@ internal static unsafe partial class Gemm
                 c[j + i] = accumulate ? sum + c[j + i] : sum;
             }
         }
+    }
+
+    /// <summary>Steps of k that are summed at once; the sums of blocks of them are added in order.</summary>
+    internal static int StepsOf(int k)
+    {
+        int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps);
+        return Math.Max(1, (k + blocks - 1) / blocks);
     }
 
     internal static int Share(int items, int part, int parts) => (int)((long)items * part / parts);

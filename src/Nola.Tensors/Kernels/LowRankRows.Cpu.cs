@@ -1,0 +1,94 @@
+namespace Nola.Tensors;
+
+public sealed unsafe partial class CpuDevice
+{
+    private protected override void AddLowRankCore(Matrix x, Matrix y, IReadOnlyList<LowRankTerm> terms)
+    {
+        // Terms of the same rows are one piece, since they may write the same columns.
+        List<(int First, int End)> pieces = [];
+        for (int i = 0, end; i < terms.Count; i = end)
+        {
+            for (end = i + 1; end < terms.Count && terms[end].First < terms[i].First + terms[i].Count && terms[end].First >= terms[i].First;)
+                end++;
+            pieces.Add((i, end));
+        }
+        float* from = Floats(x), to = Floats(y);
+        int rank = terms.Max(t => t.A.Columns);
+        team.For(pieces.Count, Math.Max(1, pieces.Count / (4 * team.Threads)), (first, last) =>
+        {
+            float* u = Scratch.Floats(rank);
+            for (int piece = first; piece < last; piece++)
+                for (int i = pieces[piece].First; i < pieces[piece].End; i++)
+                    for (int row = terms[i].First; row < terms[i].First + terms[i].Count; row++)
+                        AddLowRankRow(terms[i], from + (long)row * x.Stride, u, to + (long)row * y.Stride + terms[i].Column);
+        });
+    }
+
+    // The sums are those of Gemm's kernels: each a chain of fused steps from zero, blocks of steps added one after the other.
+    private static void AddLowRankRow(in LowRankTerm term, float* x, float* u, float* y)
+    {
+        int k = term.A.Rows, r = term.A.Columns, steps = Gemm.StepsOf(k);
+        float* a = Floats(term.A), b = Floats(term.B);
+        for (int p = 0; p < k || p == 0; p += steps)
+            Dispatch.Run(new RowTimesMatrix(x + p, a + (long)p * term.A.Stride, term.A.Stride, Math.Min(steps, k - p), u, 1, p > 0), 0, r);
+        for (int p = 0; p < r || p == 0; p += Gemm.StepsOf(r))
+            Dispatch.Run(
+                new RowTimesMatrix(
+                    u + p, b + (long)p * term.B.Stride, term.B.Stride, Math.Min(Gemm.StepsOf(r), r - p), y, term.Scale, true),
+                0, term.B.Columns);
+    }
+
+    /// <summary>to = scale · x · M (+ to) for one row x of so many steps. M is row-major.</summary>
+    private readonly struct RowTimesMatrix(float* x, float* m, nint stride, int steps, float* to, float scale, bool accumulate) : ISimdLoop
+    {
+        private readonly float* x = x, m = m, to = to;
+
+        public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
+        {
+            int j = start;
+            for (; j + 4 * S.Width <= end; j += 4 * S.Width) Four<S, V>(j);
+            for (; j + S.Width <= end; j += S.Width) One<S, V>(j);
+            // A rank is often narrower than the widest vectors.
+            if (S.Width > 8) for (; j + 8 <= end; j += 8) One<Simd256, System.Runtime.Intrinsics.Vector256<float>>(j);
+            if (S.Width > 4) for (; j + 4 <= end; j += 4) One<Simd128, System.Runtime.Intrinsics.Vector128<float>>(j);
+            for (; j < end; j++)
+            {
+                float sum = 0;
+                for (int p = 0; p < steps; p++) sum = MathF.FusedMultiplyAdd(x[p], m[p * stride + j], sum);
+                to[j] = accumulate ? sum * scale + to[j] : sum * scale;
+            }
+        }
+
+        private void One<S, V>(int j) where S : struct, ISimd<V> where V : struct
+        {
+            V sum = S.Zero;
+            for (int p = 0; p < steps; p++) sum = S.MultiplyAdd(S.Broadcast(x[p]), S.Load(m + p * stride + j), sum);
+            Finish<S, V>(sum, j);
+        }
+
+        private void Four<S, V>(int j) where S : struct, ISimd<V> where V : struct
+        {
+            V s0 = S.Zero, s1 = S.Zero, s2 = S.Zero, s3 = S.Zero;
+            for (int p = 0; p < steps; p++)
+            {
+                V value = S.Broadcast(x[p]);
+                float* from = m + p * stride + j;
+                s0 = S.MultiplyAdd(value, S.Load(from), s0);
+                s1 = S.MultiplyAdd(value, S.Load(from + S.Width), s1);
+                s2 = S.MultiplyAdd(value, S.Load(from + 2 * S.Width), s2);
+                s3 = S.MultiplyAdd(value, S.Load(from + 3 * S.Width), s3);
+            }
+            Finish<S, V>(s0, j);
+            Finish<S, V>(s1, j + S.Width);
+            Finish<S, V>(s2, j + 2 * S.Width);
+            Finish<S, V>(s3, j + 3 * S.Width);
+        }
+
+        private void Finish<S, V>(V sum, int j) where S : struct, ISimd<V> where V : struct
+        {
+            sum = S.Multiply(sum, S.Broadcast(scale));
+            if (accumulate) sum = S.Add(sum, S.Load(to + j));
+            S.Store(sum, to + j);
+        }
+    }
+}
