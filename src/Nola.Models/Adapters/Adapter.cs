@@ -118,11 +118,9 @@ public sealed class TrainableAdapter : Adapter
     /// <param name="model">The model that it is for.</param>
     /// <param name="options">Its settings.</param>
     /// <param name="values">The values of a parameter.</param>
-    /// <param name="create">Makes what is held, where it is not the method's own way.</param>
-    internal static TrainableAdapter Of(
-        IModel model, AdapterOptions options, Func<Parameter, float[]> values, Func<IReadOnlyList<DeltaStack>>? create = null)
+    internal static TrainableAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
     {
-        TrainableAdapter adapter = Allocate(model, options, create);
+        TrainableAdapter adapter = Allocate(model, options);
         try
         {
             foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(values(parameter), parameter.Value);
@@ -136,10 +134,10 @@ public sealed class TrainableAdapter : Adapter
         }
     }
 
-    private static TrainableAdapter Allocate(IModel model, AdapterOptions options, Func<IReadOnlyList<DeltaStack>>? create = null)
+    private static TrainableAdapter Allocate(IModel model, AdapterOptions options)
     {
         IReadOnlyList<MapGroup> groups = Check(model, options);
-        return new(model, options, groups, create?.Invoke() ?? options.Method.Create(options, model, groups));
+        return new(model, options, groups, options.Method.Create(options, model, groups));
     }
 }
 
@@ -157,23 +155,15 @@ public sealed class LoadedAdapter : Adapter
     /// <summary>A digest of the trained values and settings, by which equal adapters are known. 32 hex digits.</summary>
     public string Digest { get; }
 
-    /// <summary>Makes a read-only adapter of trained values.</summary>
-    /// <param name="model">The model that it is for.</param>
-    /// <param name="options">Its settings.</param>
-    /// <param name="values">The values of a parameter.</param>
-    /// <param name="create">Makes what is held, where it is not the method's own way.</param>
-    internal static LoadedAdapter Of(
-        IModel model, AdapterOptions options, Func<Parameter, float[]> values, Func<IReadOnlyList<DeltaStack>>? create = null)
+    /// <summary>Makes a read-only adapter of what a file says.</summary>
+    internal static LoadedAdapter Of(IModel model, AdapterContent content) => Of(model, [content])[0];
+
+    /// <summary>Makes adapters of one form together; each is, to the bit, what it is alone.</summary>
+    internal static IReadOnlyList<LoadedAdapter> Of(IModel model, IReadOnlyList<AdapterContent> contents)
     {
-        AdapterDigest digest = new(options);
-        TrainableAdapter adapter = TrainableAdapter.Of(model, options, parameter =>
-        {
-            float[] read = values(parameter);
-            digest.Add(parameter.Name, read);
-            return read;
-        }, create);
-        foreach (DeltaStack stack in adapter.Stacks) stack.Freeze();
-        return new(model, options, adapter.Groups, adapter.Stacks, digest.ToString());
+        AdapterForm form = contents[0].Form;
+        IReadOnlyList<IReadOnlyList<DeltaStack>> stacks = form.Options.Method.Load(model, contents);
+        return [.. contents.Zip(stacks, (content, own) => new LoadedAdapter(model, form.Options, form.Groups, own, content.Digest))];
     }
 }
 

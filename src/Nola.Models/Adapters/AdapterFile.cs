@@ -33,35 +33,46 @@ public static class AdapterFile
     /// <param name="path">A file or a directory.</param>
     /// <param name="model">The model that it was trained on.</param>
     /// <exception cref="NolaException">It is of another base model or generator, contradicts itself, or is not an adapter.</exception>
-    public static LoadedAdapter Load(string path, IModel model) => Directory.Exists(path)
-        ? PeftFiles.Load(path, model)
-        : Read(path, model, (settings, values) => LoadedAdapter.Of(model, settings.Options, values));
+    public static LoadedAdapter Load(string path, IModel model) => LoadedAdapter.Of(model, Read(path, model, new(model)));
 
     /// <summary>Reads the adapter of a Nola file to train it further.</summary>
     /// <param name="path">A file.</param>
     /// <param name="model">The model that it was trained on.</param>
     /// <exception cref="NolaException">It is of another base model or generator, contradicts itself, or is not an adapter.</exception>
-    public static TrainableAdapter LoadTrainable(string path, IModel model) =>
-        Read(path, model, (settings, values) => TrainableAdapter.Of(model, settings.Options, values));
+    public static TrainableAdapter LoadTrainable(string path, IModel model)
+    {
+        AdapterContent content = ReadFile(path, model, new(model));
+        return TrainableAdapter.Of(model, content.Form.Options, parameter => content.Values(parameter.Name));
+    }
 
-    private static T Read<T>(string path, IModel model, Func<AdapterSettings, Func<Parameter, float[]>, T> make)
+    /// <summary>Reads and checks a Nola file, or a PEFT directory, and makes nothing of it.</summary>
+    /// <param name="path">A file or a directory.</param>
+    /// <param name="model">The model that it was trained on.</param>
+    /// <param name="identity">The model's.</param>
+    /// <exception cref="NolaException">It is of another base model or generator, contradicts itself, or is not an adapter.</exception>
+    internal static AdapterContent Read(string path, IModel model, BaseIdentity identity) =>
+        Directory.Exists(path) ? PeftFiles.Read(path, model) : ReadFile(path, model, identity);
+
+    private static AdapterContent ReadFile(string path, IModel model, BaseIdentity identity)
     {
         if (!File.Exists(path))
             throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT LoRA directory.");
         using Safetensors file = Safetensors.Open(path);
         AdapterSettings settings = new(file);
-        CheckBase(settings, model, path);
+        CheckBase(settings, model, identity, path);
         settings.Check(model, file);
-        return make(settings, parameter => Values(file, parameter, settings.Bits));
+        return AdapterContent.Of(model, settings.Options, (name, shape) => settings.Bits > 0
+            ? new(name, null, QuantizedTensor.Read(file, name, shape, settings.Bits))
+            : new(name, file.ReadFinite(file.Get(name)), null));
     }
 
     /// <summary>Every setting of an adapter, as its file holds it.</summary>
     public static IReadOnlyDictionary<string, string> Metadata(Adapter adapter) => AdapterSettings.Of(adapter, adapter.Options.StoredBits);
 
-    private static void CheckBase(AdapterSettings settings, IModel model, string path)
+    private static void CheckBase(AdapterSettings settings, IModel model, BaseIdentity identity, string path)
     {
         bool old = ModelIdentity.IsSampled(settings.BaseIdentity);
-        string here = old ? model.SampledIdentity : model.Identity;
+        string here = old ? identity.Sampled : identity.Whole;
         if (settings.BaseIdentity != here)
             throw new NolaException(
                 $"{path}: this adapter is for the "
@@ -73,8 +84,16 @@ public static class AdapterFile
                 $"{path}: this adapter is from an earlier version, which cannot tell a model before a merge from the one after it; "
                 + $"load {Quoted.Of(model.Source)} again.");
     }
+}
 
-    private static float[] Values(Safetensors file, Parameter parameter, int bits) => bits > 0
-        ? QuantizedTensor.Read(file, parameter.Name, parameter.Shape, bits).Values()
-        : file.ReadFinite(file.Get(parameter.Name));
+/// <summary>What files name a model by, asked for once when many files are read.</summary>
+internal sealed class BaseIdentity(IModel model)
+{
+    private readonly Lazy<string> whole = new(() => model.Identity), sampled = new(() => model.SampledIdentity);
+
+    /// <summary>The digest of every value of every weight.</summary>
+    public string Whole => whole.Value;
+
+    /// <summary>The digest of earlier versions.</summary>
+    public string Sampled => sampled.Value;
 }

@@ -67,6 +67,42 @@ public abstract class AdapterMethod
     /// </summary>
     public abstract IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups);
 
+    /// <summary>
+    /// Makes read-only adapters of one form, each as it is alone, to the bit. A method whose adapters have something in common that is
+    /// made anew each time, such as random bases, makes it once for all.
+    /// </summary>
+    /// <param name="model">The model that they are for.</param>
+    /// <param name="contents">What their files say; at least one.</param>
+    internal virtual IReadOnlyList<IReadOnlyList<DeltaStack>> Load(IModel model, IReadOnlyList<AdapterContent> contents)
+    {
+        List<IReadOnlyList<DeltaStack>> all = [];
+        try
+        {
+            foreach (AdapterContent content in contents)
+            {
+                AdapterForm form = content.Form;
+                all.Add(content.Create?.Invoke() ?? Create(form.Options, model, form.Groups));
+                foreach (DeltaStack stack in all[^1])
+                {
+                    foreach (Parameter parameter in stack.Parameters)
+                        model.Device.Upload(content.Values(parameter.Name), parameter.Value);
+                    stack.Update();
+                    stack.Freeze();
+                }
+            }
+            return all;
+        }
+        catch
+        {
+            foreach (DeltaStack stack in all.SelectMany(stacks => stacks)) stack.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Bytes that an adapter made by <see cref="Load"/> takes on its device.</summary>
+    internal virtual long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) => sizeof(float)
+        * Trained(options, model, groups).Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
+
     /// <summary>The generator of what is frozen, by an id that a file names; null when everything is trained.</summary>
     public virtual string? Generator => null;
 

@@ -24,6 +24,13 @@ internal abstract class LowRankStack : MapStack
         }
     }
 
+    /// <summary>Factors that are made already, and are taken over. a: (L, in, r), b: (L, r, out).</summary>
+    protected LowRankStack(MapGroup group, AdapterOptions options, Tensor a, Tensor b) : base(group)
+    {
+        this.options = options;
+        (A, B) = (new Parameter(group.Kind + ".A", a, trainable: false), new Parameter(group.Kind + ".B", b, trainable: false));
+    }
+
     /// <summary>(L, in, r).</summary>
     public Parameter A { get; }
 

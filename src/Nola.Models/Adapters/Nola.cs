@@ -157,6 +157,39 @@ internal sealed class NolaMethod : AdapterMethod
         RandomBasis First(MapGroup group, RandomBasis basis) => o.PerLayer ? basis with { Layer = (uint)group.Layers[0] + 1 } : basis;
     }
 
+    /// <summary>All adapters in one product for each factor, over one generation of its bases.</summary>
+    internal override IReadOnlyList<IReadOnlyList<DeltaStack>> Load(IModel model, IReadOnlyList<AdapterContent> contents)
+    {
+        AdapterForm form = contents[0].Form;
+        NolaOptions o = (NolaOptions)form.Options;
+        List<DeltaStack>[] all = [.. contents.Select(_ => new List<DeltaStack>())];
+        Tensor[] a = [], b = [];
+        try
+        {
+            foreach (MapGroup group in form.Groups)
+            {
+                float[]? start = o.Variant == NolaVariant.Offset ? Offset(group, o) : null;
+                RandomBasis basisA = BasisA(o, group), basisB = BasisB(o, group);
+                a = Mixed(model.Device, o, group, basisA, group.IsLookup ? null : start, Values(group.Kind + ".A"));
+                b = Mixed(model.Device, o, group, basisB, group.IsLookup ? start : null, Values(group.Kind + ".B"));
+                for (int i = 0; i < all.Length; i++) all[i].Add(new MixedStack(group, o, a[i], b[i]));
+                a = b = [];
+            }
+            return all;
+        }
+        catch
+        {
+            foreach (Tensor factor in (Tensor[])[.. a, .. b]) factor.Dispose();
+            foreach (DeltaStack stack in all.SelectMany(stacks => stacks)) stack.Dispose();
+            throw;
+        }
+
+        float[][] Values(string name) => [.. contents.Select(content => content.Values(name))];
+    }
+
+    internal override long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        groups.Sum(group => (long)group.Count * (group.In + group.Out) * options.Rank * sizeof(float));
+
     internal override AdapterOptions WithStoredBits(AdapterOptions options, int bits) => (NolaOptions)options with { QuantizeBits = bits };
 
     private static RandomBasis BasisA(NolaOptions o, MapGroup group) =>
@@ -164,6 +197,78 @@ internal sealed class NolaMethod : AdapterMethod
 
     private static RandomBasis BasisB(NolaOptions o, MapGroup group) =>
         new(o.Seed, RandomBasis.StreamOf(group.Stream, 1), 0, o.BasesB, o.Rank, group.Out, o.Entries);
+
+    // A₀; on the token embedding B₀, since there it is A that starts at zero. (L, rows, cols)
+    private static float[] Offset(MapGroup group, NolaOptions options) => group.IsLookup
+        ? InitialFactors.UniformB(options.Seed, group, options.Rank)
+        : InitialFactors.Uniform(options.Seed, group, options.Rank);
+
+    // c_k, with the paper's bound on the entries taken into it.
+    private static float Scale(NolaVariant variant, RandomBasis basis) =>
+        variant == NolaVariant.Offset ? 1 / MathF.Sqrt(basis.Count) : 1 / MathF.Sqrt(basis.Size);
+
+    // One factor of many adapters, each (L, rows, cols), of their coefficients (L, k). Rows of the product are layer by layer, so that
+    // those of one layer are neighbors and share its bases even where layers have their own.
+    private static Tensor[] Mixed(
+        Device device, NolaOptions o, MapGroup group, RandomBasis basis, float[]? offset, float[][] coefficients)
+    {
+        int many = coefficients.Length, layers = group.Count, k = basis.Count;
+        float[] rows = new float[layers * many * k];
+        for (int row = 0; row < layers * many; row++)
+            coefficients[row % many].AsSpan(row / many * k, k).CopyTo(rows.AsSpan(row * k));
+        using Tensor left = device.From(rows, [layers * many, k]);
+        Tensor all = device.Empty([layers * many, basis.Rows, basis.Cols]);
+        List<Tensor> factors = [];
+        try
+        {
+            if (offset is not null) Repeat(device, offset, many, all);
+            float scale = Scale(o.Variant, basis), keep = offset is null ? 0 : 1;
+            if (!o.PerLayer) device.BasisMix(basis, left, all, scale, keep);
+            else device.BasisMixPerLayer(basis, [.. group.Layers.SelectMany(layer => Enumerable.Repeat(layer, many))], left, all, scale, keep);
+            if (many == 1) return [all];
+            for (int i = 0; i < many; i++)
+            {
+                factors.Add(device.Empty([layers, basis.Rows, basis.Cols]));
+                using Tensor own = device.From(RowsOf(layers, basis.Rows, (layer, r) => (layer * many + i) * basis.Rows + r));
+                device.GatherRows(all, own, factors[i]);
+            }
+            all.Dispose();
+            return [.. factors];
+        }
+        catch
+        {
+            foreach (Tensor factor in factors) factor.Dispose();
+            all.Dispose();
+            throw;
+        }
+    }
+
+    // Each layer of an offset as often as there are adapters.
+    private static void Repeat(Device device, float[] offset, int many, Tensor all)
+    {
+        if (many == 1)
+        {
+            device.Upload(offset, all);
+            return;
+        }
+        int layers = all.Shape[0] / many, rows = all.Shape[1];
+        using Tensor one = device.From(offset, [layers, rows, all.Shape[2]]);
+        using Tensor places = device.From(RowsOf(layers * many, rows, (row, r) => row / many * rows + r));
+        device.GatherRows(one, places, all);
+    }
+
+    private static int[] RowsOf(int matrices, int rows, Func<int, int, int> of)
+    {
+        int[] places = new int[matrices * rows];
+        for (int i = 0; i < places.Length; i++) places[i] = of(i / rows, i % rows);
+        return places;
+    }
+
+    /// <summary>Both factors of one kind of map, mixed once and for all.</summary>
+    private sealed class MixedStack(MapGroup group, NolaOptions options, Tensor a, Tensor b) : LowRankStack(group, options, a, b)
+    {
+        public override IReadOnlyList<Parameter> Parameters => [];
+    }
 
     /// <summary>Both factors of one kind of map, each a mixture.</summary>
     private sealed class Stack : LowRankStack
@@ -179,7 +284,8 @@ internal sealed class NolaMethod : AdapterMethod
             Tensor? start = null;
             try
             {
-                start = options.Variant == NolaVariant.Offset ? Offset(group, options, device) : null;
+                if (options.Variant == NolaVariant.Offset)
+                    start = device.From(Offset(group, options), group.IsLookup ? B.Value.Shape : A.Value.Shape);
                 a = new Mixture(A, BasisA(options, group), group.IsLookup ? null : start, group, options);
                 b = new Mixture(B, BasisB(options, group), group.IsLookup ? start : null, group, options);
             }
@@ -194,11 +300,6 @@ internal sealed class NolaMethod : AdapterMethod
         }
 
         public override IReadOnlyList<Parameter> Parameters { get; }
-
-        // A₀; on the token embedding B₀, since there it is A that starts at zero.
-        private static Tensor Offset(MapGroup group, NolaOptions options, Device device) => group.IsLookup
-            ? device.From(InitialFactors.UniformB(options.Seed, group, options.Rank), [1, options.Rank, group.Out])
-            : device.From(InitialFactors.Uniform(options.Seed, group, options.Rank), [group.Count, group.In, options.Rank]);
 
         public override void Update()
         {
@@ -245,15 +346,13 @@ internal sealed class NolaMethod : AdapterMethod
 
         public Variable Mixed { get; private set; }
 
-        // c_k, with the paper's bound on the entries taken into it.
-        private float Scale => options.Variant == NolaVariant.Offset ? 1 / MathF.Sqrt(basis.Count) : 1 / MathF.Sqrt(basis.Size);
-
         public void Mix(Tape tape)
         {
             Variable coefficients = tape.Read(Coefficients);
             if (options.QuantizeBits > 0)
                 coefficients = Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
-            Mixed = Ops.BasisMix(coefficients, basis, Scale, offset, options.PerLayer ? group.Layers : null);
+            Mixed = Ops.BasisMix(
+                coefficients, basis, Scale(options.Variant, basis), offset, options.PerLayer ? group.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
         }
 

@@ -15,12 +15,12 @@ internal abstract class PeftForm
     /// <summary>Its own keys that say nothing about the output of a loaded adapter.</summary>
     public abstract IReadOnlySet<string> Silent { get; }
 
-    /// <summary>Its own keys that <see cref="Load"/> reads.</summary>
+    /// <summary>Its own keys that <see cref="Read"/> reads.</summary>
     public abstract IReadOnlySet<string> Understood { get; }
 
     /// <summary>Reads an adapter.</summary>
     /// <exception cref="NolaException">Configuration and tensors are not one whole adapter for the model.</exception>
-    public abstract LoadedAdapter Load(PeftConfig config, PeftTensors tensors, IModel model);
+    public abstract AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model);
 
     /// <summary>An adapter of the method in this form; null where PEFT cannot have it so.</summary>
     public abstract PeftWritten? Write(Adapter adapter);
@@ -81,7 +81,11 @@ public static class PeftFiles
 
     /// <summary>Reads a PEFT adapter for a model.</summary>
     /// <exception cref="NolaException">It is not a whole adapter for this model, of a method that can be loaded.</exception>
-    public static LoadedAdapter Load(string directory, IModel model)
+    public static LoadedAdapter Load(string directory, IModel model) => LoadedAdapter.Of(model, Read(directory, model));
+
+    /// <summary>Reads and checks a PEFT adapter, and makes nothing of it.</summary>
+    /// <exception cref="NolaException">It is not a whole adapter for this model, of a method that can be loaded.</exception>
+    internal static AdapterContent Read(string directory, IModel model)
     {
         string path = Path.Combine(directory, ConfigName), weights = Path.Combine(directory, WeightsName);
         if (!File.Exists(path))
@@ -90,7 +94,7 @@ public static class PeftFiles
             throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
         using PeftConfig config = PeftConfig.Read(path, model, out PeftForm form);
         using Safetensors file = Safetensors.Open(weights);
-        return form.Load(config, new PeftTensors(file, model), model);
+        return form.Read(config, new PeftTensors(file, model), model);
     }
 
     private static string ModelCard(Adapter adapter, IModel model, string form) =>

@@ -30,7 +30,7 @@ internal sealed class PeftLora : PeftForm
 
     public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights" };
 
-    public override LoadedAdapter Load(PeftConfig config, PeftTensors tensors, IModel model)
+    public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
         int rank = config.Rank();
         float alpha = config.Number("lora_alpha") is { } a && StrictNumber.TryReal(a, out float number) && number > 0
@@ -51,12 +51,14 @@ internal sealed class PeftLora : PeftForm
             Targets = [.. found.Keys.Select(map => map.Name)],
         };
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
-        return LoadedAdapter.Of(model, options, parameter =>
+        return AdapterContent.Of(model, options, (name, _) => new(name, Values(name), null));
+
+        float[] Values(string name)
         {
-            if (biases.TryGetValue(parameter.Name, out float[]? added)) return added;
-            (string kind, bool isA) = (parameter.Name[..^2], parameter.Name.EndsWith('A'));
+            if (biases.TryGetValue(name, out float[]? added)) return added;
+            (string kind, bool isA) = (name[..^2], name.EndsWith('A'));
             return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isA ? f.Value.A! : f.Value.B!)];
-        });
+        }
     }
 
     public override PeftWritten Write(Adapter adapter) => WriteAny(adapter);

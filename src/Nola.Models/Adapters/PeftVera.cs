@@ -22,7 +22,7 @@ internal sealed class PeftVera : PeftForm
 
     public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", Key, Saves, "bias" };
 
-    public override LoadedAdapter Load(PeftConfig config, PeftTensors tensors, IModel model)
+    public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
         int rank = config.Rank();
         if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
@@ -34,15 +34,20 @@ internal sealed class PeftVera : PeftForm
         tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
         VeraOptions options = new() { Rank = rank, Seed = key, Targets = [.. found.Keys.Select(map => map.Name)] };
         IReadOnlyList<MapGroup> groups = Adapter.Check(model, options);
-        (float[] a, float[] b) = ReadProjections(tensors, options, groups);
-        return LoadedAdapter.Of(
-            model, options,
-            parameter =>
-            {
-                (string kind, bool isD) = (parameter.Name[..^2], parameter.Name.EndsWith('d'));
-                return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isD ? f.Value.D! : f.Value.B!)];
-            },
-            () => VeraMethod.Instance.Create(options, model, groups, a, b));
+        if (ReadProjections(tensors, options, groups) is not { } own) return AdapterContent.Of(model, options, Read);
+        return AdapterContent.Of(model, options, Read, (A, own.A), (B, own.B)) with
+        {
+            Create = () => VeraMethod.Instance.Create(options, model, groups, own.A, own.B),
+        };
+
+        AdapterTensor Read(string name, Shape shape)
+        {
+            (string kind, bool isD) = (name[..^2], name.EndsWith('d'));
+            return new(
+                name,
+                [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isD ? f.Value.D! : f.Value.B!)],
+                null);
+        }
     }
 
     // PEFT adapts whole modules only.
@@ -107,14 +112,16 @@ internal sealed class PeftVera : PeftForm
         return found;
     }
 
-    // Those of the file where it has them: another build of PyTorch may draw other last bits.
-    private static (float[] A, float[] B) ReadProjections(PeftTensors tensors, VeraOptions options, IReadOnlyList<MapGroup> groups)
+    // Those of the file where it has others than those of its key: another build of PyTorch may draw other last bits.
+    private static (float[] A, float[] B)? ReadProjections(PeftTensors tensors, VeraOptions options, IReadOnlyList<MapGroup> groups)
     {
         bool hasA = tensors.File.TryGet(A, out SafetensorsEntry? a), hasB = tensors.File.TryGet(B, out SafetensorsEntry? b);
-        if (!hasA && !hasB) return VeraMethod.Projections(options, groups);
+        if (!hasA && !hasB) return null;
         if (!hasA || !hasB) throw new NolaException($"{tensors.File.Path}: has only one of {A} and {B}; the file is not whole.");
         (int inputs, int outputs) = VeraMethod.Sizes(groups);
         string why = $"the adapted maps and r = {options.Rank}";
-        return (tensors.Values(a!, why, options.Rank, inputs), tensors.Values(b!, why, outputs, options.Rank));
+        float[] ownA = tensors.Values(a!, why, options.Rank, inputs), ownB = tensors.Values(b!, why, outputs, options.Rank);
+        (float[] drawnA, float[] drawnB) = VeraMethod.Projections(options, groups);
+        return ownA.AsSpan().SequenceEqual(drawnA) && ownB.AsSpan().SequenceEqual(drawnB) ? null : (ownA, ownB);
     }
 }

@@ -9,24 +9,32 @@ namespace Nola.Models;
 internal sealed class QuantizedTensor
 {
     private readonly int layers, length, bits;
-    private readonly float[] steps;
-    private readonly sbyte[] codes;
+    private readonly float[] steps;                                               // (L)
+    private readonly byte[] packed;                                               // (L, ⌈n · bits / 8⌉)
 
     private QuantizedTensor(int layers, int length, int bits)
     {
         (this.layers, this.length, this.bits) = (layers, length, bits);
-        (steps, codes) = (new float[layers], new sbyte[layers * length]);
+        RowBytes = CoefficientQuantizer.PackedLength(length, bits);
+        (steps, packed) = (new float[layers], new byte[layers * RowBytes]);
     }
 
-    private int Bytes => CoefficientQuantizer.PackedLength(length, bits);
+    /// <summary>Bytes that it takes.</summary>
+    public long Bytes => packed.Length + (long)steps.Length * sizeof(float);
+
+    private int RowBytes { get; }
 
     /// <summary>The codes of values, row-major, whose outermost dimension is the layers.</summary>
     /// <exception cref="NolaException">A value is not finite.</exception>
     public static QuantizedTensor Of(float[] values, int layers, int bits)
     {
         QuantizedTensor tensor = new(layers, values.Length / layers, bits);
+        sbyte[] codes = new sbyte[tensor.length];
         for (int l = 0; l < layers; l++)
-            tensor.steps[l] = CoefficientQuantizer.Quantize(values.AsSpan(l * tensor.length, tensor.length), bits, tensor.Row(l));
+        {
+            tensor.steps[l] = CoefficientQuantizer.Quantize(values.AsSpan(l * tensor.length, tensor.length), bits, codes);
+            CoefficientQuantizer.Pack(codes, bits, tensor.Row(l));
+        }
         return tensor;
     }
 
@@ -34,24 +42,26 @@ internal sealed class QuantizedTensor
     /// <exception cref="NolaException">The file holds no such stack.</exception>
     public static QuantizedTensor Read(Safetensors file, string name, Shape shape, int bits)
     {
-        SafetensorsEntry packed = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
+        SafetensorsEntry codes = file.Get(name + ".codes"), scale = file.Get(name + ".steps");
         int layers = shape[0], length = shape.Length / layers, bytes = CoefficientQuantizer.PackedLength(length, bits);
-        bool fits = packed.Type == "U8" && packed.Shape.SequenceEqual([layers, bytes])
+        bool fits = codes.Type == "U8" && codes.Shape.SequenceEqual([layers, bytes])
             && scale.Type == "F32" && scale.Shape.SequenceEqual([layers]);
         if (!fits)
             throw new NolaException(
-                $"{file.Path}: '{packed.Name}' is {packed.Type} [{string.Join(", ", packed.Shape)}] and its steps "
+                $"{file.Path}: '{codes.Name}' is {codes.Type} [{string.Join(", ", codes.Shape)}] and its steps "
                 + $"{scale.Type} [{string.Join(", ", scale.Shape)}]; {shape} at {bits} bits needs U8 [{layers}, "
                 + $"{bytes}] and F32 [{layers}]. The file is damaged.");
         QuantizedTensor tensor = new(layers, length, bits);
         file.ReadFloats(scale, tensor.steps);
+        file.Bytes(codes).CopyTo(tensor.packed);
+        sbyte[] unpacked = new sbyte[length];
         for (int l = 0; l < layers; l++)
         {
             bool written = CoefficientQuantizer.IsStep(tensor.steps[l], bits)
-                && CoefficientQuantizer.TryUnpack(file.Bytes(packed).Slice(l * bytes, bytes), bits, tensor.Row(l));
+                && CoefficientQuantizer.TryUnpack(tensor.Row(l), bits, unpacked);
             if (!written)
                 throw new NolaException(
-                    $"{file.Path}: row {l} of '{packed.Name}' has a code or a step that is never written; the file is damaged.");
+                    $"{file.Path}: row {l} of '{codes.Name}' has a code or a step that is never written; the file is damaged.");
         }
         return tensor;
     }
@@ -59,22 +69,23 @@ internal sealed class QuantizedTensor
     /// <summary>What the codes stand for.</summary>
     public float[] Values()
     {
-        float[] values = new float[codes.Length];
-        for (int l = 0; l < layers; l++) CoefficientQuantizer.Dequantize(Row(l), steps[l], values.AsSpan(l * length, length));
+        float[] values = new float[layers * length];
+        sbyte[] codes = new sbyte[length];
+        for (int l = 0; l < layers; l++)
+        {
+            CoefficientQuantizer.TryUnpack(Row(l), bits, codes);
+            CoefficientQuantizer.Dequantize(codes, steps[l], values.AsSpan(l * length, length));
+        }
         return values;
     }
 
     /// <summary>For a file.</summary>
-    public IEnumerable<SafetensorsTensor> Tensors(string name)
-    {
-        byte[] packed = new byte[layers * Bytes];
-        for (int l = 0; l < layers; l++) CoefficientQuantizer.Pack(Row(l), bits, packed.AsSpan(l * Bytes, Bytes));
-        return
-        [
-            SafetensorsTensor.OfBytes(name + ".codes", [layers, Bytes], packed),
-            new SafetensorsTensor(name + ".steps", [layers], steps),
-        ];
-    }
+    public IEnumerable<SafetensorsTensor> Tensors(string name) =>
+    [
+        SafetensorsTensor.OfBytes(name + ".codes", [layers, RowBytes], packed),
+        new SafetensorsTensor(name + ".steps", [layers], steps),
+    ];
 
-    private Span<sbyte> Row(int layer) => codes.AsSpan(layer * length, length);
+    // The packed codes of a layer.
+    private Span<byte> Row(int layer) => packed.AsSpan(layer * RowBytes, RowBytes);
 }

@@ -96,6 +96,12 @@ internal sealed class VeraMethod : AdapterMethod
         return Create((VeraOptions)options, model, groups, a, b);
     }
 
+    internal override long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
+    {
+        (int inputs, int outputs) = Sizes(groups);
+        return base.LoadedBytes(options, model, groups) + (long)options.Rank * (inputs + outputs) * sizeof(float);
+    }
+
     /// <summary>The same with projections that are given, as PEFT's files may have them. a: (r, max in), b: (max out, r).</summary>
     internal IReadOnlyList<DeltaStack> Create(VeraOptions options, IModel model, IReadOnlyList<MapGroup> groups, float[] a, float[] b)
     {

@@ -21,15 +21,21 @@ public abstract partial class Device
         BasisMixGradCore(basis, dw, dcoefficients, 0, dcoefficients.Shape[0], scale, beta);
     }
 
-    /// <summary>As <see cref="BasisMix"/>, with a basis of its own for each row: row l uses Layer = layers[l] + 1.</summary>
+    /// <summary>
+    /// As <see cref="BasisMix"/>, with a basis of its own for each row: row l uses Layer = layers[l] + 1. Neighboring rows of one layer
+    /// share what is generated.
+    /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
     public void BasisMixPerLayer(
         RandomBasis basis, ReadOnlySpan<int> layers, Tensor coefficients, Tensor w, float scale = 1, float beta = 0)
     {
         CheckMix(nameof(BasisMixPerLayer), basis, coefficients, w, beta);
         CheckLayers(nameof(BasisMixPerLayer), layers, coefficients);
-        for (int l = 0; l < layers.Length; l++)
-            BasisMixCore(basis with { Layer = (uint)layers[l] + 1 }, coefficients, w, l, 1, scale, beta);
+        for (int l = 0, end; l < layers.Length; l = end)
+        {
+            for (end = l + 1; end < layers.Length && layers[end] == layers[l];) end++;
+            BasisMixCore(basis with { Layer = (uint)layers[l] + 1 }, coefficients, w, l, end - l, scale, beta);
+        }
     }
 
     /// <summary>The gradient of <see cref="BasisMixPerLayer"/>.</summary>
