@@ -14,22 +14,31 @@ internal static class CachedForward
     public static float[] Decode(this LanguageModel model, TokenStream stream, KvCache cache)
     {
         using Tape tape = new(model.Device, record: false);
-        return model.Decode(tape, stream, cache).ToArray();
+        return model.Decode(tape, stream, cache, out _).ToArray();
     }
 
-    /// <summary>As above, left on the device for as long as the tape.</summary>
-    internal static Tensor Decode(this LanguageModel model, Tape tape, TokenStream stream, KvCache cache)
+    /// <summary>
+    /// As above, left on the device for as long as the tape; and the logits at the stream's loss positions (P, V), null where it has
+    /// none.
+    /// </summary>
+    internal static Tensor Decode(this LanguageModel model, Tape tape, TokenStream stream, KvCache cache, out Tensor? scored)
     {
         model.CheckDecode(stream, cache);
         int[] past = cache.Lengths.ToArray(), last = [.. stream.Starts.Skip(1).Select(end => end - 1)];
         (int[] lists, int[] listStarts) = cache.Extend(stream);
         using KvCache.Places places = new(model.Device.From(lists), model.Device.From(listStarts));
         using StreamTensors batch = new(model.Device, stream, past);
-        using Tensor rows = model.Device.From(last);
-        Variable x = Ops.GatherRows(Hidden(model, tape, batch, cache, places), rows);     // (S, C)
-        Variable logits = tape.New([x.Shape.Rows, model.Shape.Vocabulary]);
-        model.Head(x, batch, StreamRows.Ends, logits.Value);
-        return logits.Value;
+        using Tensor ends = model.Device.From(last);
+        Variable x = Hidden(model, tape, batch, cache, places);                           // (N, C)
+        scored = stream.LossPositions.Length > 0 ? Logits(batch.LossPositions, StreamRows.LossPositions) : null;
+        return Logits(ends, StreamRows.Ends);
+
+        Tensor Logits(Tensor rows, StreamRows kind)
+        {
+            Variable logits = tape.New([rows.Length, model.Shape.Vocabulary]);
+            model.Head(Ops.GatherRows(x, rows), batch, kind, logits.Value);
+            return logits.Value;
+        }
     }
 
     /// <summary>Reads one new token of each sequence, all of it from tensors, and writes the logits after them. logits: (N, V).</summary>

@@ -1,3 +1,5 @@
+using Nola.Tensors;
+
 namespace Nola.Models;
 
 /// <summary>A prompt that a <see cref="DecodeLoop"/> continues: what has been said so far, and in the end why it ended.</summary>
@@ -39,6 +41,16 @@ public sealed class Continuation
     public void Cancel() => IsCanceled = true;
 
     internal Search Search => search;
+
+    /// <summary>Why it could not be continued, in a loop where others go on then.</summary>
+    internal NolaException? Error { get; private set; }
+
+    /// <summary>Ends it before the next step, since it cannot be continued.</summary>
+    internal void Fail(NolaException error)
+    {
+        Error = error;
+        Cancel();
+    }
 
     internal void End()
     {

@@ -25,7 +25,7 @@ internal sealed class DecodePass(LanguageModel model, KvCache cache) : IDisposab
     /// </summary>
     public bool Fits(TokenStream stream) =>
         model.Device.IsQueued && stream.Length == stream.Sequences && stream.Sequences is > 0 and <= MostSequences
-        && stream.Adapters.All(adapter => adapter == stream.Adapters[0]);
+        && stream.LossPositions.Length == 0 && stream.Adapters.All(adapter => adapter == stream.Adapters[0]);
 
     /// <summary>
     /// Reads the tokens. The logits, of rows for each sequence and padding after them, are this object's until the next call.

@@ -34,6 +34,15 @@ public sealed record GenerateOptions
     /// <summary>Makes tokens that are there already less likely (Keskar et al. 2019); 1 for no penalty.</summary>
     public float RepetitionPenalty { get; init; } = 1;
 
+    /// <summary>Subtracted from the logit of every token that was generated already, as OpenAI's API has it; 0 for none.</summary>
+    public float PresencePenalty { get; init; }
+
+    /// <summary>Subtracted from the logit of a token once for each time that it was generated; 0 for none.</summary>
+    public float FrequencyPenalty { get; init; }
+
+    /// <summary>Added to the logits of tokens, before penalties; −100 practically bans one. Null for none.</summary>
+    public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
+
     /// <summary>
     /// 0 takes the likeliest token each time; 1 samples from the model's distribution; above 1 flattens it. Null, the default, is 1
     /// where another option of sampling is given, else 0.
@@ -76,6 +85,9 @@ public sealed record GenerateOptions
     /// </summary>
     public int BatchTokens { get; init; } = 512;
 
+    /// <summary>The bias of options without one.</summary>
+    internal static IReadOnlyDictionary<int, float> NoBias { get; } = new Dictionary<int, float>();
+
     /// <summary>Whether tokens are drawn at random: the temperature is above 0, or null beside another option of sampling.</summary>
     public bool Samples => DrawnTemperature > 0;
 
@@ -93,6 +105,8 @@ public sealed record GenerateOptions
     internal GenerateOptions For(LanguageModel model, bool chat)
     {
         Validate();
+        foreach (int token in (LogitBias ?? NoBias).Keys)
+            Check(token < model.Shape.Vocabulary, "logit-bias", token, $"token ids below the model's vocabulary of {model.Shape.Vocabulary}");
         return this with
         {
             StopTokens = StopTokens ?? (chat ? [.. model.StopTokens.Union(model.Chat.EndTokens)] : model.StopTokens),
@@ -124,6 +138,13 @@ public sealed record GenerateOptions
         Check(Enum.IsDefined(BeamRules), "beam-rules", BeamRules, BeamRulesNames.Known);
         Check(NoRepeatNgram >= 0, "no-repeat-ngram", NoRepeatNgram, "0 (no limit) or more");
         Check(RepetitionPenalty is > 0 and <= 100, "repetition-penalty", RepetitionPenalty, "above 0, at most 100; 1 for no penalty");
+        Check(PresencePenalty is >= -100 and <= 100, "presence-penalty", PresencePenalty, "-100 to 100; 0 for none");
+        Check(FrequencyPenalty is >= -100 and <= 100, "frequency-penalty", FrequencyPenalty, "-100 to 100; 0 for none");
+        foreach ((int token, float bias) in LogitBias ?? NoBias)
+        {
+            Check(token >= 0, "logit-bias", token, "token ids from 0");
+            Check(float.IsFinite(bias), "logit-bias", bias, "finite numbers");
+        }
         Check(Temperature is null or (>= 0 and <= 100), "temperature", Temperature!, "0 (most likely token) to 100");
         Check(TopK >= 0, "top-k", TopK, "0 (all tokens) or more");
         Check(TopP is > 0 and <= 1, "top-p", TopP, "above 0, at most 1");

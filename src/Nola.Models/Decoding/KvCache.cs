@@ -17,6 +17,9 @@ public sealed class KvCache : IDisposable
     private List<int>[] slots;
     private int[] lengths;
 
+    // For each row, how many held lists it is in.
+    private int[] holders = [];
+
     /// <summary>Room for <paramref name="slots"/> sequences of up to <paramref name="capacity"/> tokens.</summary>
     public KvCache(LanguageModel model, int slots, int capacity) : this(model, slots, capacity, slots * capacity)
     {
@@ -55,6 +58,9 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens that are held, each counted once however many slots share it.</summary>
     public int Rows => Store - free.Count;
 
+    /// <summary>Tokens in held lists, each counted once.</summary>
+    internal int HeldRows { get; private set; }
+
     /// <summary>Tokens that there is memory for; when it changes, keys and values have moved.</summary>
     internal int Store => keys[0].Shape[1];
 
@@ -63,7 +69,10 @@ public sealed class KvCache : IDisposable
     /// many, and what is in no slot any more is forgotten.
     /// </summary>
     /// <exception cref="ArgumentException">There is no such slot.</exception>
-    public void Reorder(ReadOnlySpan<int> parents)
+    public void Reorder(ReadOnlySpan<int> parents) => Reorder(parents, _ => default);
+
+    /// <summary>The same; a slot without a parent begins with the rows that it is given, which are in a held list.</summary>
+    internal void Reorder(ReadOnlySpan<int> parents, Func<int, ReadOnlyMemory<int>> beginning)
     {
         List<int>[] next = new List<int>[parents.Length];
         bool[] taken = new bool[slots.Length];
@@ -72,12 +81,29 @@ public sealed class KvCache : IDisposable
             int parent = parents[i];
             if (parent < -1 || parent >= slots.Length)
                 throw new ArgumentException($"Reorder: slot {i} continues slot {parent}; there are {slots.Length}.");
-            next[i] = parent < 0 ? [] : taken[parent] ? [.. slots[parent]] : slots[parent];
+            next[i] = parent < 0 ? [.. beginning(i).Span] : taken[parent] ? [.. slots[parent]] : slots[parent];
             if (parent >= 0) taken[parent] = true;
         }
         slots = next;
         lengths = [.. slots.Select(rows => rows.Count)];
         Release();
+    }
+
+    /// <summary>The rows of a slot's first tokens, kept also when no slot has them any more, until <see cref="Drop"/>.</summary>
+    internal int[] Hold(int slot, int count)
+    {
+        int[] rows = [.. slots[slot].Take(count)];
+        if (holders.Length < Store) Array.Resize(ref holders, Store);
+        foreach (int row in rows)
+            if (holders[row]++ == 0) HeldRows++;
+        return rows;
+    }
+
+    /// <summary>Forgets a held list; its rows are free at the next <see cref="Reorder(ReadOnlySpan{int})"/> unless a slot has them.</summary>
+    internal void Drop(int[] rows)
+    {
+        foreach (int row in rows)
+            if (--holders[row] == 0) HeldRows--;
     }
 
     /// <inheritdoc/>
@@ -115,10 +141,11 @@ public sealed class KvCache : IDisposable
         return y;
     }
 
-    // Every row that is in no slot is free. The lowest come first, so that the memory in use stays small.
+    // Every row that is in no slot and in no held list is free. The lowest come first, so that the memory in use stays small.
     private void Release()
     {
         bool[] used = new bool[Store];
+        for (int row = 0; row < holders.Length; row++) used[row] = holders[row] > 0;
         foreach (List<int> rows in slots)
             foreach (int row in rows)
                 used[row] = true;

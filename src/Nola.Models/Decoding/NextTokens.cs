@@ -19,7 +19,6 @@ internal sealed class NextTokens
     /// <summary>Ranks the next tokens of each row, as many as the search that looks at most of them wants.</summary>
     /// <param name="logits">After each sequence; further rows are of no interest. Changed. (S or more, V)</param>
     /// <param name="sequences">What each row continues.</param>
-    /// <exception cref="NolaException">The model gives values that are not numbers.</exception>
     public static NextTokens Rank(Tensor logits, IReadOnlyList<(Search Search, int[] Generated)> sequences)
     {
         Device device = logits.Device;
@@ -31,7 +30,7 @@ internal sealed class NextTokens
         if (first) device.LogSumExp(logits, before);
         TokenRules.Apply(logits, sequences, before);
         if (last) device.LogSumExp(logits, changed);
-        int wanted = sequences.Max(s => s.Search.Wanted);
+        int wanted = sequences.Max(s => Math.Max(s.Search.Wanted, Math.Min(vocabulary, s.Search.Listener?.Top ?? 0)));
         bool whole = sequences.Any(s => s.Search.Wanted == 0);
         using Tensor values = device.Empty([rows, wanted]), ids = device.Empty([rows, wanted], DType.Int32);
         if (wanted > 0) device.TopK(logits, values, ids);
@@ -45,17 +44,17 @@ internal sealed class NextTokens
         if (whole) downloads.Add((logits, all));
         device.DownloadAll([.. downloads]);
         float[] sums = [.. after.Select((earlier, s) => earlier ? sumsBefore[s] : sumsAfter[s])];
-        if (Array.Exists(sums, float.IsNaN))
-            throw new NolaException(
-                "The model's logits are not numbers; its weights or the adapter's are damaged, or do not fit each other.");
         return new NextTokens(all, top, tokens, sums, wanted, vocabulary);
     }
 
+    /// <summary>Whether what the model gives for some rows are numbers.</summary>
+    public bool AreNumbers(int row, int count) => !Array.Exists(logSums[row..(row + count)], float.IsNaN);
+
     /// <summary>The likeliest tokens of a row with their log-probabilities, the likeliest first.</summary>
-    public IEnumerable<(int Token, double LogProbability)> Of(int row, int count)
+    public IEnumerable<TokenLogProbability> Of(int row, int count)
     {
         for (int i = row * columns; i < row * columns + Math.Min(count, columns) && ids[i] >= 0; i++)
-            yield return (ids[i], LogProbability(ranked[i], row));
+            yield return new(ids[i], LogProbability(ranked[i], row));
     }
 
     /// <summary>One token of a row by the sampler, with its log-probability; null when all are banned.</summary>

@@ -37,8 +37,20 @@ internal abstract class Search
     /// <summary>Number of the sequence, whose random numbers are drawn.</summary>
     public int Sequence { get; private init; }
 
-    /// <summary>First of its rows in the last step; −1 before the first, which reads the prompt.</summary>
+    /// <summary>First of its rows in the last step; −1 before the first.</summary>
     public int Row { get; set; } = -1;
+
+    /// <summary>Rows of the cache that it begins with: the first tokens of the prompt, which were read before.</summary>
+    public ReadOnlyMemory<int> Beginning { get; private set; }
+
+    /// <summary>How many tokens of the prompt have been read; nothing is chosen before all are.</summary>
+    public int Read { get; set; }
+
+    /// <summary>How many tokens of the prompt are still to be read.</summary>
+    public int Unread => Prompt.Length - Read;
+
+    /// <summary>Who is told its tokens.</summary>
+    public TokenListener? Listener { get; private init; }
 
     /// <summary>The sequences that continue; at first one, of no generated token. None when the search has ended.</summary>
     public List<Beam> Beams { get; protected set; }
@@ -63,9 +75,9 @@ internal abstract class Search
     /// <param name="model">What is read.</param>
     /// <param name="adapter">What the sequences are read with.</param>
     /// <param name="sequence">Number of the sequence, whose random numbers are drawn.</param>
-    /// <param name="onToken">Told each new token of a single sequence.</param>
+    /// <param name="listener">Told each token of a single sequence.</param>
     public static Search Start(
-        int[] prompt, GenerateOptions options, LanguageModel model, IAdapter? adapter, int sequence, Action<int>? onToken = null)
+        int[] prompt, GenerateOptions options, LanguageModel model, IAdapter? adapter, int sequence, TokenListener? listener = null)
     {
         int vocabulary = model.Shape.Vocabulary;
         // The last token is not read any more, so one more than the model reads is generated.
@@ -73,12 +85,20 @@ internal abstract class Search
         if (options.Beams == 1)
         {
             StopStrings? stops = options.StopStrings.Count > 0 ? new(options.StopStrings, model.Tokenizer) : null;
-            return new SingleSearch(prompt, options, limit, vocabulary, stops, onToken) { Sequence = sequence, Adapter = adapter };
+            return new SingleSearch(prompt, options, limit, vocabulary, stops)
+            {
+                Sequence = sequence,
+                Adapter = adapter,
+                Listener = listener,
+            };
         }
         return options.BeamRules == BeamRules.Published
             ? new PublishedBeamSearch(prompt, options, limit, vocabulary) { Sequence = sequence, Adapter = adapter }
             : new HuggingFaceBeamSearch(prompt, options, limit, vocabulary) { Sequence = sequence, Adapter = adapter };
     }
+
+    /// <summary>Begins with tokens of the prompt that were read before; before the first step.</summary>
+    public void Begin(ReadOnlyMemory<int> rows) => (Beginning, Read) = (rows, rows.Length);
 
     /// <summary>Takes a step with the likeliest next tokens of each sequence, whose rows begin at <paramref name="row"/>.</summary>
     public abstract void Advance(NextTokens next, int row);
@@ -90,8 +110,7 @@ internal abstract class Search
 }
 
 /// <summary>One sequence, greedy or sampled.</summary>
-internal sealed class SingleSearch(
-    int[] prompt, GenerateOptions options, int limit, int vocabulary, StopStrings? stops, Action<int>? onToken)
+internal sealed class SingleSearch(int[] prompt, GenerateOptions options, int limit, int vocabulary, StopStrings? stops)
     : Search(prompt, options, limit, vocabulary)
 {
     // Above this, sorting all tokens is faster than finding the largest ones.
@@ -114,7 +133,7 @@ internal sealed class SingleSearch(
             return;
         }
         said = new([.. said.Tokens, chosen.Token], [.. said.LogProbabilities, chosen.LogProbability]);
-        onToken?.Invoke(chosen.Token);
+        Listener?.Tell(new(chosen.Token, chosen.LogProbability, [.. next.Of(row, Listener.Top)], IsPrompt: false));
         stopped = stops?.Add(chosen.Token) == true;
         if (stopped || Ends(chosen.Token) || said.Tokens.Length == Limit) End();
         else Beams = [new Beam(said.Tokens, said.LogProbabilities, 0, 0)];

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using System.Threading.Channels;
 using Nola.Tensors;
 
@@ -53,7 +52,7 @@ public static class TextGeneration
         Task work = Task.Run(Work, CancellationToken.None);
         try
         {
-            TextPieces pieces = new(tokenizer, options);
+            TextPieces pieces = new(tokenizer, options, trims: true);
             await foreach (int token in tokens.Reader.ReadAllAsync(cancel).ConfigureAwait(false))
                 if (pieces.Add(token) is { Length: > 0 } piece) yield return piece;
             if (pieces.End() is { Length: > 0 } rest) yield return rest;
@@ -171,38 +170,5 @@ public static class TextGeneration
         Dictionary<int[], int> firsts = new(TokenSequences.Comparer);
         for (int i = 0; i < count; i++) firsts.TryAdd(prompts[i], i);
         return [.. prompts.Select(prompt => firsts[prompt])];
-    }
-
-    /// <summary>
-    /// Text of tokens as they come: without stop tokens, the space that begins a completion, and what follows a stop string.
-    /// </summary>
-    private sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options)
-    {
-        private readonly IncrementalDecoder decoder = new(tokenizer);
-        private readonly StringBuilder held = new();
-        private bool begun, ended;
-
-        // What may be the beginning of a stop string is held back.
-        private readonly int longest = options.StopStrings.Count == 0 ? 0 : options.StopStrings.Max(text => text.Length) - 1;
-
-        public string Add(int token)
-        {
-            if (ended || options.StopTokens!.Contains(token)) return "";
-            held.Append(decoder.Add(token));
-            string text = held.ToString(), cut = StopStrings.Cut(text, options.StopStrings);
-            ended = cut.Length < text.Length;
-            int ready = ended ? cut.Length : Math.Max(0, text.Length - longest);
-            held.Clear().Append(cut.AsSpan(ready));
-            return Begun(cut[..ready]);
-        }
-
-        public string End() => Begun(held.ToString());
-
-        private string Begun(string text)
-        {
-            if (!begun) text = text.TrimStart();
-            begun |= text.Length > 0;
-            return text;
-        }
     }
 }

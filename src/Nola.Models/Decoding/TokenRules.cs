@@ -4,7 +4,7 @@ namespace Nola.Models;
 
 /// <summary>
 /// What each sequence's options say of single tokens:
-/// no n-gram twice, no stop token too early, a penalty for repetition.
+/// what is added to its logit, no n-gram twice, no stop token too early, a penalty for repetition.
 /// </summary>
 internal static class TokenRules
 {
@@ -18,6 +18,7 @@ internal static class TokenRules
     public static void Apply(Tensor logits, IReadOnlyList<(Search Search, int[] Generated)> sequences, Tensor logSums)
     {
         int vocabulary = logits.Shape.Columns;
+        Shift(logits, sequences);
         int[][] seen = [.. sequences.Select(s => SeesPrompt(s.Search.Options) ? (int[])[.. s.Search.Prompt, .. s.Generated] : s.Generated)];
         foreach ((float penalty, bool after) in sequences.Select(s => Penalty(s.Search.Options)).Where(p => p.Penalty != 1).Distinct())
         {
@@ -40,6 +41,28 @@ internal static class TokenRules
         for (int i = 0; i < last; i++)
             if (tokens.AsSpan(i, n - 1).SequenceEqual(tokens.AsSpan(last))) yield return tokens[i + n - 1];
     }
+
+    // What is added to logits by a sequence's options and by what it has said.
+    private static void Shift(Tensor logits, IReadOnlyList<(Search Search, int[] Generated)> sequences)
+    {
+        int vocabulary = logits.Shape.Columns;
+        int[] rows = [.. Enumerable.Range(0, sequences.Count).Where(s => Shifts(sequences[s].Search.Options))];
+        if (rows.Length == 0) return;
+        float[] added = new float[rows.Length * vocabulary];
+        for (int i = 0; i < rows.Length; i++)
+        {
+            (Search search, int[] generated) = sequences[rows[i]];
+            Span<float> own = added.AsSpan(i * vocabulary, vocabulary);
+            foreach ((int token, float bias) in search.Options.LogitBias ?? GenerateOptions.NoBias) own[token] += bias;
+            foreach ((int token, int times) in generated.CountBy(token => token))
+                own[token] -= search.Options.PresencePenalty + times * search.Options.FrequencyPenalty;
+        }
+        using Tensor shifts = logits.Device.From(added, [rows.Length, vocabulary]), places = logits.Device.From(rows);
+        logits.Device.ScatterAddRows(shifts, places, logits);
+    }
+
+    private static bool Shifts(GenerateOptions options) =>
+        options.LogitBias is { Count: > 0 } || options.PresencePenalty != 0 || options.FrequencyPenalty != 0;
 
     private static (float Penalty, bool After) Penalty(GenerateOptions options) => (options.RepetitionPenalty, AfterNormalizing(options));
 
