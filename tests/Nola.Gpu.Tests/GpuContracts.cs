@@ -15,5 +15,8 @@ public sealed class GpuFrozenMatrixTests() : FrozenMatrixContract(TestGpu.Device
 /// <summary>The kernels of decoding on the GPU.</summary>
 public sealed class GpuDecodingKernelTests() : DecodingKernelContract(TestGpu.Device);
 
+/// <summary>Low-rank products of few rows on the GPU.</summary>
+public sealed class GpuLowRankRowsTests() : LowRankRowsContract(TestGpu.Device);
+
 /// <summary>The small kernels of a training step on the GPU.</summary>
 public sealed class GpuStepKernelTests() : StepKernelContract(TestGpu.Device);

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -76,6 +75,9 @@ public sealed class Scheduler : IAsyncDisposable
         PrefixBytes = keptRows * rowBytes,
     };
 
+    /// <summary>Whoever holds this lock keeps requests waiting, for tests.</summary>
+    internal object Gate => gate;
+
     private int Waiting
     {
         get
@@ -116,7 +118,7 @@ public sealed class Scheduler : IAsyncDisposable
             meter.Accept();
             Monitor.PulseAll(gate);
         }
-        return ReadAsync(served, cancel);
+        return new ServedTokens(served, cancel);
     }
 
     /// <summary>Refuses new requests from now on, and waits until those that were accepted have been answered.</summary>
@@ -162,19 +164,6 @@ public sealed class Scheduler : IAsyncDisposable
         // Stop strings are looked for in text.
         if (whole.StopStrings.Count > 0) _ = model.Tokenizer;
         return whole;
-    }
-
-    private static async IAsyncEnumerable<GeneratedToken> ReadAsync(
-        ServedRequest served, [EnumeratorCancellation] CancellationToken cancel)
-    {
-        try
-        {
-            await foreach (GeneratedToken token in served.ReadAllAsync(cancel).ConfigureAwait(false)) yield return token;
-        }
-        finally
-        {
-            served.Cancel();
-        }
     }
 
     // When one of those that wait may have got its turn.
