@@ -52,6 +52,9 @@ public sealed class Trainer
             : throw new NolaException($"read-every is {value}; expected 0 (chosen by the device) to 10000.");
     }
 
+    /// <summary>Who works on the device for it.</summary>
+    internal ITrainDriver Driver { get; init; } = DirectDriver.Instance;
+
     /// <summary>Where the run comes from, for the state that it is resumed from.</summary>
     public RunSource Source { get; init; } = new();
 
@@ -113,7 +116,7 @@ public sealed class Trainer
         Batches batches = new(mixture, options.BatchTokens, options.BatchSize, options.Seed);
         HeldOut held = new(mixture, options.EvalPairs);
         TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Exists) : new();
-        if (resume) adapter?.Update();
+        if (resume && adapter is not null) Driver.Update(adapter);
         List<int[]> epoch = batches.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
             throw new NolaException(
@@ -262,10 +265,10 @@ public sealed class Trainer
     {
         List<TokenStream> streams = [];
         for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, read, ref epoch));
-        state.Tokens += TrainStep.Gradients(model, adapter, streams, options, meter);
+        state.Tokens += Driver.Gradients(new(model, adapter, streams, options, meter));
         float rate = LearningRate.At(state.Step, total, options);
         optimizer.Step(rate, meter.Record, meter.Waiting);
-        adapter?.Update();
+        if (adapter is not null) Driver.Update(adapter);
         state.Step++;
         double passes = state.Epoch + (double)state.Batch / epoch.Count;
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
@@ -287,7 +290,9 @@ public sealed class Trainer
     private void Evaluate(TrainState state, HeldOut held, TokensRead read, AdamW optimizer, CancellationToken cancel = default)
     {
         if (!held.Exists) return;
-        LossResult result = held.Loss(model, adapter, read, out IReadOnlyList<SourceReport> sources, cancel);
+        LossResult result = default;
+        IReadOnlyList<SourceReport> sources = [];
+        Driver.Do(() => result = held.Loss(model, adapter, read, out sources, cancel));
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;

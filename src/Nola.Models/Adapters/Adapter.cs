@@ -98,6 +98,22 @@ public sealed class TrainableAdapter : Adapter
         foreach (DeltaStack stack in Stacks) stack.CollectGradients();
     }
 
+    /// <summary>
+    /// <see cref="Update"/> of many adapters of one form, each as alone, to the bit; what all have in common is made once.
+    /// </summary>
+    internal static void UpdateTogether(IReadOnlyList<TrainableAdapter> adapters)
+    {
+        for (int i = 0; i < adapters[0].Stacks.Count; i++)
+            adapters[0].Stacks[i].UpdateTogether([.. adapters.Select(adapter => adapter.Stacks[i])]);
+    }
+
+    /// <summary><see cref="CollectGradients"/> of many adapters of one form that were updated together, each as alone, to the bit.</summary>
+    internal static void CollectTogether(IReadOnlyList<TrainableAdapter> adapters)
+    {
+        for (int i = 0; i < adapters[0].Stacks.Count; i++)
+            adapters[0].Stacks[i].CollectTogether([.. adapters.Select(adapter => adapter.Stacks[i])]);
+    }
+
     /// <summary>A new adapter with its method's initial values.</summary>
     internal static TrainableAdapter Create(IModel model, AdapterOptions options)
     {

@@ -22,6 +22,20 @@ public abstract class DeltaStack : IDisposable
     /// <summary>Brings gradients of what follows from the parameters to the parameters, after the batches of an optimizer step.</summary>
     public virtual void CollectGradients() { }
 
+    /// <summary>
+    /// <see cref="Update"/> of stacks of many adapters of one form, of which this is the first; what all have in common is made once.
+    /// </summary>
+    internal virtual void UpdateTogether(IReadOnlyList<DeltaStack> stacks)
+    {
+        foreach (DeltaStack stack in stacks) stack.Update();
+    }
+
+    /// <summary><see cref="CollectGradients"/> of stacks of many adapters of one form that were updated together.</summary>
+    internal virtual void CollectTogether(IReadOnlyList<DeltaStack> stacks)
+    {
+        foreach (DeltaStack stack in stacks) stack.CollectGradients();
+    }
+
     /// <summary>Ends training: gives back all but what <see cref="On"/> needs, which nothing changes any more.</summary>
     public abstract void Freeze();
 

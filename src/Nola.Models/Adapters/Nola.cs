@@ -169,9 +169,8 @@ internal sealed class NolaMethod : AdapterMethod
             foreach (MapGroup group in form.Groups)
             {
                 float[]? start = o.Variant == NolaVariant.Offset ? Offset(group, o) : null;
-                RandomBasis basisA = BasisA(o, group), basisB = BasisB(o, group);
-                a = Mixed(model.Device, o, group, basisA, group.IsLookup ? null : start, Values(group.Kind + ".A"));
-                b = Mixed(model.Device, o, group, basisB, group.IsLookup ? start : null, Values(group.Kind + ".B"));
+                a = Mixed(model.Device, o, group, BasisA(o, group), group.IsLookup ? null : start, Values(group.Kind + ".A"));
+                b = Mixed(model.Device, o, group, BasisB(o, group), group.IsLookup ? start : null, Values(group.Kind + ".B"));
                 for (int i = 0; i < all.Length; i++) all[i].Add(new MixedStack(group, o, a[i], b[i]));
                 a = b = [];
             }
@@ -184,7 +183,7 @@ internal sealed class NolaMethod : AdapterMethod
             throw;
         }
 
-        float[][] Values(string name) => [.. contents.Select(content => content.Values(name))];
+        IEnumerable<float[]> Values(string name) => contents.Select(content => content.Values(name));
     }
 
     internal override long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
@@ -207,61 +206,34 @@ internal sealed class NolaMethod : AdapterMethod
     private static float Scale(NolaVariant variant, RandomBasis basis) =>
         variant == NolaVariant.Offset ? 1 / MathF.Sqrt(basis.Count) : 1 / MathF.Sqrt(basis.Size);
 
-    // One factor of many adapters, each (L, rows, cols), of their coefficients (L, k). Rows of the product are layer by layer, so that
-    // those of one layer are neighbors and share its bases even where layers have their own.
+    private static JointMixture Joint(NolaOptions o, MapGroup group, RandomBasis basis) =>
+        new(basis, o.PerLayer ? group.Layers : null, Scale(o.Variant, basis));
+
+    // One factor of many adapters, each (L, rows, cols), of their coefficients (L, k).
     private static Tensor[] Mixed(
-        Device device, NolaOptions o, MapGroup group, RandomBasis basis, float[]? offset, float[][] coefficients)
+        Device device, NolaOptions o, MapGroup group, RandomBasis basis, float[]? offset, IEnumerable<float[]> coefficients)
     {
-        int many = coefficients.Length, layers = group.Count, k = basis.Count;
-        float[] rows = new float[layers * many * k];
-        for (int row = 0; row < layers * many; row++)
-            coefficients[row % many].AsSpan(row / many * k, k).CopyTo(rows.AsSpan(row * k));
-        using Tensor left = device.From(rows, [layers * many, k]);
-        Tensor all = device.Empty([layers * many, basis.Rows, basis.Cols]);
-        List<Tensor> factors = [];
+        List<Tensor> read = [], factors = [];
+        using Tensor? start = offset is null ? null : device.From(offset, [group.Count, basis.Rows, basis.Cols]);
         try
         {
-            if (offset is not null) Repeat(device, offset, many, all);
-            float scale = Scale(o.Variant, basis), keep = offset is null ? 0 : 1;
-            if (!o.PerLayer) device.BasisMix(basis, left, all, scale, keep);
-            else device.BasisMixPerLayer(basis, [.. group.Layers.SelectMany(layer => Enumerable.Repeat(layer, many))], left, all, scale, keep);
-            if (many == 1) return [all];
-            for (int i = 0; i < many; i++)
+            foreach (float[] values in coefficients)
             {
-                factors.Add(device.Empty([layers, basis.Rows, basis.Cols]));
-                using Tensor own = device.From(RowsOf(layers, basis.Rows, (layer, r) => (layer * many + i) * basis.Rows + r));
-                device.GatherRows(all, own, factors[i]);
+                read.Add(device.From(values, [group.Count, basis.Count]));
+                factors.Add(device.Empty([group.Count, basis.Rows, basis.Cols]));
             }
-            all.Dispose();
+            Joint(o, group, basis).Mix(start, read, factors);
             return [.. factors];
         }
         catch
         {
             foreach (Tensor factor in factors) factor.Dispose();
-            all.Dispose();
             throw;
         }
-    }
-
-    // Each layer of an offset as often as there are adapters.
-    private static void Repeat(Device device, float[] offset, int many, Tensor all)
-    {
-        if (many == 1)
+        finally
         {
-            device.Upload(offset, all);
-            return;
+            foreach (Tensor values in read) values.Dispose();
         }
-        int layers = all.Shape[0] / many, rows = all.Shape[1];
-        using Tensor one = device.From(offset, [layers, rows, all.Shape[2]]);
-        using Tensor places = device.From(RowsOf(layers * many, rows, (row, r) => row / many * rows + r));
-        device.GatherRows(one, places, all);
-    }
-
-    private static int[] RowsOf(int matrices, int rows, Func<int, int, int> of)
-    {
-        int[] places = new int[matrices * rows];
-        for (int i = 0; i < places.Length; i++) places[i] = of(i / rows, i % rows);
-        return places;
     }
 
     /// <summary>Both factors of one kind of map, mixed once and for all.</summary>
@@ -320,6 +292,24 @@ internal sealed class NolaMethod : AdapterMethod
             mixing = null;
         }
 
+        internal override void UpdateTogether(IReadOnlyList<DeltaStack> stacks)
+        {
+            // Nothing is kept for gradients, which a product makes of the factors' alone.
+            foreach (Stack stack in stacks.Cast<Stack>())
+            {
+                stack.mixing?.Dispose();
+                stack.mixing = null;
+            }
+            Mixture.MixTogether([.. stacks.Select(stack => ((Stack)stack).a)]);
+            Mixture.MixTogether([.. stacks.Select(stack => ((Stack)stack).b)]);
+        }
+
+        internal override void CollectTogether(IReadOnlyList<DeltaStack> stacks)
+        {
+            Mixture.CollectTogether([.. stacks.Select(stack => ((Stack)stack).a)]);
+            Mixture.CollectTogether([.. stacks.Select(stack => ((Stack)stack).b)]);
+        }
+
         public override void Freeze()
         {
             base.Freeze();
@@ -348,18 +338,50 @@ internal sealed class NolaMethod : AdapterMethod
 
         public void Mix(Tape tape)
         {
-            Variable coefficients = tape.Read(Coefficients);
-            if (options.QuantizeBits > 0)
-                coefficients = Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
             Mixed = Ops.BasisMix(
-                coefficients, basis, Scale(options.Variant, basis), offset, options.PerLayer ? group.Layers : null);
+                Rounded(tape), basis, Scale(options.Variant, basis), offset, options.PerLayer ? group.Layers : null);
             tape.Device.Axpby(1, Mixed.Value, 0, factor.Value);
+        }
+
+        /// <summary>The same for mixtures of one form in one product.</summary>
+        public static void MixTogether(IReadOnlyList<Mixture> mixtures)
+        {
+            Mixture first = mixtures[0];
+            using Tape tape = new(first.Factor.Value.Device, record: false);
+            first.Joint().Mix(
+                first.Offset, [.. mixtures.Select(m => m.Rounded(tape).Value)], [.. mixtures.Select(m => m.Factor.Value)]);
+        }
+
+        /// <summary>Brings gradients of factors to the coefficients, where there are some.</summary>
+        public static void CollectTogether(IReadOnlyList<Mixture> mixtures)
+        {
+            Mixture[] some = [.. mixtures.Where(m => m.Factor.HasGradient)];
+            if (some.Length == 0) return;
+            Device device = some[0].Factor.Value.Device;
+            using Tape tape = new(device);
+            Tensor[] made = [.. some.Select(m => tape.New(m.Coefficients.Shape).Value)];
+            some[0].Joint().Gradients([.. some.Select(m => m.Factor.Gradient)], made);
+            // Rounding passes gradients straight through.
+            tape.Backward([.. some.Select((m, i) => (tape.Read(m.Coefficients), made[i]))]);
+            foreach (Mixture m in some) m.Factor.ClearGradient();
         }
 
         public void Dispose()
         {
             offset?.Dispose();
             Coefficients.Dispose();
+        }
+
+        private Tensor? Offset => offset;
+
+        private JointMixture Joint() => NolaMethod.Joint(options, group, basis);
+
+        private Variable Rounded(Tape tape)
+        {
+            Variable coefficients = tape.Read(Coefficients);
+            return options.QuantizeBits == 0
+                ? coefficients
+                : Ops.StraightThrough(coefficients, CoefficientQuantizer.Levels(options.QuantizeBits));
         }
 
         private static Tensor Start(Device device, int layers, int k, NolaVariant variant)

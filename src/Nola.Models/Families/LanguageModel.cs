@@ -95,6 +95,15 @@ public sealed partial class LanguageModel : IModel
         return network.Head.Loss(rows, batch, labelSmoothing, scale, losses);
     }
 
+    /// <summary>scale · Σ of the losses of a part of what a pass has read, a scalar on the tape.</summary>
+    /// <param name="hidden">What <see cref="Hidden(Tape, StreamTensors)"/> gave for all. (N, C)</param>
+    /// <param name="rows">The part's loss positions among all. (P)</param>
+    /// <param name="part">The part alone.</param>
+    /// <param name="labelSmoothing">ε over all classes.</param>
+    /// <param name="scale">For example 1 / number of loss positions of the part.</param>
+    internal Variable Loss(Variable hidden, Tensor rows, StreamTensors part, float labelSmoothing, float scale) =>
+        network.Head.Loss(Ops.GatherRows(hidden, rows), part, labelSmoothing, scale, null);
+
     /// <summary>The residual stream after the last norm. (N, C)</summary>
     /// <param name="tape">The step.</param>
     /// <param name="batch">The token stream, whose sequences may name adapters.</param>

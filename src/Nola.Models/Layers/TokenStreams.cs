@@ -28,6 +28,23 @@ public static class TokenStreams
         return new TokenStream([.. ids], [.. starts], [.. positions], [.. targets]);
     }
 
+    /// <summary>Streams laid end to end, each sequence with its adapter.</summary>
+    internal static TokenStream Join(IEnumerable<TokenStream> streams)
+    {
+        List<int> ids = [], starts = [0], positions = [], targets = [];
+        List<IAdapter?> adapters = [];
+        foreach (TokenStream stream in streams)
+        {
+            int start = ids.Count;
+            ids.AddRange(stream.Ids);
+            starts.AddRange(stream.Starts.Skip(1).Select(end => end + start));
+            positions.AddRange(stream.LossPositions.Select(position => position + start));
+            targets.AddRange(stream.Targets);
+            adapters.AddRange(stream.Adapters.Count > 0 ? stream.Adapters : new IAdapter?[stream.Sequences]);
+        }
+        return new TokenStream([.. ids], [.. starts], [.. positions], [.. targets]) { Adapters = adapters };
+    }
+
     /// <summary>One sequence without loss, for reading.</summary>
     public static TokenStream Single(ReadOnlySpan<int> ids) => new(ids.ToArray(), [0, ids.Length], [], []);
 }

@@ -31,11 +31,8 @@ public abstract partial class Device
     {
         CheckMix(nameof(BasisMixPerLayer), basis, coefficients, w, beta);
         CheckLayers(nameof(BasisMixPerLayer), layers, coefficients);
-        for (int l = 0, end; l < layers.Length; l = end)
-        {
-            for (end = l + 1; end < layers.Length && layers[end] == layers[l];) end++;
-            BasisMixCore(basis with { Layer = (uint)layers[l] + 1 }, coefficients, w, l, end - l, scale, beta);
-        }
+        foreach ((int first, int end) in Runs(layers.ToArray()))
+            BasisMixCore(basis with { Layer = (uint)layers[first] + 1 }, coefficients, w, first, end - first, scale, beta);
     }
 
     /// <summary>The gradient of <see cref="BasisMixPerLayer"/>.</summary>
@@ -45,8 +42,8 @@ public abstract partial class Device
     {
         CheckMix(nameof(BasisMixPerLayerGrad), basis, dcoefficients, dw, beta);
         CheckLayers(nameof(BasisMixPerLayerGrad), layers, dcoefficients);
-        for (int l = 0; l < layers.Length; l++)
-            BasisMixGradCore(basis with { Layer = (uint)layers[l] + 1 }, dw, dcoefficients, l, 1, scale, beta);
+        foreach ((int first, int end) in Runs(layers.ToArray()))
+            BasisMixGradCore(basis with { Layer = (uint)layers[first] + 1 }, dw, dcoefficients, first, end - first, scale, beta);
     }
 
     private protected abstract void BasisMixCore(
@@ -54,6 +51,16 @@ public abstract partial class Device
 
     private protected abstract void BasisMixGradCore(
         RandomBasis basis, Tensor dw, Tensor dcoefficients, int row, int rows, float scale, float beta);
+
+    // Neighbors of one layer.
+    private static IEnumerable<(int First, int End)> Runs(int[] layers)
+    {
+        for (int first = 0, end; first < layers.Length; first = end)
+        {
+            for (end = first + 1; end < layers.Length && layers[end] == layers[first];) end++;
+            yield return (first, end);
+        }
+    }
 
     private static void CheckMix(string call, RandomBasis basis, Tensor coefficients, Tensor w, float beta)
     {

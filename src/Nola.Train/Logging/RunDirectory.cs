@@ -11,6 +11,9 @@ namespace Nola.Train;
 /// </summary>
 public sealed class RunDirectory : IDisposable
 {
+    /// <summary>What the last checkpoint is called.</summary>
+    internal const string LastStateName = "last.safetensors";
+
     private RunLock mine;
     private string? config;
 
@@ -54,7 +57,7 @@ public sealed class RunDirectory : IDisposable
     internal RunLog Log { get; }
 
     /// <summary>Everything that resuming needs.</summary>
-    public string LastState => File("last.safetensors");
+    public string LastState => File(LastStateName);
 
     /// <summary>The adapter with the lowest validation loss.</summary>
     public string BestAdapter => File("adapter.safetensors");
@@ -75,7 +78,7 @@ public sealed class RunDirectory : IDisposable
     /// <exception cref="NolaException">It does.</exception>
     public static void RefuseUsed(string path)
     {
-        if (System.IO.File.Exists(System.IO.Path.Combine(path, "last.safetensors")))
+        if (System.IO.File.Exists(System.IO.Path.Combine(path, LastStateName)))
             throw new NolaException($"{path}: holds a run already; resume it, or choose another directory.")
             {
                 Options = ["Resume", "Directory"],
