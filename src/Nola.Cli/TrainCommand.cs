@@ -19,13 +19,19 @@ internal static class TrainCommand
             Description = "Continue the run in --out with the settings in its config.json; --max-steps or --epochs replaces its end",
         };
         Option<bool> json = new("--json") { Description = "Print the result as one JSON object on standard output" };
+        Option<string> tasks = new("--tasks")
+        {
+            Description = "Train an adapter for each of many tasks in one job: a directory with a data file for each (NAME.csv, and "
+                + "NAME.valid.csv to evaluate on), or a manifest (jsonl: name, data, valid)",
+        };
+        WholeOption<int> together = new("--tasks-at-once") { Description = "Most tasks that run at once", DefaultValueFactory = _ => 64 };
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
             : new Option<string>("--" + s.Name) { Description = s.Help }))];
         Command command = new("train", "Fine-tune a model with NOLA (default), LoRA, VeRA, or all of its weights. "
             + "Without arguments: the embedded model on the embedded E2E data.")
         {
-            config, resume, json,
+            config, resume, json, tasks, together,
         };
         foreach ((_, Option option) in options) command.Add(option);
         // As it was spelled in earlier versions.
@@ -38,6 +44,8 @@ internal static class TrainCommand
                 if (result.GetResult(option) is { Implicit: false })
                     given.Set(setting.Name, Text(result, option), "command line");
             bool asJson = result.GetValue(json);
+            if (result.GetValue(tasks) is { } list)
+                return TrainTasks.Run(list, result.GetValue(together), given, result.GetValue(resume), asJson, cancel);
             return result.GetValue(resume) ? Resume(given, asJson, cancel) : Start(TrainConfig.From(given), asJson, cancel);
         });
         return command;
