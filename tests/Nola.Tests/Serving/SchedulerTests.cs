@@ -232,7 +232,7 @@ public sealed class SchedulerTests : IDisposable
     }
 
     [Fact]
-    public void A_scheduler_that_is_disposed_answers_what_it_accepted_and_takes_nothing_more()
+    public async Task A_scheduler_that_is_disposed_answers_what_it_accepted_and_takes_nothing_more()
     {
         Scheduler scheduler = new(place.Model);
         GenerateOptions options = new() { MaxNewTokens = 25, StopTokens = [] };
@@ -240,9 +240,9 @@ public sealed class SchedulerTests : IDisposable
         ValueTask end = scheduler.DisposeAsync();
         Assert.True(scheduler.IsDraining);
         Assert.Throws<ObjectDisposedException>(() => scheduler.GenerateAsync(new() { Prompt = [1] }));
-        end.AsTask().GetAwaiter().GetResult();
+        await end;
         for (int i = 0; i < all.Length; i++)
-            Assert.Equal(place.Alone([i + 1], null, options), all[i].GetAwaiter().GetResult().Select(token => token.Id));
+            Assert.Equal(place.Alone([i + 1], null, options), (await all[i]).Select(token => token.Id));
         // The device is free.
         Assert.Equal(place.Reference.Generate([1], null, options), place.Model.Generate([1], null, options));
     }
@@ -273,7 +273,7 @@ public sealed class SchedulerTests : IDisposable
     }
 
     [Fact]
-    public void Pieces_of_text_are_the_text_and_end_before_a_stop_string()
+    public async Task Pieces_of_text_are_the_text_and_end_before_a_stop_string()
     {
         using CpuDevice device = new(2), other = new(1);
         using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
@@ -282,17 +282,16 @@ public sealed class SchedulerTests : IDisposable
         GenerateOptions options = new() { MaxNewTokens = 20, StopTokens = [] };
         string whole = reference.Generate(Context, options: options);
         string stop = whole[(whole.Length / 3)..(whole.Length / 3 + 9)];
-        Scheduler scheduler = new(model);
-        (string text, FinishReason? reason) = Text(options);
+        await using Scheduler scheduler = new(model);
+        (string text, FinishReason? reason) = await Text(options);
         Assert.Equal((whole, FinishReason.Length), (text.TrimStart(), reason));
-        (string cut, FinishReason? stopped) = Text(options with { StopStrings = ["never there", stop] });
+        (string cut, FinishReason? stopped) = await Text(options with { StopStrings = ["never there", stop] });
         Assert.Equal((whole[..whole.IndexOf(stop, StringComparison.Ordinal)], FinishReason.Stop), (cut.TrimStart(), stopped));
-        scheduler.DisposeAsync().AsTask().GetAwaiter().GetResult();
 
-        (string, FinishReason?) Text(GenerateOptions how)
+        async Task<(string, FinishReason?)> Text(GenerateOptions how)
         {
             List<GeneratedToken> tokens =
-                Collect(scheduler, new() { Prompt = model.Tokenizer.EncodeContext(Context), Options = how }).GetAwaiter().GetResult();
+                await Collect(scheduler, new() { Prompt = model.Tokenizer.EncodeContext(Context), Options = how });
             return (string.Concat(tokens.Select(token => token.Text)), tokens[^1].FinishReason);
         }
     }

@@ -43,7 +43,7 @@ public sealed class TaskListTests : IDisposable
         Assert.Contains("'epochs' is not known", RefusedManifest("{\"name\": \"one\", \"data\": \"a\", \"epochs\": 1}"));
         Assert.Contains("expected one JSON object", RefusedManifest("[]"));
         Assert.Contains("not valid JSON", RefusedManifest("{"));
-        Assert.Contains("is a number; expected text", RefusedManifest("{\"name\": 1, \"data\": \"a\"}"));
+        Assert.Contains("; expected text", RefusedManifest("{\"name\": 1, \"data\": \"a\"}"));
         Assert.Contains("no task in it", RefusedManifest(""));
         // A name becomes that of a directory.
         foreach (string name in (string[])["", "..", "a/b", "a\\\\b", " a", "a.", "C:", new string('x', 101)])
