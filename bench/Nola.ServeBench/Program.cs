@@ -24,7 +24,11 @@ internal static class Program
         Option<int> clients = new("--clients") { Description = "Clients that ask at once", DefaultValueFactory = _ => 16 };
         Option<double> seconds = new("--seconds") { Description = "Seconds of each load", DefaultValueFactory = _ => 20 };
         Option<int> rounds = new("--rounds") { Description = "How often each load is run", DefaultValueFactory = _ => 3 };
-        Option<string> size = new("--size") { Description = "gpt2, gpt2-medium, …, with random weights", DefaultValueFactory = _ => "gpt2" };
+        Option<string> size = new("--size")
+        {
+            Description = "gpt2, gpt2-medium, …, with random weights",
+            DefaultValueFactory = _ => "gpt2",
+        };
         Option<string> output = new("--out") { Description = "Also write this file" };
         RootCommand root = new("Serving many adapters beside one model.") { count, threads, clients, seconds, rounds, size, output };
         root.SetAction(r => Run(
@@ -44,7 +48,9 @@ internal static class Program
         {
             Line($"# Nola serves {count} adapters beside {size}");
             Line();
-            Line($"{DateTime.UtcNow:yyyy-MM-dd}, {device.Description}, .NET {Environment.Version}. NOLA, k = 512, r = 8, on queries and values.");
+            Line(
+                $"{DateTime.UtcNow:yyyy-MM-dd}, {device.Description}, .NET {Environment.Version}. "
+                + "NOLA, k = 512, r = 8, on queries and values.");
             Line($"{clients} clients, 24 tokens of prompt, 32 new tokens; {rounds} rounds of {seconds} s each, medians.");
             string[] files = AdapterFiles.Write(model, options, directory, count);
             Measure(new Bench(model, files, clients, seconds, rounds, Line));
@@ -111,7 +117,7 @@ internal static class Program
             line("");
             line("## Loading");
             line("");
-            line("| adapters | seconds | ms an adapter | coefficients, bytes an adapter | held, bytes an adapter | factors, bytes an adapter |");
+            line("| adapters | seconds | ms an adapter | bytes of its coefficients | bytes held for it | bytes of its factors |");
             line("|---|---|---|---|---|---|");
             line(
                 $"| {all.Length} | {took:0.00} | {1000 * took / all.Length:0.000} | {pool.Statistics.Bytes / all.Length} "
@@ -173,6 +179,7 @@ internal static class Program
                 + $"{(held <= allowed ? "pass" : "**fail**")}.");
         }
 
-        private static double Median(LoadResult[] results, Func<LoadResult, double> of) => results.Select(of).Order().ElementAt(results.Length / 2);
+        private static double Median(LoadResult[] results, Func<LoadResult, double> of) =>
+            results.Select(of).Order().ElementAt(results.Length / 2);
     }
 }

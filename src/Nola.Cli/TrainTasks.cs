@@ -18,7 +18,8 @@ internal static class TrainTasks
     public static int Run(string list, int together, Settings given, bool resume, bool json, CancellationToken cancel)
     {
         foreach (string key in (ReadOnlySpan<string>)["data", "valid", "text"])
-            if (given.Has(key)) throw new NolaException($"--{key} is given beside --tasks, which names the data of every task; leave it out.");
+            if (given.Has(key))
+                throw new NolaException($"--{key} is given beside --tasks, which names the data of every task; leave it out.");
         IReadOnlyList<TaskFiles> files = TaskList.Read(list);
         // What is embedded has defaults of its own.
         given.Set("data", files[0].Data, list);
@@ -27,18 +28,27 @@ internal static class TrainTasks
             ?? throw new NolaException("--method full trains the model's own weights; --tasks needs a method that trains adapters.");
         using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
         using LanguageModel model = LanguageModel.Load(config.Model, device, trainable: false, config.Storage);
-        Terminal.Say($"{device.Description}; {config.Model}: {files.Count:N0} tasks, {config.Method}, {Math.Min(together, files.Count)} at once");
+        Terminal.Say(
+            $"{device.Description}; {config.Model}: {files.Count:N0} tasks, {config.Method}, {Math.Min(together, files.Count):N0} at once");
         using IDisposable held = Signals.Held();
         TaskTrainer trainer = new(model, method, config.Options) { Together = together };
         long start = Stopwatch.GetTimestamp();
         int done = 0;
-        IReadOnlyList<TaskResult> results =
-            trainer.Run([.. files.Select(file => Task(file, config, model))], resume, (result, _) => Tell(result, ++done, files.Count, json), cancel);
+        TrainTask[] tasks = [.. files.Select(file => Task(file, config, model))];
+        IReadOnlyList<TaskResult> results = trainer.Run(tasks, resume, (result, _) => Tell(result, ++done, tasks.Length, json), cancel);
         int failed = results.Count(result => result.Error is not null), finished = results.Count(IsFinished);
-        double hours = Stopwatch.GetElapsedTime(start).TotalHours;
-        if (json) Terminal.Json(new { tasks = files.Count, finished, failed, seconds = Math.Round(hours * 3600, 1), tasks_per_hour = Math.Round(finished / hours, 1) });
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds, hourly = finished * 3600 / seconds;
+        if (json)
+            Terminal.Json(new
+            {
+                tasks = files.Count,
+                finished,
+                failed,
+                seconds = Math.Round(seconds, 1),
+                tasks_per_hour = Math.Round(hourly, 1),
+            });
         Terminal.Say(
-            $"{finished:N0} of {files.Count:N0} tasks in {hours * 3600:N0} s, {finished / hours:N0} an hour; "
+            $"{finished:N0} of {files.Count:N0} tasks in {seconds:N0} s, {hourly:N0} an hour; "
             + $"each has its adapter.safetensors in a directory below {config.Out}.");
         if (cancel.IsCancellationRequested)
         {

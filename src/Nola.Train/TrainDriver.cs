@@ -7,7 +7,8 @@ namespace Nola.Train;
 /// </summary>
 internal interface ITrainDriver
 {
-    /// <summary>Puts the gradients of a step into the parameters and the loss into the meter; the number of tokens that were read.</summary>
+    /// <summary>Puts the gradients of a step into the parameters, and the loss into the meter.</summary>
+    /// <returns>Number of tokens that were read.</returns>
     long Gradients(StepWork work);
 
     /// <summary>Brings what is made of an adapter's parameters up to date.</summary>

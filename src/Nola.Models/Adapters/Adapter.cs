@@ -107,7 +107,9 @@ public sealed class TrainableAdapter : Adapter
             adapters[0].Stacks[i].UpdateTogether([.. adapters.Select(adapter => adapter.Stacks[i])]);
     }
 
-    /// <summary><see cref="CollectGradients"/> of many adapters of one form that were updated together, each as alone, to the bit.</summary>
+    /// <summary>
+    /// <see cref="CollectGradients"/> of many adapters of one form that were updated together, each as alone, to the bit.
+    /// </summary>
     internal static void CollectTogether(IReadOnlyList<TrainableAdapter> adapters)
     {
         for (int i = 0; i < adapters[0].Stacks.Count; i++)

@@ -11,7 +11,8 @@ internal sealed class AdapterForm
     public AdapterForm(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
         (Options, Groups) = (options, groups);
-        Key = string.Join('\n', options.Method.Options.Select(option => $"{option.Key} {option.Text(options)}").Prepend(options.Method.Name));
+        IEnumerable<string> settings = options.Method.Options.Select(option => $"{option.Key} {option.Text(options)}");
+        Key = string.Join('\n', settings.Prepend(options.Method.Name));
     }
 
     /// <summary>The settings.</summary>

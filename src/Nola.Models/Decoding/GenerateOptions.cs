@@ -106,7 +106,7 @@ public sealed record GenerateOptions
     {
         Validate();
         foreach (int token in (LogitBias ?? NoBias).Keys)
-            Check(token < model.Shape.Vocabulary, "logit-bias", token, $"token ids below the model's vocabulary of {model.Shape.Vocabulary}");
+            Check(token < model.Shape.Vocabulary, "logit-bias", token, $"token ids below {model.Shape.Vocabulary}, the model's vocabulary");
         return this with
         {
             StopTokens = StopTokens ?? (chat ? [.. model.StopTokens.Union(model.Chat.EndTokens)] : model.StopTokens),

@@ -99,7 +99,9 @@ public sealed class KvCache : IDisposable
         return rows;
     }
 
-    /// <summary>Forgets a held list; its rows are free at the next <see cref="Reorder(ReadOnlySpan{int})"/> unless a slot has them.</summary>
+    /// <summary>
+    /// Forgets a held list; its rows are free at the next <see cref="Reorder(ReadOnlySpan{int})"/> unless a slot has them.
+    /// </summary>
     internal void Drop(int[] rows)
     {
         foreach (int row in rows)

@@ -22,7 +22,10 @@ internal static class PromptScores
         if (wanted > 0) device.TopK(logits, best, ids);
         float[] all = logits.ToArray(), logSums = sums.ToArray(), values = best.ToArray();
         int[] tokens = ids.ToInt32Array();
-        return [.. targets.Select((target, row) => new TokenReport(target, Of(all[row * vocabulary + target], row), Top(row), IsPrompt: true))];
+        return [.. targets.Select(Report)];
+
+        TokenReport Report(int target, int row) =>
+            new(target, Of(all[row * vocabulary + target], row), Top(row), IsPrompt: true);
 
         IReadOnlyList<TokenLogProbability> Top(int row) =>
             [.. Enumerable.Range(row * wanted, wanted).Select(i => new TokenLogProbability(tokens[i], Of(values[i], row)))];

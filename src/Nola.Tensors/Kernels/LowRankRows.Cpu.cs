@@ -8,8 +8,12 @@ public sealed unsafe partial class CpuDevice
         List<(int First, int End)> pieces = [];
         for (int i = 0, end; i < terms.Count; i = end)
         {
-            for (end = i + 1; end < terms.Count && terms[end].First < terms[i].First + terms[i].Count && terms[end].First >= terms[i].First;)
-                end++;
+            int low = terms[i].First, high = low + terms[i].Count;
+            for (end = i + 1; end < terms.Count && terms[end].First < high && low < terms[end].First + terms[end].Count; end++)
+            {
+                low = Math.Min(low, terms[end].First);
+                high = Math.Max(high, terms[end].First + terms[end].Count);
+            }
             pieces.Add((i, end));
         }
         float* from = Floats(x), to = Floats(y);

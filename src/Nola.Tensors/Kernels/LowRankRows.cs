@@ -23,8 +23,8 @@ public abstract partial class Device
             if (x.Rows != y.Rows || t.First < 0 || t.Count < 0 || t.First + t.Count > x.Rows || t.A.Rows != x.Columns
                 || t.A.Columns != t.B.Rows || t.Column < 0 || t.Column + t.B.Columns > y.Columns)
                 throw new ShapeException(
-                    $"AddLowRank: x is {x}, y {y}, and a term has A {t.A}, B {t.B}, rows {t.First} … {t.First + t.Count - 1} and columns from "
-                    + $"{t.Column}; expected (N, in), (N, out), (in, r) and (r, columns) inside them.");
+                    $"AddLowRank: x is {x}, y {y}, and a term has A {t.A}, B {t.B}, rows {t.First} … {t.First + t.Count - 1} and columns "
+                    + $"from {t.Column}; expected (N, in), (N, out), (in, r) and (r, columns) inside them.");
         if (terms.Count > 0) AddLowRankCore(x, y, terms);
     }
 

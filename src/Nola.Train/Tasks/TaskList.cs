@@ -28,7 +28,8 @@ internal static class TaskList
         {
             CheckName(task.Name, place);
             if (!places.TryAdd(task.Name, place))
-                throw new NolaException($"{place}: the name {Quoted.Of(task.Name)} is that of {places[task.Name]} too; give each task its own.");
+                throw new NolaException(
+                    $"{place}: the name {Quoted.Of(task.Name)} is that of {places[task.Name]} too; give each task its own.");
         }
         return [.. all.Select(one => one.Task)];
     }
@@ -76,7 +77,8 @@ internal static class TaskList
     private static TaskFiles Task(JsonElement row, string where, string place)
     {
         if (row.ValueKind != JsonValueKind.Object)
-            throw new NolaException($"{where}: expected one JSON object such as {{\"name\": …, \"data\": …}}, and this is {JsonFields.Kind(row)}.");
+            throw new NolaException(
+                $"{where}: expected one JSON object such as {{\"name\": …, \"data\": …}}, and this is {JsonFields.Kind(row)}.");
         foreach (JsonProperty property in row.EnumerateObject())
             if (property.Name is not ("name" or "data" or "valid"))
                 throw new NolaException($"{where}: the key {Quoted.Of(property.Name)} is not known; expected name, data and valid.");
@@ -95,7 +97,7 @@ internal static class TaskList
             && name.Trim(' ', '.').Length == name.Length;
         if (!fits)
             throw new NolaException(
-                $"{place}: a task is called {Quoted.Of(name)}; expected 1 to 100 letters, digits, '-', '_', '.' and spaces, since it becomes "
-                + "the name of a directory.");
+                $"{place}: a task is called {Quoted.Of(name)}; expected 1 to 100 letters, digits, '-', '_', '.' and spaces, since it "
+                + "becomes the name of a directory.");
     }
 }

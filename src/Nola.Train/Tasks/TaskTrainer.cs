@@ -58,8 +58,10 @@ public sealed class TaskTrainer
     {
         TaskResult?[] results = new TaskResult?[tasks.Count];
         using JointSteps steps = new(model, JointTokens);
-        steps.Run(Together, tasks.Select((task, i) => (Action<ITrainDriver>)(driver => results[i] = Train(task, driver, resume, onEnd, cancel))));
+        steps.Run(Together, tasks.Select(Work));
         return [.. results.OfType<TaskResult>()];
+
+        Action<ITrainDriver> Work(TrainTask task, int i) => driver => results[i] = Train(task, driver, resume, onEnd, cancel);
     }
 
     private TaskResult? Train(

@@ -34,8 +34,9 @@ public sealed class AdapterPoolTests : IDisposable
     [Fact]
     public void A_NOLA_file_is_what_was_trained_although_it_is_mixed_in_another_way()
     {
+        NolaOptions nine = new() { Bases = 9 };
         foreach (NolaOptions options in (NolaOptions[])
-            [new() { Bases = 9, PerLayer = true }, new() { Bases = 9, Targets = ["*", "wte"] }, new() { Bases = 9, Variant = NolaVariant.Paper }])
+            [nine with { PerLayer = true }, nine with { Targets = ["*", "wte"] }, nine with { Variant = NolaVariant.Paper }])
         {
             using TrainableAdapter trained = place.Reference.NewAdapter(options);
             TinyModels.Randomize(trained, new Random(1));

@@ -13,7 +13,8 @@ public sealed class RequestQueueTests : IDisposable
     public RequestQueueTests()
     {
         pool = new AdapterPool(place.Model);
-        (a, b) = (pool.Add("a", place.Write(new NolaOptions { Bases = 8 }, 1)), pool.Add("b", place.Write(new NolaOptions { Bases = 8 }, 2)));
+        a = pool.Add("a", place.Write(new NolaOptions { Bases = 8 }, 1));
+        b = pool.Add("b", place.Write(new NolaOptions { Bases = 8 }, 2));
     }
 
     public void Dispose()

@@ -32,9 +32,9 @@ public sealed class SchedulerTests : IDisposable
         int[] shared = TinyModels.Ids(r, 12, 61);
         (int[] Prompt, string? File, PooledAdapter? Adapter, GenerateOptions Options)[] asked = [.. Enumerable.Range(0, 18).Select(i =>
         {
-            int which = r.Next(files.Length + 1);
             int[] prompt = [.. shared[..r.Next(12)], .. TinyModels.Ids(r, 1 + r.Next(9), 61)];
-            return (prompt, which == 0 ? null : files[which - 1], which == 0 ? null : adapters[which - 1], Options(r) with { FirstSequence = i });
+            PooledAdapter? adapter = r.Next(adapters.Length + 1) is var which and > 0 ? adapters[which - 1] : null;
+            return (prompt, adapter?.Path, adapter, Options(r) with { FirstSequence = i });
         })];
         int[] canceledAfter = [.. asked.Select(_ => r.Next(4) == 0 ? r.Next(4) : int.MaxValue)];
         int[][] answers = Answers().GetAwaiter().GetResult();
@@ -52,7 +52,8 @@ public sealed class SchedulerTests : IDisposable
             List<Task<int[]>> all = [];
             for (int i = 0; i < asked.Length; i++)
             {
-                all.Add(Ask(scheduler, new() { Prompt = asked[i].Prompt, Adapter = asked[i].Adapter, Options = asked[i].Options }, canceledAfter[i]));
+                GenerateRequest request = new() { Prompt = asked[i].Prompt, Adapter = asked[i].Adapter, Options = asked[i].Options };
+                all.Add(Ask(scheduler, request, canceledAfter[i]));
                 if (r.Next(3) == 0) await Task.Delay(1);
             }
             int[][] results = await Task.WhenAll(all);
@@ -216,7 +217,8 @@ public sealed class SchedulerTests : IDisposable
     {
         NolaOptions form = new() { Rank = 2, Bases = 8, Targets = ["*"] };
         using AdapterPool pool = new(place.Model);
-        PooledAdapter broken = pool.Add("broken", place.Write(form, 1, "broken", 1e38)), good = pool.Add("good", place.Write(form, 2, "good"));
+        PooledAdapter broken = pool.Add("broken", place.Write(form, 1, "broken", 1e38));
+        PooledAdapter good = pool.Add("good", place.Write(form, 2, "good"));
         GenerateOptions options = new() { MaxNewTokens = 12, StopTokens = [] };
         Run(pool, new(), async scheduler =>
         {
@@ -239,7 +241,8 @@ public sealed class SchedulerTests : IDisposable
     {
         Scheduler scheduler = new(place.Model);
         GenerateOptions options = new() { MaxNewTokens = 25, StopTokens = [] };
-        Task<List<GeneratedToken>>[] all = [.. Enumerable.Range(1, 5).Select(i => Collect(scheduler, new() { Prompt = [i], Options = options }))];
+        Task<List<GeneratedToken>>[] all =
+            [.. Enumerable.Range(1, 5).Select(i => Collect(scheduler, new() { Prompt = [i], Options = options }))];
         ValueTask end = scheduler.DisposeAsync();
         Assert.True(scheduler.IsDraining);
         Assert.Throws<ObjectDisposedException>(() => scheduler.GenerateAsync(new() { Prompt = [1] }));
@@ -316,7 +319,8 @@ public sealed class SchedulerTests : IDisposable
         }
     }
 
-    private static async Task<List<GeneratedToken>> Collect(Scheduler scheduler, GenerateRequest request, CancellationToken cancel = default)
+    private static async Task<List<GeneratedToken>> Collect(
+        Scheduler scheduler, GenerateRequest request, CancellationToken cancel = default)
     {
         List<GeneratedToken> tokens = [];
         await foreach (GeneratedToken token in scheduler.GenerateAsync(request, cancel)) tokens.Add(token);
@@ -346,7 +350,12 @@ public sealed class SchedulerTests : IDisposable
         1 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [4], PresencePenalty = 0.7f, FrequencyPenalty = 0.4f },
         2 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [], Temperature = 1.3f, TopP = 0.9f, Seed = (ulong)r.Next() },
         3 => new() { MaxNewTokens = 1 + r.Next(8), StopTokens = [5], TopK = 1 + r.Next(9), Seed = (ulong)r.Next(), MinNewTokens = 1 },
-        4 => new() { MaxNewTokens = r.Next(8), StopTokens = [3], LogitBias = new Dictionary<int, float> { [r.Next(61)] = 3, [r.Next(61)] = -100 } },
+        4 => new()
+        {
+            MaxNewTokens = r.Next(8),
+            StopTokens = [3],
+            LogitBias = new Dictionary<int, float> { [r.Next(61)] = 3, [r.Next(61)] = -100 },
+        },
         _ => new() { MaxNewTokens = 1 + r.Next(30), StopTokens = [3] },
     };
 }

@@ -12,7 +12,9 @@ public abstract class LowRankRowsContract(Device device)
     public void Terms_add_what_two_products_add_each_to_its_rows_bit_for_bit(int seed)
     {
         Random r = new(seed);
-        int rows = 1 + r.Next(9), inputs = 1 + r.Next(ContractRuns.Sizes(r.Next(4) == 0 ? 2600 : 90)), outputs = 1 + r.Next(ContractRuns.Sizes(120));
+        int rows = 1 + r.Next(9), outputs = 1 + r.Next(ContractRuns.Sizes(120));
+        // Products of many steps are summed in blocks.
+        int inputs = 1 + r.Next(ContractRuns.Sizes(r.Next(4) == 0 ? 2600 : 90));
         List<Tensor> factors = [];
         List<LowRankTerm> terms = [];
         for (int first = 0, count; first < rows; first += count)
@@ -21,7 +23,8 @@ public abstract class LowRankRowsContract(Device device)
             // None, one, or several of the same rows, which may write the same columns.
             for (int t = r.Next(3); t > 0; t--)
             {
-                int rank = 1 + r.Next(r.Next(5) == 0 ? 40 : 18), columns = 1 + r.Next(outputs), layers = 1 + r.Next(2), layer = r.Next(layers);
+                int rank = 1 + r.Next(r.Next(5) == 0 ? 40 : 18), columns = 1 + r.Next(outputs);
+                int layers = 1 + r.Next(2), layer = r.Next(layers);
                 factors.Add(device.From(OpCheck.Values(r, layers * inputs * rank, 1), [layers, inputs, rank]));
                 factors.Add(device.From(OpCheck.Values(r, layers * rank * columns, 1), [layers, rank, columns]));
                 terms.Add(new(
@@ -50,7 +53,8 @@ public abstract class LowRankRowsContract(Device device)
         using Tensor x = device.Zeros([2, 3]), y = device.Zeros([2, 4]), a = device.Zeros([3, 1]), b = device.Zeros([1, 4]);
         device.AddLowRank(x, y, []);
         LowRankTerm fits = new(0, 2, a, b, 1, 0);
-        foreach (LowRankTerm term in (LowRankTerm[])[fits with { First = 1 }, fits with { Column = 1 }, fits with { A = b }, fits with { Count = -1 }])
+        foreach (LowRankTerm term in (LowRankTerm[])
+            [fits with { First = 1 }, fits with { Column = 1 }, fits with { A = b }, fits with { Count = -1 }])
             Assert.Contains("AddLowRank", Assert.Throws<ShapeException>(() => device.AddLowRank(x, y, [term])).Message);
     }
 }

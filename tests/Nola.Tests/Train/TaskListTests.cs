@@ -37,8 +37,11 @@ public sealed class TaskListTests : IDisposable
             {"name": "two", "data": "/data/two.csv", "valid": "two.csv"}
             """);
         Assert.Equal(
-            [new TaskFiles("one", Place("x/one.csv"), ""), new TaskFiles("two", "/data/two.csv", Place("two.csv"))], TaskList.Read(manifest));
-        Assert.Contains(":2: the name 'ONE' is that of", RefusedManifest("{\"name\": \"one\", \"data\": \"a\"}\n{\"name\": \"ONE\", \"data\": \"b\"}"));
+            [new TaskFiles("one", Place("x/one.csv"), ""), new TaskFiles("two", "/data/two.csv", Place("two.csv"))],
+            TaskList.Read(manifest));
+        Assert.Contains(
+            ":2: the name 'ONE' is that of",
+            RefusedManifest("{\"name\": \"one\", \"data\": \"a\"}\n{\"name\": \"ONE\", \"data\": \"b\"}"));
         Assert.Contains(":1: no \"data\"", RefusedManifest("{\"name\": \"one\"}"));
         Assert.Contains("'epochs' is not known", RefusedManifest("{\"name\": \"one\", \"data\": \"a\", \"epochs\": 1}"));
         Assert.Contains("expected one JSON object", RefusedManifest("[]"));

@@ -44,8 +44,9 @@ public sealed class TaskTrainerTests : IDisposable
             return new TrainTask($"task {i}", () => (training, held));
         })];
         Dictionary<string, (float[] Values, TrainResult Result)> together = [];
-        IReadOnlyList<TaskResult> results = new TaskTrainer(model, method, options) { Together = 1 + r.Next(6), JointTokens = 1 + r.Next(200) }
-            .Run(tasks, onEnd: (result, adapter) => together[result.Task.Name] = (Values(adapter!), result.Result!));
+        TaskTrainer trainer = new(model, method, options) { Together = 1 + r.Next(6), JointTokens = 1 + r.Next(200) };
+        IReadOnlyList<TaskResult> results =
+            trainer.Run(tasks, onEnd: (result, adapter) => together[result.Task.Name] = (Values(adapter!), result.Result!));
         Assert.Equal(tasks, results.Select(result => result.Task));
         foreach (TrainTask task in tasks)
         {
@@ -64,7 +65,8 @@ public sealed class TaskTrainerTests : IDisposable
         NolaOptions method = new() { Rank = 2, Bases = 8 };
         TrainOptions options = new() { Epochs = 3, BatchSize = 2, BatchTokens = 0, LearningRate = 0.05f };
         Random r = new(1);
-        (EncodedPair[], EncodedPair[])[] data = [.. Enumerable.Range(0, 3).Select(_ => (TinyModels.Pairs(r, 7, 61), TinyModels.Pairs(r, 2, 61)))];
+        (EncodedPair[], EncodedPair[])[] data =
+            [.. Enumerable.Range(0, 3).Select(_ => (TinyModels.Pairs(r, 7, 61), TinyModels.Pairs(r, 2, 61)))];
         using CancellationTokenSource stop = new();
         TrainTask[] whole = Tasks("whole", () => { }), cut = Tasks("cut", stop.Cancel), again = Tasks("cut", () => { });
         Assert.All(new TaskTrainer(model, method, options).Run(whole), Succeeded);
