@@ -59,15 +59,21 @@ internal sealed record AdapterContent(AdapterForm Form, IReadOnlyList<AdapterTen
     /// <summary>The values of a parameter.</summary>
     public float[] Values(string name) => Tensors.First(tensor => tensor.Name == name).Values();
 
-    /// <summary>Takes in the values of settings that fit a model.</summary>
+    /// <summary>Takes in the values of settings for a model.</summary>
+    /// <exception cref="NolaException">The settings do not fit the model.</exception>
+    public static AdapterContent Of(
+        IModel model, AdapterOptions options, Func<string, Shape, AdapterTensor> read, params (string Name, float[] Values)[] frozen) =>
+        Of(model, new AdapterForm(options, Adapter.Check(model, options)), read, frozen);
+
+    /// <summary>Takes in the values of settings that were found to fit a model.</summary>
     /// <param name="model">The model that they are for.</param>
-    /// <param name="options">The settings.</param>
+    /// <param name="form">The settings.</param>
     /// <param name="read">The values of a parameter, by its name and shape.</param>
     /// <param name="frozen">What is frozen and does not follow from the settings, by name.</param>
     public static AdapterContent Of(
-        IModel model, AdapterOptions options, Func<string, Shape, AdapterTensor> read, params (string Name, float[] Values)[] frozen)
+        IModel model, AdapterForm form, Func<string, Shape, AdapterTensor> read, params (string Name, float[] Values)[] frozen)
     {
-        AdapterForm form = new(options, Adapter.Check(model, options));
+        AdapterOptions options = form.Options;
         AdapterDigest digest = new(options);
         List<AdapterTensor> tensors = [];
         foreach ((string name, int[] shape) in options.Method.Trained(options, model, form.Groups))

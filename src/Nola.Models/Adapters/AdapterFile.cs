@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Nola.Autograd;
 using Nola.Tensors;
 
@@ -60,8 +61,10 @@ public static class AdapterFile
         using Safetensors file = Safetensors.Open(path);
         AdapterSettings settings = new(file);
         CheckBase(settings, model, identity, path);
-        settings.Check(model, file);
-        return AdapterContent.Of(model, settings.Options, (name, shape) => settings.Bits > 0
+        string metadata = settings.Metadata;
+        AdapterForm form = settings.Check(model, file, identity.Forms.GetValueOrDefault(metadata));
+        identity.Forms[metadata] = form;
+        return AdapterContent.Of(model, form, (name, shape) => settings.Bits > 0
             ? new(name, null, QuantizedTensor.Read(file, name, shape, settings.Bits))
             : new(name, file.ReadFinite(file.Get(name)), null));
     }
@@ -86,10 +89,13 @@ public static class AdapterFile
     }
 }
 
-/// <summary>What files name a model by, asked for once when many files are read.</summary>
+/// <summary>What files name a model by, and what those that were read have in common: known once when many files are read.</summary>
 internal sealed class BaseIdentity(IModel model)
 {
     private readonly Lazy<string> whole = new(() => model.Identity), sampled = new(() => model.SampledIdentity);
+
+    /// <summary>Forms of files that were read, by their metadata.</summary>
+    public ConcurrentDictionary<string, AdapterForm> Forms { get; } = new();
 
     /// <summary>The digest of every value of every weight.</summary>
     public string Whole => whole.Value;

@@ -90,12 +90,23 @@ internal sealed class AdapterSettings
         }
     }
 
+    /// <summary>All of the metadata: settings that agree in it have the same form on a model.</summary>
+    public string Metadata => string.Concat(data.Select(pair => $"{pair.Key.Length} {pair.Key} {pair.Value.Length} {pair.Value} "));
+
     /// <summary>
     /// Refuses settings that do not fit the model, the tensors of the file, or each other. Nothing is believed of the metadata
     /// that would make an adapter larger than its tensors or its model are.
     /// </summary>
-    public void Check(IModel model, Safetensors file)
+    /// <param name="model">The model.</param>
+    /// <param name="file">The file.</param>
+    /// <param name="known">The form of another file with the same metadata, of which the tensors alone are looked at then.</param>
+    public AdapterForm Check(IModel model, Safetensors file, AdapterForm? known)
     {
+        if (known is not null)
+        {
+            CheckTensors(Method.Trained(known.Options, model, known.Groups), file);
+            return known;
+        }
         IReadOnlyList<MapGroup> groups;
         try
         {
@@ -111,6 +122,7 @@ internal sealed class AdapterSettings
             throw new NolaException(
                 $"{path}: the fingerprint of its bases is {Quoted.Of(Text("fingerprint"))} and this machine generates "
                 + $"{fingerprint}; the file is damaged or from another generator.");
+        return new AdapterForm(Options, groups);
     }
 
     private AdapterOptions ReadOptions()

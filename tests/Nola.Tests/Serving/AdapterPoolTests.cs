@@ -133,6 +133,27 @@ public sealed class AdapterPoolTests : IDisposable
     }
 
     [Fact]
+    public void A_file_whose_settings_are_those_of_another_is_looked_at_all_the_same()
+    {
+        using AdapterPool pool = new(place.Model);
+        string good = place.Write(new NolaOptions { Bases = 8, Targets = ["attn.q"] }, 1), bad = Path.Combine(place.Directory, "bad");
+        pool.Add("good", good);
+        IReadOnlyDictionary<string, string> metadata;
+        using (Safetensors file = Safetensors.Open(good)) metadata = file.Metadata;
+        Assert.Contains("has shape [2, 7]", Refused(("attn.q.A", [2, 7], new float[14]), ("attn.q.B", [2, 8], new float[16])));
+        Assert.Contains("attn.q.B", Refused(("attn.q.A", [2, 8], new float[16])));
+        Assert.Contains("finite", Refused(("attn.q.A", [2, 8], [.. new float[15], float.NaN]), ("attn.q.B", [2, 8], new float[16])));
+        Assert.Equal(["good"], pool.Adapters.Select(adapter => adapter.Name));
+
+        string Refused(params (string Name, Shape Shape, float[] Values)[] tensors)
+        {
+            SafetensorsWriter.Write(
+                bad, tensors.Select(t => new SafetensorsTensor(t.Name, t.Shape, t.Values)), metadata.ToDictionary());
+            return Assert.Throws<NolaException>(() => pool.Add("bad", bad)).Message;
+        }
+    }
+
+    [Fact]
     public void VeRA_with_projections_of_its_own_is_another_adapter_than_with_those_of_its_key()
     {
         string ours = Path.Combine(place.Directory, "peft"), others = Path.Combine(place.Directory, "changed");
