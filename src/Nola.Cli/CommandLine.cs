@@ -14,6 +14,7 @@ internal static class CommandLine
             TrainCommand.Create(),
             ExperimentCommand.Create(),
             GenerateCommand.Create(),
+            ServeCommand.Create(),
             LossCommand.Create(),
             EvaluateCommand.Create(),
             ForwardCommand.Create(),

@@ -24,6 +24,7 @@ internal static class Examples
             "nola generate --prompt \"name : The Punter\" --top-p 0.9 --num-samples 3 --seed 7",
             $"nola generate --adapter {Adapter} --prompts e2e:test --out answers.txt --beams 10 --length-penalty 0.8 --no-repeat-ngram 4",
         ],
+        ["nola serve"] = ["nola serve --adapters runs", "nola serve --model gpt2-medium --adapters tasks --port 8000"],
         ["nola loss"] = [$"nola loss --adapter {Adapter} --pairs e2e:test"],
         ["nola evaluate"] = ["nola evaluate mmlu data/mmlu --model meta-llama/Llama-2-7b-hf"],
         ["nola evaluate mmlu"] = ["nola evaluate mmlu data/mmlu --model meta-llama/Llama-2-7b-hf"],

@@ -99,6 +99,6 @@ internal static class ExperimentCommand
 
         public void OnNotice(string sentence) => lines.OnNotice(sentence);
 
-        public IDisposable? OnTraining() => Signals.Held();
+        public IDisposable? OnTraining() => Signals.Held(Signals.Checkpoint);
     }
 }

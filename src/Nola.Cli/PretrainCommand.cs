@@ -109,7 +109,7 @@ internal sealed class PretrainCommand
         TrainOptions options = Options(given);
         Terminal.Say($"{device.Description}: {model.Config.ParameterCount:N0} parameters");
         SaySources(mixture);
-        using IDisposable section = Signals.Held();
+        using IDisposable section = Signals.Held(Signals.Checkpoint);
         using RunDirectory run = old ?? new RunDirectory(place);
         TrainView view = new();
         Trainer trainer = new(model, null, options, run, view) { Source = Source(given, mixture) };

@@ -4,11 +4,14 @@ namespace Nola.Cli;
 
 /// <summary>
 /// Ctrl-C and SIGTERM. A command is asked to stop, and the process ends a moment later whether it did or not, since a command that
-/// reads a large file or waits for one does not look. Only what is <see cref="Held"/>, a training run, is given the time that it needs
-/// for its step and its checkpoint; a second signal ends that too.
+/// reads a large file or waits for one does not look. Only what is <see cref="Held"/>, a training run or a server, is given the time that it
+/// needs for its step and its checkpoint, or for what it is answering; a second signal ends that too.
 /// </summary>
 internal static class Signals
 {
+    /// <summary>What a run that leaves a checkpoint says at a signal.</summary>
+    public const string Checkpoint = "Stopping after this step, with a checkpoint. Press again to stop at once, without one.";
+
     // For a command that can stop by itself to say so in its own way.
     private static readonly TimeSpan grace = TimeSpan.FromSeconds(1);
 
@@ -20,6 +23,7 @@ internal static class Signals
     private static readonly List<PosixSignalRegistration> registrations = [];
     private static int held, received;
     private static bool everHeld;
+    private static string heldFor = "";
 
     /// <summary>Canceled with the first signal.</summary>
     public static CancellationToken Stop => stop.Token;
@@ -43,14 +47,15 @@ internal static class Signals
     }
 
     /// <summary>A section that a signal waits for; it must look at <see cref="Stop"/>.</summary>
+    /// <param name="says">What the user is told at the signal: what is waited for, and that another one ends that too.</param>
     /// <exception cref="OperationCanceledException">There was a signal already.</exception>
-    public static IDisposable Held()
+    public static IDisposable Held(string says)
     {
         lock (door)
         {
             if (received != 0) throw new OperationCanceledException();
             held++;
-            everHeld = true;
+            (everHeld, heldFor) = (true, says);
         }
         return new Section();
     }
@@ -63,7 +68,7 @@ internal static class Signals
         {
             first = received == 0;
             if (first) received = code;
-            if (first && held > 0) Terminal.Say("Stopping after this step, with a checkpoint. Press again to stop at once, without one.");
+            if (first && held > 0) Terminal.Say(heldFor);
         }
         if (!first) End();
         // What listens to the token must not keep the next signal from being heard.

@@ -85,7 +85,7 @@ internal static class TrainCommand
         (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
         Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, "
             + $"of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
-        using IDisposable held = Signals.Held();
+        using IDisposable held = Signals.Held(Signals.Checkpoint);
         using RunDirectory run = open();
         run.WriteConfig(config.ToJson());
         TrainView view = new();

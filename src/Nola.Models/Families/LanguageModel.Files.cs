@@ -122,6 +122,10 @@ public sealed partial class LanguageModel
     internal ITokenizer? FindTokenizer() => tokenizer ??=
         IsEmbedded ? Gpt2Tokenizer.WithVocabulary(Shape.Vocabulary) : TokenizerFiles.Find(Origin, Config.Tokens);
 
+    /// <summary>How conversations are written for the model, or null where its directory has no chat template.</summary>
+    /// <exception cref="NolaException">It has one that is not known.</exception>
+    internal ChatFormat? FindChat() => chat is null && !ChatFormat.IsThere(Origin) ? null : Chat;
+
     private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
     {
         const string Place = "the embedded model " + EmbeddedName;

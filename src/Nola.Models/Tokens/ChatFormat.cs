@@ -73,6 +73,9 @@ public sealed class ChatFormat
         return new(own, template);
     }
 
+    /// <summary>Whether there is a template in a model's directory, known or not.</summary>
+    internal static bool IsThere(string? directory) => directory is not null && Find(directory) is not null;
+
     private static (string Text, string Path)? Find(string directory)
     {
         string own = Path.Combine(directory, FileName), path = Path.Combine(directory, TokenizerConfig.FileName);
