@@ -5,6 +5,7 @@ using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -44,6 +45,10 @@ public sealed class NolaServer : IAsyncDisposable
     /// <summary>What generates.</summary>
     public Scheduler Scheduler => state.Scheduler;
 
+    /// <summary>The paths that it knows.</summary>
+    internal IEnumerable<string> Routes => app.Services.GetServices<EndpointDataSource>().Concat(((IEndpointRouteBuilder)app).DataSources)
+        .SelectMany(source => source.Endpoints).OfType<RouteEndpoint>().Select(endpoint => endpoint.RoutePattern.RawText!).Distinct();
+
     /// <summary>Reads the adapters' files, which mixes nothing, and begins to listen.</summary>
     /// <param name="model">The base model; nothing else may use its device until the server is disposed.</param>
     /// <param name="options">How it is served.</param>
@@ -70,9 +75,9 @@ public sealed class NolaServer : IAsyncDisposable
             directory?.Scan(cancel);
             foreach (RefusedAdapter refused in directory?.Refused ?? []) options.Log?.Invoke($"Without {refused.Name}: {refused.Reason}");
             scheduler = new(model, pool, options.Scheduler);
-            Monitor monitor = new();
-            ServerState state = new(options, new(model, name, pool, directory), scheduler, monitor);
-            PrometheusText metrics = new(meter => meter == monitor.Meter || meter.Name == Scheduler.MeterName);
+            ServerMeter counted = new();
+            ServerState state = new(options, new(model, name, pool, directory), scheduler, counted);
+            PrometheusText metrics = new(counted.Meter, scheduler.Meter);
             server = new(Build(state, metrics, address), state, pool, metrics);
             await server.ListenAsync(address, cancel).ConfigureAwait(false);
             directory?.Watch(state.Log);
@@ -113,7 +118,7 @@ public sealed class NolaServer : IAsyncDisposable
         await state.Scheduler.DisposeAsync().ConfigureAwait(false);
         pool.Dispose();
         metrics.Dispose();
-        state.Monitor.Dispose();
+        state.Meter.Dispose();
     }
 
     private async Task ListenAsync(Uri address, CancellationToken cancel)

@@ -9,8 +9,8 @@ namespace Nola.Serve;
 /// <param name="options">How the model is served.</param>
 /// <param name="models">The names that can be asked for.</param>
 /// <param name="scheduler">What generates.</param>
-/// <param name="monitor">What is counted.</param>
-internal sealed class ServerState(ServeOptions options, ServedModels models, Scheduler scheduler, Monitor monitor)
+/// <param name="meter">What is counted.</param>
+internal sealed class ServerState(ServeOptions options, ServedModels models, Scheduler scheduler, ServerMeter meter)
 {
     /// <summary>How the model is served.</summary>
     public ServeOptions Options { get; } = options;
@@ -25,7 +25,7 @@ internal sealed class ServerState(ServeOptions options, ServedModels models, Sch
     public Scheduler Scheduler { get; } = scheduler;
 
     /// <summary>What is counted.</summary>
-    public Monitor Monitor { get; } = monitor;
+    public ServerMeter Meter { get; } = meter;
 
     /// <summary>When the server began, in seconds since 1970.</summary>
     public long Started { get; } = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
@@ -44,7 +44,7 @@ internal sealed class ServerState(ServeOptions options, ServedModels models, Sch
     /// <exception cref="SchedulerFullException">There is no room for it.</exception>
     public (GenerationRun Run, Activity? Activity) Start(GenerationJob job, string operation, CancellationToken cancel)
     {
-        Activity? activity = Monitor.Source.StartActivity($"{operation} {job.Target.Name}");
+        Activity? activity = ServerMeter.Source.StartActivity($"{operation} {job.Target.Name}");
         try
         {
             activity?.SetTag("gen_ai.operation.name", operation).SetTag("gen_ai.provider.name", "nola")

@@ -75,8 +75,8 @@ public sealed class Scheduler : IAsyncDisposable
         PrefixBytes = keptRows * rowBytes,
     };
 
-    /// <summary>Whoever holds this lock keeps requests waiting, for tests.</summary>
-    internal object Gate => gate;
+    /// <summary>The instruments of this scheduler, by which they are told from those of others in the process.</summary>
+    internal System.Diagnostics.Metrics.Meter Meter => meter.Meter;
 
     private int Waiting
     {

@@ -32,6 +32,9 @@ internal sealed class SchedulerMeter : IDisposable
         meter.CreateObservableCounter("nola.pool.evictions", () => pool.Statistics.Evictions, "{adapter}", "Factors that made room");
     }
 
+    /// <summary>The instruments.</summary>
+    public Meter Meter => meter;
+
     /// <summary>How long requests took lately.</summary>
     public TimeSpan MeanDuration => TimeSpan.FromSeconds(Volatile.Read(ref meanSeconds));
 

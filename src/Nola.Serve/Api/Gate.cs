@@ -46,7 +46,7 @@ internal sealed class Gate(ServerState state)
             gone = !await TryAnswerAsync(context, error).ConfigureAwait(false);
         }
         string path = (context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText ?? "other";
-        state.Monitor.Count(path, gone ? ClientGone : context.Response.StatusCode, Stopwatch.GetElapsedTime(began));
+        state.Meter.Count(path, gone ? ClientGone : context.Response.StatusCode, Stopwatch.GetElapsedTime(began));
     }
 
     private async Task<bool> TryAnswerAsync(HttpContext context, Exception error)

@@ -15,8 +15,7 @@ internal static class TokenEndpoints
         if (fields.Text("model") is { } name) state.Models.Resolve(name);
         LanguageModel model = state.Model;
         int[] ids;
-        if (fields.Text("prompt") is { } prompt)
-            ids = fields.Flag("add_special_tokens", otherwise: true) ? model.Tokenizer.EncodePrompt(prompt) : model.Tokenizer.EncodeMarkup(prompt);
+        if (fields.Text("prompt") is { } prompt) ids = Encode(prompt, fields.Flag("add_special_tokens", otherwise: true), model.Tokenizer);
         else if (fields.TryGet("messages", out _))
             ids = ChatRequest.Encode(ChatRequest.Messages(fields), PromptForms.OfConversations(model), model).Ids;
         else throw fields.Missing("prompt", "a text, or messages");
@@ -27,6 +26,13 @@ internal static class TokenEndpoints
         TokenTexts texts = new(model.Tokenizer);
         Tokenized answer = new(ids.Length, model.Shape.Positions, ids) { TokenStrs = shown ? [.. ids.Select(texts.Of)] : null };
         await JsonAnswer.WriteAsync(context.Response, answer, ServeJson.Wire.Tokenized).ConfigureAwait(false);
+    }
+
+    // Clients learn the number of the token that ends texts by asking for its name alone.
+    private static int[] Encode(string text, bool begins, ITokenizer tokenizer)
+    {
+        if (text == new TokenTexts(tokenizer).Of(tokenizer.EndOfText)) return [tokenizer.EndOfText];
+        return begins ? tokenizer.EncodePrompt(text) : tokenizer.EncodeMarkup(text);
     }
 
     /// <summary>The text of token ids.</summary>

@@ -110,6 +110,8 @@ internal static class ChatRequest
         string content = Content(fields);
         // A label for people; no template has a place for it.
         fields.Ignore("name");
+        // The harness of EleutherAI writes it beside the content.
+        fields.Only("type", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("text"), "'text'");
         foreach (string none in (ReadOnlySpan<string>)["refusal", "audio", "function_call"]) fields.Only(none, _ => false, "null");
         fields.Only("tool_calls", value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "an empty list");
         fields.RefuseOthers();

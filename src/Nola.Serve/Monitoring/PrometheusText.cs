@@ -18,12 +18,12 @@ internal sealed class PrometheusText : IDisposable
     private readonly ConcurrentDictionary<Instrument, ConcurrentDictionary<string, Series>> families = new();
 
     /// <summary>Listens to meters from now on.</summary>
-    /// <param name="isMine">Which of the process's meters are told.</param>
-    public PrometheusText(Func<Meter, bool> isMine)
+    /// <param name="meters">Which of the process's meters are told.</param>
+    public PrometheusText(params IReadOnlyList<Meter> meters)
     {
         listener.InstrumentPublished = (instrument, own) =>
         {
-            if (!isMine(instrument.Meter)) return;
+            if (!meters.Contains(instrument.Meter)) return;
             families.TryAdd(instrument, []);
             own.EnableMeasurementEvents(instrument);
         };

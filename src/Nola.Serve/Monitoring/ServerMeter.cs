@@ -4,7 +4,7 @@ using System.Diagnostics.Metrics;
 namespace Nola.Serve;
 
 /// <summary>What the server counts and traces beside what the scheduler does, under the usual names of .NET: any exporter can read it.</summary>
-internal sealed class Monitor : IDisposable
+internal sealed class ServerMeter : IDisposable
 {
     /// <summary>The name of the server's meter and of its activities.</summary>
     public const string Name = "Nola.Serve";
@@ -13,7 +13,7 @@ internal sealed class Monitor : IDisposable
     private readonly Histogram<double> duration;
 
     /// <summary>Begins to count at nothing.</summary>
-    public Monitor()
+    public ServerMeter()
     {
         Meter = new(Name);
         requests = Meter.CreateCounter<long>("nola.http.requests", null, "Requests that were answered, by path and status");

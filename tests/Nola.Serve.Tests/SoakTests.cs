@@ -1,0 +1,205 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Text.Json;
+using Nola.Models;
+using Nola.Tensors;
+using Xunit;
+using Xunit.Abstractions;
+
+namespace Nola.Serve.Tests;
+
+/// <summary>
+/// Many clients at once, of which some leave, some send nonsense and some fall silent, while adapters come and go: every greedy answer
+/// is the library's, nobody waits for ever, and nothing is left behind. A few seconds here; <c>NOLA_SOAK_SECONDS</c> for longer.
+/// </summary>
+public sealed class SoakTests(ITestOutputHelper output) : IDisposable
+{
+    private const int Tokens = 12;
+
+    private static readonly string[] prompts = ["The", "name : Blue Spice | food : Thai", "A café", "near : The Punter", "family friendly : no"];
+
+    // What a client may be told while adapters come and go and the queue is full.
+    private static readonly string[] allowed = ["model_not_found", "queue_full"];
+
+    private readonly string root = Directory.CreateTempSubdirectory("nola-soak-").FullName;
+    private readonly Reference reference = new();
+    private readonly ConcurrentDictionary<string, int> counts = new();
+    private readonly ConcurrentQueue<string> wrong = new();
+    private readonly List<TcpClient> silent = [];
+    private Dictionary<(string Adapter, string Prompt), string> expected = [];
+
+    [Fact]
+    public async Task Nothing_wrong_nothing_stuck_nothing_left()
+    {
+        double seconds = double.TryParse(Environment.GetEnvironmentVariable("NOLA_SOAK_SECONDS"), out double set) ? set : 4;
+        int clients = set > 0 ? 64 : 12;
+        foreach (int seed in Enumerable.Range(1, 4)) TestAdapters.Write(reference.Model, PathOf($"a{seed}"), seed);
+        expected = (from adapter in (string[])["", "a1", "a2", "a3", "a4"] from prompt in prompts select (adapter, prompt))
+            .ToDictionary(key => key, key => reference.Answer(key.prompt, key.adapter.Length == 0 ? null : PathOf(key.adapter), Tokens));
+        using Device device = Device.Open("cpu");
+        using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
+        // Room for two mixed adapters of about five, so that they make room for each other all the time.
+        long mixed = Mixed(model);
+        await using NolaServer server = await NolaServer.StartAsync(model, new()
+        {
+            Url = "http://127.0.0.1:0",
+            Adapters = root,
+            Pool = new() { MixedMemory = 2 * mixed },
+            Scheduler = new() { MaxRunning = 16, MaxQueue = 48 },
+        });
+        using Api api = new(server.Address);
+        Stopwatch clock = Stopwatch.StartNew();
+        long early = 0;
+        Task[] work =
+        [
+            .. Enumerable.Range(0, clients).Select(i => Task.Run(() => ClientAsync(api, new Random(i), () => clock.Elapsed.TotalSeconds < seconds))),
+            Task.Run(() => SwapAsync(api, () => clock.Elapsed.TotalSeconds < seconds)),
+        ];
+        while (clock.Elapsed.TotalSeconds < seconds)
+        {
+            await Task.Delay(100);
+            // When everything has been used once.
+            if (early == 0 && clock.Elapsed.TotalSeconds > seconds / 4) early = Memory();
+        }
+        await Task.WhenAll(work).WaitAsync(TimeSpan.FromSeconds(60));
+        for (int i = 0; i < 300 && server.Scheduler.Statistics is { Running: > 0 } or { Waiting: > 0 }; i++) await Task.Delay(10);
+        long late = Memory();
+        Report(server, clients, clock.Elapsed, early, late);
+        Assert.Empty(wrong);
+        Assert.Equal((0, 0), (server.Scheduler.Statistics.Running, server.Scheduler.Statistics.Waiting));
+        Assert.True(counts["answers"] > 20, "too few answers to mean anything");
+        if (set >= 60) Assert.True(late < early * 1.1 + (16 << 20), $"memory grew from {early:N0} to {late:N0} bytes");
+    }
+
+    public void Dispose()
+    {
+        foreach (TcpClient connection in silent) connection.Dispose();
+        reference.Dispose();
+        Directory.Delete(root, recursive: true);
+    }
+
+    private async Task ClientAsync(Api api, Random random, Func<bool> goesOn)
+    {
+        while (goesOn())
+        {
+            try
+            {
+                await (random.Next(10) switch
+                {
+                    0 => LeaveAsync(api, random),
+                    1 => NonsenseAsync(api, random),
+                    2 when random.Next(10) == 0 => FallSilentAsync(api.Http.BaseAddress!),
+                    _ => AskAsync(api, random),
+                });
+            }
+            catch (Exception error)
+            {
+                wrong.Enqueue($"{error.GetType().Name}: {error.Message}");
+                return;
+            }
+        }
+    }
+
+    private async Task AskAsync(Api api, Random random)
+    {
+        string name = ((string[])["", "a1", "a2", "a3", "a4", "swap", "nobody"])[random.Next(7)], prompt = prompts[random.Next(prompts.Length)];
+        (System.Net.HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", Chat(name, prompt, stream: false));
+        if ((int)status >= 400)
+        {
+            string? code = Api.Error(status, body).Code;
+            Count(code!);
+            if (!allowed.Contains(code) || (code == allowed[0] && name is not ("swap" or "nobody"))) wrong.Enqueue($"{name}: {body}");
+            return;
+        }
+        Count("answers");
+        string text = body.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!;
+        bool right = name == "swap"
+            ? text == expected[("a1", prompt)] || text == expected[("a2", prompt)]
+            : name != "nobody" && text == expected[(name, prompt)];
+        if (!right) wrong.Enqueue($"{name}, {prompt}: {text}");
+    }
+
+    private async Task LeaveAsync(Api api, Random random)
+    {
+        using HttpRequestMessage message = new(HttpMethod.Post, "/v1/chat/completions")
+        {
+            Content = Api.Json(Chat("a1", prompts[0], stream: true, tokens: 500)),
+        };
+        using HttpResponseMessage answer = await api.Http.SendAsync(message, HttpCompletionOption.ResponseHeadersRead);
+        await Task.Delay(random.Next(20));
+        Count("left");
+    }
+
+    private async Task NonsenseAsync(Api api, Random random)
+    {
+        string[] bodies = ["{", "[1]", """{"model": "a1"}""", """{"model": "a1", "messages": [{"role": "user", "content": "a"}], "temperature": -1}"""];
+        (System.Net.HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", bodies[random.Next(bodies.Length)]);
+        Assert.Equal(400, Api.Error(status, body).Status);
+        Count("nonsense");
+    }
+
+    private async Task FallSilentAsync(Uri address)
+    {
+        TcpClient connection = new();
+        lock (silent) silent.Add(connection);
+        await connection.ConnectAsync(address.Host, address.Port);
+        await connection.GetStream().WriteAsync("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{"u8.ToArray());
+        Count("silent");
+    }
+
+    // One name stands for one adapter, for another, and for none.
+    private async Task SwapAsync(Api api, Func<bool> goesOn)
+    {
+        for (int i = 0; goesOn(); i++)
+        {
+            await api.PostAsync("/v1/load_lora_adapter", new { lora_name = "swap", lora_path = $"a{i % 2 + 1}.safetensors" });
+            await Task.Delay(20);
+            if (i % 5 == 4) await api.PostAsync("/v1/unload_lora_adapter", new { lora_name = "swap" });
+            // A file that comes and goes by itself.
+            if (i % 7 == 6) File.Copy(PathOf("a3"), PathOf("b"), overwrite: true);
+            if (i % 7 == 3) File.Delete(PathOf("b"));
+            Count("swaps");
+        }
+    }
+
+    private void Report(NolaServer server, int clients, TimeSpan took, long early, long late)
+    {
+        SchedulerStatistics all = server.Scheduler.Statistics;
+        AdapterPoolStatistics pool = server.Adapters.Statistics;
+        string line = $"Soak: {clients} clients, {took.TotalSeconds:N0} s: "
+            + string.Join(", ", counts.OrderBy(c => c.Key).Select(c => $"{c.Value:N0} {c.Key}"))
+            + $"; {all.Completed:N0} completed, {all.Canceled:N0} canceled, {all.GeneratedTokens:N0} tokens; "
+            + $"{pool.Misses:N0} adapters mixed, {pool.Evictions:N0} made room; wrong: {wrong.Count}; "
+            + $"memory {early / 1e6:N1} MB at a quarter, {late / 1e6:N1} MB at the end";
+        output.WriteLine(line);
+        Console.WriteLine(line);
+    }
+
+    private void Count(string what) => counts.AddOrUpdate(what, 1, (_, count) => count + 1);
+
+    private static string Chat(string adapter, string prompt, bool stream, int tokens = Tokens) => JsonSerializer.Serialize(new
+    {
+        model = adapter.Length == 0 ? "nola-tiny" : adapter,
+        messages = new[] { new { role = "user", content = prompt } },
+        max_tokens = tokens,
+        temperature = 0,
+        stream,
+    });
+
+    private string PathOf(string name) => Path.Combine(root, name + ".safetensors");
+
+    private long Mixed(LanguageModel model)
+    {
+        using AdapterPool pool = new(model);
+        return pool.Add("a", PathOf("a1")).MixedBytes;
+    }
+
+    private static long Memory()
+    {
+        GC.Collect(2, GCCollectionMode.Forced, blocking: true);
+        GC.WaitForPendingFinalizers();
+        using Process self = Process.GetCurrentProcess();
+        return self.WorkingSet64;
+    }
+}
