@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using System.Reflection;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -9,7 +10,6 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -106,7 +106,14 @@ public sealed class NolaServer : IAsyncDisposable
         stopped = true;
         // Connections are closed when their last answer is given; those that take longer are cut, which cancels what they asked for.
         using CancellationTokenSource patience = new(state.Options.Drain);
-        await app.StopAsync(patience.Token).ConfigureAwait(false);
+        try
+        {
+            await app.StopAsync(patience.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // The patience is over.
+        }
     }
 
     /// <summary>Stops, if it has not been, and gives everything back but the model.</summary>
@@ -127,7 +134,7 @@ public sealed class NolaServer : IAsyncDisposable
         {
             await app.StartAsync(cancel).ConfigureAwait(false);
         }
-        catch (IOException error)
+        catch (Exception error) when (error is IOException or SocketException)
         {
             throw new NolaException($"{address}: cannot be listened at ({error.Message.TrimEnd('.')}); choose another port.", error);
         }
@@ -150,9 +157,10 @@ public sealed class NolaServer : IAsyncDisposable
 
     private static WebApplication Build(ServerState state, PrometheusText metrics, Uri address)
     {
-        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        // Signals are the program's, which knows what else is to be ended.
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
+        builder.Services.AddRoutingCore();
+        builder.WebHost.UseKestrelCore();
+        // Nothing of the surroundings is read, neither files nor variables. Signals are the program's, which knows what else is to be ended.
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = state.Options.Drain);
         builder.WebHost.ConfigureKestrel(kestrel =>

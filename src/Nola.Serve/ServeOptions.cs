@@ -44,6 +44,7 @@ public sealed record ServeOptions
     {
         if (!Uri.TryCreate(Url, UriKind.Absolute, out Uri? address) || address.Scheme != Uri.UriSchemeHttp || address.PathAndQuery != "/")
             throw new NolaException($"{Quoted.Of(Url)} is no address to listen at; expected one such as http://127.0.0.1:8080.");
+        if (Drain < TimeSpan.Zero || Drain > TimeSpan.FromDays(1)) throw new NolaException($"Drain is {Drain}; expected 0 to one day.");
         if (ApiKey is { Length: 0 }) throw new NolaException("The API key is empty; give one, or none.");
         if (ModelName is { } name && (name.Length == 0 || name != NolaException.OneLine(name)))
             throw new NolaException($"{Quoted.Of(name)} cannot be the name of a model.");

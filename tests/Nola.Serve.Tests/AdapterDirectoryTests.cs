@@ -111,7 +111,7 @@ public sealed class AdapterDirectoryTests : IDisposable
     [InlineData("a//b", "one.safetensors", "lora_name")]
     [InlineData("", "one.safetensors", "lora_name")]
     [InlineData("a\\..\\b", "one.safetensors", "lora_name")]
-    [InlineData("nola-tiny", "one.safetensors", "lora_path")]
+    [InlineData("nola-tiny", "one.safetensors", "lora_name")]
     [InlineData("x", "../OUTSIDE/away.safetensors", "lora_path")]
     [InlineData("x", "OUTSIDE/away.safetensors", "lora_path")]
     [InlineData("x", "link.safetensors", "lora_path")]

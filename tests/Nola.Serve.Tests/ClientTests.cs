@@ -69,7 +69,7 @@ public sealed class ClientTests(ServerFixture fixture)
     {
         long before = fixture.Server.Scheduler.Statistics.Canceled;
         using CancellationTokenSource stop = new();
-        // More than there is room for, so that it does not end by itself; and nothing ends it but the model's limit.
+        // The same token again and again, which only the model's limit would end.
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             ChatCompletionOptions options = new() { LogitBiases = { [5] = 100 } };

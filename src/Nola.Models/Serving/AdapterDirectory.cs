@@ -139,7 +139,11 @@ public sealed class AdapterDirectory : IDisposable
     /// <summary>Stops watching. The adapters stay in the pool.</summary>
     public void Dispose() => watch?.Dispose();
 
-    private string Locate(string path) => confined is not null ? confined.Resolve(path) : Path.GetFullPath(path, root);
+    private string Locate(string path)
+    {
+        if (path.Length == 0 || path.Contains('\0')) throw new NolaException($"{Quoted.Of(path)} is no path of an adapter.");
+        return confined is not null ? confined.Resolve(path) : Path.GetFullPath(path, root);
+    }
 
     private void CheckName(string name)
     {
@@ -165,7 +169,7 @@ public sealed class AdapterDirectory : IDisposable
                 confined?.Resolve(path);
                 entry = new(name, path, stamp, pool.Add(name, path), null);
             }
-            catch (NolaException error)
+            catch (Exception error) when (error is NolaException or IOException or UnauthorizedAccessException)
             {
                 // Never the adapter that had the name before.
                 pool.Remove(name);

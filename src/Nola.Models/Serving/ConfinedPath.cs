@@ -18,16 +18,10 @@ internal sealed class ConfinedPath(string directory)
     /// <exception cref="NolaException">It leads out of the directory.</exception>
     public string Resolve(string path)
     {
-        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Full(path)));
+        string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path, Directory));
         return IsBelow(full, Directory) && IsBelow(Real(full, 0), real)
             ? full
             : throw new NolaException($"{Quoted.Of(path)} is not below {Directory}, the directory of adapters; only what is there is read.");
-    }
-
-    private string Full(string path)
-    {
-        if (path.Length == 0 || path.Contains('\0')) throw new NolaException("The path of the adapter is empty, or none.");
-        return Path.Combine(Directory, path);
     }
 
     private static bool IsBelow(string path, string root) =>

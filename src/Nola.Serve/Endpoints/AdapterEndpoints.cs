@@ -54,7 +54,8 @@ internal static class AdapterEndpoints
         }
         catch (NolaException error)
         {
-            throw ApiException.Bad(AdapterName.IsValid(name) ? "lora_path" : "lora_name", state.Models.WithoutRoot(error.Message), "adapter_refused");
+            bool named = AdapterName.IsValid(name) && name != state.Models.BaseName;
+            throw ApiException.Bad(named ? "lora_path" : "lora_name", state.Models.WithoutRoot(error.Message), "adapter_refused");
         }
     }
 }
