@@ -11,6 +11,7 @@ public sealed partial class LanguageModel
     private ITokenizer? tokenizer;
     private IReadOnlyList<int>? stopTokens;
     private ChatFormat? chat;
+    private bool? talks;
 
     /// <summary>
     /// Loads a checkpoint of any known family: the embedded <c>nola-tiny</c>, a directory with <c>config.json</c> and safetensors, or
@@ -124,7 +125,7 @@ public sealed partial class LanguageModel
 
     /// <summary>How conversations are written for the model, or null where its directory has no chat template.</summary>
     /// <exception cref="NolaException">It has one that is not known.</exception>
-    internal ChatFormat? FindChat() => chat is null && !ChatFormat.IsThere(Origin) ? null : Chat;
+    internal ChatFormat? FindChat() => chat is null && !(talks ??= ChatFormat.IsThere(Origin)) ? null : Chat;
 
     private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
     {

@@ -11,7 +11,7 @@ internal static class CompletionsEndpoint
     {
         GenerationJob job;
         using (JsonDocument body = await state.ReadAsync(context).ConfigureAwait(false))
-            job = CompletionRequest.Read(body.RootElement, state.Models);
+            job = CompletionRequest.Read(body.RootElement, state.Models, state.Options.Scheduler.MaxQueue);
         RunningRequest request =
             await RunningRequest.StartAsync(state, job, "text_completion", context.RequestAborted).ConfigureAwait(false);
         await using (request.ConfigureAwait(false))

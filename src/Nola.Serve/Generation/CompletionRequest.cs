@@ -7,16 +7,15 @@ namespace Nola.Serve;
 /// <summary>Reads a request to <c>/v1/completions</c>.</summary>
 internal static class CompletionRequest
 {
-    private const int MostPrompts = 1024;
-
     // What OpenAI's API gives who asks for nothing else.
     private const int DefaultTokens = 16;
 
     /// <summary>Reads the whole request.</summary>
     /// <param name="body">Its JSON.</param>
     /// <param name="models">What can be asked for.</param>
+    /// <param name="most">Prompts that may wait, of which one request can have no more.</param>
     /// <exception cref="ApiException">It cannot be answered; the message says which field is why.</exception>
-    public static GenerationJob Read(JsonElement body, ServedModels models)
+    public static GenerationJob Read(JsonElement body, ServedModels models, int most)
     {
         RequestFields fields = new(body);
         Target target = models.Resolve(fields.RequiredText("model"));
@@ -33,7 +32,7 @@ internal static class CompletionRequest
         fields.TryGet("prompt", out JsonElement prompt);
         fields.RefuseOthers();
         // Last, since reading them is work.
-        return new(target, form, Prompts(prompt, form, fields, model), options, samples)
+        return new(target, form, Prompts(prompt, form, fields, model, most), options, samples)
         {
             Echo = echo,
             Logprobs = logprobs,
@@ -59,14 +58,16 @@ internal static class CompletionRequest
         return form;
     }
 
-    private static EncodedPrompt[] Prompts(JsonElement prompt, PromptForm form, RequestFields fields, LanguageModel model)
+    private static EncodedPrompt[] Prompts(
+        JsonElement prompt, PromptForm form, RequestFields fields, LanguageModel model, int most)
     {
         if (prompt.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null) throw fields.Missing("prompt", Expected);
         if (prompt.ValueKind == JsonValueKind.String) return [OfText(prompt.GetString()!, "prompt", form, model)];
         if (prompt.ValueKind != JsonValueKind.Array || prompt.GetArrayLength() == 0) throw fields.Wrong("prompt", prompt, Expected);
         if (prompt[0].ValueKind == JsonValueKind.Number) return [OfIds(prompt, "prompt", model)];
-        if (prompt.GetArrayLength() > MostPrompts)
-            throw ApiException.Bad("prompt", $"prompt has {prompt.GetArrayLength()} prompts; expected at most {MostPrompts}.", "invalid_value");
+        if (prompt.GetArrayLength() > most)
+            throw ApiException.Bad(
+                "prompt", $"prompt has {prompt.GetArrayLength()} prompts; expected at most {most}, as many as may wait.", "invalid_value");
         return [.. prompt.EnumerateArray().Select((item, i) => item.ValueKind == JsonValueKind.String
             ? OfText(item.GetString()!, $"prompt[{i}]", form, model)
             : OfIds(item, $"prompt[{i}]", model))];
