@@ -37,7 +37,7 @@ Console.WriteLine($"base: {plain.Text}");
 
 // Nola's metrics as evaluators.
 EvaluationResult scores = await new TextMetricsEvaluator(new() { Metrics = ["BLEU", "ROUGE_L"] }).EvaluateAsync(
-    [], answer, additionalContext: [new ReferenceTexts("Blue Spice is a pub that serves Indian food.", "A pub called Blue Spice has Indian food.")]);
+    [], answer, additionalContext: [new ReferenceTexts("Blue Spice is a pub with Indian food.", "A pub called Blue Spice has Indian food.")]);
 foreach (EvaluationMetric metric in scores.Metrics.Values) Console.WriteLine($"{metric.Name}: {((NumericMetric)metric).Value:F3}");
 
 static string Learn()

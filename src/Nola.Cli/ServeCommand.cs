@@ -34,13 +34,17 @@ internal static class ServeCommand
         Option<int> port = new WholeOption<int>("--port") { Description = "Port; 0 for a free one", DefaultValueFactory = _ => 8080 };
         Option<string> key = new("--api-key") { Description = $"What requests must send as their bearer token [{KeyVariable}]" };
         Option<int> mixed = Megabytes("--mixed-memory", "Memory for mixed adapters, in MiB", defaults.Pool.MixedMemory);
-        Option<int> cache = Megabytes("--cache-memory", "Memory for keys and values of running texts, in MiB", defaults.Scheduler.CacheBytes);
+        Option<int> cache = Megabytes(
+            "--cache-memory", "Memory for keys and values of running texts, in MiB", defaults.Scheduler.CacheBytes);
         Option<int> prefix = Megabytes(
-            "--prefix-memory", "Memory for keys and values of prompts that begin alike, in MiB; 0 for none", defaults.Scheduler.PrefixCacheBytes);
+            "--prefix-memory", "Memory for keys and values of prompts that begin alike, in MiB; 0 for none",
+            defaults.Scheduler.PrefixCacheBytes);
         Option<int> batch = Count("--batch-tokens", "Maximum number of tokens read at once", defaults.Scheduler.BatchTokens);
         Option<int> running = Count("--max-running", "Maximum number of texts continued at once", defaults.Scheduler.MaxRunning);
-        Option<int> queue = Count("--max-queue", "Maximum number of prompts that wait; beyond it, requests are refused (429)", defaults.Scheduler.MaxQueue);
-        Option<int> drain = Count("--drain", "Seconds that requests have to end when the server is stopped", (int)defaults.Drain.TotalSeconds);
+        Option<int> queue = Count(
+            "--max-queue", "Maximum number of prompts that wait; beyond it, requests are refused (429)", defaults.Scheduler.MaxQueue);
+        Option<int> drain = Count(
+            "--drain", "Seconds that requests have to end when the server is stopped", (int)defaults.Drain.TotalSeconds);
         Command command = new("serve", "Answer requests by HTTP, as OpenAI's API does, with a model and the adapters of a directory.")
         {
             common.Model, adapters, outside, name, host, port, key, mixed, cache, prefix, batch, running, queue, drain,

@@ -68,7 +68,8 @@ internal sealed record ClientRequest(GenerateRequest Request, PromptForm Form, s
         if (options.RawRepresentationFactory is not null) throw Unsupported("a raw representation");
     }
 
-    private static NolaException Unsupported(string what) => new($"The options of the chat ask for {what}, which Nola does not support; leave it out.");
+    private static NolaException Unsupported(string what) =>
+        new($"The options of the chat ask for {what}, which Nola does not support; leave it out.");
 
     private static Models.ChatMessage Message(ChatMessage message)
     {

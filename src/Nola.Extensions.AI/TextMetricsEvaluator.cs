@@ -8,7 +8,8 @@ namespace Nola.Extensions.AI;
 
 /// <summary>The reference texts of an answer, for <see cref="TextMetricsEvaluator"/>.</summary>
 /// <param name="references">At least one.</param>
-public sealed class ReferenceTexts(params IReadOnlyList<string> references) : EvaluationContext("References", references.Select(text => new TextContent(text)))
+public sealed class ReferenceTexts(params IReadOnlyList<string> references)
+    : EvaluationContext("References", references.Select(text => new TextContent(text)))
 {
     /// <summary>The texts.</summary>
     public IReadOnlyList<string> References { get; } = references;

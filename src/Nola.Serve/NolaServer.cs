@@ -160,7 +160,8 @@ public sealed class NolaServer : IAsyncDisposable
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
         builder.Services.AddRoutingCore();
         builder.WebHost.UseKestrelCore();
-        // Nothing of the surroundings is read, neither files nor variables. Signals are the program's, which knows what else is to be ended.
+        // Nothing of the surroundings is read, neither files nor variables. Signals are the program's, which knows what else is to be
+        // ended.
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = state.Options.Drain);
         builder.WebHost.ConfigureKestrel(kestrel =>
@@ -212,7 +213,8 @@ public sealed class NolaServer : IAsyncDisposable
         context.Response.ContentLength = resource.Length;
         // The page talks to this server and to nobody else.
         context.Response.Headers.ContentSecurityPolicy =
-            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'";
+            "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+            + "frame-ancestors 'none'";
         await resource.CopyToAsync(context.Response.Body, context.RequestAborted).ConfigureAwait(false);
     }
 

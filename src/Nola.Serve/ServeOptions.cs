@@ -6,7 +6,9 @@ namespace Nola.Serve;
 /// <summary>How a model is served.</summary>
 public sealed record ServeOptions
 {
-    /// <summary>Where the server listens; port 0 takes a free one. Other machines reach it only where this is not the own machine.</summary>
+    /// <summary>
+    /// Where the server listens; port 0 takes a free one. Other machines reach it only where this is not the own machine.
+    /// </summary>
     public string Url { get; init; } = "http://127.0.0.1:8080";
 
     /// <summary>

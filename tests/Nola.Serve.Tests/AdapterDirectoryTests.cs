@@ -64,8 +64,9 @@ public sealed class AdapterDirectoryTests : IDisposable
         using Api api = new(server.Address);
         JsonElement list = await api.GetAsync("/v1/models");
         Assert.Equal(["nola-tiny", "one"], Ids(list));
-        Assert.Equal(["cut", "nola-tiny", "stranger"], list.GetProperty("refused").EnumerateArray().Select(r => r.GetProperty("id").GetString()));
-        Assert.All(list.GetProperty("refused").EnumerateArray(), r => Assert.DoesNotContain(root, r.ToString()));
+        JsonElement[] refused = [.. list.GetProperty("refused").EnumerateArray()];
+        Assert.Equal(["cut", "nola-tiny", "stranger"], refused.Select(r => r.GetProperty("id").GetString()));
+        Assert.All(refused, r => Assert.DoesNotContain(root, r.ToString()));
         (int status, string message, _, string? code) = await api.FailAsync("/v1/completions", Asking("stranger"));
         Assert.Equal((400, "adapter_refused"), (status, code));
         Assert.Contains("base model", message);
@@ -87,7 +88,8 @@ public sealed class AdapterDirectoryTests : IDisposable
         await using NolaServer server = await StartAsync();
         using Api api = new(server.Address);
         JsonElement loaded = await api.PostAsync("/v1/load_lora_adapter", new { lora_name = "mine", lora_path = "one.safetensors" });
-        Assert.Equal((await api.GetAsync("/v1/models/one")).GetProperty("fingerprint").GetString(), loaded.GetProperty("fingerprint").GetString());
+        string? fingerprint = (await api.GetAsync("/v1/models/one")).GetProperty("fingerprint").GetString();
+        Assert.Equal(fingerprint, loaded.GetProperty("fingerprint").GetString());
         Assert.Equal(Expected("one"), await api.ChatAsync("mine", "The", 8));
         await api.PostAsync("/v1/load_lora_adapter", new { lora_name = "mine", lora_path = PathOf("two"), pinned = true });
         Assert.Equal(Expected("two"), await api.ChatAsync("mine", "The", 8));
@@ -126,7 +128,8 @@ public sealed class AdapterDirectoryTests : IDisposable
         path = path.Replace("../OUTSIDE", "../" + Path.GetFileName(outside)).Replace("OUTSIDE", outside);
         await using NolaServer server = await StartAsync();
         using Api api = new(server.Address);
-        (int status, string message, string? blamed, _) = await api.FailAsync("/v1/load_lora_adapter", new { lora_name = name, lora_path = path });
+        object request = new { lora_name = name, lora_path = path };
+        (int status, string message, string? blamed, _) = await api.FailAsync("/v1/load_lora_adapter", request);
         Assert.Equal((400, param), (status, blamed));
         Assert.DoesNotContain("away", message.Replace(path, ""));
         // Nor does what is in the directory lead out of it by itself.
@@ -173,7 +176,8 @@ public sealed class AdapterDirectoryTests : IDisposable
 
     private static object Asking(string name) => new { model = name, prompt = "The", max_tokens = 1 };
 
-    private static string[] Ids(JsonElement list) => [.. list.GetProperty("data").EnumerateArray().Select(m => m.GetProperty("id").GetString()!)];
+    private static string[] Ids(JsonElement list) =>
+        [.. list.GetProperty("data").EnumerateArray().Select(m => m.GetProperty("id").GetString()!)];
 
     private static async Task<string[]> NamesAsync(Api api) => Ids(await api.GetAsync("/v1/models"));
 

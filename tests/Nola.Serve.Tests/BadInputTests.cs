@@ -58,11 +58,14 @@ public sealed class BadInputTests(ServerFixture fixture)
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "logit_bias": {"1": 101}}""", 400, "logit_bias", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "presence_penalty": 3}""", 400, "presence_penalty", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "stream_options": {}}""", 400, "stream_options", "invalid_value")]
-    [InlineData("""{"model": "nola-tiny", "prompt": "a", "stream": true, "stream_options": {"x": 1}}""", 400, "stream_options.x", "unknown_parameter")]
+    [InlineData(
+        """{"model": "nola-tiny", "prompt": "a", "stream": true, "stream_options": {"x": 1}}""", 400, "stream_options.x", "unknown_parameter")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "min_tokens": 20}""", 400, "min_tokens", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "prompt_form": "chat"}""", 400, "prompt_form", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "temprature": 0}""", 400, "temprature", "unknown_parameter")]
-    [InlineData("""{"model": "nola-tiny", "prompt": "a", "response_format": {"type": "json_object"}}""", 400, "response_format", "unsupported_parameter")]
+    [InlineData(
+        """{"model": "nola-tiny", "prompt": "a", "response_format": {"type": "json_object"}}""", 400, "response_format",
+        "unsupported_parameter")]
     public async Task A_completion_that_cannot_be(string json, int status, string? param, string? code)
     {
         (int Status, string Message, string? Param, string? Code) error = await api.FailAsync("/v1/completions", json);
@@ -76,8 +79,10 @@ public sealed class BadInputTests(ServerFixture fixture)
     [InlineData("""{"model": "alpha", "messages": [{"role": "user"}]}""", "messages[0].content")]
     [InlineData("""{"model": "alpha", "messages": [{"role": "robot", "content": "a"}]}""", "messages[0].role")]
     [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": "a", "x": 1}]}""", "messages[0].x")]
-    [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}""", "messages[0].content[0].type")]
-    [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""", "messages")]
+    [InlineData(
+        """{"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}""", "messages[0].content[0].type")]
+    [InlineData(
+        """{"model": "alpha", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""", "messages")]
     [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": "a"}], "tools": [{}]}""", "tools")]
     [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": "a"}], "max_tokens": 0}""", "max_tokens")]
     [InlineData("""{"model": "alpha", "messages": [{"role": "user", "content": "a"}], "top_logprobs": 2}""", "top_logprobs")]
@@ -117,7 +122,8 @@ public sealed class BadInputTests(ServerFixture fixture)
         });
         Assert.Equal("length", answer.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
         Assert.Equal(1, answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
-        Assert.Equal(400, (await api.FailAsync("/v1/completions", new { model = "nola-tiny", prompt = Enumerable.Repeat(5, positions + 1) })).Status);
+        object longer = new { model = "nola-tiny", prompt = Enumerable.Repeat(5, positions + 1) };
+        Assert.Equal(400, (await api.FailAsync("/v1/completions", longer)).Status);
     }
 
     [Fact]
@@ -163,7 +169,8 @@ public sealed class BadInputTests(ServerFixture fixture)
     public async Task Connections_that_say_nothing_or_nonsense_hold_nobody_up()
     {
         Uri address = api.Http.BaseAddress!;
-        using TcpClient silent = new(address.Host, address.Port), half = new(address.Host, address.Port), nonsense = new(address.Host, address.Port);
+        using TcpClient silent = new(address.Host, address.Port), half = new(address.Host, address.Port);
+        using TcpClient nonsense = new(address.Host, address.Port);
         await half.GetStream().WriteAsync("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{\"model\""u8.ToArray());
         await nonsense.GetStream().WriteAsync(Encoding.ASCII.GetBytes(new string('x', 4000) + "\r\n\r\n"));
         Assert.Equal(fixture.Reference.Answer("The", fixture.PathOf("alpha"), 5), await api.ChatAsync("alpha", "The", 5));

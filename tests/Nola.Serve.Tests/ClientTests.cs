@@ -53,7 +53,8 @@ public sealed class ClientTests(ServerFixture fixture)
         List<string> pieces = [];
         ChatTokenUsage? usage = null;
         OpenAI.Chat.ChatFinishReason? reason = null;
-        await foreach (StreamingChatCompletionUpdate update in Client("beta").CompleteChatStreamingAsync([new UserChatMessage(Context)], options))
+        await foreach (StreamingChatCompletionUpdate update in
+            Client("beta").CompleteChatStreamingAsync([new UserChatMessage(Context)], options))
         {
             pieces.AddRange(update.ContentUpdate.Select(part => part.Text));
             (usage, reason) = (update.Usage ?? usage, update.FinishReason ?? reason);

@@ -71,8 +71,8 @@ public sealed class CommandTests(ITestOutputHelper output) : IDisposable
         using Process process = Start("--adapters", root, "--port", "0", "--json");
         Uri address = new(JsonElement.Parse((await process.StandardOutput.ReadLineAsync())!).GetProperty("url").GetString()!);
         string query = $"?model=alpha&kind=context&prompt={Uri.EscapeDataString(ServerFixture.Context)}&max_tokens=12&run=1";
-        using Process page = Process.Start(new ProcessStartInfo(
-            browser, ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom", new Uri(address, query).ToString()])
+        string[] flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"];
+        using Process page = Process.Start(new ProcessStartInfo(browser, [.. flags, new Uri(address, query).ToString()])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

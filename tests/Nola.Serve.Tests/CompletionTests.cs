@@ -37,7 +37,8 @@ public sealed class CompletionTests(ServerFixture fixture)
     public async Task Many_clients_at_once_get_what_each_alone_gets()
     {
         string[] models = ["nola-tiny", "alpha", "beta", "runs/gamma", "lora"];
-        (string Model, string Prompt)[] asked = [.. Enumerable.Range(0, 40).Select(i => (models[i % 5], $"name : Place {i % 8} | food : Thai"))];
+        (string Model, string Prompt)[] asked =
+            [.. Enumerable.Range(0, 40).Select(i => (models[i % 5], $"name : Place {i % 8} | food : Thai"))];
         string[] answers = await Task.WhenAll(asked.Select(a => api.ChatAsync(a.Model, a.Prompt, 12)));
         for (int i = 0; i < asked.Length; i++)
         {
@@ -99,7 +100,8 @@ public sealed class CompletionTests(ServerFixture fixture)
         JsonElement[] choices = [.. events[..^1].Select(e => Assert.Single(e.GetProperty("choices").EnumerateArray()))];
         Assert.Equal("assistant", choices[0].GetProperty("delta").GetProperty("role").GetString());
         Assert.All(choices[1..], choice => Assert.False(choice.GetProperty("delta").TryGetProperty("role", out _)));
-        string text = string.Concat(choices.Select(c => c.GetProperty("delta").TryGetProperty("content", out JsonElement t) ? t.GetString() : ""));
+        string text = string.Concat(choices.Select(c => c.GetProperty("delta"))
+            .Select(delta => delta.TryGetProperty("content", out JsonElement content) ? content.GetString() : ""));
         Assert.Equal(reference.Answer(Context, fixture.PathOf("beta"), Tokens), text);
         Assert.Contains(choices[^1].GetProperty("finish_reason").GetString(), (string[])["stop", "length"]);
         Assert.Equal(0, events[^1].GetProperty("choices").GetArrayLength());
@@ -143,7 +145,8 @@ public sealed class CompletionTests(ServerFixture fixture)
             temperature = 0,
         })).GetProperty("choices")[0];
         JsonElement logprobs = choice.GetProperty("logprobs");
-        double?[] own = [.. logprobs.GetProperty("token_logprobs").EnumerateArray().Select(v => v.ValueKind == JsonValueKind.Null ? (double?)null : v.GetDouble())];
+        double?[] own = [.. logprobs.GetProperty("token_logprobs").EnumerateArray()
+            .Select(v => v.ValueKind == JsonValueKind.Null ? (double?)null : v.GetDouble())];
         JsonElement[] top = [.. logprobs.GetProperty("top_logprobs").EnumerateArray()];
         string[] texts = [.. logprobs.GetProperty("tokens").EnumerateArray().Select(v => v.GetString()!)];
         Assert.Equal(prompt.Length + 1, own.Length);
@@ -204,7 +207,8 @@ public sealed class CompletionTests(ServerFixture fixture)
         })).GetProperty("choices")[0];
         Assert.Equal("The Punter", choice.GetProperty("text").GetString());
         Assert.Equal("length", choice.GetProperty("finish_reason").GetString());
-        Assert.Equal(reference.Tokenizer.EncodePrompt("The Punter").Length, choice.GetProperty("logprobs").GetProperty("tokens").GetArrayLength());
+        int tokens = reference.Tokenizer.EncodePrompt("The Punter").Length;
+        Assert.Equal(tokens, choice.GetProperty("logprobs").GetProperty("tokens").GetArrayLength());
     }
 
     [Fact]
@@ -254,8 +258,9 @@ public sealed class CompletionTests(ServerFixture fixture)
             temperature = 0,
             stop,
         });
-        Assert.Equal(whole[..whole.IndexOf(stop, StringComparison.Ordinal)], stopped.GetProperty("choices")[0].GetProperty("text").GetString());
-        Assert.Equal("stop", stopped.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
+        JsonElement ended = stopped.GetProperty("choices")[0];
+        Assert.Equal(whole[..whole.IndexOf(stop, StringComparison.Ordinal)], ended.GetProperty("text").GetString());
+        Assert.Equal("stop", ended.GetProperty("finish_reason").GetString());
     }
 
     [Fact]
@@ -281,6 +286,9 @@ public sealed class CompletionTests(ServerFixture fixture)
         Assert.Equal(0, fixture.Server.Scheduler.Statistics.Running);
     }
 
-    private static (int, int) Used(JsonElement answer) =>
-        (answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32(), answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
+    private static (int, int) Used(JsonElement answer)
+    {
+        JsonElement usage = answer.GetProperty("usage");
+        return (usage.GetProperty("prompt_tokens").GetInt32(), usage.GetProperty("completion_tokens").GetInt32());
+    }
 }

@@ -37,7 +37,8 @@ public sealed class ExtensionsTests : IDisposable
         Assert.Equal(Expected("beta"), (await keyed.GetResponseAsync(Context, options)).Text);
         ChatResponse answer = await keyed.GetResponseAsync(Context, new() { MaxOutputTokens = Tokens, ModelId = "alpha" });
         Assert.Equal((Expected("alpha"), "alpha"), (answer.Text, answer.ModelId));
-        Assert.Equal(Expected(null), (await keyed.GetResponseAsync(Context, new() { MaxOutputTokens = Tokens, ModelId = "nola-tiny" })).Text);
+        ChatResponse plain = await keyed.GetResponseAsync(Context, new() { MaxOutputTokens = Tokens, ModelId = "nola-tiny" });
+        Assert.Equal(Expected(null), plain.Text);
         Assert.Equal("beta", keyed.GetRequiredService<ChatClientMetadata>().DefaultModelId);
         Assert.Same(services.GetRequiredService<NolaHost>(), client.GetService<NolaHost>());
     }
@@ -55,10 +56,11 @@ public sealed class ExtensionsTests : IDisposable
     public async Task A_stream_has_the_whole_text_its_reason_and_its_usage()
     {
         IChatClient client = services.GetRequiredKeyedService<IChatClient>("alpha");
-        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync(Context, new() { MaxOutputTokens = Tokens }).ToListAsync();
+        ChatOptions options = new() { MaxOutputTokens = Tokens };
+        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync(Context, options).ToListAsync();
         Assert.True(updates.Count > 3);
         Assert.Single(updates.Select(update => update.ResponseId).Distinct());
-        ChatResponse whole = updates.ToChatResponse(), atOnce = await client.GetResponseAsync(Context, new() { MaxOutputTokens = Tokens });
+        ChatResponse whole = updates.ToChatResponse(), atOnce = await client.GetResponseAsync(Context, options);
         Assert.Equal(Expected("alpha"), whole.Text);
         Assert.Equal(atOnce.FinishReason, whole.FinishReason);
         Assert.Equal(atOnce.Usage!.OutputTokenCount, whole.Usage!.OutputTokenCount);

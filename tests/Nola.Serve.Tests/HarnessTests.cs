@@ -5,8 +5,8 @@ using Xunit;
 namespace Nola.Serve.Tests;
 
 /// <summary>
-/// The requests of lm-eval-harness's <c>local-completions</c> and <c>local-chat-completions</c>, field by field as it sends them, with their
-/// answers read as the harness reads them.
+/// The requests of lm-eval-harness's <c>local-completions</c> and <c>local-chat-completions</c>, field by field as it sends them, with
+/// their answers read as the harness reads them.
 /// </summary>
 [Collection(ServerCollection.Name)]
 public sealed class HarnessTests(ServerFixture fixture)
@@ -69,7 +69,8 @@ public sealed class HarnessTests(ServerFixture fixture)
             {
                 string whole = fixture.Reference.Continue(
                     prompts[i], name == "nola-tiny" ? null : fixture.PathOf(name), request.GetProperty("max_tokens").GetInt32()).Text;
-                int end = stops.Select(stop => whole.IndexOf(stop, StringComparison.Ordinal)).Where(at => at >= 0).DefaultIfEmpty(whole.Length).Min();
+                int end = stops.Select(stop => whole.IndexOf(stop, StringComparison.Ordinal)).Where(at => at >= 0)
+                    .DefaultIfEmpty(whole.Length).Min();
                 Assert.Equal(whole[..end], choices.Single(c => c.GetProperty("index").GetInt32() == i).GetProperty("text").GetString());
             }
         }
@@ -91,8 +92,8 @@ public sealed class HarnessTests(ServerFixture fixture)
         JsonElement[] own = [.. choice.GetProperty("logprobs").GetProperty("token_logprobs").EnumerateArray()];
         JsonElement[] top = [.. choice.GetProperty("logprobs").GetProperty("top_logprobs").EnumerateArray()];
         double[] continuation = [.. own[context..^1].Select(v => v.GetDouble())];
-        bool greedy = continuation.Zip(top[context..^1]).All(pair => pair.First == pair.Second.EnumerateObject().Max(p => p.Value.GetDouble()));
-        return (continuation.Sum(), greedy);
+        double[] likeliest = [.. top[context..^1].Select(t => t.EnumerateObject().Max(p => p.Value.GetDouble()))];
+        return (continuation.Sum(), continuation.SequenceEqual(likeliest));
     }
 
     private static IEnumerable<JsonElement> Recorded(string kind) =>

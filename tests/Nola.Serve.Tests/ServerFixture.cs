@@ -21,7 +21,9 @@ public sealed class ServerFixture : IAsyncLifetime
 
     internal Api Api { get; private set; } = null!;
 
-    /// <summary>The directory of adapters: alpha, beta, runs/gamma (a run's directory) and lora (a PEFT directory), and a broken one.</summary>
+    /// <summary>
+    /// The directory of adapters: alpha, beta, runs/gamma (a run's directory) and lora (a PEFT directory), and a broken one.
+    /// </summary>
     public string Adapters { get; } = Directory.CreateTempSubdirectory("nola-serve-").FullName;
 
     /// <summary>What is told of the adapters and of faults.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 using Nola.Models;
@@ -17,7 +18,13 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
 {
     private const int Tokens = 12;
 
-    private static readonly string[] prompts = ["The", "name : Blue Spice | food : Thai", "A café", "near : The Punter", "family friendly : no"];
+    private static readonly string[] prompts =
+        ["The", "name : Blue Spice | food : Thai", "A café", "near : The Punter", "family friendly : no"];
+
+    private static readonly string[] names = ["", "a1", "a2", "a3", "a4", "swap", "nobody"];
+
+    private static readonly string[] nonsense =
+        ["{", "[1]", """{"model": "a1"}""", """{"model": "a1", "messages": [{"role": "user", "content": "a"}], "temperature": -1}"""];
 
     // What a client may be told while adapters come and go and the queue is full.
     private static readonly string[] allowed = ["model_not_found", "queue_full"];
@@ -53,10 +60,10 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         long early = 0;
         Task[] work =
         [
-            .. Enumerable.Range(0, clients).Select(i => Task.Run(() => ClientAsync(api, new Random(i), () => clock.Elapsed.TotalSeconds < seconds))),
-            Task.Run(() => SwapAsync(api, () => clock.Elapsed.TotalSeconds < seconds)),
+            .. Enumerable.Range(0, clients).Select(i => Task.Run(() => ClientAsync(api, new Random(i), GoesOn))),
+            Task.Run(() => SwapAsync(api, GoesOn)),
         ];
-        while (clock.Elapsed.TotalSeconds < seconds)
+        while (GoesOn())
         {
             await Task.Delay(100);
             // When everything has been used once.
@@ -70,6 +77,8 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         Assert.Equal((0, 0), (server.Scheduler.Statistics.Running, server.Scheduler.Statistics.Waiting));
         Assert.True(counts["answers"] > 20, "too few answers to mean anything");
         if (set >= 60) Assert.True(late < early * 1.1 + (16 << 20), $"memory grew from {early:N0} to {late:N0} bytes");
+
+        bool GoesOn() => clock.Elapsed.TotalSeconds < seconds;
     }
 
     public void Dispose()
@@ -103,8 +112,8 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
 
     private async Task AskAsync(Api api, Random random)
     {
-        string name = ((string[])["", "a1", "a2", "a3", "a4", "swap", "nobody"])[random.Next(7)], prompt = prompts[random.Next(prompts.Length)];
-        (System.Net.HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", Chat(name, prompt, stream: false));
+        string name = names[random.Next(names.Length)], prompt = prompts[random.Next(prompts.Length)];
+        (HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", Chat(name, prompt, stream: false));
         if ((int)status >= 400)
         {
             string? code = Api.Error(status, body).Code;
@@ -133,8 +142,7 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
 
     private async Task NonsenseAsync(Api api, Random random)
     {
-        string[] bodies = ["{", "[1]", """{"model": "a1"}""", """{"model": "a1", "messages": [{"role": "user", "content": "a"}], "temperature": -1}"""];
-        (System.Net.HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", bodies[random.Next(bodies.Length)]);
+        (HttpStatusCode status, JsonElement body) = await api.SendAsync("/v1/chat/completions", nonsense[random.Next(nonsense.Length)]);
         Assert.Equal(400, Api.Error(status, body).Status);
         Count("nonsense");
     }

@@ -48,7 +48,8 @@ public sealed class AdapterDirectory : IDisposable
 
     /// <summary>What could not be read, by name.</summary>
     public IReadOnlyList<RefusedAdapter> Refused =>
-        [.. entries.Values.Where(entry => entry.Reason is not null).Select(entry => new RefusedAdapter(entry.Name, entry.Path, entry.Reason!))
+        [.. entries.Values.Where(entry => entry.Reason is not null)
+            .Select(entry => new RefusedAdapter(entry.Name, entry.Path, entry.Reason!))
             .Concat(doubles).OrderBy(refused => refused.Name, StringComparer.Ordinal)];
 
     /// <summary>Brings the pool up to date with the directory: reads what is new or changed, and forgets what is gone.</summary>

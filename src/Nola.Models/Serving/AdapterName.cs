@@ -2,7 +2,9 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>What an adapter may be called: a name is never a path, but it is often made from one, and appears in messages and URLs.</summary>
+/// <summary>
+/// What an adapter may be called: a name is never a path, but it is often made from one, and appears in messages and URLs.
+/// </summary>
 internal static class AdapterName
 {
     private const int Longest = 200;

@@ -21,11 +21,13 @@ internal sealed class ConfinedPath(string directory)
         string full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path, Directory));
         return IsBelow(full, Directory) && IsBelow(Real(full, 0), real)
             ? full
-            : throw new NolaException($"{Quoted.Of(path)} is not below {Directory}, the directory of adapters; only what is there is read.");
+            : throw new NolaException(
+                $"{Quoted.Of(path)} is not below {Directory}, the directory of adapters; only what is there is read.");
     }
 
     private static bool IsBelow(string path, string root) =>
-        path == root || path.StartsWith(Path.EndsInDirectorySeparator(root) ? root : root + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        path == root
+        || path.StartsWith(Path.EndsInDirectorySeparator(root) ? root : root + Path.DirectorySeparatorChar, StringComparison.Ordinal);
 
     // The path with every link in it followed, also those of directories on the way.
     private static string Real(string path, int links)

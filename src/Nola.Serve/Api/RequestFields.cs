@@ -77,7 +77,9 @@ internal sealed class RequestFields
     public double? Real(string field, double least, double most, bool above = false)
     {
         if (!TryGet(field, out JsonElement value)) return null;
-        string expected = FormattableString.Invariant($"a number {(above ? "above" : "from")} {least}{(above ? ", at most" : " to")} {most}");
+        string expected = above
+            ? FormattableString.Invariant($"a number above {least}, at most {most}")
+            : FormattableString.Invariant($"a number from {least} to {most}");
         return Number(value, least, most, above) ?? throw Wrong(field, value, expected);
     }
 

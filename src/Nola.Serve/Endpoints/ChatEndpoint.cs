@@ -12,7 +12,8 @@ internal static class ChatEndpoint
     public static async Task AnswerAsync(HttpContext context, ServerState state)
     {
         GenerationJob job;
-        using (JsonDocument body = await state.ReadAsync(context).ConfigureAwait(false)) job = ChatRequest.Read(body.RootElement, state.Models);
+        using (JsonDocument body = await state.ReadAsync(context).ConfigureAwait(false))
+            job = ChatRequest.Read(body.RootElement, state.Models);
         RunningRequest request = await RunningRequest.StartAsync(state, job, "chat", context.RequestAborted).ConfigureAwait(false);
         await using (request.ConfigureAwait(false))
         {
@@ -56,8 +57,9 @@ internal static class ChatEndpoint
             await foreach ((_, GeneratedToken token) in request.TokensAsync().ConfigureAwait(false))
             {
                 (int index, string text, ChatTokenLogprob? logprob, string? finish) = parts.Add(token);
-                if (text.Length > 0 || logprob is not null)
-                    await SendAsync(new(index, new() { Content = text }, logprob is null ? null : new([logprob]), null)).ConfigureAwait(false);
+                ChatLogprobs? logprobs = logprob is null ? null : new([logprob]);
+                if (text.Length > 0 || logprobs is not null)
+                    await SendAsync(new(index, new() { Content = text }, logprobs, null)).ConfigureAwait(false);
                 if (finish is not null) await SendAsync(new(index, new(), null, finish)).ConfigureAwait(false);
             }
             if (request.Job.IncludeUsage)

@@ -50,7 +50,9 @@ internal static class ListingEndpoints
         };
 
     private static ModelEntry Entry(PooledAdapter adapter, ServerState state) =>
-        new(adapter.Name, adapter.Added.ToUnixTimeSeconds(), state.Models.Shown(adapter.Path), state.Models.BaseName, state.Model.Shape.Positions)
+        new(
+            adapter.Name, adapter.Added.ToUnixTimeSeconds(), state.Models.Shown(adapter.Path), state.Models.BaseName,
+            state.Model.Shape.Positions)
         {
             Fingerprint = adapter.Fingerprint,
             Method = adapter.Method.Name,

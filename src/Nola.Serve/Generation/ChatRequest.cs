@@ -91,11 +91,13 @@ internal static class ChatRequest
     {
         fields.Only(
             "modalities",
-            value => value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => item.ValueKind == JsonValueKind.String && item.ValueEquals("text")), "['text']");
-        fields.Only("reasoning_effort", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("none"), "'none'");
+            value => value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(item => Is(item, "text")), "['text']");
+        fields.Only("reasoning_effort", value => Is(value, "none"), "'none'");
         fields.Only("add_generation_prompt", value => value.ValueKind == JsonValueKind.True, "true");
         fields.Only("continue_final_message", value => value.ValueKind == JsonValueKind.False, "false");
     }
+
+    private static bool Is(JsonElement value, string text) => value.ValueKind == JsonValueKind.String && value.ValueEquals(text);
 
     private static ChatMessage Message(RequestFields fields)
     {
@@ -111,7 +113,7 @@ internal static class ChatRequest
         // A label for people; no template has a place for it.
         fields.Ignore("name");
         // The harness of EleutherAI writes it beside the content.
-        fields.Only("type", value => value.ValueKind == JsonValueKind.String && value.ValueEquals("text"), "'text'");
+        fields.Only("type", value => Is(value, "text"), "'text'");
         foreach (string none in (ReadOnlySpan<string>)["refusal", "audio", "function_call"]) fields.Only(none, _ => false, "null");
         fields.Only("tool_calls", value => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0, "an empty list");
         fields.RefuseOthers();

@@ -88,7 +88,9 @@ internal sealed class CompletionParts(GenerationJob job, ITokenizer tokenizer)
 /// <summary>Why a text ended, as the API calls it.</summary>
 internal static class FinishNames
 {
-    /// <summary><c>stop</c> for what ends a text by itself, else <c>length</c>; clients know no other word. Null while it goes on.</summary>
+    /// <summary>
+    /// <c>stop</c> for what ends a text by itself, else <c>length</c>; clients know no other word. Null while it goes on.
+    /// </summary>
     public static string? Of(FinishReason? reason) => reason switch
     {
         null => null,

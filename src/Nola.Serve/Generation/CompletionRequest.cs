@@ -51,7 +51,8 @@ internal static class CompletionRequest
             "context" => PromptForm.Context,
             "chat" => PromptForm.Chat,
             { } other => throw ApiException.Bad(
-                Key, $"{Key} is {Quoted.Of(other)}; expected 'raw' (the text itself), 'context' (as in training) or 'chat'.", "invalid_value"),
+                Key, $"{Key} is {Quoted.Of(other)}; expected 'raw' (the text itself), 'context' (as in training) or 'chat'.",
+                "invalid_value"),
         };
         if (form == PromptForm.Chat && model.FindChat() is null)
             throw ApiException.Bad(Key, $"{Key} is 'chat', and the model has no chat template; give 'context' or 'raw'.", "invalid_value");

@@ -33,7 +33,8 @@ internal static class SamplingFields
         (float temperature, int topK, float topP) = Drawing(fields);
         int least = fields.Int("min_tokens", 0, int.MaxValue) ?? 0;
         if (least > maxTokens)
-            throw ApiException.Bad("min_tokens", $"min_tokens is {least}; expected at most max_tokens, which is {maxTokens}.", "invalid_value");
+            throw ApiException.Bad(
+                "min_tokens", $"min_tokens is {least}; expected at most max_tokens, which is {maxTokens}.", "invalid_value");
         GenerateOptions options = new()
         {
             MaxNewTokens = maxTokens,

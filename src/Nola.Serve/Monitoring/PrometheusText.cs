@@ -39,7 +39,8 @@ internal sealed class PrometheusText : IDisposable
     {
         listener.RecordObservableInstruments();
         StringBuilder text = new();
-        foreach ((Instrument instrument, ConcurrentDictionary<string, Series> series) in families.OrderBy(f => f.Key.Name, StringComparer.Ordinal))
+        foreach ((Instrument instrument, ConcurrentDictionary<string, Series> series) in families
+            .OrderBy(family => family.Key.Name, StringComparer.Ordinal))
         {
             string name = NameOf(instrument), kind = KindOf(instrument);
             text.Append($"# HELP {name} {instrument.Description}\n# TYPE {name} {kind}\n");

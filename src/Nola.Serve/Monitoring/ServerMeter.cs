@@ -3,7 +3,9 @@ using System.Diagnostics.Metrics;
 
 namespace Nola.Serve;
 
-/// <summary>What the server counts and traces beside what the scheduler does, under the usual names of .NET: any exporter can read it.</summary>
+/// <summary>
+/// What the server counts and traces beside what the scheduler does, under the usual names of .NET: any exporter can read it.
+/// </summary>
 internal sealed class ServerMeter : IDisposable
 {
     /// <summary>The name of the server's meter and of its activities.</summary>
