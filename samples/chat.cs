@@ -1,7 +1,6 @@
 #!/usr/bin/env dotnet
 // Answers by Microsoft.Extensions.AI with a task's adapter, and scores the answer. Run it with: dotnet run samples/chat.cs
 #:project ../src/Nola.Extensions.AI/Nola.Extensions.AI.csproj
-#:package Microsoft.Extensions.AI
 #:package Microsoft.Extensions.DependencyInjection
 #:property PublishAot=false
 using Microsoft.Extensions.AI;
@@ -36,8 +35,9 @@ ChatResponse plain = await client.GetResponseAsync(facts, new() { ModelId = Lang
 Console.WriteLine($"base: {plain.Text}");
 
 // Nola's metrics as evaluators.
-EvaluationResult scores = await new TextMetricsEvaluator(new() { Metrics = ["BLEU", "ROUGE_L"] }).EvaluateAsync(
-    [], answer, additionalContext: [new ReferenceTexts("Blue Spice is a pub with Indian food.", "A pub called Blue Spice has Indian food.")]);
+ReferenceTexts references = new("Blue Spice is a pub with Indian food.", "A pub called Blue Spice has Indian food.");
+TextMetricsEvaluator evaluator = new(new() { Metrics = ["BLEU", "ROUGE_L"] });
+EvaluationResult scores = await evaluator.EvaluateAsync([], answer, additionalContext: [references]);
 foreach (EvaluationMetric metric in scores.Metrics.Values) Console.WriteLine($"{metric.Name}: {((NumericMetric)metric).Value:F3}");
 
 static string Learn()

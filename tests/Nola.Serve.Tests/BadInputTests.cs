@@ -59,7 +59,8 @@ public sealed class BadInputTests(ServerFixture fixture)
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "presence_penalty": 3}""", 400, "presence_penalty", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "stream_options": {}}""", 400, "stream_options", "invalid_value")]
     [InlineData(
-        """{"model": "nola-tiny", "prompt": "a", "stream": true, "stream_options": {"x": 1}}""", 400, "stream_options.x", "unknown_parameter")]
+        """{"model": "nola-tiny", "prompt": "a", "stream": true, "stream_options": {"x": 1}}""", 400, "stream_options.x",
+        "unknown_parameter")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "min_tokens": 20}""", 400, "min_tokens", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "prompt_form": "chat"}""", 400, "prompt_form", "invalid_value")]
     [InlineData("""{"model": "nola-tiny", "prompt": "a", "temprature": 0}""", 400, "temprature", "unknown_parameter")]

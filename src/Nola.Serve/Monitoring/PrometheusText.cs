@@ -27,7 +27,7 @@ internal sealed class PrometheusText : IDisposable
             families.TryAdd(instrument, []);
             own.EnableMeasurementEvents(instrument);
         };
-        listener.MeasurementsCompleted = (instrument, _) => families.TryRemove(instrument, out _);
+        listener.MeasurementsCompleted = (instrument, state) => families.TryRemove(instrument, out _);
         listener.SetMeasurementEventCallback<int>((instrument, value, tags, _) => Record(instrument, value, tags));
         listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => Record(instrument, value, tags));
         listener.SetMeasurementEventCallback<double>((instrument, value, tags, _) => Record(instrument, value, tags));
