@@ -18,7 +18,7 @@ public sealed class CommandTests(ITestOutputHelper output) : IDisposable
     {
         string file = Path.Combine(root, "alpha.safetensors");
         TestAdapters.Write(reference.Model, file, 1);
-        using Process process = Start("--adapters", root, "--port", "0", "--json", "--api-key", "secret");
+        using Process process = Start("--adapters", root, "--port", "0", "--threads", "1", "--json", "--api-key", "secret");
         JsonElement says = JsonElement.Parse((await process.StandardOutput.ReadLineAsync())!);
         Assert.Equal(("nola-tiny", 1, 0), (says.GetProperty("model").GetString(), says.GetProperty("adapters").GetInt32(),
             says.GetProperty("refused").GetInt32()));
@@ -68,7 +68,7 @@ public sealed class CommandTests(ITestOutputHelper output) : IDisposable
             Console.WriteLine("The page was not run in a browser: no Chromium is on the path.");
             return;
         }
-        using Process process = Start("--adapters", root, "--port", "0", "--json");
+        using Process process = Start("--adapters", root, "--port", "0", "--threads", "1", "--json");
         Uri address = new(JsonElement.Parse((await process.StandardOutput.ReadLineAsync())!).GetProperty("url").GetString()!);
         string query = $"?model=alpha&kind=context&prompt={Uri.EscapeDataString(ServerFixture.Context)}&max_tokens=12&run=1";
         string[] flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"];

@@ -25,7 +25,7 @@ public sealed class ExtensionsTests : IDisposable
     {
         TestAdapters.Write(reference.Model, Path.Combine(root, "alpha.safetensors"), 1);
         TestAdapters.Write(reference.Model, Path.Combine(root, "beta.safetensors"), 2);
-        services = new ServiceCollection().AddNola(new() { Device = "cpu", Adapters = root }).BuildServiceProvider();
+        services = new ServiceCollection().AddNola(new() { Device = "cpu", Threads = 1, Adapters = root }).BuildServiceProvider();
     }
 
     [Fact]

@@ -10,7 +10,7 @@ public sealed class ServerFixture : IAsyncLifetime
     /// <summary>What is asked in most tests.</summary>
     public const string Context = "name : Blue Spice | Type : pub | food : Indian";
 
-    private readonly Device device = Device.Open("cpu");
+    private readonly Device device = Device.Open("cpu", 1);
     private readonly LanguageModel model;
 
     public ServerFixture() => model = LanguageModel.Load(LanguageModel.EmbeddedName, device);

@@ -44,7 +44,7 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         foreach (int seed in Enumerable.Range(1, 4)) TestAdapters.Write(reference.Model, PathOf($"a{seed}"), seed);
         expected = (from adapter in (string[])["", "a1", "a2", "a3", "a4"] from prompt in prompts select (adapter, prompt))
             .ToDictionary(key => key, key => reference.Answer(key.prompt, key.adapter.Length == 0 ? null : PathOf(key.adapter), Tokens));
-        using Device device = Device.Open("cpu");
+        using Device device = Device.Open("cpu", 1);
         using LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, device);
         // Room for two mixed adapters of about five, so that they make room for each other all the time.
         long mixed = Mixed(model);
