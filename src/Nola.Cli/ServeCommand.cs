@@ -84,9 +84,10 @@ internal static class ServeCommand
         await using (server.ConfigureAwait(false))
         {
             int adapters = server.Adapters.Adapters.Count, refused = server.Directory?.Refused.Count ?? 0;
-            string others = refused > 0 ? $" ({refused:N0} files refused)" : "";
+            string beside = adapters == 1 ? "1 adapter" : $"{adapters:N0} adapters";
+            string others = refused > 0 ? $" ({refused:N0} refused)" : "";
             if (json) Terminal.Json(new { url = server.Address.ToString().TrimEnd('/'), model = server.ModelName, adapters, refused });
-            Terminal.Say($"{server.ModelName} and {adapters:N0} adapters{others} at {server.Address} (Ctrl-C to stop)");
+            Terminal.Say($"{server.ModelName} and {beside}{others} at {server.Address} (Ctrl-C to stop)");
             TaskCompletionSource stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
             using (Signals.Stop.Register(stop.SetResult)) await stop.Task.ConfigureAwait(false);
             await server.StopAsync().ConfigureAwait(false);

@@ -18,7 +18,7 @@ public sealed class AdapterDirectory : IDisposable
 {
     private const string Extension = ".safetensors", Best = "adapter.safetensors", Last = "last.safetensors";
     private const string PeftWeights = "adapter_model.safetensors", PeftConfig = "adapter_config.json";
-    private const int Deepest = 4;
+    private const int Deepest = 4, Doors = 64;
 
     private static readonly EnumerationOptions everything = new() { RecurseSubdirectories = true, MaxRecursionDepth = Deepest };
 
@@ -26,7 +26,9 @@ public sealed class AdapterDirectory : IDisposable
     private readonly ConfinedPath? confined;
     private readonly string root, reserved;
     private readonly ConcurrentDictionary<string, Entry> entries = new(StringComparer.Ordinal);
-    private readonly Lock door = new();
+
+    // What is done with a name is done behind its door, so that files of different names are read at once.
+    private readonly Lock[] doors = [.. Enumerable.Range(0, Doors).Select(_ => new Lock())];
     private volatile IReadOnlyList<RefusedAdapter> doubles = [];
     private DirectoryWatch? watch;
 
@@ -62,11 +64,11 @@ public sealed class AdapterDirectory : IDisposable
         {
             cancel.ThrowIfCancellationRequested();
             if (!found.TryAdd(name, path)) twice.Add(new(name, path, $"{path}: has the name of {found[name]}, which is served instead."));
-            else if (!IsCurrent(name, path)) Refresh(name, path);
         }
         doubles = twice;
+        Parallel.ForEach(found, new() { CancellationToken = cancel }, pair => Refresh(pair.Key, pair.Value));
         foreach (Entry entry in entries.Values)
-            if (entry.IsWatched && !found.ContainsKey(entry.Name)) Forget(entry);
+            if (entry.IsWatched && !found.ContainsKey(entry.Name) && PathOf(entry.Name) is null) Forget(entry);
     }
 
     /// <summary>Watches the directory from now on, on a thread of its own.</summary>
@@ -113,7 +115,7 @@ public sealed class AdapterDirectory : IDisposable
     {
         CheckName(name);
         string full = Locate(path);
-        lock (door)
+        lock (DoorOf(name))
         {
             PooledAdapter adapter = pool.Add(name, full);
             entries[name] = new(name, full, default, adapter, null) { IsWatched = false };
@@ -125,13 +127,12 @@ public sealed class AdapterDirectory : IDisposable
     /// <returns>Whether there was one.</returns>
     public bool Unload(string name)
     {
-        lock (door)
+        lock (DoorOf(name))
         {
             if (!entries.TryGetValue(name, out Entry? entry) || entry.Adapter is null) return false;
             pool.Remove(name);
             // What is not in the directory by itself does not come back by itself.
-            bool comes = PathOf(name) is { } path;
-            if (comes) entries[name] = new(name, PathOf(name)!, StampOf(PathOf(name)!), null, null);
+            if (PathOf(name) is { } path) entries[name] = new(name, path, StampOf(path), null, null);
             else entries.TryRemove(name, out _);
             return true;
         }
@@ -152,15 +153,19 @@ public sealed class AdapterDirectory : IDisposable
         if (name == reserved) throw new NolaException($"{Quoted.Of(name)} is the name of the base model; give the adapter another one.");
     }
 
-    private bool IsCurrent(string name, string path) => entries.TryGetValue(name, out Entry? entry)
-        && (!entry.IsWatched || (entry.Path == path && entry.Stamp == StampOf(path)));
+    private Lock DoorOf(string name) => doors[(uint)name.GetHashCode() % Doors];
 
-    // Reads what is at a path, where nobody else has done so in the meantime.
+    // What is known of a name, where that is still so.
+    private Entry? Current(string name, string path) => entries.TryGetValue(name, out Entry? entry)
+        && (!entry.IsWatched || (entry.Path == path && entry.Stamp == StampOf(path))) ? entry : null;
+
+    // Reads what is at a path, where nobody has done so yet.
     private Entry Refresh(string name, string path)
     {
-        lock (door)
+        if (Current(name, path) is { } known) return known;
+        lock (DoorOf(name))
         {
-            if (IsCurrent(name, path)) return entries[name];
+            if (Current(name, path) is { } read) return read;
             // Before the file is read: what changes while it is read is seen as changed.
             Stamp stamp = StampOf(path);
             Entry entry;
@@ -182,7 +187,7 @@ public sealed class AdapterDirectory : IDisposable
 
     private Entry Forget(Entry entry)
     {
-        lock (door)
+        lock (DoorOf(entry.Name))
         {
             if (entries.TryRemove(new(entry.Name, entry))) pool.Remove(entry.Name);
             return entry with { Adapter = null, Reason = null };

@@ -62,5 +62,5 @@ internal sealed class ServedModels(LanguageModel model, string name, AdapterPool
     public string WithoutRoot(string message) =>
         Directory is null ? message : message.Replace(Directory.Root + Path.DirectorySeparatorChar, "");
 
-    private static string Short(string fingerprint) => $"fp_{fingerprint[..Math.Min(16, fingerprint.Length)]}";
+    private static string Short(string fingerprint) => $"fp_{fingerprint.Replace(":", "")[..16]}";
 }
