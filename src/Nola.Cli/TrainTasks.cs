@@ -28,7 +28,8 @@ internal static class TrainTasks
             ?? throw new NolaException("--method full trains the model's own weights; --tasks needs a method that trains adapters.");
         using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
         using LanguageModel model = LanguageModel.Load(config.Model, device, trainable: false, config.Storage);
-        Terminal.Say($"{device.Description}; {config.Model}: {files.Count:N0} tasks, {config.Method}, {Math.Min(together, files.Count)} at once");
+        Terminal.Say(
+            $"{device.Description}; {config.Model}: {files.Count:N0} tasks, {config.Method}, {Math.Min(together, files.Count):N0} at once");
         using IDisposable held = Signals.Held(Signals.Checkpoint);
         TaskTrainer trainer = new(model, method, config.Options) { Together = together };
         long start = Stopwatch.GetTimestamp();

@@ -78,6 +78,9 @@ public sealed class Scheduler : IAsyncDisposable
     /// <summary>The instruments of this scheduler, by which they are told from those of others in the process.</summary>
     internal System.Diagnostics.Metrics.Meter Meter => meter.Meter;
 
+    /// <summary>Whoever holds this lock keeps requests waiting, for tests.</summary>
+    internal object Gate => gate;
+
     private int Waiting
     {
         get
