@@ -35,7 +35,7 @@ internal static class LlamaBench
         Memory(bench);
     }
 
-    /// <summary>In a process of its own: NOLA steps of 1.2 billion parameters, the bytes that the process needed and a step's seconds.</summary>
+    /// <summary>In a process of its own: NOLA steps of 1.2 billion parameters; its bytes, and a step's seconds.</summary>
     public static (long Bytes, double Seconds) LargeStep(Bench bench, string format)
     {
         using LanguageModel model = LanguageModel.Create(large, bench.Device, 1, trainable: false, WeightFormats.Find(format)!.Value);
