@@ -52,14 +52,18 @@ internal static class Program
         };
         foreach ((string name, string what, Action<Bench> run) in parts) root.Add(Part(name, what, run));
         Argument<string> form = new("form");
-        Command memory = new("memory", "Prints the peak memory of a NOLA step in bytes") { form };
+        Command memory = new("memory", "Prints the peak memory of a NOLA step in bytes, of the large model also its seconds") { form };
         memory.Hidden = true;
         memory.SetAction(r =>
         {
             using Bench bench = new(r.GetValue(threads), r.GetValue(size)!, r.GetValue(tokens), 1, quiet: true);
             string kind = r.GetValue(form)!;
-            Console.WriteLine(
-                WeightFormats.Find(kind) is null ? StepBench.PeakMemory(bench, kind == "small") : LlamaBench.PeakMemory(bench, kind));
+            if (WeightFormats.Find(kind) is null) Console.WriteLine(StepBench.PeakMemory(bench, kind == "small"));
+            else
+            {
+                (long bytes, double seconds) = LlamaBench.LargeStep(bench, kind);
+                Console.WriteLine($"{bytes} {seconds:F3}");
+            }
         });
         root.Add(memory);
         root.Add(Part("all", "Everything, and the table of bars with pass or fail", bench =>

@@ -18,6 +18,8 @@ internal static class CommandLine
             LossCommand.Create(),
             EvaluateCommand.Create(),
             ForwardCommand.Create(),
+            ClassifyCommand.Create(),
+            PreprocessCommand.Create(),
             MergeCommand.Create(),
             ExportCommand.Create(),
             QuantizeCommand.Create(),

@@ -56,6 +56,34 @@ internal sealed class CommonOptions
         return run(model, adapter);
     }
 
+    /// <summary>
+    /// Opens device, vision model and adapter, and runs. The model gets the adapter's classes where the adapter has a classifier.
+    /// </summary>
+    /// <param name="result">The command line.</param>
+    /// <param name="imageSize">Pixels of a side of the images; 0 for the model's own.</param>
+    /// <param name="run">What to do.</param>
+    public int WithVision(ParseResult result, int imageSize, Func<VisionModel, LoadedAdapter?, int> run)
+    {
+        if (imageSize < 0)
+            throw new NolaException($"--image-size is {imageSize}; expected the pixels of a side, or 0 for the model's own.");
+        string? path = result.GetValue(Adapter);
+        IReadOnlyList<string>? labels = path is null ? null : AdapterFile.Labels(path);
+        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
+        using VisionModel model = VisionModel.Load(
+            result.GetValue(Model)!, device, labels, imageSize, format: TrainConfig.StorageType(result.GetValue(Storage)!));
+        using LoadedAdapter? adapter = path is null ? null : AdapterFile.Load(path, model);
+        return run(model, adapter);
+    }
+
+    /// <summary>An option for the size of images.</summary>
+    public static Option<int> ImageSize() => new WholeOption<int>("--image-size")
+    {
+        Description = "Pixels of a side of the images that a vision model reads, positions interpolated; 0 for the model's own",
+    };
+
+    /// <summary>Whether the model is one for images.</summary>
+    public bool IsVision(ParseResult result) => VisionModel.Recognizes(result.GetValue(Model)!);
+
     /// <summary>Token ids from text such as <c>1,2,3</c>.</summary>
     public static int[] Ids(string text, string option)
     {

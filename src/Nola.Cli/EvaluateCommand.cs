@@ -4,10 +4,13 @@ using Nola.Train;
 
 namespace Nola.Cli;
 
-/// <summary><c>nola evaluate</c>: questions with answers to choose from.</summary>
+/// <summary><c>nola evaluate</c>: questions with answers to choose from, and images.</summary>
 internal static class EvaluateCommand
 {
-    public static Command Create() => new("evaluate", "Ask a model questions with answers to choose from.") { Mmlu(), Choices() };
+    public static Command Create() => new("evaluate", "Test a model: questions with answers to choose from, or images.")
+    {
+        Mmlu(), Choices(), EvaluateImages.Create(),
+    };
 
     private static Command Mmlu()
     {

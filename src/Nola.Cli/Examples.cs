@@ -7,7 +7,7 @@ namespace Nola.Cli;
 /// <summary>Lines that can be typed as they are, below the help of each command.</summary>
 internal static class Examples
 {
-    private const string Adapter = "runs/first/adapter.safetensors";
+    private const string Adapter = "runs/first/adapter.safetensors", Images = "runs/flowers/adapter.safetensors";
 
     private static readonly Dictionary<string, string[]> lines = new()
     {
@@ -16,6 +16,7 @@ internal static class Examples
         [
             "nola train --out runs/first",
             "nola train --model gpt2-medium --data trainset.csv --valid devset.csv --out runs/mine",
+            "nola train --model google/vit-base-patch16-224-in21k --images flowers --shots 5 --out runs/flowers",
         ],
         ["nola experiment"] = ["nola experiment experiments/e2e-tiny.json --out runs/e2e-tiny"],
         ["nola generate"] =
@@ -29,6 +30,9 @@ internal static class Examples
         ["nola evaluate"] = ["nola evaluate mmlu data/mmlu --model meta-llama/Llama-2-7b-hf"],
         ["nola evaluate mmlu"] = ["nola evaluate mmlu data/mmlu --model meta-llama/Llama-2-7b-hf"],
         ["nola evaluate choices"] = ["nola evaluate choices questions.jsonl --model Qwen/Qwen3-0.6B"],
+        ["nola evaluate images"] = [$"nola evaluate images flowers --model google/vit-base-patch16-224-in21k --adapter {Images}"],
+        ["nola classify"] = [$"nola classify --model google/vit-base-patch16-224-in21k --adapter {Images} rose.jpg"],
+        ["nola preprocess"] = ["nola preprocess rose.jpg --out rose.safetensors"],
         ["nola forward"] = ["nola forward --ids 15496,995 --out logits.safetensors"],
         ["nola merge"] = [$"nola merge --adapter {Adapter} --out merged"],
         ["nola export"] = [$"nola export --adapter {Adapter} --out peft"],

@@ -22,13 +22,17 @@ internal static class ExportCommand
         Command command = new("export", "Write an adapter as a Hugging Face PEFT directory.") { output, format, common.Json };
         common.AddTo(command);
         common.Adapter.Required = true;
-        command.Does((r, _) => common.WithModel(r, (_, adapter) =>
+        command.Does((r, _) => common.IsVision(r)
+            ? common.WithVision(r, 0, (_, adapter) => Write(r, adapter!))
+            : common.WithModel(r, (_, adapter) => Write(r, adapter!)));
+        return command;
+
+        int Write(ParseResult r, LoadedAdapter adapter)
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "adapter_config.json");
-            PeftFiles.Save(adapter!, path, asLora: r.GetValue(format) == "peft-lora");
+            PeftFiles.Save(adapter, path, asLora: r.GetValue(format) == "peft-lora");
             return Terminal.Wrote(r.GetValue(common.Json), path, "PEFT adapter");
-        }));
-        return command;
+        }
     }
 }

@@ -26,6 +26,7 @@ internal static class InspectCommand
         string peft = Path.Combine(path, "adapter_config.json");
         if (File.Exists(peft)) return DescribePeft(path, peft);
         if (path == LanguageModel.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
+        if (VisionModel.Recognizes(path)) return DescribeVision(path);
         string directory = ModelLocator.Current.Find(path), file = Path.Combine(directory, "config.json");
         ModelConfig config = ModelFamilies.Parse(InputFile.ReadAll(file, JsonInput.LargestConfig), file);
         return Model(directory, config, Directory.EnumerateFiles(directory, "*.safetensors").Select(DescribeTensors));
@@ -74,6 +75,26 @@ internal static class InspectCommand
         Dictionary<string, object> facts = Model("embedded", model.Config, []);
         facts["identity"] = model.Identity;
         return facts;
+    }
+
+    private static Dictionary<string, object> DescribeVision(string path)
+    {
+        using Device device = Device.Open("cpu", 1);
+        using VisionModel model = VisionModel.Load(path, device);
+        VitConfig c = model.Config;
+        return new()
+        {
+            ["path"] = path,
+            ["kind"] = (c.IsDeit ? "DeiT" : "ViT") + " model",
+            ["parameters"] = c.ParameterCount,
+            ["layers"] = c.Layers,
+            ["heads"] = c.Heads,
+            ["channels"] = c.Channels,
+            ["image_size"] = c.ImageSize,
+            ["patch_size"] = c.PatchSize,
+            ["classes"] = c.Labels.Count,
+            ["identity"] = model.Identity,
+        };
     }
 
     private static Dictionary<string, object> Model(string place, ModelConfig c, IEnumerable<object> files) => new()

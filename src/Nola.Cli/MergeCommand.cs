@@ -18,7 +18,14 @@ internal static class MergeCommand
                 output, half, common.Json,
             };
         common.AddTo(command);
-        command.Does((r, _) => common.WithModel(r, (model, adapter) =>
+        command.Does((r, _) => common.IsVision(r) ? common.WithVision(r, 0, (model, adapter) =>
+        {
+            string path = r.GetValue(output)!;
+            Terminal.RefuseUsed(path, "config.json");
+            adapter?.Merge();
+            model.Save(path, r.GetValue(half) ? DType.BFloat16 : DType.Float32);
+            return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
+        }) : common.WithModel(r, (model, adapter) =>
         {
             string path = r.GetValue(output)!;
             Terminal.RefuseUsed(path, "config.json");

@@ -19,6 +19,15 @@ internal sealed class PretrainCommand
         Description = "Files of text pairs, in any form that train reads",
         AllowMultipleArgumentsPerToken = true,
     };
+    private readonly Option<string[]> images = new("--images")
+    {
+        Description = "Sets of labeled images instead of text, in any form that train reads: a new vision transformer learns to tell their "
+            + "classes, those of all sets together",
+        AllowMultipleArgumentsPerToken = true,
+    };
+    private readonly Option<int> imageSize = Whole("--image-size", "Pixels of a side of the images that it reads", 32);
+    private readonly Option<int> patchSize = Whole("--patch-size", "Pixels of a side of a patch", 4);
+    private readonly Option<int> batchSize = Whole("--batch-size", "Images in a batch", 64);
     private readonly Option<string[]> mix = new("--mix")
     {
         Description = "Share of the tokens of a file, as NAME=SHARE: 'books=0.2' for books.train.txt.gz, '*.pairs=0.6' for all of "
@@ -79,14 +88,20 @@ internal sealed class PretrainCommand
     private readonly Option<string> deviceName = new CommonOptions().DeviceName;
     private readonly Option<int> threads = new CommonOptions().Threads;
     private readonly Option<bool> resume = new("--resume") { Description = "Continue the run in --out" };
+    private readonly Option<string> augment = new ChoiceOption("--augment", "published", "crop", "none")
+    {
+        Description = "How images are changed from epoch to epoch",
+    };
 
     public static Command Create() => new PretrainCommand().Make();
 
     private Command Make()
     {
-        Command command = new("pretrain", "Train a new GPT-2 from random values on plain text and pairs.")
+        Command command = new(
+            "pretrain", "Train a new GPT-2 from random values on plain text and pairs, or a new vision transformer on images.")
         {
-            text, pairs, mix, completions, valid, output, from, vocabulary, tokenizer, layers, heads, channels, positions,
+            text, pairs, images, imageSize, patchSize, batchSize, augment, mix, completions, valid,
+            output, from, vocabulary, tokenizer, layers, heads, channels, positions,
             epochs, tokens, rate, warmup, every, evalTokens, saveEvery, maxSteps, seed, deviceName, threads, resume,
         };
         command.Does(Run);
@@ -96,8 +111,9 @@ internal sealed class PretrainCommand
     private int Run(ParseResult given, CancellationToken cancel)
     {
         CheckSizes(given);
+        if (Files(given, images).Length > 0) return RunImages(given, cancel);
         if (Files(given, text).Length + Files(given, pairs).Length == 0)
-            throw new NolaException("There is nothing to train on; give --text or --pairs.");
+            throw new NolaException("There is nothing to train on; give --text, --pairs or --images.");
         string place = given.GetValue(output)!;
         bool resumes = given.GetValue(resume);
         if (!resumes) RunDirectory.RefuseUsed(place);
@@ -120,6 +136,57 @@ internal sealed class PretrainCommand
         if (result.Outcome != TrainOutcome.Interrupted) return 0;
         Terminal.Say("Interrupted; continue with the same command and --resume.");
         return Terminal.Interrupted;
+    }
+
+    private int RunImages(ParseResult given, CancellationToken cancel)
+    {
+        foreach (Option option in (Option[])[text, pairs, mix, from, tokenizer, vocabulary, positions, tokens, completions])
+            if (given.GetResult(option) is { Implicit: false })
+                throw new NolaException($"--images and {option.Name} are both given; a model learns from images or from text.");
+        string place = given.GetValue(output)!;
+        bool resumes = given.GetValue(resume);
+        if (!resumes) RunDirectory.RefuseUsed(place);
+        using RunDirectory? old = resumes ? new RunDirectory(place, resume: true) : null;
+        ImageSet[] sets = [.. Files(given, images).Select(path => ImageSet.Read(path, ImagePart.Train).WithName(path))];
+        ImageSet training = ImageSet.Join(sets);
+        ImageSet? test = given.GetValue(valid) is { } held ? ImageSet.Read(held, ImagePart.Test) : Held(given);
+        int width = given.GetValue(channels);
+        VitConfig config = new(
+            given.GetValue(layers), given.GetValue(heads), width, 4 * width, given.GetValue(imageSize), given.GetValue(patchSize))
+        {
+            Labels = training.Labels,
+        };
+        using Device device = Device.Open(given.GetValue(deviceName)!, given.GetValue(threads), Terminal.Say);
+        using VisionModel model = VisionModel.Create(config, device, given.GetValue(seed));
+        Augmentation augmentation = Enum.Parse<Augmentation>(given.GetValue(augment)!, ignoreCase: true);
+        TrainOptions options = Options(given) with { BatchTokens = 0, BatchSize = given.GetValue(batchSize), LabelSmoothing = 0.1f };
+        Terminal.Say(
+            $"{device.Description}: {config.ParameterCount:N0} parameters; {training.Images.Count:N0} images of "
+            + $"{training.Labels.Count:N0} classes");
+        using IDisposable signals = Signals.Held(Signals.Checkpoint);
+        using RunDirectory run = old ?? new RunDirectory(place);
+        RunSource source = new()
+        {
+            Data = string.Join(", ", sets.Select(set => set.Name)),
+            Valid = test?.Name ?? "none",
+            Settings = new Dictionary<string, string> { ["augment"] = given.GetValue(augment)! },
+        };
+        TrainView view = new();
+        Trainer trainer = new(model, null, options, run, view) { Source = source };
+        TrainResult result =
+            view.Show(() => TrainCommand.Finished(trainer, () => trainer.Run(training, test, augmentation, resumes, cancel)));
+        run.DrawLossCurve();
+        Terminal.Say($"{result.Steps:N0} steps in {Time(result.Elapsed)}; model in {run.BestModel}");
+        if (result.Outcome != TrainOutcome.Interrupted) return 0;
+        Terminal.Say("Interrupted; continue with the same command and --resume.");
+        return Terminal.Interrupted;
+    }
+
+    // What the sets have to test on, all together.
+    private ImageSet? Held(ParseResult given)
+    {
+        ImageSet?[] sets = [.. Files(given, images).Select(path => ImageSet.Find(path, ImagePart.Test)?.WithName(path))];
+        return sets.OfType<ImageSet>().Any() ? ImageSet.Join([.. sets.OfType<ImageSet>()]) : null;
     }
 
     private LanguageModel Model(ParseResult given, Device device)
@@ -228,6 +295,9 @@ internal sealed class PretrainCommand
         Check(heads, 1, 65_536);
         Check(channels, 1, 65_536);
         Check(positions, 2, 1_000_000);
+        Check(imageSize, 1, 4096);
+        Check(patchSize, 1, 4096);
+        Check(batchSize, 1, 1_000_000);
         Check(evalTokens, 0, int.MaxValue);
 
         void Check(Option<int> option, int least, int most)

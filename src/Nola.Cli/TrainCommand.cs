@@ -79,21 +79,21 @@ internal static class TrainCommand
     private static int Run(TrainConfig config, Func<RunDirectory> open, bool json, CancellationToken cancel)
     {
         using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
-        using LanguageModel model = LanguageModel.Load(config.Model, device, config.Adapter is null, config.Storage);
-        using TrainableAdapter? adapter = config.NewAdapter(model);
-        long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
-        (EncodedPair[] training, EncodedPair[] validation) = TrainData.Read(config, model);
-        Terminal.Say($"{device.Description}; {config.Model}: {model.Config.ParameterCount:N0} parameters, "
-            + $"of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {training.Length:N0} sequences");
+        using TrainJob job = config.UsesImages ? new ImageJob(config, device) : new TextJob(config, device);
+        TrainableAdapter? adapter = job.Adapter;
+        long trained = adapter?.ParameterCount ?? job.ParameterCount;
+        Terminal.Say($"{device.Description}; {config.Model}: {job.ParameterCount:N0} parameters, "
+            + $"of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {job.Contents}");
         using IDisposable held = Signals.Held(Signals.Checkpoint);
         using RunDirectory run = open();
         run.WriteConfig(config.ToJson());
         TrainView view = new();
-        Trainer trainer = new(model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery, Source = config.Source };
-        TrainResult result = view.Show(() => Finished(trainer, () => trainer.Run(training, validation, run.Resumes, cancel)));
+        Trainer trainer = new(job.Model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery, Source = config.Source };
+        TrainResult result = view.Show(() => Finished(trainer, () => job.Run(trainer, run.Resumes, cancel)));
         run.DrawLossCurve();
         string saved = adapter is null ? run.BestModel : run.BestAdapter;
-        Report(config, run, result, saved, trained, json);
+        ImageResult? test = result.Outcome == TrainOutcome.Interrupted ? null : job.Test(saved, cancel);
+        Report(config, run, result, saved, trained, test, json);
         if (result.Outcome == TrainOutcome.Interrupted)
         {
             string resume = $"{Invocation.Tool} train --resume --out {Invocation.Quoted(config.Out)}";
@@ -116,7 +116,8 @@ internal static class TrainCommand
         }
     }
 
-    private static void Report(TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, bool json)
+    private static void Report(
+        TrainConfig config, RunDirectory run, TrainResult result, string saved, long trained, ImageResult? test, bool json)
     {
         long bytes = File.Exists(saved) ? new FileInfo(saved).Length : 0;
         if (json)
@@ -135,6 +136,8 @@ internal static class TrainCommand
                 saved,
                 saved_bytes = bytes,
                 run = run.Path,
+                accuracy = test?.Accuracy,
+                tested = test?.Count,
             });
             return;
         }
@@ -149,7 +152,13 @@ internal static class TrainCommand
             Terminal.Say(
                 $"Validation loss {result.FirstLoss:F3} → {result.LastLoss:F3} (best {result.BestLoss:F3} at step {result.BestStep}).");
         Terminal.Say($"Saved {saved}{(bytes > 0 ? $" ({bytes / 1024.0:F1} KB)" : "")}; log and loss curve in {run.Path}.");
-        if (config.Adapter is null || EmbeddedData.Prompt(config.Data) is not { } prompt) return;
+        if (test is not null) Terminal.Say($"{test.Right:N0} of {test.Count:N0} test images are told right: {100 * test.Accuracy:F1} %.");
+        if (config.UsesImages && config.Adapter is not null)
+        {
+            string files = $"--model {Invocation.Quoted(config.Model)} --adapter {Invocation.Quoted(saved)}";
+            Terminal.Say($"Ask it:  {Invocation.Tool} classify {files} image.png");
+        }
+        if (config.UsesImages || config.Adapter is null || EmbeddedData.Prompt(config.Data) is not { } prompt) return;
         Terminal.Say($"Ask it:  {Invocation.Tool} {Ask(config.Model, saved, prompt)}");
     }
 

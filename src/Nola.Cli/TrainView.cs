@@ -46,8 +46,9 @@ internal sealed class TrainView : ITrainObserver
 
     public void OnEvaluation(EvalReport report)
     {
-        validation = $"  valid {report.Loss:F3}";
-        if (bar is null) Terminal.Say($"step {report.Step}  validation loss {report.Loss:F4}{(report.Best ? "  (best)" : "")}");
+        string accuracy = double.IsFinite(report.Accuracy) ? $", accuracy {100 * report.Accuracy:F1} %" : "";
+        validation = $"  valid {report.Loss:F3}{accuracy}";
+        if (bar is null) Terminal.Say($"step {report.Step}  validation loss {report.Loss:F4}{accuracy}{(report.Best ? "  (best)" : "")}");
     }
 
     public void OnNotice(string sentence)

@@ -66,7 +66,7 @@ public sealed class AdamW : IDisposable
             float decay = p.Decays ? options.WeightDecay : 0;
             p.Value.Device.AdamW(
                 p.Value, p.Gradient, m, v,
-                new AdamWStep(learningRate, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
+                new AdamWStep(learningRate * p.RateFactor, options.Beta1, options.Beta2, options.Epsilon, decay, Steps, ownScale), further);
             p.ClearGradient();
         }
     }

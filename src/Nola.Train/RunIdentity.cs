@@ -43,11 +43,11 @@ internal sealed class RunIdentity
     /// <param name="model">The base.</param>
     /// <param name="adapter">What is trained on it; null for the whole model.</param>
     /// <param name="options">Settings of the loop.</param>
-    /// <param name="training">What is learned.</param>
-    /// <param name="validation">What is evaluated on, before a sample is taken.</param>
+    /// <param name="training">A digest of what is learned.</param>
+    /// <param name="validation">A digest of what is evaluated on, before a sample is taken.</param>
     /// <param name="source">Where model, adapter and data come from.</param>
     public static RunIdentity Of(
-        IModel model, Adapter? adapter, TrainOptions options, EncodedPair[] training, EncodedPair[] validation, RunSource source)
+        IModel model, Adapter? adapter, TrainOptions options, string training, string validation, RunSource source)
     {
         RunIdentity identity = new();
         identity.Add("model", model.Identity, model.Source);
@@ -55,8 +55,8 @@ internal sealed class RunIdentity
         LinearMap? frozen = model.AdaptableMaps.Select(map => map.Host).OfType<LinearMap>().FirstOrDefault();
         identity.items["storage"] = (frozen?.Frozen?.Format ?? WeightFormat.Float32).Name();
         identity.AddAdapter(adapter);
-        identity.Add("data", Digest(training), source.Data);
-        identity.Add("valid", Digest(validation), source.Valid);
+        identity.Add("data", training, source.Data);
+        identity.Add("valid", validation, source.Valid);
         identity.AddOptions(options);
         foreach ((string key, string value) in source.Settings) identity.items[key] = value;
         return identity;
@@ -114,6 +114,8 @@ internal sealed class RunIdentity
         items["batch-size"] = Text($"{o.BatchSize}");
         items["accumulation"] = Text($"{o.Accumulation}");
         items["lr"] = Text($"{o.LearningRate}");
+        // Runs of versions before it do not have it.
+        if (o.HeadLearningRate > 0) items["head-lr"] = Text($"{o.HeadLearningRate}");
         items["schedule"] = Text($"{o.Schedule}").ToLowerInvariant();
         items["warmup"] = Text($"{o.WarmupSteps}");
         items["weight-decay"] = Text($"{o.WeightDecay}");
@@ -130,9 +132,11 @@ internal sealed class RunIdentity
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
-    // SHA-256 over the lengths and the token ids of every sequence, and where there are parts that are not learned, their places;
-    // little-endian.
-    private static string Digest(EncodedPair[] pairs)
+    /// <summary>
+    /// SHA-256 over the lengths and the token ids of every sequence, and where there are parts that are not learned, their places;
+    /// little-endian.
+    /// </summary>
+    public static string Digest(EncodedPair[] pairs)
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         Span<byte> lengths = stackalloc byte[8];

@@ -16,6 +16,10 @@ internal sealed record TrainConfig
     // Full fine-tuning's learning rates, as those of the methods.
     private const double FullRate = 0.0001, FullRateForEmbedded = 0.003;
 
+    // What NOLA's code for ViT does.
+    private const int ImageEpochs = 50, ImageBatch = 16;
+    private const double ImageSmoothing = 0.1;
+
     /// <summary>The keys of a training configuration, in the order of the help.</summary>
     public static IReadOnlyList<Setting> Keys =>
     [
@@ -32,6 +36,18 @@ internal sealed record TrainConfig
             "Plain text for language modeling instead of pairs; documents separated by a line <|endoftext|>, "
             + "or jsonl with a text on each line",
             "files, comma-separated"),
+        new(
+            "images",
+            "Images instead of text, for a vision transformer: a directory with a folder for each class, also below train and test; or "
+            + "MNIST's IDX files, or CIFAR's binary ones",
+            "a directory"),
+        new("shots", "Learn from this many images of each class; 0 for all [0]", "a whole number from 0"),
+        new("shots-seed", "Seed of the choice of these images [that of seed]", "a whole number from 0"),
+        new("image-size", "Pixels of a side of the images that the model reads, positions interpolated; 0 for the model's own [0]",
+            "a whole number from 0"),
+        new(
+            "augment", $"How images are changed from epoch to epoch: {Settings.Names<Augmentation>()} [published]",
+            Settings.Names<Augmentation>()),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
         new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
         .. AdapterKeys,
@@ -42,6 +58,7 @@ internal sealed record TrainConfig
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
+        new("head-lr", "Highest learning rate of a classifier that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
         new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear]", Settings.Names<Schedule>()),
         new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
@@ -84,6 +101,21 @@ internal sealed record TrainConfig
     /// <summary>Plain text in place of pairs.</summary>
     public required IReadOnlyList<string> Text { get; init; }
 
+    /// <summary>The directory of images in place of text; empty for text.</summary>
+    public required string Images { get; init; }
+
+    /// <summary>Images of each class that are learned from; 0 for all.</summary>
+    public required int Shots { get; init; }
+
+    /// <summary>Seed of their choice.</summary>
+    public required ulong ShotsSeed { get; init; }
+
+    /// <summary>Pixels of a side of images; 0 for the model's own.</summary>
+    public required int ImageSize { get; init; }
+
+    /// <summary>How images are changed from epoch to epoch.</summary>
+    public required Augmentation Augmentation { get; init; }
+
     /// <summary>Run directory.</summary>
     public required string Out { get; init; }
 
@@ -112,13 +144,28 @@ internal sealed record TrainConfig
     public required int Threads { get; init; }
 
     /// <summary>Whether the data are an embedded set.</summary>
-    public bool UsesEmbeddedData => IsEmbedded(Data) && Text.Count == 0;
+    public bool UsesEmbeddedData => IsEmbedded(Data) && Text.Count == 0 && !UsesImages;
+
+    /// <summary>Whether it is an image model that is trained.</summary>
+    public bool UsesImages => Images.Length > 0;
 
     /// <summary>Where a run with this configuration comes from.</summary>
-    public RunSource Source => new()
+    public RunSource Source => UsesImages ? ImageSource : new()
     {
         Data = Text.Count > 0 ? string.Join(", ", Text) : Data,
         Valid = Valid.Length > 0 ? Valid : UsesEmbeddedData ? Data + ":dev" : "none",
+    };
+
+    private RunSource ImageSource => new()
+    {
+        Data = Images,
+        Valid = Valid.Length > 0 ? Valid : "none",
+        Settings = new Dictionary<string, string>
+        {
+            ["shots"] = Shots.ToString(CultureInfo.InvariantCulture),
+            ["image-size"] = ImageSize.ToString(CultureInfo.InvariantCulture),
+            ["augment"] = Augmentation.ToString().ToLowerInvariant(),
+        },
     };
 
     /// <summary>The name of what is trained: that of the adapter's method, or <see cref="Full"/>.</summary>
@@ -134,8 +181,10 @@ internal sealed record TrainConfig
     {
         AdapterMethod? method = MethodOf(s);
         string data = s.Text("data", EmbeddedData.E2EName);
-        bool embedded = IsEmbedded(data) && !s.Has("text");
-        string model = s.Text("model", LanguageModel.EmbeddedName);
+        string images = s.Text("images", "");
+        CheckSources(s);
+        bool embedded = IsEmbedded(data) && !s.Has("text") && images.Length == 0;
+        string model = s.Text("model", images.Length > 0 ? VisionModel.EmbeddedName : LanguageModel.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
         bool tiny = model == LanguageModel.EmbeddedName;
         TrainConfig config = new()
@@ -145,8 +194,17 @@ internal sealed record TrainConfig
             Valid = s.Text("valid", ""),
             Text = s.List("text"),
             Out = s.Text("out", $"runs/{method?.Name ?? Full}-{DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture)}"),
-            Adapter = method is null ? null : AdapterOf(s, method, tiny),
-            Options = Loop(s, embedded) with { LearningRate = (float)s.Real("lr", RateOf(method, tiny)) },
+            Images = images,
+            Shots = s.Whole("shots", 0) is >= 0 and var shots ? shots : throw s.Bad("shots"),
+            ShotsSeed = s.Seed("shots-seed", s.Seed("seed", standard.Seed)),
+            ImageSize = s.Whole("image-size", 0) is >= 0 and var side ? side : throw s.Bad("image-size"),
+            Augmentation = s.Choice("augment", Augmentation.Published),
+            Adapter = method is null ? null : AdapterOf(s, method, Start(method, tiny, images.Length > 0)),
+            Options = Loop(s, embedded, images.Length > 0) with
+            {
+                LearningRate = (float)s.Real("lr", RateOf(method, tiny, images.Length > 0)),
+                HeadLearningRate = (float)s.Real("head-lr", 0),
+            },
             Storage = StorageType(s.Text("storage", "float32")),
             Truncate = s.Flag("truncate"),
             Chat = s.Flag("chat"),
@@ -196,7 +254,16 @@ internal sealed record TrainConfig
             ["truncate"] = Truncate,
         };
         if (Chat) keys["chat"] = true;
-        if (Text.Count > 0) keys["text"] = Text;
+        if (o.HeadLearningRate > 0) keys["head-lr"] = StrictNumber.Shortest(o.HeadLearningRate);
+        if (UsesImages)
+        {
+            keys["images"] = Images;
+            keys["shots"] = Shots;
+            keys["shots-seed"] = ShotsSeed;
+            keys["image-size"] = ImageSize;
+            keys["augment"] = Augmentation.ToString().ToLowerInvariant();
+        }
+        else if (Text.Count > 0) keys["text"] = Text;
         else keys["data"] = Data;
         if (Valid.Length > 0) keys["valid"] = Valid;
         if (Adapter is not null)
@@ -225,9 +292,8 @@ internal sealed record TrainConfig
     }
 
     // The method's defaults with what is given; what an adapter would refuse is said before a model is loaded.
-    private static AdapterOptions AdapterOf(Settings s, AdapterMethod method, bool tiny)
+    private static AdapterOptions AdapterOf(Settings s, AdapterMethod method, AdapterOptions options)
     {
-        AdapterOptions options = tiny ? method.DefaultsForEmbedded : method.Defaults;
         foreach (AdapterOption option in method.Options)
         {
             if (!s.Has(option.Key)) continue;
@@ -247,10 +313,25 @@ internal sealed record TrainConfig
         return options;
     }
 
+    private static AdapterOptions Start(AdapterMethod method, bool tiny, bool images) =>
+        images ? method.DefaultsForImages : tiny ? method.DefaultsForEmbedded : method.Defaults;
+
+    private static void CheckSources(Settings s)
+    {
+        bool images = s.Has("images");
+        foreach (string key in (string[])["data", "text", "chat", "truncate"])
+            if (images && (key is "chat" or "truncate" ? s.Flag(key) : s.Has(key)))
+                throw new NolaException($"images and {key} are both given; a run is of images or of text.");
+        foreach (string key in (string[])["shots", "shots-seed", "image-size", "augment"])
+            if (!images && s.Has(key)) throw new NolaException($"{key} is given, and images is not, of which it is a setting.");
+    }
+
     // A file of that name wins.
     private static bool IsEmbedded(string data) => EmbeddedData.Names.Contains(data) && !File.Exists(data);
 
-    private static double RateOf(AdapterMethod? method, bool tiny) => method is null
+    private static double RateOf(AdapterMethod? method, bool tiny, bool images) => images
+        ? method?.LearningRateForImages ?? FullRate
+        : method is null
         ? tiny ? FullRateForEmbedded : FullRate
         : tiny ? method.LearningRateForEmbedded : method.LearningRate;
 
@@ -285,24 +366,24 @@ internal sealed record TrainConfig
         static string Named((string Name, string Text)[] values) => string.Join(", ", values.Select(v => $"{v.Name} {v.Text}"));
     }
 
-    private static TrainOptions Loop(Settings s, bool embedded) => new()
+    private static TrainOptions Loop(Settings s, bool embedded, bool images) => new()
     {
-        Epochs = s.Has("epochs") ? s.Real("epochs", 0) : null,
+        Epochs = s.Has("epochs") ? s.Real("epochs", 0) : images && !s.Has("max-steps") ? ImageEpochs : null,
         MaxSteps = s.Whole("max-steps", embedded && !s.Has("epochs") ? 400 : 0),
-        BatchTokens = s.Whole("batch-tokens", standard.BatchTokens),
-        BatchSize = s.Whole("batch-size", standard.BatchSize),
+        BatchTokens = s.Whole("batch-tokens", images ? 0 : standard.BatchTokens),
+        BatchSize = s.Whole("batch-size", images ? ImageBatch : standard.BatchSize),
         Accumulation = s.Whole("accumulation", standard.Accumulation),
-        Schedule = s.Choice("schedule", standard.Schedule),
-        WarmupSteps = s.Whole("warmup", standard.WarmupSteps),
+        Schedule = s.Choice("schedule", images ? Schedule.Cosine : standard.Schedule),
+        WarmupSteps = s.Whole("warmup", images ? 0 : standard.WarmupSteps),
         WeightDecay = (float)s.Real("weight-decay", standard.WeightDecay),
         Beta1 = (float)s.Real("beta1", standard.Beta1),
         Beta2 = (float)s.Real("beta2", standard.Beta2),
         Epsilon = (float)s.Real("epsilon", standard.Epsilon),
         ClipNorm = (float)s.Real("clip", standard.ClipNorm),
-        LabelSmoothing = (float)s.Real("label-smoothing", standard.LabelSmoothing),
+        LabelSmoothing = (float)s.Real("label-smoothing", images ? ImageSmoothing : standard.LabelSmoothing),
         Seed = s.Seed("seed", standard.Seed),
         EvalEvery = s.Whole("eval-every", embedded ? 50 : 0),
-        EvalPairs = s.Whole("eval-pairs", standard.EvalPairs),
+        EvalPairs = s.Whole("eval-pairs", images ? 0 : standard.EvalPairs),
         Patience = s.Whole("patience", standard.Patience),
         CheckpointEvery = s.Whole("checkpoint-every", standard.CheckpointEvery),
         CheckpointBlocks = s.Flag("checkpoint-blocks"),

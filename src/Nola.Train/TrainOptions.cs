@@ -42,6 +42,9 @@ public sealed record TrainOptions
     /// <summary>Highest learning rate.</summary>
     public float LearningRate { get; init; } = 0.01f;
 
+    /// <summary>Highest learning rate of a classifier that is trained beside an adapter; 0 for the same.</summary>
+    public float HeadLearningRate { get; init; }
+
     /// <summary>What follows the warm-up.</summary>
     public Schedule Schedule { get; init; } = Schedule.Linear;
 
@@ -95,6 +98,7 @@ public sealed record TrainOptions
         Check(BatchTokens > 0 || BatchSize > 0, "batch-tokens", BatchTokens, "above 0 when batch-size is 0");
         Check(Accumulation is >= 1 and <= 100_000, "accumulation", Accumulation, "1 to 100000");
         Check(LearningRate is > 0 and <= 100, "lr", LearningRate, "above 0, at most 100");
+        Check(HeadLearningRate is >= 0 and <= 100, "head-lr", HeadLearningRate, "0 (the same as lr) to 100");
         Check(WarmupSteps >= 0, "warmup", WarmupSteps, "0 or more");
         Check(WeightDecay is >= 0 and <= 1, "weight-decay", WeightDecay, "0 to 1");
         Check(Beta1 is >= 0 and < 1, "beta1", Beta1, "0 up to, not including, 1");

@@ -22,6 +22,9 @@ public sealed record StepReport(
 /// <param name="Best">Whether it is the lowest so far.</param>
 public sealed record EvalReport(int Step, double Loss, long Tokens, bool Best)
 {
+    /// <summary>The share of images that are told right; NaN for text.</summary>
+    public double Accuracy { get; init; } = double.NaN;
+
     /// <summary>The sources one by one, where there are several; then the loss is their mean, weighted by their shares.</summary>
     public IReadOnlyList<SourceReport> Sources { get; init; } = [];
 }

@@ -78,6 +78,23 @@ public sealed class Trainer
         return Run(PairEncoder.EncodeFor(language, pairs), held, resume: false, cancel);
     }
 
+    /// <summary>Trains a vision model on labeled images. Afterwards the adapter holds what was trained last.</summary>
+    /// <param name="training">What to learn; its classes are those that the model was loaded for.</param>
+    /// <param name="validation">What to evaluate on; null for nothing.</param>
+    /// <param name="augmentation">How images are changed from epoch to epoch.</param>
+    /// <param name="resume">Go on from the run directory's last checkpoint.</param>
+    /// <param name="cancel">Stops after the current step, with the last checkpoint written.</param>
+    /// <exception cref="NolaException">The data do not fit, the model reads no images, or the loss is not a number.</exception>
+    /// <exception cref="OperationCanceledException">It was canceled; the last checkpoint is written.</exception>
+    public TrainResult Run(
+        ImageSet training, ImageSet? validation = null, Augmentation augmentation = Augmentation.None, bool resume = false,
+        CancellationToken cancel = default)
+    {
+        VisionModel vision = model as VisionModel
+            ?? throw new NolaException("Trainer: images are given and the model is not a vision model.");
+        return Run(new ImageTrainingSet(vision, training, validation, options, augmentation), resume, cancel);
+    }
+
     /// <summary>
     /// Trains on encoded sequences. However it ends, the adapter holds afterwards what was trained last; with validation data the run
     /// directory's best adapter may be of an earlier step.
@@ -105,24 +122,27 @@ public sealed class Trainer
     /// validation losses are told for each, and their mean by share decides what is best.
     /// </summary>
     /// <inheritdoc cref="Run(EncodedPair[], EncodedPair[], bool, CancellationToken)"/>
-    internal TrainResult Run(Mixture mixture, bool resume = false, CancellationToken cancel = default)
+    internal TrainResult Run(Mixture mixture, bool resume = false, CancellationToken cancel = default) =>
+        Run(new TextSet(mixture, options), resume, cancel);
+
+    /// <summary>Trains on anything that gives batches.</summary>
+    /// <inheritdoc cref="Run(EncodedPair[], EncodedPair[], bool, CancellationToken)"/>
+    internal TrainResult Run(ITrainingSet data, bool resume = false, CancellationToken cancel = default)
     {
-        if (mixture.Sequences.Length == 0) throw new NolaException("Trainer: the data set is empty.");
+        if (data.IsEmpty) throw new NolaException("Trainer: the data set is empty.");
         CheckAdapter();
         CheckDirectory(resume);
-        EncodedPair[] validation = [.. mixture.Sources.SelectMany(source => source.Validation)];
-        identity = run is null ? null : RunIdentity.Of(model, adapter, options, mixture.Sequences, validation, Source);
+        identity = run is null ? null : RunIdentity.Of(model, adapter, options, data.Digest, data.ValidationDigest, Source);
+        SetRates();
         using AdamW optimizer = new(adapter?.Parameters ?? [.. model.Parameters], options);
-        Batches batches = new(mixture, options.BatchTokens, options.BatchSize, options.Seed);
-        HeldOut held = new(mixture, options.EvalPairs);
-        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, held.Exists) : new();
+        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, data.HasValidation) : new();
         if (resume && adapter is not null) Driver.Update(adapter);
-        List<int[]> epoch = batches.Epoch(state.Epoch);
+        List<int[]> epoch = data.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
             throw new NolaException(
                 $"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
                 "new run.");
-        TokensRead read = new(mixture, batches, state);
+        data.Begin(state);
         int total = TotalSteps(epoch.Count);
         if (resume) Continue(state, total);
         state.Total = total;
@@ -141,13 +161,13 @@ public sealed class Trainer
         {
             if (cancel.IsCancellationRequested) throw Canceled();
             clock.Start();
-            Step(state, optimizer, meter, batches, read, ref epoch, total);
+            Step(state, optimizer, meter, data, ref epoch, total);
             clock.Stop();
             bool epochEnds = state.Batch == 0 && options.EvalEvery == 0;
             bool evaluates = epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0);
             bool saves = state.Step % options.CheckpointEvery == 0;
             if (meter.IsFull || evaluates || saves) Read();
-            if (evaluates) Evaluate(state, held, read, optimizer);
+            if (evaluates) Evaluate(state, data, optimizer);
             if (saves) Save(state, optimizer);
             if (HasWaited(state)) return Finish(TrainOutcome.StoppedEarly);
         }
@@ -158,7 +178,7 @@ public sealed class Trainer
         {
             try
             {
-                Evaluate(state, held, read, optimizer, cancel);
+                Evaluate(state, data, optimizer, cancel);
                 return true;
             }
             catch (OperationCanceledException)
@@ -200,7 +220,7 @@ public sealed class Trainer
             Save(state, optimizer);
             // Without validation data there is no best; and a run that only made things worse still gives what it learned. What may
             // lie there from an earlier run is not of this one.
-            if (run is not null && (!held.Exists || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
+            if (run is not null && (!data.HasValidation || state.BestStep == 0 || !run.HasBest)) run.SaveBest(model, adapter);
             TimeSpan elapsed = TimeSpan.FromSeconds(state.Seconds);
             return Result = new TrainResult(
                 outcome, state.Step, state.FirstLoss, state.LastLoss, state.BestLoss, state.BestStep, state.Tokens, elapsed);
@@ -217,6 +237,14 @@ public sealed class Trainer
         throw new NolaException(
             $"Trainer: the adapter is for another model ('{adapter.Model.Source}') than the one to be trained ('{model.Source}'); " +
             "give the adapter's own model.");
+    }
+
+    // A classifier learns at its own rate, by the same schedule.
+    private void SetRates()
+    {
+        if (options.HeadLearningRate == 0) return;
+        foreach (Parameter parameter in adapter?.HeadParameters ?? [])
+            parameter.RateFactor = options.HeadLearningRate / options.LearningRate;
     }
 
     private void CheckDirectory(bool resume)
@@ -260,11 +288,11 @@ public sealed class Trainer
     }
 
     // One optimizer step. Nothing here waits for the device.
-    private void Step(
-        TrainState state, AdamW optimizer, StepMeter meter, Batches batches, TokensRead read, ref List<int[]> epoch, int total)
+    private void Step(TrainState state, AdamW optimizer, StepMeter meter, ITrainingSet data, ref List<int[]> epoch, int total)
     {
         List<TokenStream> streams = [];
-        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, batches, read, ref epoch));
+        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, data, ref epoch));
+        if (state.Step + 1 < total) data.Prepare(epoch[state.Batch], state.Epoch);
         state.Tokens += Driver.Gradients(new(model, adapter, streams, options, meter));
         float rate = LearningRate.At(state.Step, total, options);
         optimizer.Step(rate, meter.Record, meter.Waiting);
@@ -274,32 +302,31 @@ public sealed class Trainer
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
     }
 
-    private TokenStream Next(TrainState state, Batches batches, TokensRead read, ref List<int[]> epoch)
+    private TokenStream Next(TrainState state, ITrainingSet data, ref List<int[]> epoch)
     {
         int[] batch = epoch[state.Batch++];
-        read.Add(batch);
-        TokenStream stream = batches.Stream(batch).With(adapter);
+        data.Count(batch);
+        TokenStream stream = data.Stream(batch, state.Epoch).With(adapter);
         if (state.Batch == epoch.Count)
         {
             (state.Batch, state.Epoch) = (0, state.Epoch + 1);
-            epoch = batches.Epoch(state.Epoch);
+            epoch = data.Epoch(state.Epoch);
         }
         return stream;
     }
 
-    private void Evaluate(TrainState state, HeldOut held, TokensRead read, AdamW optimizer, CancellationToken cancel = default)
+    private void Evaluate(TrainState state, ITrainingSet data, AdamW optimizer, CancellationToken cancel = default)
     {
-        if (!held.Exists) return;
-        LossResult result = default;
-        IReadOnlyList<SourceReport> sources = [];
-        Driver.Do(() => result = held.Loss(model, adapter, read, out sources, cancel));
+        if (!data.HasValidation) return;
+        EvalReport result = null!;
+        Driver.Do(() => result = data.Evaluate(model, adapter, cancel));
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
         bool best = !(result.Loss >= state.BestLoss);
         if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
         else state.Waited++;
-        Tell(o => o.OnEvaluation(new EvalReport(state.Step, result.Loss, result.Tokens, best) { Sources = sources }));
+        Tell(o => o.OnEvaluation(result with { Step = state.Step, Best = best }));
         if (!best || run is null || state.Step == 0) return;
         Restore(state);
         run.SaveBest(model, adapter);

@@ -31,6 +31,22 @@ internal static class Reference
 
     public static double Gelu(double x) => 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
 
+    public static double GeluErf(double x) => 0.5 * x * (1 + Erf(x / Math.Sqrt(2)));
+
+    /// <summary>erf by its series, and by its continued fraction where that converges faster.</summary>
+    public static double Erf(double x)
+    {
+        double z = Math.Abs(x), sum = z, term = z;
+        if (z > 3)
+        {
+            double fraction = z;
+            for (int n = 60; n > 0; n--) fraction = z + n / 2.0 / fraction;
+            return Math.Sign(x) * (1 - Math.Exp(-z * z) / Math.Sqrt(Math.PI) / fraction);
+        }
+        for (int n = 1; n < 100; n++) sum += (term *= -z * z / n) / (2 * n + 1);
+        return Math.Sign(x) * 2 / Math.Sqrt(Math.PI) * sum;
+    }
+
     public static double[] LayerNorm(double[] x, double[] weight, double[] bias, double epsilon)
     {
         int c = weight.Length;

@@ -35,7 +35,7 @@ public abstract class Adapter : IAdapter, IDisposable
     public IReadOnlyList<MapGroup> Groups { get; }
 
     /// <summary>Number of trained values.</summary>
-    public long ParameterCount => Options.Method.Trained(Options, Model, Groups)
+    public long ParameterCount => TrainedBy(Options, Model, Groups)
         .Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
 
     internal IReadOnlyList<DeltaStack> Stacks { get; }
@@ -65,12 +65,19 @@ public abstract class Adapter : IAdapter, IDisposable
     /// <exception cref="NolaException">A setting is out of range, or the targets match nothing.</exception>
     internal static IReadOnlyList<MapGroup> Check(IModel model, AdapterOptions options)
     {
-        IReadOnlyList<MapGroup> groups = AdapterTargets.Resolve(options.Targets, model.AdaptableMaps);
+        IReadOnlyList<MapGroup> groups =
+            options.Method.AdaptsMaps ? AdapterTargets.Resolve(options.Targets, model.AdaptableMaps) : [];
         // What the maps allow is said first, since it is more to the point.
         options.Method.Check(options, groups);
         options.Method.Check(options);
+        HeadStack.Check(model, options);
         return groups;
     }
+
+    /// <summary>What is trained, in the order of the file: by the method, and of the classifiers.</summary>
+    internal static IEnumerable<(string Name, int[] Shape)> TrainedBy(
+        AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        [.. options.Method.Trained(options, model, groups), .. options.TrainHead ? HeadStack.Trained(model) : []];
 }
 
 /// <summary>An adapter that is trained: parameters, and what is made of them.</summary>
@@ -82,6 +89,9 @@ public sealed class TrainableAdapter : Adapter
 
     /// <summary>What is trained, in the order of the file. After changing their values, call <see cref="Update"/>.</summary>
     public IReadOnlyList<Parameter> Parameters { get; }
+
+    /// <summary>Those of them that are a classifier of the adapter's own; the last ones.</summary>
+    public IReadOnlyList<Parameter> HeadParameters => [.. Stacks.OfType<HeadStack>().SelectMany(stack => stack.Parameters)];
 
     /// <summary>
     /// Brings what is made of the parameters up to date;
@@ -155,7 +165,18 @@ public sealed class TrainableAdapter : Adapter
     private static TrainableAdapter Allocate(IModel model, AdapterOptions options)
     {
         IReadOnlyList<MapGroup> groups = Check(model, options);
-        return new(model, options, groups, options.Method.Create(options, model, groups));
+        List<DeltaStack> stacks = [.. options.Method.Create(options, model, groups)];
+        try
+        {
+            if (options.TrainHead)
+                foreach (LinearMap classifier in model.Classifiers) stacks.Add(new HeadStack(classifier, model.Device));
+            return new(model, options, groups, stacks);
+        }
+        catch
+        {
+            foreach (DeltaStack stack in stacks) stack.Dispose();
+            throw;
+        }
     }
 }
 
@@ -181,7 +202,11 @@ public sealed class LoadedAdapter : Adapter
     {
         AdapterForm form = contents[0].Form;
         IReadOnlyList<IReadOnlyList<DeltaStack>> stacks = form.Options.Method.Load(model, contents);
-        return [.. contents.Zip(stacks, (content, own) => new LoadedAdapter(model, form.Options, form.Groups, own, content.Digest))];
+        return
+        [
+            .. contents.Zip(stacks, (content, own) => new LoadedAdapter(
+                model, form.Options, form.Groups, [.. own, .. HeadStack.Load(model, content)], content.Digest)),
+        ];
     }
 }
 

@@ -76,7 +76,7 @@ internal sealed record AdapterContent(AdapterForm Form, IReadOnlyList<AdapterTen
         AdapterOptions options = form.Options;
         AdapterDigest digest = new(options);
         List<AdapterTensor> tensors = [];
-        foreach ((string name, int[] shape) in options.Method.Trained(options, model, form.Groups))
+        foreach ((string name, int[] shape) in Adapter.TrainedBy(options, model, form.Groups))
         {
             AdapterTensor tensor = read(name, Shape.Create(shape));
             digest.Add(name, tensor.Values());

@@ -22,12 +22,13 @@ public static class AdapterFile
     public static void Save(TrainableAdapter adapter, string path)
     {
         int bits = adapter.Options.StoredBits;
-        SafetensorsWriter.Write(
-            path,
-            bits == 0
-                ? adapter.Parameters.Select(p => new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray))
-                : adapter.Parameters.SelectMany(p => QuantizedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name)),
-            AdapterSettings.Of(adapter, bits));
+        HashSet<Parameter> heads = [.. adapter.HeadParameters];
+        SafetensorsWriter.Write(path, adapter.Parameters.SelectMany(Tensors), AdapterSettings.Of(adapter, bits));
+
+        // A classifier is never rounded.
+        IEnumerable<SafetensorsTensor> Tensors(Parameter p) => bits == 0 || heads.Contains(p)
+            ? [new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray)]
+            : QuantizedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name);
     }
 
     /// <summary>Reads the adapter of a Nola file, or of a Hugging Face PEFT directory, for a model.</summary>
@@ -64,13 +65,28 @@ public static class AdapterFile
         string metadata = settings.Metadata;
         AdapterForm form = settings.Check(model, file, identity.Forms.GetValueOrDefault(metadata));
         identity.Forms[metadata] = form;
-        return AdapterContent.Of(model, form, (name, shape) => settings.Bits > 0
+        return AdapterContent.Of(model, form, (name, shape) => settings.Bits > 0 && !HeadStack.IsOf(name)
             ? new(name, null, QuantizedTensor.Read(file, name, shape, settings.Bits))
             : new(name, file.ReadFinite(file.Get(name)), null));
     }
 
     /// <summary>Every setting of an adapter, as its file holds it.</summary>
     public static IReadOnlyDictionary<string, string> Metadata(Adapter adapter) => AdapterSettings.Of(adapter, adapter.Options.StoredBits);
+
+    /// <summary>
+    /// What the classes of an adapter's own classifier are called, so that a model can be loaded with as many: of a Nola file, or of a
+    /// PEFT directory, which only says how many they are. Null where it has no classifier.
+    /// </summary>
+    /// <param name="path">A file or a directory.</param>
+    /// <exception cref="NolaException">It is no adapter, or does not say its classes as adapters do.</exception>
+    public static IReadOnlyList<string>? Labels(string path)
+    {
+        if (Directory.Exists(path)) return PeftFiles.Labels(path);
+        if (!File.Exists(path))
+            throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT directory.");
+        using Safetensors file = Safetensors.Open(path);
+        return AdapterSettings.LabelsOf(file);
+    }
 
     private static void CheckBase(AdapterSettings settings, IModel model, BaseIdentity identity, string path)
     {

@@ -30,6 +30,12 @@ public abstract class AdapterMethod
     /// <summary>The learning rate for the small embedded model and its short run.</summary>
     public virtual double LearningRateForEmbedded => LearningRate;
 
+    /// <summary>Settings for images: with a classifier of its own, and otherwise as published where that is for images too.</summary>
+    public virtual AdapterOptions DefaultsForImages => Defaults with { TrainHead = true };
+
+    /// <summary>The learning rate for images.</summary>
+    public virtual double LearningRateForImages => 0.005;
+
     /// <summary>The method's own options, beside rank, alpha and targets.</summary>
     public abstract IReadOnlyList<AdapterOption> OwnOptions { get; }
 
@@ -37,7 +43,10 @@ public abstract class AdapterMethod
     public virtual IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.Common;
 
     /// <summary>All options.</summary>
-    public IEnumerable<AdapterOption> Options => [.. CommonOptions, .. OwnOptions];
+    public IEnumerable<AdapterOption> Options => [.. CommonOptions, .. OwnOptions, AdapterOption.Head];
+
+    /// <summary>Whether it is on linear maps that targets name; false for a method that names what it trains itself.</summary>
+    public virtual bool AdaptsMaps => true;
 
     /// <summary>Refuses settings that are out of range, whatever the model.</summary>
     /// <exception cref="NolaException">A setting is out of range; the message names it.</exception>
@@ -156,7 +165,8 @@ public abstract class AdapterMethod
 /// <summary>The methods that there are.</summary>
 public static class AdapterMethods
 {
-    private static readonly List<AdapterMethod> known = [NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance];
+    private static readonly List<AdapterMethod> known =
+        [NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance, BitFitMethod.Instance, HeadMethod.Instance];
     private static readonly Lock gate = new();
 
     /// <summary>All of them.</summary>

@@ -15,6 +15,9 @@ public abstract record AdapterOptions
     /// <summary>Which linear maps, see <see cref="AdapterTargets"/>.</summary>
     public IReadOnlyList<string> Targets { get; init; } = AdapterTargets.Default;
 
+    /// <summary>Whether a classifier of the adapter's own is trained beside it, in place of the model's.</summary>
+    public bool TrainHead { get; init; }
+
     /// <summary>The method that they are settings of.</summary>
     public abstract AdapterMethod Method { get; }
 
@@ -66,6 +69,14 @@ public sealed record AdapterOption(
             "patterns, comma-separated",
             o => o.Targets, (o, text) => o with { Targets = text.Length > 0 ? text.Split(',') : [] }),
     ];
+
+    /// <summary>The option of every method for models with a classifier; it is not there where it is off.</summary>
+    internal static AdapterOption Head { get; } = new(
+        "train-head", "train_head", "Train a classifier beside the adapter, for images", "true or false",
+        o => o.TrainHead ? "true" : null, (o, text) => bool.TryParse(text, out bool value) ? o with { TrainHead = value } : null)
+    {
+        IsOmitted = true,
+    };
 
     internal static AdapterOption Whole<T>(
         string key, string? fileKey, string help, string values, Func<T, object?> get, Func<T, int, T> set) where T : AdapterOptions =>

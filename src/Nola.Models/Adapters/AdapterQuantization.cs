@@ -32,12 +32,18 @@ public static class AdapterQuantization
         if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
         using Safetensors file = Safetensors.Open(path);
         CheckFloat(file);
-        _ = new AdapterSettings(file);
+        bool hasHead = new AdapterSettings(file).Options.TrainHead;
         List<SafetensorsTensor> tensors = [];
         Errors errors = new();
         foreach (SafetensorsEntry entry in file.Entries)
         {
             float[] values = file.ReadFinite(entry);
+            if (hasHead && HeadStack.IsOf(entry.Name))
+            {
+                // A classifier is never rounded.
+                tensors.Add(new(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), values));
+                continue;
+            }
             QuantizedTensor quantized = Quantized(file, entry, values, bits);
             errors.Add(values, quantized.Values());
             tensors.AddRange(quantized.Tensors(entry.Name));
@@ -60,7 +66,7 @@ public static class AdapterQuantization
         if (format != AdapterFile.Format)
             throw new NolaException($"{file.Path}: not an adapter file of Nola (its format is '{format}', not '{AdapterFile.Format}').");
         foreach (SafetensorsEntry entry in file.Entries)
-            if (entry.Shape.Length < 2 || entry.Length == 0)
+            if ((entry.Shape.Length < 2 && !HeadStack.IsOf(entry.Name)) || entry.Length == 0)
                 throw new NolaException($"{file.Path}: '{entry.Name}' has shape [{string.Join(", ", entry.Shape)}]; "
                     + "expected the layers first. The file is damaged.");
     }

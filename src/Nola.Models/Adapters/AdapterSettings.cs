@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using Nola.Tensors;
 
 namespace Nola.Models;
@@ -14,6 +16,12 @@ internal sealed class AdapterSettings
 
     // What the keys of adapted layers begin with; the kind of map follows.
     private const string LayersPrefix = "layers.";
+
+    // The names of the classes, as a JSON list, beside a trained classifier.
+    private const string LabelsKey = "labels";
+
+    // Names in any script stay readable.
+    private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static readonly string[] commonKeys = ["format", "method", "base_model", "base_identity"];
     private static readonly string[] packedKeys = ["bits", "values"], frozenKeys = ["generator", "fingerprint"];
@@ -38,7 +46,7 @@ internal sealed class AdapterSettings
             $"{path}: its method is {Quoted.Of(Text("method"))}; "
             + $"expected {string.Join(" or ", AdapterMethods.Known.Select(m => m.Name))}.");
         CheckKeys();
-        if (Text("targets").Length > LongestTargets) throw Bad("targets");
+        if (data.TryGetValue("targets", out string? targets) && targets.Length > LongestTargets) throw Bad("targets");
         (BaseModel, BaseIdentity) = (Text("base_model"), Text("base_identity"));
         if (Bits > 0 && !StrictNumber.TryWhole(Text("values"), out long _)) throw Bad("values");
         CheckGenerator();
@@ -74,10 +82,13 @@ internal sealed class AdapterSettings
         if (bits > 0)
         {
             data["bits"] = bits.ToString(CultureInfo.InvariantCulture);
-            data["values"] = adapter.ParameterCount.ToString(CultureInfo.InvariantCulture);
+            long heads = options.TrainHead ? HeadStack.Trained(adapter.Model).Sum(trained => trained.Shape.Aggregate(1L, Times)) : 0;
+            data["values"] = (adapter.ParameterCount - heads).ToString(CultureInfo.InvariantCulture);
         }
         data["method"] = method.Name;
         Add(method.OwnOptions);
+        Add([AdapterOption.Head]);
+        if (options.TrainHead) data[LabelsKey] = JsonSerializer.Serialize(adapter.Model.Labels, readable);
         if (method.Generator is { } generator) data["generator"] = generator;
         if (method.Fingerprint(options, adapter.Groups) is { } fingerprint) data["fingerprint"] = fingerprint;
         return data;
@@ -104,7 +115,7 @@ internal sealed class AdapterSettings
     {
         if (known is not null)
         {
-            CheckTensors(Method.Trained(known.Options, model, known.Groups), file);
+            CheckTensors(Method.Trained(known.Options, model, known.Groups), HeadsOf(model), file);
             return known;
         }
         IReadOnlyList<MapGroup> groups;
@@ -116,7 +127,8 @@ internal sealed class AdapterSettings
         {
             throw new NolaException($"{path}: {error.Message}", error);
         }
-        CheckTensors(Method.Trained(Options, model, groups), file);
+        CheckTensors(Method.Trained(Options, model, groups), HeadsOf(model), file);
+        CheckLabels(model, file);
         CheckLayers(groups);
         if (Method.Fingerprint(Options, groups) is { } fingerprint && fingerprint != Text("fingerprint"))
             throw new NolaException(
@@ -124,6 +136,8 @@ internal sealed class AdapterSettings
                 + $"{fingerprint}; the file is damaged or from another generator.");
         return new AdapterForm(Options, groups);
     }
+
+    private (string Name, int[] Shape)[] HeadsOf(IModel model) => Options.TrainHead ? [.. HeadStack.Trained(model)] : [];
 
     private AdapterOptions ReadOptions()
     {
@@ -163,6 +177,7 @@ internal sealed class AdapterSettings
         if (Method.Generator is not null) known.UnionWith(frozenKeys);
         foreach (string key in known) Text(key);
         known.UnionWith(Method.Options.Select(option => option.FileKey).OfType<string>());
+        if (Method.Defaults.TrainHead || data.ContainsKey(AdapterOption.Head.FileKey!)) known.Add(LabelsKey);
         foreach (string key in data.Keys)
             if (!known.Contains(key) && !key.StartsWith(LayersPrefix, StringComparison.Ordinal))
                 throw new NolaException(
@@ -171,10 +186,16 @@ internal sealed class AdapterSettings
     }
 
     // What the file's tensors must be, and nothing else.
-    private void CheckTensors(IReadOnlyList<(string Name, int[] Shape)> trained, Safetensors file)
+    private void CheckTensors(
+        IReadOnlyList<(string Name, int[] Shape)> trained, IReadOnlyList<(string Name, int[] Shape)> heads, Safetensors file)
     {
         long values = 0;
         HashSet<string> expected = [];
+        foreach ((string name, int[] shape) in heads)
+        {
+            CheckTensor(file, name, "F32", [.. shape.Select(d => (long)d)]);
+            expected.Add(name);
+        }
         foreach ((string name, int[] shape) in trained)
         {
             long length = shape.Skip(1).Aggregate(1L, (product, d) => product * d);
@@ -206,6 +227,33 @@ internal sealed class AdapterSettings
                 $"{file.Path}: tensor '{name}' is {entry.Type} and has shape [{string.Join(", ", entry.Shape)}]; "
                 + $"what its metadata says needs {type} [{string.Join(", ", shape)}]. The file is damaged.");
     }
+
+    /// <summary>The names of the classes of a file's classifier; null where it has none.</summary>
+    /// <exception cref="NolaException">They are no list of names.</exception>
+    public static string[]? LabelsOf(Safetensors file)
+    {
+        if (!file.Metadata.TryGetValue(LabelsKey, out string? text)) return null;
+        using JsonDocument document = JsonInput.Parse(text, $"{file.Path}: its labels");
+        JsonElement list = document.RootElement;
+        if (list.ValueKind != JsonValueKind.Array || list.GetArrayLength() == 0
+            || list.EnumerateArray().Any(item => item.ValueKind != JsonValueKind.String))
+            throw new NolaException($"{file.Path}: its labels are {Quoted.Of(text)}; expected a list of names. The file is damaged.");
+        return [.. list.EnumerateArray().Select(item => item.GetString()!)];
+    }
+
+    private void CheckLabels(IModel model, Safetensors file)
+    {
+        if (!Options.TrainHead) return;
+        string[] labels = LabelsOf(file)
+            ?? throw new NolaException($"{path}: has a classifier and no names of classes; the file is damaged.");
+        if (!labels.SequenceEqual(model.Labels))
+            throw new NolaException(
+                $"{path}: its classifier is for {labels.Length} classes, {Quoted.Of(string.Join(", ", labels))}, "
+                + $"and the model was loaded for {model.Labels.Count}, {Quoted.Of(string.Join(", ", model.Labels))}; "
+                + "load the model with the adapter's classes.");
+    }
+
+    private static long Times(long product, int d) => product * d;
 
     private void CheckLayers(IReadOnlyList<MapGroup> groups)
     {

@@ -10,7 +10,10 @@ namespace Nola.Models;
 /// projection, <c>mlp.*</c> both MLP matrices, <c>h.0.*</c> all of the first block, <c>h.1*.attn.v</c> some of the layers. In
 /// LLaMA and its kin they are <c>model.layers.{layer}.self_attn.q_proj</c>, <c>.k_proj</c>, <c>.v_proj</c>, <c>.o_proj</c>,
 /// <c>.mlp.gate_proj</c>, <c>.up_proj</c> and <c>.down_proj</c>; there <c>q</c>, <c>k</c>, <c>v</c> and <c>o</c> alone mean
-/// those of attention. The token embedding and the head (<c>wte</c> and <c>lm_head</c>; <c>embed_tokens</c> and <c>lm_head</c>) are
+/// those of attention. In vision transformers they are <c>encoder.layer.{layer}.attention.attention.query</c>, <c>.key</c>,
+/// <c>.value</c>, <c>.attention.output.dense</c>, <c>.intermediate.dense</c> and <c>.output.dense</c>, and answer to <c>attn.q</c>,
+/// <c>attn.k</c>, <c>attn.v</c>, <c>attn.proj</c>, <c>mlp.fc1</c> and <c>mlp.fc2</c> as well. The token embedding and the head
+/// (<c>wte</c> and <c>lm_head</c>; <c>embed_tokens</c> and <c>lm_head</c>) are
 /// in no block, and no <c>*</c> stands for them: they answer to their own names only.
 /// </summary>
 internal static class AdapterTargets
@@ -51,7 +54,8 @@ internal static class AdapterTargets
 
         bool Chooses(string pattern, AdaptableMap map) => !map.IsInBlock
             ? pattern == map.Name || map.Name.EndsWith("." + pattern, StringComparison.Ordinal)
-            : (Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map))) || IsProjection(pattern, map);
+            : (Matches(pattern, map.Name) && (!wholes.Contains(map) || Names(pattern, map))) || IsProjection(pattern, map)
+                || map.Aliases.Any(alias => Matches(pattern, alias));
     }
 
     private static bool InBlock(AdaptableMap map) => map.IsInBlock;

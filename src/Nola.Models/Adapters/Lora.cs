@@ -51,6 +51,10 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override AdapterOptions DefaultsForEmbedded { get; } = new LoraOptions { Targets = ["*"] };
 
+    public override AdapterOptions DefaultsForImages { get; } = new LoraOptions { Rank = 4, Alpha = 4, TrainHead = true };
+
+    public override double LearningRateForImages => 0.002;
+
     public override double LearningRate => 0.0002;
 
     public override double LearningRateForEmbedded => 0.003;
@@ -93,12 +97,16 @@ internal sealed class LoraMethod : AdapterMethod
     {
         if (options.Bias == LoraBias.None) return [];
         ILookup<AdaptableLayer, AdaptableMap> adapted = groups.SelectMany(group => group.Maps).ToLookup(map => map.Host);
-        return model.AdaptableLayers.SelectMany(layer => layer.Biases).Where(bias => options.Bias == LoraBias.All || IsAdapted(bias));
+        return Biases(model).Where(bias => options.Bias == LoraBias.All || IsAdapted(bias));
 
         // Whether an adapted map writes columns of it.
         bool IsAdapted(LayerBias bias) =>
             adapted[bias.Layer].Any(map => map.Column < bias.Column + bias.Out && bias.Column < map.Column + map.Out);
     }
+
+    /// <summary>The biases of a model, in the checkpoint's order; a classifier's is trained with its weight or not at all.</summary>
+    internal static IEnumerable<LayerBias> Biases(IModel model) =>
+        model.AdaptableLayers.Where(layer => layer is not LinearMap { IsClassifier: true }).SelectMany(layer => layer.Biases);
 
     private sealed class Stack : LowRankStack
     {

@@ -82,6 +82,10 @@ internal sealed class NolaMethod : AdapterMethod
 
     public override AdapterOptions DefaultsForEmbedded { get; } = new NolaOptions { Rank = 16, Alpha = 16, Bases = 1024, Targets = ["*"] };
 
+    // ViT's MLP at rank 4, as the paper's smaller setting has it.
+    public override AdapterOptions DefaultsForImages { get; } =
+        new NolaOptions { Rank = 4, Alpha = 4, Bases = 1000, Targets = ["fc1", "fc2"], TrainHead = true };
+
     public override double LearningRate => 0.005;
 
     public override double LearningRateForEmbedded => 0.03;

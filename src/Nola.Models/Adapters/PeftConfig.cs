@@ -63,7 +63,8 @@ internal sealed class PeftConfig : IDisposable
             {
                 string key = property.Name;
                 if (silent.Contains(key) || understood.Contains(key) || form.Silent.Contains(key)
-                    || form.Understood.Contains(key) || IsOff(property.Value))
+                    || (form.Understood.Contains(key) && (key != PeftTensors.SavedModules || model.Classifiers.Count > 0))
+                    || IsOff(property.Value))
                     continue;
                 throw new NolaException(
                     $"{path}: {Quoted.Of(key)} is {Quoted.Of(property.Value.GetRawText())}; {form.Plain} can be loaded.");
@@ -97,6 +98,15 @@ internal sealed class PeftConfig : IDisposable
     public string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
         ? value.GetString()!
         : throw new NolaException($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected text.");
+
+    /// <summary>A list of names; empty where none is given.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public string[] Names(string key) => Given(key) switch
+    {
+        null => [],
+        { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(value => Text(value, key))],
+        { } value => [Text(value, key)],
+    };
 
     /// <summary>What is said of a value that cannot be used, or is not there.</summary>
     public NolaException Bad(string key, string expected) => Given(key) is { } value

@@ -29,12 +29,15 @@ internal abstract class PeftForm
     protected static Dictionary<string, object> ConfigOf(string type, IModel model, IReadOnlyList<AdaptableMap> modules)
     {
         string[] kinds = [.. modules.Select(module => module.Kind).Distinct().Order(StringComparer.Ordinal)];
-        // When only some layers are adapted, PEFT needs the full names.
-        bool everyLayer = modules.Count == model.AdaptableMaps.Count(map => map.IsModule && kinds.Contains(map.Kind));
+        // When only some layers are adapted, PEFT needs the full names; and when a name ends that of another module too, as output.dense of
+        // vision transformers ends attention.output.dense.
+        bool everyLayer = modules.Count == model.AdaptableMaps.Count(map =>
+            map.IsModule && kinds.Any(kind => map.Kind == kind || map.Name.EndsWith("." + kind, StringComparison.Ordinal)));
+        // PEFT has no name for the task of telling what an image shows.
         return new()
         {
             ["peft_type"] = type,
-            ["task_type"] = "CAUSAL_LM",
+            ["task_type"] = model.Classifiers.Count > 0 ? "FEATURE_EXTRACTION" : "CAUSAL_LM",
             ["base_model_name_or_path"] = model.Source,
             ["fan_in_fan_out"] = modules.Any(module => !module.Transposed),
             ["inference_mode"] = true,
@@ -59,6 +62,8 @@ internal sealed record PeftWritten(IEnumerable<SafetensorsTensor> Tensors, Dicti
 public static class PeftFiles
 {
     private const string ConfigName = "adapter_config.json", WeightsName = "adapter_model.safetensors";
+
+    private const long MostClasses = 1_000_000;
 
     /// <summary>
     /// Writes an adapter: in the form that PEFT has for its method, else as the LoRA that gives the same outputs, where its deltas are
@@ -95,6 +100,19 @@ public static class PeftFiles
         using PeftConfig config = PeftConfig.Read(path, model, out PeftForm form);
         using Safetensors file = Safetensors.Open(weights);
         return form.Read(config, new PeftTensors(file, model), model);
+    }
+
+    /// <summary>Numbered names for the classes of a directory's classifier; null where it has none.</summary>
+    internal static IReadOnlyList<string>? Labels(string directory)
+    {
+        string weights = Path.Combine(directory, WeightsName);
+        if (!File.Exists(weights)) return null;
+        using Safetensors file = Safetensors.Open(weights);
+        SafetensorsEntry? head = file.Entries.FirstOrDefault(
+            entry => entry.Name.EndsWith("classifier.weight", StringComparison.Ordinal) && entry.Shape.Length == 2);
+        return head is { Shape: [> 0 and < MostClasses and var classes, _] }
+            ? [.. Enumerable.Range(0, (int)classes).Select(i => $"LABEL_{i}")]
+            : null;
     }
 
     private static string ModelCard(Adapter adapter, IModel model, string form) =>

@@ -28,7 +28,8 @@ internal sealed class PeftLora : PeftForm
         "corda_config", "lora_ga_config", "qalora_group_size", Tying,
     };
 
-    public override IReadOnlySet<string> Understood { get; } = new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights" };
+    public override IReadOnlySet<string> Understood { get; } =
+        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", PeftTensors.SavedModules };
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
@@ -43,11 +44,13 @@ internal sealed class PeftLora : PeftForm
         if (config.Given(Tying) is { ValueKind: JsonValueKind.True } && found.Keys.Any(map => !map.IsInBlock))
             throw config.Bad(Tying, "false, since an embedding and a head that share one adapter cannot be loaded");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
+        Dictionary<string, float[]> heads = tensors.ReadHeads(config);
         LoraOptions options = new()
         {
             Rank = rank,
             Alpha = alpha,
             Bias = BiasOf(config),
+            TrainHead = heads.Count > 0,
             Targets = [.. found.Keys.Select(map => map.Name)],
         };
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
@@ -56,6 +59,7 @@ internal sealed class PeftLora : PeftForm
         float[] Values(string name)
         {
             if (biases.TryGetValue(name, out float[]? added)) return added;
+            if (heads.TryGetValue(name, out float[]? own)) return own;
             (string kind, bool isA) = (name[..^2], name.EndsWith('A'));
             return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isA ? f.Value.A! : f.Value.B!)];
         }
@@ -74,6 +78,7 @@ internal sealed class PeftLora : PeftForm
                 stack.Group.Maps.Select((map, row) => (Map: map, Factors: stack.Factors(row) ?? throw NotLowRank(adapter))))
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
+        if (maps.Count == 0) throw NotLowRank(adapter);
         int widest = maps.Max(map => map.Count()), rank = widest * adapter.Options.Rank;
         AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
         LowRankFactors one = maps.First().First().Factors;
@@ -91,7 +96,11 @@ internal sealed class PeftLora : PeftForm
         });
         IEnumerable<SafetensorsTensor> factors = modules.SelectMany(module =>
             Tensors($"base_model.model.{FullName(model, module)}", module, [.. maps[module]], rank));
-        return new([.. factors, .. biases], config);
+        HeadStack[] heads = [.. adapter.Stacks.OfType<HeadStack>()];
+        if (heads.Length > 0) config[PeftTensors.SavedModules] = heads.Select(head => head.Layers[0].Name);
+        IEnumerable<SafetensorsTensor> saved = heads.SelectMany(head => head.Parameters).Select(parameter =>
+            new SafetensorsTensor($"base_model.model.{parameter.Name}", DType.Float32, parameter.Shape, parameter.Value.ToArray));
+        return new([.. factors, .. biases, .. saved], config);
 
         string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
@@ -138,7 +147,7 @@ internal sealed class PeftLora : PeftForm
     private static Dictionary<AdaptableMap, (float[]? A, float[]? B)> ReadFactors(PeftTensors tensors, int rank)
     {
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
-        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", PeftTensors.IsBias))
+        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", IsNoFactor))
         {
             if (name == "base_layer.weight" && !map.IsInBlock)
             {
@@ -162,6 +171,8 @@ internal sealed class PeftLora : PeftForm
             if (a is null || b is null)
                 throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of lora_A and lora_B.");
         return found;
+
+        bool IsNoFactor(string name) => PeftTensors.IsBias(name) || tensors.IsHead(name);
     }
 
     private static string NameOfA(AdaptableMap map) => map.IsLookup ? "lora_embedding_A" : "lora_A.weight";

@@ -8,6 +8,9 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class PeftTensors
 {
+    /// <summary>The key of the configuration that names modules which are trained and saved whole.</summary>
+    public const string SavedModules = "modules_to_save";
+
     private const string Root = "base_model.model.", Bias = ".bias", BaseLayer = ".base_layer";
 
     private readonly IModel model;
@@ -52,7 +55,7 @@ internal sealed class PeftTensors
     {
         Dictionary<LayerBias, float[]> found = [];
         LayerBias[] own = [.. model.AdaptableLayers.SelectMany(layer => layer.Biases)];
-        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsBias(entry.Name)))
+        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsBias(entry.Name) && !IsHead(entry.Name)))
         {
             string name = entry.Name.StartsWith(Root, StringComparison.Ordinal) ? entry.Name[Root.Length..] : entry.Name;
             name = name[..^Bias.Length];
@@ -63,6 +66,36 @@ internal sealed class PeftTensors
             if (!found.TryAdd(bias, Values(entry, "this model's biases", bias.Out)))
                 throw new NolaException($"{File.Path}: there are two tensors for the bias of {bias.Module}; the file is damaged.");
         }
+        return found;
+    }
+
+    /// <summary>Whether a tensor is of a classifier.</summary>
+    public bool IsHead(string name) => model.Classifiers.Any(classifier => Module(name) == classifier.Name);
+
+    /// <summary>
+    /// The classifiers that the adapter has in place of the model's, by the names of our tensors; empty where it has none.
+    /// </summary>
+    /// <exception cref="NolaException">Other modules are saved whole, or a classifier is not whole.</exception>
+    public Dictionary<string, float[]> ReadHeads(PeftConfig config)
+    {
+        Dictionary<string, float[]> found = [];
+        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsHead(entry.Name)))
+        {
+            LinearMap classifier = model.Classifiers.First(classifier => classifier.Name == Module(entry.Name));
+            float[] values = IsBias(entry.Name)
+                ? Values(entry, "this model's classes", classifier.Out)
+                : Values(entry, "this model's classes", classifier.Out, classifier.In);
+            if (!found.TryAdd(classifier.Name + entry.Name[entry.Name.LastIndexOf('.')..], values))
+                throw new NolaException($"{File.Path}: there are two tensors for {classifier.Name}; the file is damaged.");
+        }
+        string[] named = config.Names(SavedModules), classifiers = [.. model.Classifiers.Select(classifier => classifier.Name)];
+        if (named.FirstOrDefault(name => !classifiers.Contains(name)) is not null)
+            throw config.Bad(SavedModules, $"{string.Join(", ", classifiers)} alone");
+        bool whole = found.Count == 2 * classifiers.Length && classifiers.All(named.Contains);
+        if ((named.Length > 0 || found.Count > 0) && !whole)
+            throw new NolaException(
+                $"{File.Path}: has {found.Count} tensors of classifiers, and {SavedModules} of {config.Path} names "
+                + $"{(named.Length == 0 ? "none" : string.Join(", ", named))}; expected weight and bias of each, or nothing of them.");
         return found;
     }
 
@@ -119,6 +152,14 @@ internal sealed class PeftTensors
                 $"{File.Path}: tensor {Quoted.Of(entry.Name)} has shape [{string.Join(", ", entry.Shape)}]; "
                 + $"{why} need [{string.Join(", ", shape)}]. Is it for another base model?");
         return File.ReadFinite(entry);
+    }
+
+    // A saved module's name, without what PEFT puts around it.
+    private static string Module(string name)
+    {
+        if (name.StartsWith(Root, StringComparison.Ordinal)) name = name[Root.Length..];
+        name = name.Replace(".modules_to_save.default", "", StringComparison.Ordinal);
+        return name[..Math.Max(0, name.LastIndexOf('.'))];
     }
 
     private (AdaptableMap Map, string Part) Place(SafetensorsEntry entry, string what)

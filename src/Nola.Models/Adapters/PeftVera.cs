@@ -63,6 +63,7 @@ internal sealed class PeftVera : PeftForm
         config["vera_dropout"] = 0.0;
         config["d_initial"] = StrictNumber.Shortest(options.InitialScale);
         config["bias"] = "none";
+        if (options.TrainHead) return null;
         (float[] a, float[] b) = ((VeraMethod.Stack)adapter.Stacks[0]).Projections();
         (int inputs, int outputs) = VeraMethod.Sizes(adapter.Groups);
         return new(

@@ -62,7 +62,7 @@ public sealed partial class LanguageModel
             throw new NolaException(
                 $"LanguageModel.Create: the tokenizer has {tokenizer.Vocabulary} tokens and the model's vocabulary is "
                 + $"{config.Shape.Vocabulary}; give the model as many.");
-        return new(config, device, trainable, format, "new", new RandomWeights(config, device, seed))
+        return new(config, device, trainable, format, "new", new RandomWeights(config.Deviation, device, seed))
         {
             IsCreated = true,
             tokenizer = tokenizer,

@@ -87,6 +87,8 @@ public static class ModelFamilies
 
     private static string Unknown(JsonElement root)
     {
+        if (VitConfigReader.Recognizes(root))
+            return "it is a vision transformer, which reads images and no text; load it as a vision model.";
         string supported = string.Join(", ", Known.Select(family => $"\"{family.ModelType}\""));
         return root.TryGetProperty("model_type", out JsonElement type)
             ? $"model_type is {NolaException.OneLine(type.GetRawText(), 60)}; supported is {supported}."

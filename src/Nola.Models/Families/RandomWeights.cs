@@ -3,7 +3,10 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>A family's initial values; a pure function of the seed and a weight's name.</summary>
-internal sealed class RandomWeights(ModelConfig config, Device device, ulong seed) : IWeightSource
+/// <param name="deviation">The deviation of a weight's normal distribution by its name, 0 for a constant, and the mean.</param>
+/// <param name="device">Where the weights are put.</param>
+/// <param name="seed">Seed of all of them.</param>
+internal sealed class RandomWeights(InitialDeviation deviation, Device device, ulong seed) : IWeightSource
 {
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
@@ -23,16 +26,16 @@ internal sealed class RandomWeights(ModelConfig config, Device device, ulong see
     {
         digest = null;
         float[] row = new float[shape.Columns];
-        float deviation = config.Deviation(name, out float mean);
+        float spread = deviation(name, out float mean);
         // A row is one matrix of the basis.
         RandomBasis rows = new(seed, StreamOf(name), 0, shape.Rows, 1, shape.Columns, BasisEntries.Normal);
-        if (deviation == 0) row.AsSpan().Fill(mean);
+        if (spread == 0) row.AsSpan().Fill(mean);
         for (int i = 0; i < shape.Rows; i++)
         {
-            if (deviation != 0)
+            if (spread != 0)
             {
                 rows.Fill((uint)i, row);
-                foreach (ref float value in row.AsSpan()) value *= deviation;
+                foreach (ref float value in row.AsSpan()) value *= spread;
             }
             take(row);
         }
@@ -48,3 +51,6 @@ internal sealed class RandomWeights(ModelConfig config, Device device, ulong see
         return stream;
     }
 }
+
+/// <summary>Standard deviation of a new weight's normal distribution; 0 for a constant of <paramref name="mean"/>.</summary>
+internal delegate float InitialDeviation(string name, out float mean);

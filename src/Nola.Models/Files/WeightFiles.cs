@@ -19,6 +19,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     private readonly List<Safetensors> files;
     private readonly string place;
     private readonly Device device;
+    private readonly Func<string, WeightPlace>? layout;
     private float[] buffer = new float[Piece];
     private readonly HashSet<string> read = [];
 
@@ -28,8 +29,13 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     /// <param name="files">One file, or shards.</param>
     /// <param name="prefix">What names may begin with.</param>
     /// <param name="tied">Token embedding and head, when they are one table.</param>
+    /// <param name="layouts">
+    /// Finds, of the names in the files, where a weight is kept that they call otherwise; null where they have the model's own names.
+    /// </param>
     /// <exception cref="NolaException">A tensor is there twice; the message names it.</exception>
-    public WeightFiles(string place, Device device, List<Safetensors> files, string prefix, (string Embedding, string Head)? tied)
+    public WeightFiles(
+        string place, Device device, List<Safetensors> files, string prefix, (string Embedding, string Head)? tied,
+        Func<IReadOnlyCollection<string>, Func<string, WeightPlace>?>? layouts = null)
     {
         (this.place, this.device, this.files) = (place, device, files);
         foreach (Safetensors file in files)
@@ -43,11 +49,14 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             }
         }
         if (tied is { } names) Tie(names.Embedding, names.Head);
+        layout = layouts?.Invoke(tensors.Keys);
     }
 
     /// <summary>Opens the checkpoint of a directory.</summary>
     /// <exception cref="NolaException">There is none, or a tensor is there twice.</exception>
-    public static WeightFiles Open(string directory, Device device, string prefix, (string Embedding, string Head)? tied)
+    public static WeightFiles Open(
+        string directory, Device device, string prefix, (string Embedding, string Head)? tied,
+        Func<IReadOnlyCollection<string>, Func<string, WeightPlace>?>? layouts = null)
     {
         List<Safetensors> files = [];
         try
@@ -56,7 +65,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
             if (File.Exists(single)) files.Add(Safetensors.Open(single));
             else if (File.Exists(index)) OpenShards(index, directory, files);
             else throw new NolaException($"{directory}: there is no {Single} and no {Index}; {Advice(directory)}");
-            return new WeightFiles(directory, device, files, prefix, tied);
+            return new WeightFiles(directory, device, files, prefix, tied, layouts);
         }
         catch
         {
@@ -77,12 +86,12 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     /// <inheritdoc/>
     public Tensor Read(string name, Shape shape, out WeightDigest? digest)
     {
-        (Safetensors file, SafetensorsEntry entry) = Find(name, shape);
+        (Safetensors file, SafetensorsEntry entry, long first) = Find(name, shape);
         Tensor tensor = device.Empty(shape);
         int at = 0;
         try
         {
-            digest = Stream(file, entry, shape, Upload);
+            digest = Stream(file, entry, first, shape, Upload);
             return tensor;
         }
         catch
@@ -101,8 +110,8 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     /// <inheritdoc/>
     public void Stream(string name, Shape shape, TakeValues take, out WeightDigest? digest)
     {
-        (Safetensors file, SafetensorsEntry entry) = Find(name, shape);
-        digest = Stream(file, entry, shape, take);
+        (Safetensors file, SafetensorsEntry entry, long first) = Find(name, shape);
+        digest = Stream(file, entry, first, shape, take);
     }
 
     /// <inheritdoc/>
@@ -111,20 +120,28 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
 
     /// <inheritdoc/>
     public bool IsBFloat16(string name) =>
-        tensors.TryGetValue(name, out (Safetensors, SafetensorsEntry Entry) found) && found.Entry.Type == "BF16";
+        tensors.TryGetValue(PlaceOf(name).Name, out (Safetensors, SafetensorsEntry Entry) found) && found.Entry.Type == "BF16";
+
+    /// <summary>Whether there is a weight of that name.</summary>
+    public bool Has(string name) => tensors.ContainsKey(PlaceOf(name).Name);
+
+    /// <summary>Dimensions of a weight as the file has it; null where there is none.</summary>
+    public IReadOnlyList<long>? ShapeOf(string name) =>
+        tensors.TryGetValue(PlaceOf(name).Name, out (Safetensors File, SafetensorsEntry Entry) found) ? found.Entry.Shape : null;
 
     /// <summary>Refuses a weight that nothing has read: it is of another model than config.json describes.</summary>
     /// <param name="model">What config.json describes, for messages.</param>
     /// <param name="skips">Whether a name is of something else than a weight.</param>
+    /// <param name="expected">What was expected, for messages.</param>
     /// <exception cref="NolaException">There is such a tensor; the message names it.</exception>
-    public void RefuseUnread(string model, Func<string, bool> skips)
+    public void RefuseUnread(string model, Func<string, bool> skips, string expected = "a language model without other heads")
     {
         foreach ((string name, (Safetensors file, SafetensorsEntry entry)) in tensors)
         {
             if (read.Contains(name) || skips(name)) continue;
             throw new NolaException(
                 $"{file.Path}: tensor {Quoted.Of(entry.Name)} is no weight of the {model} that config.json describes; "
-                + "expected a language model without other heads.");
+                + $"expected {expected}.");
         }
     }
 
@@ -134,20 +151,26 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         foreach (Safetensors file in files) file.Dispose();
     }
 
-    private (Safetensors File, SafetensorsEntry Entry) Find(string name, Shape shape)
+    // The tensor that a weight is in, and its first element there.
+    private (Safetensors File, SafetensorsEntry Entry, long First) Find(string name, Shape shape)
     {
-        if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found))
+        (string stored, int part, int parts) = PlaceOf(name);
+        if (!tensors.TryGetValue(stored, out (Safetensors File, SafetensorsEntry Entry) found))
             throw new NolaException(
-                $"{place}: tensor '{name}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
-        if (!found.Entry.Shape.SequenceEqual(shape.Dimensions().Select(d => (long)d)))
+                $"{place}: tensor '{stored}' is missing; this is not a checkpoint of the kind and size that config.json gives.");
+        int[] whole = shape.Dimensions();
+        if (parts > 1) whole[0] *= parts;
+        if (!found.Entry.Shape.SequenceEqual(whole.Select(d => (long)d)))
             throw new NolaException(
-                $"{found.File.Path}: tensor '{name}' has shape [{string.Join(", ", found.Entry.Shape)}] "
-                + $"where config.json makes it {shape}.");
-        read.Add(name);
-        return found;
+                $"{found.File.Path}: tensor '{stored}' has shape [{string.Join(", ", found.Entry.Shape)}] "
+                + $"where config.json makes it ({string.Join(", ", whole)}).");
+        read.Add(stored);
+        return (found.File, found.Entry, (long)part * shape.Length);
     }
 
-    private WeightDigest Stream(Safetensors file, SafetensorsEntry entry, Shape shape, TakeValues take)
+    private WeightPlace PlaceOf(string name) => layout?.Invoke(name) ?? new(name);
+
+    private WeightDigest Stream(Safetensors file, SafetensorsEntry entry, long first, Shape shape, TakeValues take)
     {
         WeightDigest digest = new(shape);
         int rows = Math.Max(1, Piece / shape.Columns);
@@ -155,7 +178,7 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         for (int i = 0; i < shape.Rows; i += rows)
         {
             Span<float> piece = buffer.AsSpan(0, Math.Min(rows, shape.Rows - i) * shape.Columns);
-            ReadOnlySpan<float> values = file.FiniteFloats(entry, (long)i * shape.Columns, piece);
+            ReadOnlySpan<float> values = file.FiniteFloats(entry, first + (long)i * shape.Columns, piece);
             digest.Add(values);
             take(values);
         }
@@ -165,8 +188,9 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
     // A tensor in codes, or beside one: it is then none that nothing has read.
     private (Safetensors File, SafetensorsEntry Entry)? Companion(string name)
     {
-        if (!tensors.TryGetValue(name, out (Safetensors File, SafetensorsEntry Entry) found)) return null;
-        read.Add(name);
+        (string stored, _, int parts) = PlaceOf(name);
+        if (parts > 1 || !tensors.TryGetValue(stored, out (Safetensors File, SafetensorsEntry Entry) found)) return null;
+        read.Add(stored);
         return found;
     }
 
@@ -241,3 +265,9 @@ internal sealed class WeightFiles : IWeightSource, IDisposable
         ? "only pytorch_model.bin, which cannot be read safely. Download the checkpoint's model.safetensors."
         : "expected a directory with config.json and model.safetensors.";
 }
+
+/// <summary>Where a weight is kept in files that call it otherwise than the model does.</summary>
+/// <param name="Name">The tensor's name there, without the prefix.</param>
+/// <param name="Part">Which of several weights that are one tensor, below each other.</param>
+/// <param name="Parts">How many they are.</param>
+internal readonly record struct WeightPlace(string Name, int Part = 0, int Parts = 1);

@@ -19,6 +19,9 @@ namespace Nola.Models;
 public sealed record AdaptableMap(
     string Name, string Kind, int Layer, int Stream, AdaptableLayer Host, int In, int Column, int Out, bool IsModule)
 {
+    /// <summary>Full names that it has in other layouts of the checkpoint, by which it can be named too.</summary>
+    public IReadOnlyList<string> Aliases { get; init; } = [];
+
     /// <summary>Whether it is the token embedding, which looks rows up by token.</summary>
     public bool IsLookup => Host is TokenEmbedding;
 

@@ -36,6 +36,12 @@ public interface IModel : IDisposable
     /// <summary>The checkpoint's name of every module with a weight, without the prefix: maps, norms, tables.</summary>
     internal IEnumerable<string> Modules { get; }
 
+    /// <summary>The classifiers, of which an adapter may have its own; none in a language model.</summary>
+    internal IReadOnlyList<LinearMap> Classifiers => [];
+
+    /// <summary>What the classes are called; none in a language model.</summary>
+    internal IReadOnlyList<string> Labels => [];
+
     /// <summary>scale · Σ of the losses at the stream's loss positions, a scalar on the tape.</summary>
     /// <param name="tape">The step.</param>
     /// <param name="batch">The token stream, whose sequences may name adapters.</param>

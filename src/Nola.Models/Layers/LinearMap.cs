@@ -74,6 +74,9 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     /// <inheritdoc/>
     public override Parameter? Bias { get; }
 
+    /// <summary>Whether it is a classifier, which an adapter trains as a whole or not at all.</summary>
+    internal bool IsClassifier { get; init; }
+
     internal override IReadOnlyList<LayerBias> Biases =>
         Bias is null ? [] : [.. Modules.Select(module => new LayerBias(this, module.Name, module.Column, module.Out))];
 
@@ -81,7 +84,13 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     internal IReadOnlyList<LinearModule> Modules { get; }
 
     /// <summary>y = x · W + b + what the batch's adapters add. x: (N, in), y: (N, out).</summary>
-    public Variable Forward(Variable x, StreamTensors batch) => Forward(x, batch.On(this, x.Tape));
+    public Variable Forward(Variable x, StreamTensors batch) => Forward(x, batch, StreamRows.Tokens);
+
+    /// <summary>The same for some rows of the batch.</summary>
+    /// <param name="x">The rows. (n, in)</param>
+    /// <param name="batch">The batch, whose sequences may name adapters.</param>
+    /// <param name="rows">Which rows they are.</param>
+    public Variable Forward(Variable x, StreamTensors batch, StreamRows rows) => Forward(x, batch.On(this, x.Tape, rows));
 
     /// <summary>residual + y. residual: (N, out).</summary>
     public Variable AddTo(Variable residual, Variable x, StreamTensors batch)
@@ -155,7 +164,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     }
 
     /// <summary>A module's weight in the checkpoint's dimensions.</summary>
-    internal Shape StoredShape(LinearModule module) => Transposed ? [module.Out, In] : [In, module.Out];
+    internal Shape StoredShape(LinearModule module) => module.Stored ?? (Transposed ? [module.Out, In] : [In, module.Out]);
 
     /// <summary>
     /// The digest of a module's weight as the checkpoint has it: when frozen, of the values that it was made of, before they were
@@ -190,4 +199,7 @@ internal sealed class LinearModule(string name, int column, int outputs, WeightD
     public int Out => outputs;
 
     public WeightDigest? Digest { get; set; } = digest;
+
+    /// <summary>The weight's dimensions in the checkpoint, where they are not the matrix's: a convolution has four.</summary>
+    public Shape? Stored { get; init; }
 }

@@ -17,7 +17,7 @@ public sealed class ModelBuilder
     private readonly List<IDisposable> parts = [];
     private readonly List<Weight> made = [];
     private readonly List<Parameter> parameters = [];
-    private readonly List<LinearMap> maps = [];
+    private readonly List<LinearMap> maps = [], classifiers = [];
     private readonly List<AdaptableLayer> layers = [];
     private readonly List<AdaptableMap> adaptable = [];
 
@@ -83,6 +83,40 @@ public sealed class ModelBuilder
         // What codes stand for is not rounded again.
         WeightFormat kept = codes.Any(own => own is not null) ? WeightFormat.Float32 : format;
         return Add(new LinearMap(name, parts, weight, offset, transposed: true, trainable, kept));
+    }
+
+    /// <summary>
+    /// The map of an image's patches: a convolution <c>name.weight</c> whose steps are as wide as its kernel, which is a linear map of
+    /// each patch, and <c>name.bias</c>.
+    /// </summary>
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="channels">Colors of a pixel.</param>
+    /// <param name="side">Pixels of a patch's side.</param>
+    /// <param name="outputs">Number of outputs.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensors of these sizes.</exception>
+    public LinearMap Patches(string name, int channels, int side, int outputs)
+    {
+        Shape stored = [outputs, channels, side, side];
+        Tensor weight = Keep(device.Empty([outputs, channels * side * side]));
+        WeightDigest? digest = ReadInto(weight, 0, name + ".weight", stored);
+        Tensor offset = Keep(weights.Read(name + ".bias", [outputs], out _));
+        LinearModule module = new(name, 0, outputs, digest) { Stored = stored };
+        return Add(new LinearMap(name, [module], weight, offset, transposed: true, trainable, Exact));
+    }
+
+    /// <summary>A classifier: <c>name.weight</c> (classes, channels) and <c>name.bias</c>, of which an adapter may have its own.</summary>
+    /// <param name="name">The checkpoint's name without its suffix.</param>
+    /// <param name="channels">Number of inputs.</param>
+    /// <param name="classes">Number of outputs.</param>
+    /// <exception cref="NolaException">The checkpoint has no such tensors of these sizes.</exception>
+    public LinearMap Classifier(string name, int channels, int classes)
+    {
+        Tensor weight = Keep(weights.Read(name + ".weight", [classes, channels], out WeightDigest? digest));
+        Tensor offset = Keep(weights.Read(name + ".bias", [classes], out _));
+        LinearModule module = new(name, 0, classes, digest);
+        LinearMap map = new(name, [module], weight, offset, transposed: true, trainable, Exact) { IsClassifier = true };
+        classifiers.Add(map);
+        return Add(map);
     }
 
     /// <summary>The table of angles that <see cref="Ops.Rotary"/> reads, which is no weight.</summary>
@@ -154,10 +188,14 @@ public sealed class ModelBuilder
     /// <param name="layer">Number of the block.</param>
     /// <param name="stream">The kind's number in the random bases (docs/basis.md). It never changes.</param>
     /// <param name="map">The linear map that it is, or the fused one that it lies on.</param>
-    public void Adaptable(string block, string kind, int layer, int stream, LinearMap map)
+    /// <param name="aliases">What it is called in other layouts, inside the block.</param>
+    public void Adaptable(string block, string kind, int layer, int stream, LinearMap map, params IReadOnlyList<string> aliases)
     {
         LinearModule module = map.Modules.First(module => module.Name == $"{block}.{kind}");
-        Adaptable(block, kind, layer, stream, map, module.Column, module.Out, isModule: true);
+        adaptable.Add(new($"{block}.{kind}", kind, layer, stream, map, map.In, module.Column, module.Out, IsModule: true)
+        {
+            Aliases = [.. aliases.Select(alias => $"{block}.{alias}")],
+        });
     }
 
     /// <summary>Lists the token embedding as a map that an adapter can be on, when somebody names it.</summary>
@@ -198,6 +236,8 @@ public sealed class ModelBuilder
 
     internal IReadOnlyList<LinearMap> Maps => maps;
 
+    internal IReadOnlyList<LinearMap> Classifiers => classifiers;
+
     internal IReadOnlyList<AdaptableLayer> Layers => layers;
 
     internal IReadOnlyList<AdaptableMap> AdaptableMaps => adaptable;
@@ -210,6 +250,9 @@ public sealed class ModelBuilder
     {
         foreach (IDisposable part in parts) part.Dispose();
     }
+
+    // What is kept of small maps outside of the blocks, which are never in codes.
+    private WeightFormat Exact => format.IsQuantized() ? WeightFormat.Float32 : format;
 
     private TokenTable Add(TokenTable table)
     {

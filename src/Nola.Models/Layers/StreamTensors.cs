@@ -14,6 +14,9 @@ public enum StreamRows
 
     /// <summary>The last one of each sequence. (S)</summary>
     Ends,
+
+    /// <summary>One for each patch of an image. (S · P)</summary>
+    Patches,
 }
 
 /// <summary>A <see cref="TokenStream"/> on a device, with the position number of each token. Dispose it after the step.</summary>
@@ -21,6 +24,7 @@ public sealed class StreamTensors : IDisposable
 {
     // Neighboring sequences with one adapter, as rows of each kind; −1 for all rows.
     private readonly (IAdapter By, int First, int Count)[][] segments;
+    private readonly Tensor[] prefixRows = [];
 
     /// <summary>Copies the stream to the device.</summary>
     /// <param name="device">Where the model is.</param>
@@ -39,6 +43,9 @@ public sealed class StreamTensors : IDisposable
         Starts = device.From(stream.Starts);
         LossPositions = device.From(stream.LossPositions);
         Targets = device.From(stream.Targets);
+        if (stream.Patches is not { } patches) return;
+        Patches = device.From(patches.Values, [patches.Values.Length / patches.Columns, patches.Columns]);
+        prefixRows = [.. Enumerable.Range(0, patches.Prefix).Select(i => device.From([.. stream.Starts[..^1].Select(start => start + i)]))];
     }
 
     /// <summary>Room for one token of each of so many sequences, all with one adapter or with none.</summary>
@@ -68,6 +75,16 @@ public sealed class StreamTensors : IDisposable
     /// <summary>The token to be predicted at each. (P)</summary>
     public Tensor Targets { get; }
 
+    /// <summary>Pixels of the patches of images; null for text. (S · P, columns)</summary>
+    public Tensor? Patches { get; }
+
+    /// <summary>Number of sequences, S.</summary>
+    public int Sequences => Starts.Length - 1;
+
+    /// <summary>The row of each image's class token, or of the token behind it. (S)</summary>
+    /// <param name="token">0 for the class token.</param>
+    public Tensor PrefixRows(int token) => prefixRows[token];
+
     /// <summary>What the adapters of the batch's sequences add to a layer, each to its own rows.</summary>
     /// <param name="layer">One of the model's layers.</param>
     /// <param name="tape">The step.</param>
@@ -89,6 +106,8 @@ public sealed class StreamTensors : IDisposable
         Starts.Dispose();
         LossPositions.Dispose();
         Targets.Dispose();
+        Patches?.Dispose();
+        foreach (Tensor rows in prefixRows) rows.Dispose();
     }
 
     private static (IAdapter, int, int)[] Segments(TokenStream stream, StreamRows rows)
@@ -113,6 +132,7 @@ public sealed class StreamTensors : IDisposable
         int RowOf(int sequence) => rows switch
         {
             StreamRows.Tokens => stream.Starts[sequence],
+            StreamRows.Patches => stream.Starts[sequence] - (stream.Patches?.Prefix ?? 0) * sequence,
             StreamRows.LossPositions => Before(stream.LossPositions, stream.Starts[sequence]),
             _ => sequence,
         };

@@ -14,6 +14,9 @@ public sealed record TokenStream(int[] Ids, int[] Starts, int[] LossPositions, i
     /// <summary>The adapter of each sequence, null where it has none (S); empty when no sequence has one.</summary>
     public IReadOnlyList<IAdapter?> Adapters { get; init; } = [];
 
+    /// <summary>The patches of images, whose tokens have no ids; null for text.</summary>
+    public PatchRows? Patches { get; init; }
+
     /// <summary>Number of sequences, S.</summary>
     public int Sequences => Starts.Length - 1;
 
@@ -35,3 +38,9 @@ public sealed record TokenStream(int[] Ids, int[] Starts, int[] LossPositions, i
     public TokenStream With(IAdapter? adapter) =>
         this with { Adapters = adapter is null ? [] : [.. Enumerable.Repeat(adapter, Sequences)] };
 }
+
+/// <summary>The patches of images, image after image, from which a vision model makes its tokens.</summary>
+/// <param name="Values">Pixels of each patch, channel by channel and row by row. (S · P, Columns)</param>
+/// <param name="Columns">Channels times the pixels of a patch.</param>
+/// <param name="Prefix">Tokens of each sequence that stand before its patches and are none, such as the class token.</param>
+public sealed record PatchRows(float[] Values, int Columns, int Prefix);

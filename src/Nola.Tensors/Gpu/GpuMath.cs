@@ -24,6 +24,25 @@ internal static class GpuMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Tanh(float x) => 1 - 2 * GpuIntrinsics.Reciprocal(Exp(x + x) + 1);
 
+    /// <summary>erf x by the rational function that the CPU has, see <see cref="SimdMath.Erf{S, V}"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Erf(float x)
+    {
+        x = IntrinsicMath.Min(IntrinsicMath.Max(x, -4), 4);
+        float square = x * x;
+        float p = -2.72614225801306e-10f * square + 2.77068142495902e-08f;
+        p = p * square - 2.10102402082508e-06f;
+        p = p * square - 5.69250639462346e-05f;
+        p = p * square - 7.34990630326855e-04f;
+        p = p * square - 2.95459980854025e-03f;
+        p = p * square - 1.60960333262415e-02f;
+        float q = -1.45660718464996e-05f * square - 2.13374055278905e-04f;
+        q = q * square - 1.68282697438203e-03f;
+        q = q * square - 7.37332916720468e-03f;
+        q = q * square - 1.42647390514189e-02f;
+        return x * p * GpuIntrinsics.Reciprocal(q);
+    }
+
     /// <summary>
     /// The sum over a block of at most eight warps, in every thread. Uses eight floats of shared memory, free again after
     /// the next barrier.

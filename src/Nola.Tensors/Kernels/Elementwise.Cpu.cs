@@ -31,6 +31,12 @@ public sealed unsafe partial class CpuDevice
     private protected override void GeluGradCore(Tensor x, Tensor dy, Tensor dx, float beta) =>
         Elementwise<GeluGradFormula>(Floats(x), Floats(dy), Floats(dx), dx.Length, 1, beta);
 
+    private protected override void GeluErfCore(Tensor x, Tensor y) =>
+        Elementwise<GeluErfFormula>(Floats(x), null, Floats(y), y.Length, 1, 0);
+
+    private protected override void GeluErfGradCore(Tensor x, Tensor dy, Tensor dx, float beta) =>
+        Elementwise<GeluErfGradFormula>(Floats(x), Floats(dy), Floats(dx), dx.Length, 1, beta);
+
     // y = f(a, b) · alpha + beta · y; b may be null where the formula does not read it.
     private void Elementwise<TFormula>(float* a, float* b, float* y, int length, float alpha, float beta)
         where TFormula : struct, IFormula
@@ -121,6 +127,34 @@ public sealed unsafe partial class CpuDevice
                 S.Multiply(x, x), S.Broadcast(3 * GeluFormula.Cubic * GeluFormula.Slope), S.Broadcast(GeluFormula.Slope));
             V slope = S.Multiply(S.Subtract(one, S.Multiply(t, t)), S.Multiply(S.Multiply(x, half), inner));
             return S.Multiply(dy, S.MultiplyAdd(half, S.Add(one, t), slope));
+        }
+    }
+
+    /// <summary>gelu(x) = x/2 · (1 + e), e = erf(x/√2).</summary>
+    private readonly struct GeluErfFormula : IFormula
+    {
+        public const float Narrowed = 0.70710678f;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static V Apply<S, V>(V x, V unused) where S : struct, ISimd<V> where V : struct
+        {
+            V half = S.Multiply(x, S.Broadcast(0.5f));
+            return S.MultiplyAdd(half, SimdMath.Erf<S, V>(S.Multiply(x, S.Broadcast(Narrowed))), half);
+        }
+    }
+
+    /// <summary>dy · gelu′(x), gelu′ = (1 + e)/2 + x · exp(−x²/2) / √(2π).</summary>
+    private readonly struct GeluErfGradFormula : IFormula
+    {
+        private const float Density = 0.39894228f;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static V Apply<S, V>(V x, V dy) where S : struct, ISimd<V> where V : struct
+        {
+            V half = S.Broadcast(0.5f);
+            V e = SimdMath.Erf<S, V>(S.Multiply(x, S.Broadcast(GeluErfFormula.Narrowed)));
+            V density = S.Multiply(SimdMath.Exp<S, V>(S.Multiply(S.Multiply(x, x), S.Broadcast(-0.5f))), S.Broadcast(Density));
+            return S.Multiply(dy, S.MultiplyAdd(x, density, S.MultiplyAdd(half, e, half)));
         }
     }
 }

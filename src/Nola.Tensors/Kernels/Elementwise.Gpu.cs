@@ -29,6 +29,12 @@ public sealed partial class GpuDevice
     private protected override void GeluGradCore(Tensor x, Tensor dy, Tensor dx, float beta) =>
         Launch(ElementwiseKernels.GeluGrad, Elements(dx.Length), Floats(x), Floats(dy), Floats(dx), beta);
 
+    private protected override void GeluErfCore(Tensor x, Tensor y) =>
+        Launch(ElementwiseKernels.GeluErf, Elements(y.Length), Floats(x), Floats(y));
+
+    private protected override void GeluErfGradCore(Tensor x, Tensor dy, Tensor dx, float beta) =>
+        Launch(ElementwiseKernels.GeluErfGrad, Elements(dx.Length), Floats(x), Floats(dy), Floats(dx), beta);
+
     private static Blocks Elements(int length) => new(Math.Min(Blocks.For(length / 4, 256), ElementwiseBlocks));
 }
 
@@ -64,6 +70,13 @@ internal static class ElementwiseKernels
     [Kernel(256)]
     public static void GeluGrad(ArrayView<float> x, ArrayView<float> dy, ArrayView<float> dx, float beta) =>
         Map<GeluGradFormula>(x, dy, dx, 1, beta);
+
+    [Kernel(256)]
+    public static void GeluErf(ArrayView<float> x, ArrayView<float> y) => Map<GeluErfFormula>(x, x, y, 1, 0);
+
+    [Kernel(256)]
+    public static void GeluErfGrad(ArrayView<float> x, ArrayView<float> dy, ArrayView<float> dx, float beta) =>
+        Map<GeluErfGradFormula>(x, dy, dx, 1, beta);
 
     private static void Map<TFormula>(ArrayView<float> a, ArrayView<float> b, ArrayView<float> y, float alpha, float beta)
         where TFormula : struct, IFormula
@@ -131,5 +144,24 @@ internal static class ElementwiseKernels
             float inner = GeluFormula.Slope * (1 + 3 * GeluFormula.Cubic * x * x);
             return dy * (0.5f * (1 + t) + 0.5f * x * (1 - t * t) * inner);
         }
+    }
+
+    /// <summary>gelu(x) = x/2 · (1 + e), e = erf(x/√2).</summary>
+    private readonly struct GeluErfFormula : IFormula
+    {
+        public const float Narrowed = 0.70710678f;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static float Apply(float x, float unused) => 0.5f * x * (1 + GpuMath.Erf(Narrowed * x));
+    }
+
+    /// <summary>dy · gelu′(x), gelu′ = (1 + e)/2 + x · exp(−x²/2) / √(2π).</summary>
+    private readonly struct GeluErfGradFormula : IFormula
+    {
+        private const float Density = 0.39894228f;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static float Apply(float x, float dy) =>
+            dy * (0.5f * (1 + GpuMath.Erf(GeluErfFormula.Narrowed * x)) + x * Density * GpuMath.Exp(-0.5f * x * x));
     }
 }

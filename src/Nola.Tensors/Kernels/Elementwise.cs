@@ -62,6 +62,27 @@ public abstract partial class Device
         GeluGradCore(x, dy, dx, beta);
     }
 
+    /// <summary>
+    /// y = gelu(x), the form by the error function that vision transformers use (Hendrycks and Gimpel 2016):
+    /// x/2 · (1 + erf(x/√2)).
+    /// </summary>
+    /// <exception cref="ShapeException">The lengths differ.</exception>
+    public void GeluErf(Tensor x, Tensor y)
+    {
+        CheckSame(nameof(GeluErf), x, y);
+        GeluErfCore(x, y);
+    }
+
+    /// <summary>dx = dy · gelu′(x) + beta · dx, of the form by the error function.</summary>
+    /// <exception cref="ShapeException">The lengths differ.</exception>
+    public void GeluErfGrad(Tensor x, Tensor dy, Tensor dx, float beta = 0)
+    {
+        CheckSame(nameof(GeluErfGrad), x, dy);
+        CheckSame(nameof(GeluErfGrad), x, dx);
+        CheckBeta(nameof(GeluErfGrad), beta);
+        GeluErfGradCore(x, dy, dx, beta);
+    }
+
     private protected abstract void AxpbyCore(float alpha, Tensor x, float beta, Tensor y);
 
     private protected abstract void AxpbyCore(Tensor alpha, Tensor x, float beta, Tensor y);
@@ -73,6 +94,10 @@ public abstract partial class Device
     private protected abstract void GeluCore(Tensor x, Tensor y);
 
     private protected abstract void GeluGradCore(Tensor x, Tensor dy, Tensor dx, float beta);
+
+    private protected abstract void GeluErfCore(Tensor x, Tensor y);
+
+    private protected abstract void GeluErfGradCore(Tensor x, Tensor dy, Tensor dx, float beta);
 
     private protected static void CheckSame(string call, Tensor a, Tensor b)
     {

@@ -9,6 +9,9 @@ namespace Nola.Train;
 /// </summary>
 public sealed class Batches
 {
+    /// <summary>What a shuffle is for: the order of sequences is 0, that of batches 1, and this the choice of few of a class.</summary>
+    internal const uint ShotsPurpose = 2;
+
     // Sequences that are packed together: many batches' worth, so that few stay partly filled.
     private const int Window = 1024;
 

@@ -35,7 +35,7 @@ internal sealed record ExperimentMethod(
 internal sealed partial class ExperimentFile
 {
     private static readonly string[] keys =
-        ["name", "settings", "methods", "seeds", "test", "test-subset", "scores", "decoding", "mmlu", "plot"];
+        ["name", "settings", "methods", "seeds", "samples", "test", "test-subset", "scores", "decoding", "mmlu", "plot"];
 
     // Chosen by the runner.
     private static readonly string[] reserved = ["out", "seed", "device", "threads"];
@@ -52,8 +52,15 @@ internal sealed partial class ExperimentFile
             $"{path}: the name '{Name}' becomes a directory's; use at most 100 letters, digits and . _ - =.");
         Settings common = new(TrainConfig.Keys);
         if (root.TryGetProperty("settings", out JsonElement settings)) ReadInto(common, settings, $"{path}, settings", []);
-        Seeds = reader.Seeds();
-        Scores = reader.Texts("scores", ["loss"]);
+        Seeds = reader.Seeds("seeds");
+        bool images = common.Has("images");
+        Samples = root.TryGetProperty("samples", out _) ? reader.Seeds("samples") : [];
+        if (Samples.Count > 0 && !(images && common.Has("shots")))
+            throw new NolaException(
+                $"{path}: \"samples\" is given; it is for few images of each class, with images and shots in \"settings\".");
+        Scores = reader.Texts("scores", [images ? AccuracyScore.Called : "loss"]);
+        if (images && (Scores.Count != 1 || Scores[0] != AccuracyScore.Called))
+            throw new NolaException($"{path}: \"scores\" of an experiment with images is [\"{AccuracyScore.Called}\"], or left out.");
         Decoding = root.TryGetProperty("decoding", out JsonElement decoding)
             ? DecodingReader.Read(decoding, $"{path}, decoding")
             : GenerateOptions.Published;
@@ -68,7 +75,8 @@ internal sealed partial class ExperimentFile
         };
         Test = reader.Text(
             "test",
-            EmbeddedData.Names.Contains(common.Text("data", EmbeddedData.E2EName)) && !common.Has("text")
+            images ? common.Text("images", "")
+            : EmbeddedData.Names.Contains(common.Text("data", EmbeddedData.E2EName)) && !common.Has("text")
                 ? common.Text("data", EmbeddedData.E2EName) + ":test"
                 : "");
         if (Test.Length == 0) throw new NolaException($"{path}: there is no \"test\", the pairs to score on.");
@@ -80,6 +88,11 @@ internal sealed partial class ExperimentFile
 
     /// <summary>Seeds of shuffle and bases; every method runs once with each.</summary>
     public IReadOnlyList<ulong> Seeds { get; }
+
+    /// <summary>
+    /// Seeds of the choice of few images, each combined with each of <see cref="Seeds"/>; empty where every seed makes its own choice.
+    /// </summary>
+    public IReadOnlyList<ulong> Samples { get; }
 
     /// <summary>Names of what is measured.</summary>
     public IReadOnlyList<string> Scores { get; }
@@ -140,9 +153,15 @@ internal sealed partial class ExperimentFile
         string series = reader.Text("series", "");
         if (item.TryGetProperty("of", out _)) return ReadQuantized(item, reader, name, series, before, place);
         string kind = reader.Text("method", common.Text("method", "nola"));
-        if (kind is not ("nola" or "lora" or "full" or "base"))
+        if (AdapterMethods.Find(kind) is null && kind is not ("full" or "base"))
+        {
+            string known = string.Join(", ", AdapterMethods.Known.Select(method => method.Name));
             throw new NolaException(
-                $"{place}: the method '{kind}' is not known; expected nola, lora, full or base, or \"of\" with the method to round.");
+                $"{place}: the method '{kind}' is not known; expected {known}, full or base, or \"of\" with the method to round.");
+        }
+        if (kind == "base" && common.Has("images"))
+            throw new NolaException(
+                $"{place}: a base model knows no classes of these images; take method head, which trains a classifier alone.");
         Settings settings = common.Copy();
         ReadInto(settings, item, place, kind == "base" ? ["name", "series", "method"] : ["name", "series"]);
         return new(name, series, kind == "base" ? ExperimentKind.Base : ExperimentKind.Train, "", 0, settings.Given);

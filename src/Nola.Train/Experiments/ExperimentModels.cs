@@ -25,6 +25,9 @@ internal sealed class ExperimentModels(Device device) : IDisposable
     /// <summary>A model that a run has trained.</summary>
     public LanguageModel Open(string directory, TrainConfig config) => Load(directory, false, config.Storage, "");
 
+    /// <summary>Keeps the digest of a base model that somebody else has loaded.</summary>
+    public void Note(TrainConfig config, string identity) => identities.TryAdd(config.Model, identity);
+
     /// <summary>The digest of a base model that was loaded.</summary>
     public string IdentityOf(TrainConfig config) => identities.GetValueOrDefault(config.Model, "");
 

@@ -23,17 +23,17 @@ internal sealed class ExperimentReader(JsonElement from, string place)
         return [.. value.EnumerateArray().Select(v => v.GetString()!).Distinct()];
     }
 
-    public IReadOnlyList<ulong> Seeds()
+    public IReadOnlyList<ulong> Seeds(string key)
     {
-        if (!from.TryGetProperty("seeds", out JsonElement value)) throw Bad("seeds", "a list of whole numbers from 0");
+        if (!from.TryGetProperty(key, out JsonElement value)) throw Bad(key, "a list of whole numbers from 0");
         List<ulong> seeds = [];
-        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() == 0) throw Bad("seeds", "a list of whole numbers from 0");
+        if (value.ValueKind != JsonValueKind.Array || value.GetArrayLength() == 0) throw Bad(key, "a list of whole numbers from 0");
         foreach (JsonElement item in value.EnumerateArray())
         {
             if (item.ValueKind != JsonValueKind.Number || !item.TryGetUInt64(out ulong seed))
-                throw Bad("seeds", "a list of whole numbers from 0");
+                throw Bad(key, "a list of whole numbers from 0");
             if (seeds.Contains(seed))
-                throw new NolaException($"{place}: the seed {seed} appears twice in \"seeds\"; a run is not done twice.");
+                throw new NolaException($"{place}: the seed {seed} appears twice in \"{key}\"; a run is not done twice.");
             seeds.Add(seed);
         }
         return seeds;

@@ -17,8 +17,13 @@ internal sealed record ExperimentRun(
     /// <summary>The result, once there is one.</summary>
     public string ResultFile => Path.Combine(Folder, "result.json");
 
+    /// <summary>Seed of the choice of few images; null where there is none of its own.</summary>
+    public ulong? Sample { get; init; }
+
     /// <summary>Method and seed.</summary>
-    public string Title => Seed is { } seed ? $"{Method.Name}, seed {seed}" : Method.Name;
+    public string Title => Seed is { } seed
+        ? $"{Method.Name}, seed {seed}{(Sample is { } sample ? $", sample {sample}" : "")}"
+        : Method.Name;
 
     /// <summary>
     /// All runs of an experiment: every method with the first seed,
@@ -32,23 +37,27 @@ internal sealed record ExperimentRun(
     public static IReadOnlyList<ExperimentRun> Plan(ExperimentFile file, string root, string device, int threads)
     {
         List<ExperimentRun> runs = [];
+        IReadOnlyList<ulong?> samples = file.Samples.Count > 0 ? [.. file.Samples.Select(sample => (ulong?)sample)] : [null];
         foreach (ulong seed in file.Seeds)
-            foreach (ExperimentMethod method in file.Methods)
-            {
-                bool once = method.Kind == ExperimentKind.Base;
-                if (once && seed != file.Seeds[0]) continue;
-                runs.Add(Create(method, once ? null : seed, root, device, threads, runs));
-            }
+            foreach (ulong? sample in samples)
+                foreach (ExperimentMethod method in file.Methods)
+                {
+                    bool once = method.Kind == ExperimentKind.Base;
+                    if (once && seed != file.Seeds[0]) continue;
+                    runs.Add(Create(method, once ? null : seed, sample, root, device, threads, runs));
+                }
         return runs;
     }
 
     private static ExperimentRun Create(
-        ExperimentMethod method, ulong? seed, string root, string device, int threads, List<ExperimentRun> before)
+        ExperimentMethod method, ulong? seed, ulong? sample, string root, string device, int threads, List<ExperimentRun> before)
     {
         Settings settings = new(TrainConfig.Keys);
         foreach ((string key, string value) in method.Settings) settings.Set(key, value, method.Name);
         string number = (seed ?? 0).ToString(System.Globalization.CultureInfo.InvariantCulture);
         settings.Set("seed", number, method.Name);
+        string chosen = (sample ?? 0).ToString(System.Globalization.CultureInfo.InvariantCulture);
+        if (sample is not null) settings.Set("shots-seed", chosen, method.Name);
         if (!settings.Has("basis-seed")) settings.Set("basis-seed", number, method.Name);
         settings.Set("device", device, method.Name);
         settings.Set("threads", threads.ToString(System.Globalization.CultureInfo.InvariantCulture), method.Name);
@@ -62,7 +71,7 @@ internal sealed record ExperimentRun(
             throw new NolaException($"Method '{method.Name}': {error.Message}", error);
         }
         ExperimentRun? source = method.Kind == ExperimentKind.Quantize
-            ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed)
+            ? before.Last(run => run.Method.Name == method.Of && run.Seed == seed && run.Sample == sample)
             : null;
         string id = Digest(method.Kind switch
         {
@@ -70,8 +79,9 @@ internal sealed record ExperimentRun(
             ExperimentKind.Base => $"base {config.Model} {config.Storage}",
             _ => $"{source!.Id} {method.Bits} bits",
         });
-        string folder = Path.Combine(root, $"{method.Name}--{(seed is null ? "" : $"s{number}--")}{id}");
-        return new(method, seed, config with { Out = folder }, id, folder, source);
+        string seeds = (seed is null ? "" : $"s{number}--") + (sample is null ? "" : $"k{chosen}--");
+        string folder = Path.Combine(root, $"{method.Name}--{seeds}{id}");
+        return new(method, seed, config with { Out = folder }, id, folder, source) { Sample = sample };
     }
 
     private static string Digest(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)))[..8];

@@ -94,7 +94,7 @@ internal sealed class ExperimentRunner : IDisposable
             else
             {
                 if (cancel.IsCancellationRequested) return Summary(true);
-                pairs ??= Prepare();
+                if (!run.Config.UsesImages) pairs ??= Prepare();
                 observer.OnRun(run, i + 1, Runs.Count);
                 record = Complete(run, record, pairs, cancel);
                 if (record is null) return Summary(true);
@@ -138,7 +138,7 @@ internal sealed class ExperimentRunner : IDisposable
     }
 
     // Trains unless that is done, then measures what is missing. Null when it was interrupted.
-    private RunRecord? Complete(ExperimentRun run, RunRecord? record, TextPairs pairs, CancellationToken cancel)
+    private RunRecord? Complete(ExperimentRun run, RunRecord? record, TextPairs? pairs, CancellationToken cancel)
     {
         try
         {
@@ -148,7 +148,7 @@ internal sealed class ExperimentRunner : IDisposable
                 DecodedOutputs.Forget(run.Folder);
                 record = run.Method.Kind switch
                 {
-                    ExperimentKind.Train => Train(run, pairs, cancel),
+                    ExperimentKind.Train => run.Config.UsesImages ? TrainImages(run, cancel) : Train(run, pairs!, cancel),
                     ExperimentKind.Quantize => Quantize(run),
                     _ => Record(
                         run,
@@ -157,7 +157,8 @@ internal sealed class ExperimentRunner : IDisposable
                 if (record is null) return null;
                 record.Write(run.ResultFile);
             }
-            return record.TrainInfo.Status == TrainInfo.Failed ? record : Measure(run, record, pairs, cancel);
+            if (record.TrainInfo.Status == TrainInfo.Failed) return record;
+            return run.Config.UsesImages ? MeasureImages(run, record, cancel) : Measure(run, record, pairs!, cancel);
         }
         catch (OperationCanceledException)
         {
@@ -177,11 +178,26 @@ internal sealed class ExperimentRunner : IDisposable
         using TrainableAdapter? adapter = run.Config.NewAdapter(model);
         TrainData data = models.DataOf(run.Config);
         models.Check(pairs, run.Config);
-        bool resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
+        return Train(
+            run, model, adapter, model.Config.ParameterCount,
+            (trainer, resume) => trainer.Run(data.Training, data.Validation, resume, cancel));
+    }
+
+    private RunRecord TrainImages(ExperimentRun run, CancellationToken cancel)
+    {
+        using ImageJob job = new(run.Config, device);
+        models.Note(run.Config, job.Model.Identity);
+        return Train(run, job.Model, job.Adapter, job.ParameterCount, (trainer, resume) => job.Run(trainer, resume, cancel));
+    }
+
+    private RunRecord Train(
+        ExperimentRun run, IModel model, TrainableAdapter? adapter, long parameters, Func<Trainer, bool, TrainResult> train)
+    {
+        bool full = adapter is null, resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
         using RunDirectory directory = new(run.Folder, resume);
         directory.WriteConfig(run.Config.ToJson());
-        long trained = adapter?.ParameterCount ?? model.Config.ParameterCount;
-        TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, model.Config.ParameterCount + (full ? 0 : trained), []);
+        long trained = adapter?.ParameterCount ?? parameters;
+        TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, parameters + (full ? 0 : trained), []);
         Trainer trainer = new(model, adapter, run.Config.Options, directory, observer)
         {
             ReadEvery = run.Config.ReadEvery,
@@ -190,7 +206,7 @@ internal sealed class ExperimentRunner : IDisposable
         try
         {
             using IDisposable? held = observer.OnTraining();
-            TrainResult result = trainer.Run(data.Training, data.Validation, resume, cancel);
+            TrainResult result = train(trainer, resume);
             directory.DrawLossCurve();
             string saved = full ? Path.Combine(directory.BestModel, "model.safetensors") : directory.BestAdapter;
             return Record(run, WithLog(run, info) with { TrainTime = result.Elapsed.TotalSeconds, FileSize = new FileInfo(saved).Length });
@@ -249,6 +265,27 @@ internal sealed class ExperimentRunner : IDisposable
             record.Write(run.ResultFile);
         }
         // What resuming needed; three times the model, when the whole model was trained.
+        AtomicFile.Delete(Path.Combine(run.Folder, "last.safetensors"));
+        return record;
+    }
+
+    private RunRecord MeasureImages(ExperimentRun run, RunRecord record, CancellationToken cancel)
+    {
+        Stopwatch clock = Stopwatch.StartNew();
+        using ImageJob job = new(run.Config, device);
+        string saved = Path.Combine(run.Folder, run.Config.Adapter is null ? "model" : "adapter.safetensors");
+        ImageResult result = job.Test(saved, cancel)
+            ?? throw new NolaException($"{run.Config.Images}: has no images to test on; put them into a folder test beside train.");
+        double seconds = clock.Elapsed.TotalSeconds;
+        record = record with
+        {
+            Scores = new Dictionary<string, ScoreRecord>
+            {
+                [scores[0].Name] = new(SettingsOf(scores[0]), AccuracyScore.Of(result), seconds),
+            },
+            RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + seconds },
+        };
+        record.Write(run.ResultFile);
         AtomicFile.Delete(Path.Combine(run.Folder, "last.safetensors"));
         return record;
     }

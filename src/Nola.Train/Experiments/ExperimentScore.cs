@@ -40,6 +40,37 @@ internal interface IExperimentScore
     IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel);
 }
 
+/// <summary>
+/// How many test images are told right, in percent: of all, and the mean over classes; and the mean cross-entropy in nats an image. It is
+/// measured of images, where others are of text.
+/// </summary>
+internal sealed class AccuracyScore : IExperimentScore
+{
+    /// <summary>What an experiment file calls it.</summary>
+    public const string Called = "accuracy";
+
+    /// <inheritdoc/>
+    public string Name => Called;
+
+    /// <inheritdoc/>
+    public string Settings => "percent of the test images, the image in the model's own size";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Columns => [Called, "mean-per-class", "image-loss"];
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel) =>
+        throw new NolaException("The score 'accuracy' is of images; an experiment with text has none to measure it on.");
+
+    /// <summary>The values of a tested run.</summary>
+    public static IReadOnlyDictionary<string, double> Of(ImageResult result) => new Dictionary<string, double>
+    {
+        [Called] = 100 * result.Accuracy,
+        ["mean-per-class"] = 100 * result.MeanPerClass,
+        ["image-loss"] = result.Loss,
+    };
+}
+
 /// <summary>The mean loss of the completions' tokens, and e to its power.</summary>
 internal sealed class LossScore : IExperimentScore
 {

@@ -37,6 +37,10 @@ internal sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOpti
     public static IReadOnlyList<IExperimentScore> All(ExperimentFile file, ScoreOptions options)
     {
         DecodedOutputs outputs = new(file.Decoding, file.Scores.Contains(Scorer.MultiBleu) ? ReferenceForm.Columns : ReferenceForm.Groups);
-        return [new LossScore(), new MmluScore(file.Mmlu), .. Scorer.Names.Select(name => new TextScore(name, outputs, options))];
+        return
+        [
+            new LossScore(), new AccuracyScore(), new MmluScore(file.Mmlu),
+            .. Scorer.Names.Select(name => new TextScore(name, outputs, options)),
+        ];
     }
 }

@@ -56,9 +56,11 @@ internal sealed class RunLog : ITrainObserver, IDisposable
             json.WriteNumber("loss", report.Loss);
             json.WriteNumber("tokens", report.Tokens);
             json.WriteBoolean("best", report.Best);
+            if (double.IsFinite(report.Accuracy)) json.WriteNumber("accuracy", Math.Round(report.Accuracy, 5));
             if (report.Sources.Count > 0) WriteSources(json, report.Sources);
         });
         board.Scalar("valid/loss", report.Step, report.Loss);
+        if (double.IsFinite(report.Accuracy)) board.Scalar("valid/accuracy", report.Step, report.Accuracy);
         foreach (SourceReport source in report.Sources.Where(source => double.IsFinite(source.Loss)))
             board.Scalar("valid/" + source.Name, report.Step, source.Loss);
     }

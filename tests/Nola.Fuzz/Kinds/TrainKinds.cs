@@ -43,7 +43,8 @@ internal sealed class StateKind() : FilesKind("state", 2)
         if (!dice.Once(20))
         {
             using AdamW optimizer = new(adapter.Parameters, options);
-            RunIdentity identity = RunIdentity.Of(bench.Model, adapter, options, pairs, pairs, new RunSource());
+            string data = RunIdentity.Digest(pairs);
+            RunIdentity identity = RunIdentity.Of(bench.Model, adapter, options, data, data, new RunSource());
             TrainState.Load(run.LastState, optimizer, identity, options, validated: true);
             bench.Accepted = true;
             return;

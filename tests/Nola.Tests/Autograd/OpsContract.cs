@@ -39,6 +39,25 @@ public abstract class OpsContract(Device device)
         OpCheck.Run(device, r, [("x", [Size(r), Size(r)], 6)], (_, x) => Ops.Gelu(x[0]), x => [.. x[0].Select(Reference.Gelu)], 2e-6);
     }
 
+    [Contract(30)]
+    public void Gelu_by_the_error_function(int seed)
+    {
+        Random r = new(seed);
+        OpCheck.Run(
+            device, r, [("x", [Size(r), Size(r)], 6)], (_, x) => Ops.GeluErf(x[0]), x => [.. x[0].Select(Reference.GeluErf)], 2e-6);
+    }
+
+    [Contract(20)]
+    public void The_same_rows_before_each_group(int seed)
+    {
+        Random r = new(seed);
+        int groups = 1 + r.Next(4), rows = Size(r), c = Size(r);
+        OpCheck.Run(
+            device, r, [("x", [groups * rows, c], 1), ("first", [1, 1, c], 1), ("second", [c], 1)],
+            (_, x) => Ops.WithPrefix(x[0], groups, x[1], x[2]),
+            x => [.. x[0].Chunk(rows * c).SelectMany(own => (double[])[.. x[1], .. x[2], .. own])]);
+    }
+
     [Contract(40)]
     public void MatMul(int seed)
     {

@@ -116,7 +116,7 @@ public sealed class LlamaTests : IDisposable
         [
             .. File.ReadLines(Path.Combine(AppContext.BaseDirectory, "docs", "basis.md"))
                 .Select(line => line.Split('|', StringSplitOptions.TrimEntries))
-                .Where(cells => cells.Length == 5 && int.TryParse(cells[1], out _)),
+                .Where(cells => cells.Length == 6 && int.TryParse(cells[1], out _)),
         ];
         using LanguageModel gpt2 = TinyModels.Create(device, layers: 1), model = LanguageModel.Load(Random("gqa"), device);
         Assert.Equal(Column(2), Kinds(gpt2));

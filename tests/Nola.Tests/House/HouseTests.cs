@@ -24,7 +24,7 @@ public sealed class HouseTests
     [Fact]
     public void Floors_of_the_models_know_only_those_below_them()
     {
-        string[] order = ["Files", "Tokens", "Layers", "Adapters", "Families", "Decoding", "Serving"];
+        string[] order = ["Files", "Tokens", "Images", "Layers", "Adapters", "Families", "Decoding", "Serving"];
         string[] sources =
             [.. Sources().Where(file => file.Contains($"{Path.DirectorySeparatorChar}Nola.Models{Path.DirectorySeparatorChar}"))];
         Dictionary<string, int> floorOf = [];

@@ -230,7 +230,9 @@ public sealed class ExperimentTests : IDisposable
     }
 
     [Theory]
-    [InlineData("""{"method":"qlora","name":"a"}""", "method 1 ('a'): the method 'qlora' is not known; expected nola, lora, full or base")]
+    [InlineData(
+        """{"method":"qlora","name":"a"}""",
+        "method 1 ('a'): the method 'qlora' is not known; expected nola, lora, vera, bitfit, head, full or base")]
     [InlineData("""{"name":"a"},{"name":"A"}""", "two methods are called 'A'")]
     [InlineData("""{"name":"a/b"}""", "the name 'a/b' becomes a directory's")]
     [InlineData("""{"method":"nola"}""", "the name '' becomes a directory's")]
@@ -385,6 +387,9 @@ public sealed class ExperimentTests : IDisposable
                 "e2e-gpt2-medium",
                 "e2e-gpt2-small",
                 "e2e-tiny",
+                "fewshot-mae-base",
+                "fewshot-vit-base",
+                "fewshot-vit-large",
                 "webnlg-gpt2-large",
                 "webnlg-gpt2-medium",
                 "webnlg-tiny",
@@ -395,7 +400,8 @@ public sealed class ExperimentTests : IDisposable
             ExperimentFile file = ExperimentFile.Read(path);
             IReadOnlyList<ExperimentRun> runs = ExperimentRun.Plan(file, "runs", "cpu", 0);
             Assert.Equal(Path.GetFileNameWithoutExtension(path), file.Name);
-            Assert.Equal(1 + 3 * (file.Methods.Count - 1), runs.Count);
+            // Of images there are three seeds and four samples; of text a base, once, and three seeds of the others.
+            Assert.Equal(file.Samples.Count > 0 ? 12 * file.Methods.Count : 1 + 3 * (file.Methods.Count - 1), runs.Count);
             Assert.Equal(runs.Count, runs.Select(run => run.Folder).Distinct().Count());
             Assert.Equal(runs.Count, runs.Select(run => run.Id).Distinct().Count());
         }

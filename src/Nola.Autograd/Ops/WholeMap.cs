@@ -1,0 +1,60 @@
+using Nola.Tensors;
+
+namespace Nola.Autograd;
+
+/// <summary>
+/// A map of the adapter's own in place of the model's: y = x · Wᵀ + b, whatever the map itself gives. For small maps that are trained as
+/// a whole, such as a classifier. It comes before other deltas of its map.
+/// </summary>
+/// <param name="w">W, as checkpoints have it. (out, in)</param>
+/// <param name="b">b. (out)</param>
+public sealed class WholeMap(Variable w, Variable b) : Delta
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<Variable> Inputs => [w, b];
+
+    /// <inheritdoc/>
+    public override void Check(int inputs, int outputs)
+    {
+        if (w.Shape.Rank != 2 || w.Shape[0] != outputs || w.Shape[1] != inputs || b.Value.Length != outputs)
+            throw new ShapeException(
+                $"Linear: a map of an adapter's own is {w.Shape} with a bias {b.Shape} on a map ({inputs}, {outputs}); "
+                + "expected (out, in) and (out).");
+    }
+
+    /// <summary>y = x · Wᵀ + b, over what is there.</summary>
+    public override Tensor? Forward(Device device, Matrix x, Matrix y)
+    {
+        device.MatMul(x, false, w.Value, true, y, 1, 0, b.Value);
+        return null;
+    }
+
+    /// <summary>dW += dyᵀ · x, db += column sums of dy, and dx = dy · W, over what the model's own map gave.</summary>
+    public override void Backward(
+        Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
+    {
+        if (gradients[0] is { } dw) device.MatMul(dy, true, x, false, dw, 1, 1);
+        if (gradients[1] is { } db)
+        {
+            using Tensor ones = device.Empty([dy.Rows, 1]);
+            device.Fill(ones, 1);
+            device.MatMul(ones, true, dy, false, new Matrix(db, 1, dy.Columns, 0, dy.Columns), 1, 1);
+        }
+        if (dx is { } gradient) device.MatMul(dy, false, w.Value, false, gradient);
+    }
+
+    /// <inheritdoc/>
+    public override void AddTo(Device device, Matrix weight, Tensor? bias)
+    {
+        if (bias is null)
+            throw new NolaException("Merging: a map with a bias is in place of one that has none, so there is no place for it.");
+        if (weight.Offset != 0 || weight.Stride != weight.Columns)
+            throw new ShapeException($"Merging: a map of its own takes the place of a whole one, and the weight is a window {weight}.");
+        (int inputs, int outputs) = (weight.Rows, weight.Columns);
+        float[] own = w.Value.ToArray(), turned = new float[own.Length];
+        for (int o = 0; o < outputs; o++)
+            for (int i = 0; i < inputs; i++) turned[i * outputs + o] = own[o * inputs + i];
+        device.Upload(turned, weight.Tensor);
+        device.Axpby(1, b.Value, 0, bias);
+    }
+}
