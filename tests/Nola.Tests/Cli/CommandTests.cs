@@ -335,8 +335,8 @@ public sealed class CommandTests : IDisposable
             "two methods are called 'a'",
             Fails("experiment", Written("""{"seeds":[1],"methods":[{"name":"a"},{"name":"a"}]}"""), "--out", killed));
         Assert.Contains(
-            "the method 'vera' is not known",
-            Fails("experiment", Written("""{"seeds":[1],"methods":[{"name":"a","method":"vera"}]}"""), "--out", killed));
+            "the method 'prompt' is not known",
+            Fails("experiment", Written("""{"seeds":[1],"methods":[{"name":"a","method":"prompt"}]}"""), "--out", killed));
 
         string Written(string content)
         {
