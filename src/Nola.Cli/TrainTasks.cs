@@ -17,7 +17,7 @@ internal static class TrainTasks
     /// <param name="cancel">Stops after the current step.</param>
     public static int Run(string list, int together, Settings given, bool resume, bool json, CancellationToken cancel)
     {
-        foreach (string key in (ReadOnlySpan<string>)["data", "valid", "text"])
+        foreach (string key in (ReadOnlySpan<string>)["data", "valid", "text", "images"])
             if (given.Has(key))
                 throw new NolaException($"--{key} is given beside --tasks, which names the data of every task; leave it out.");
         IReadOnlyList<TaskFiles> files = TaskList.Read(list);
