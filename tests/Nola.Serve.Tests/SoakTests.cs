@@ -57,7 +57,7 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         });
         using Api api = new(server.Address);
         Stopwatch clock = Stopwatch.StartNew();
-        long early = 0;
+        (long Set, long Heap) early = default;
         Task[] work =
         [
             .. Enumerable.Range(0, clients).Select(i => Task.Run(() => ClientAsync(api, new Random(i), GoesOn))),
@@ -67,16 +67,18 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         {
             await Task.Delay(100);
             // When everything has been used once.
-            if (early == 0 && clock.Elapsed.TotalSeconds > seconds / 4) early = Memory();
+            if (early.Set == 0 && clock.Elapsed.TotalSeconds > seconds / 4) early = Memory();
         }
         await Task.WhenAll(work).WaitAsync(TimeSpan.FromSeconds(60));
         for (int i = 0; i < 300 && server.Scheduler.Statistics is { Running: > 0 } or { Waiting: > 0 }; i++) await Task.Delay(10);
-        long late = Memory();
+        (long Set, long Heap) late = Memory();
         Report(server, clients, clock.Elapsed, early, late);
         Assert.Empty(wrong);
         Assert.Equal((0, 0), (server.Scheduler.Statistics.Running, server.Scheduler.Statistics.Waiting));
         Assert.True(counts["answers"] > 5, "too few answers to mean anything");
-        if (set >= 60) Assert.True(late < early * 1.1 + (16 << 20), $"memory grew from {early:N0} to {late:N0} bytes");
+        if (set < 60) return;
+        Assert.True(late.Set < early.Set * 1.1 + (16 << 20), $"memory grew from {early.Set:N0} to {late.Set:N0} bytes");
+        Assert.True(late.Heap < early.Heap * 1.1 + (4 << 20), $"the heap grew from {early.Heap:N0} to {late.Heap:N0} bytes");
 
         bool GoesOn() => clock.Elapsed.TotalSeconds < seconds;
     }
@@ -187,7 +189,7 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         File.Move(beside, PathOf(name), overwrite: true);
     }
 
-    private void Report(NolaServer server, int clients, TimeSpan took, long early, long late)
+    private void Report(NolaServer server, int clients, TimeSpan took, (long Set, long Heap) early, (long Set, long Heap) late)
     {
         SchedulerStatistics all = server.Scheduler.Statistics;
         AdapterPoolStatistics pool = server.Adapters.Statistics;
@@ -195,7 +197,8 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
             + string.Join(", ", counts.OrderBy(c => c.Key).Select(c => $"{c.Value:N0} {c.Key}"))
             + $"; {all.Completed:N0} completed, {all.Canceled:N0} canceled, {all.GeneratedTokens:N0} tokens; "
             + $"{pool.Misses:N0} adapters mixed, {pool.Evictions:N0} made room; wrong: {wrong.Count}; "
-            + $"memory {early / 1e6:N1} MB at a quarter, {late / 1e6:N1} MB at the end";
+            + $"memory {early.Set / 1e6:N1} MB (heap {early.Heap / 1e6:N1}) at a quarter, "
+            + $"{late.Set / 1e6:N1} MB (heap {late.Heap / 1e6:N1}) at the end";
         output.WriteLine(line);
         Console.WriteLine(line);
     }
@@ -221,11 +224,13 @@ public sealed class SoakTests(ITestOutputHelper output) : IDisposable
         return pool.Add("a", PathOf("a1")).MixedBytes;
     }
 
-    private static long Memory()
+    // Bytes of the process, and of what the garbage collector keeps of them.
+    private static (long Set, long Heap) Memory()
     {
         GC.Collect(2, GCCollectionMode.Forced, blocking: true);
         GC.WaitForPendingFinalizers();
+        long heap = GC.GetTotalMemory(forceFullCollection: true);
         using Process self = Process.GetCurrentProcess();
-        return self.WorkingSet64;
+        return (self.WorkingSet64, heap);
     }
 }
