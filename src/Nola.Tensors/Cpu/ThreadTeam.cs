@@ -7,9 +7,9 @@ namespace Nola.Tensors;
 /// </summary>
 internal sealed class ThreadTeam : IDisposable
 {
-    // About 0.6 ms of spinning: longer than the gap between two kernels. To wake a thread that sleeps costs 50 µs and more, as
-    // much as a small product, and decoding has fifty of them a token.
-    private const int Spins = 30000;
+    // 30 µs and 0.6 ms of spinning. To wake a thread that sleeps costs 50 µs and more, as much as a small product, and decoding has
+    // fifty of them a token; but where work comes seldom, or cores are shared, spinning takes them from others.
+    private const int FewSpins = 1500, MostSpins = 30000;
 
     private readonly Thread[] helpers;
     private readonly object wake = new();
@@ -83,24 +83,30 @@ internal sealed class ThreadTeam : IDisposable
 
     private void Help()
     {
-        int seen = 0;
+        int seen = 0, spins = FewSpins;
         while (true)
         {
-            seen = NextGeneration(seen);
+            seen = NextGeneration(seen, ref spins);
             if (Volatile.Read(ref closed)) return;
             TakePieces();
             Interlocked.Decrement(ref running);
         }
     }
 
-    private int NextGeneration(int seen)
+    // Spins longer where that was worth it, and less where it was not.
+    private int NextGeneration(int seen, ref int spins)
     {
-        for (int spin = 0; spin < Spins; spin++)
+        for (int spin = 0; spin < spins; spin++)
         {
             int now = Volatile.Read(ref generation);
-            if (now != seen) return now;
+            if (now != seen)
+            {
+                spins = Math.Min(2 * spins, MostSpins);
+                return now;
+            }
             Thread.SpinWait(8);
         }
+        spins = Math.Max(spins / 2, FewSpins);
         // The count of sleepers is raised before the last look at the generation, and the caller raises the generation
         // before it reads the count: one of the two always sees the other.
         lock (wake)
