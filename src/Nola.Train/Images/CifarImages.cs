@@ -42,10 +42,7 @@ internal static class CifarImages
                 images.Add(new($"{path}, image {at / record}", bytes[first - 1], Side, Side, Colors(bytes, first)));
             }
         }
-        string[] labels = File.Exists(set.Names)
-            ? [.. File.ReadLines(set.Names).Select(line => line.Trim()).Where(line => line.Length > 0)]
-            : [.. Enumerable.Range(0, images.Max(image => image.Label) + 1).Select(i => $"{i}")];
-        return new ImageSet(name, labels, images);
+        return new ImageSet(name, ImageSetReader.Labels(set.Names, images.Max(image => image.Label)), images);
     }
 
     // Three planes as pixels of three bytes.

@@ -45,7 +45,7 @@ internal static class IdxImages
             throw new NolaException($"{labelsPath}: has {count[0]} labels, and {imagesPath} has {size[0]} images.");
         if (size.Length == 4 && size[3] != 3)
             throw new NolaException($"{imagesPath}: its pixels have {size[3]} values; expected 3, red, green and blue.");
-        string[] names = File.Exists(classesPath) ? Names(classesPath) : Numbered(labels);
+        string[] names = ImageSetReader.Labels(classesPath, labels.Max());
         (int height, int width) = (size[1], size[2]);
         int length = pixels.Length / Math.Max(1, size[0]);
         return new ImageSet(imagesPath, names, [.. labels.Select((label, i) =>
@@ -102,15 +102,4 @@ internal static class IdxImages
         if (stream.ReadByte() >= 0) throw new NolaException($"{path}: has more bytes than its sizes say; is it damaged?");
         return elements.ToArray();
     }
-
-    private static string[] Names(string path)
-    {
-        using TextInput text = TextInput.Open(path);
-        List<string> names = [];
-        while (text.ReadLine() is { } line)
-            if (line.Trim().Length > 0) names.Add(line.Split('\t')[0].Trim());
-        return names.Count > 0 ? [.. names] : throw new NolaException($"{path}: names no class; expected a line for each.");
-    }
-
-    private static string[] Numbered(byte[] labels) => [.. Enumerable.Range(0, labels.Max() + 1).Select(i => $"{i}")];
 }

@@ -5,7 +5,7 @@ namespace Nola.Train;
 /// <summary>Changes of a picture's colors and sharpness, in place; bytes as torchvision and Pillow make them, up to rounding.</summary>
 internal static class ImageColors
 {
-    /// <summary>Brightness, contrast, saturation and hue by dice, each from 1 − x to 1 + x (hue −x to x), in an order by dice.</summary>
+    /// <summary>Brightness, contrast, saturation and hue by dice, each from 1 − x to 1 + x (hue −x to x), in any order.</summary>
     public static void Jitter(RgbImage image, double brightness, double contrast, double saturation, double hue, ImageDice dice)
     {
         int[] order = [0, 1, 2, 3];

@@ -23,6 +23,20 @@ internal static class ImageSetReader
         return own.Length == 0 ? null : Classes(own[0]);
     }
 
+    /// <summary>The names of classes: a line of a file for each, up to the first tab; their numbers where there is no such file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="last">The highest number of a class.</param>
+    /// <exception cref="NolaException">The file cannot be read, or names no class.</exception>
+    public static string[] Labels(string path, int last)
+    {
+        if (!File.Exists(path)) return [.. Enumerable.Range(0, last + 1).Select(i => $"{i}")];
+        using TextInput text = TextInput.Open(path);
+        List<string> names = [];
+        while (text.ReadLine() is { } line)
+            if (line.Trim().Length > 0) names.Add(line.Split('\t')[0].Trim());
+        return names.Count > 0 ? [.. names] : throw new NolaException($"{path}: names no class; expected a line for each.");
+    }
+
     private static string[] Folders(string path, string[] names) =>
         [.. names.Select(name => Path.Combine(path, name)).Where(Directory.Exists)];
 

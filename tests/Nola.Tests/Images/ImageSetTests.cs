@@ -67,6 +67,10 @@ public sealed class ImageSetTests : IDisposable
         Assert.Equal("c7", set.Labels[7]);
         Assert.Equal([1, 2, 3, 1, 2, 3], set.Images[1].Read().Pixels[..6]);
         Assert.Single(ImageSet.Read(directory, ImagePart.Test).Images);
+        Write("batches.meta.txt", [(byte)'c', 0xFF, (byte)'\n']);
+        string refused = Assert.Throws<NolaException>(() => ImageSet.Read(directory, ImagePart.Train)).Message;
+        Assert.Contains("batches.meta.txt", refused);
+        Assert.Contains("UTF-8", refused);
     }
 
     [Fact]
