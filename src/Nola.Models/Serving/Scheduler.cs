@@ -81,6 +81,9 @@ public sealed class Scheduler : IAsyncDisposable
     /// <summary>Whoever holds this lock keeps requests waiting, for tests.</summary>
     internal object Gate => gate;
 
+    /// <summary>Called by the thread before each step, for tests that say when one is taken.</summary>
+    internal Action? BeforeStep { get; set; }
+
     private int Waiting
     {
         get
@@ -229,6 +232,7 @@ public sealed class Scheduler : IAsyncDisposable
 
     private void Work()
     {
+        BeforeStep?.Invoke();
         long start = Stopwatch.GetTimestamp();
         try
         {

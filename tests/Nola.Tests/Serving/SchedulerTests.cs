@@ -191,16 +191,23 @@ public sealed class SchedulerTests : IDisposable
     public void A_request_that_is_left_or_canceled_ends_and_its_place_is_free()
     {
         GenerateOptions many = new() { MaxNewTokens = 30, StopTokens = [] };
+        // Few steps at a time, so that none of these requests ends by itself before somebody ends it.
+        using SemaphoreSlim steps = new(0);
         Run(new() { MaxRunning = 2 }, async scheduler =>
         {
+            scheduler.BeforeStep = steps.Wait;
             Task<List<GeneratedToken>> other = Collect(scheduler, new() { Prompt = [5, 6], Options = many });
-            await foreach (GeneratedToken _ in scheduler.GenerateAsync(new() { Prompt = [1], Options = many })) break;
+            IAsyncEnumerable<GeneratedToken> left = scheduler.GenerateAsync(new() { Prompt = [1], Options = many });
+            steps.Release(3);
+            await foreach (GeneratedToken _ in left) break;
             using CancellationTokenSource stop = new();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
             {
-                await foreach (GeneratedToken _ in scheduler.GenerateAsync(new() { Prompt = [1], Options = many }, stop.Token))
-                    await stop.CancelAsync();
+                IAsyncEnumerable<GeneratedToken> canceled = scheduler.GenerateAsync(new() { Prompt = [1], Options = many }, stop.Token);
+                steps.Release(3);
+                await foreach (GeneratedToken _ in canceled) await stop.CancelAsync();
             });
+            steps.Release(1000);
             using CancellationTokenSource before = new();
             await before.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(
