@@ -35,8 +35,7 @@ internal static class ClassifyCommand
                 foreach (string[] batch in r.GetValue(files)!.Chunk(Batch))
                 {
                     cancel.ThrowIfCancellationRequested();
-                    float[][] images =
-                        [.. batch.Select(path => model.Preprocessing.Normalize(model.Preprocessing.Fit(RgbImage.Read(path))))];
+                    float[][] images = [.. batch.Select(path => model.Preprocessing.Prepare(RgbImage.Read(path)))];
                     float[] logits = model.Logits(images, adapter);
                     int classes = model.Config.Labels.Count;
                     for (int i = 0; i < batch.Length; i++)

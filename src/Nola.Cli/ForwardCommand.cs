@@ -37,7 +37,7 @@ internal static class ForwardCommand
             if (r.GetValue(ids) is { } text) return common.WithModel(r, (model, adapter) => Text(model, adapter, text));
             return common.WithVision(r, r.GetValue(size), (model, adapter) => r.GetValue(pixels) is { } tensor
                 ? Images(model, adapter, Read(tensor, model, out bool single), single)
-                : Images(model, adapter, [Prepared(model, r.GetValue(image)!)], single: true));
+                : Images(model, adapter, [model.Preprocessing.Prepare(RgbImage.Read(r.GetValue(image)!))], single: true));
 
             int Text(LanguageModel model, IAdapter? adapter, string text)
             {
@@ -71,9 +71,6 @@ internal static class ForwardCommand
         });
         return command;
     }
-
-    private static float[] Prepared(VisionModel model, string path) =>
-        model.Preprocessing.Normalize(model.Preprocessing.Fit(RgbImage.Read(path)));
 
     // One image or several of a tensor.
     private static float[][] Read(string place, VisionModel model, out bool single)

@@ -85,7 +85,7 @@ internal static class InspectCommand
         return new()
         {
             ["path"] = path,
-            ["kind"] = (c.IsDeit ? "DeiT" : "ViT") + " model",
+            ["kind"] = c.Title + " model",
             ["parameters"] = c.ParameterCount,
             ["layers"] = c.Layers,
             ["heads"] = c.Heads,

@@ -18,31 +18,38 @@ internal static class MergeCommand
                 output, half, common.Json,
             };
         common.AddTo(command);
-        command.Does((r, _) => common.IsVision(r) ? common.WithVision(r, 0, (model, adapter) =>
-        {
-            string path = r.GetValue(output)!;
-            Terminal.RefuseUsed(path, "config.json");
-            adapter?.Merge();
-            model.Save(path, r.GetValue(half) ? DType.BFloat16 : DType.Float32);
-            return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
-        }) : common.WithModel(r, (model, adapter) =>
-        {
-            string path = r.GetValue(output)!;
-            Terminal.RefuseUsed(path, "config.json");
-            WeightFormat? codes = model.Codes;
-            bool tied = model.Config.Tied is not null;
-            adapter?.Merge();
-            if (tied && model.Config.Tied is null)
-                Terminal.Say(
-                    "The token embedding and the head were one table, of which the adapter changes one use: the checkpoint has a table "
-                    + "for each, and tie_word_embeddings is false.");
-            model.Save(path, r.GetValue(half) || codes is not null ? DType.BFloat16 : DType.Float32);
-            if (codes is not null)
-                Terminal.Say(
-                    $"The base is in {codes.Value.Name()}: what its codes stand for{(adapter is null ? "" : ", with the adapter added,")} "
-                    + "was written in bfloat16. It is another model than the base, and is not quantized.");
-            return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
-        }));
+        command.Does((r, _) => common.IsVision(r)
+            ? common.WithVision(r, 0, (model, adapter) => Write(r, path =>
+            {
+                adapter?.Merge();
+                model.Save(path, Type(r));
+            }))
+            : common.WithModel(r, (model, adapter) => Write(r, path =>
+            {
+                WeightFormat? codes = model.Codes;
+                bool tied = model.Config.Tied is not null;
+                adapter?.Merge();
+                if (tied && model.Config.Tied is null)
+                    Terminal.Say(
+                        "The token embedding and the head were one table, of which the adapter changes one use: the checkpoint has a "
+                        + "table for each, and tie_word_embeddings is false.");
+                model.Save(path, codes is not null ? DType.BFloat16 : Type(r));
+                if (codes is not null)
+                    Terminal.Say(
+                        $"The base is in {codes.Value.Name()}: what its codes stand for"
+                        + $"{(adapter is null ? "" : ", with the adapter added,")} was written in bfloat16. It is another model than the "
+                        + "base, and is not quantized.");
+            })));
         return command;
+
+        DType Type(ParseResult r) => r.GetValue(half) ? DType.BFloat16 : DType.Float32;
+
+        int Write(ParseResult r, Action<string> write)
+        {
+            string path = r.GetValue(output)!;
+            Terminal.RefuseUsed(path, "config.json");
+            write(path);
+            return Terminal.Wrote(r.GetValue(common.Json), path, "checkpoint");
+        }
     }
 }

@@ -133,9 +133,7 @@ internal sealed class PretrainCommand
         run.DrawLossCurve();
         string loss = double.IsNaN(result.LastLoss) ? "" : $"; validation loss {result.LastLoss:F4}";
         Terminal.Say($"{result.Steps:N0} steps, {result.Tokens:N0} tokens in {Time(result.Elapsed)}{loss}; model in {run.BestModel}");
-        if (result.Outcome != TrainOutcome.Interrupted) return 0;
-        Terminal.Say("Interrupted; continue with the same command and --resume.");
-        return Terminal.Interrupted;
+        return Ended(result);
     }
 
     private int RunImages(ParseResult given, CancellationToken cancel)
@@ -177,6 +175,11 @@ internal sealed class PretrainCommand
             view.Show(() => TrainCommand.Finished(trainer, () => trainer.Run(training, test, augmentation, resumes, cancel)));
         run.DrawLossCurve();
         Terminal.Say($"{result.Steps:N0} steps in {Time(result.Elapsed)}; model in {run.BestModel}");
+        return Ended(result);
+    }
+
+    private static int Ended(TrainResult result)
+    {
         if (result.Outcome != TrainOutcome.Interrupted) return 0;
         Terminal.Say("Interrupted; continue with the same command and --resume.");
         return Terminal.Interrupted;

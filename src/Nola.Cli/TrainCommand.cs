@@ -169,5 +169,6 @@ internal static class TrainCommand
         return $"generate {chosen}--adapter {Invocation.Quoted(adapter)} --prompt \"{prompt}\"";
     }
 
-    private static double? Number(double value) => double.IsFinite(value) ? value : null;
+    /// <summary>A number as JSON has it; null where it is none.</summary>
+    internal static double? Number(double? value) => value is { } given && double.IsFinite(given) ? given : null;
 }

@@ -81,9 +81,9 @@ internal static class TrainTasks
                 task = result.Task.Name,
                 outcome = result.Result?.Outcome.ToString().ToLowerInvariant() ?? "failed",
                 steps = result.Result?.Steps,
-                first_loss = Number(result.Result?.FirstLoss),
-                last_loss = Number(result.Result?.LastLoss),
-                best_loss = Number(result.Result?.BestLoss),
+                first_loss = TrainCommand.Number(result.Result?.FirstLoss),
+                last_loss = TrainCommand.Number(result.Result?.LastLoss),
+                best_loss = TrainCommand.Number(result.Result?.BestLoss),
                 best_step = result.Result?.BestStep,
                 error = result.Error?.Message,
             });
@@ -98,6 +98,4 @@ internal static class TrainTasks
             : $", validation loss {run.FirstLoss:F3} → {run.LastLoss:F3} (best {run.BestLoss:F3} at step {run.BestStep})";
         Terminal.Say($"{done}/{all} {result.Task.Name}: {run.Steps:N0} steps{loss}");
     }
-
-    private static double? Number(double? value) => value is { } given && double.IsFinite(given) ? given : null;
 }

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Text;
 using Microsoft.Extensions.AI;
 using Nola.Models;
 using Nola.Tensors;
@@ -18,29 +17,9 @@ public sealed class NolaChatClient(NolaHost host, string? adapter = null) : ICha
     private readonly ChatClientMetadata metadata = new("nola", null, adapter ?? host.Names.Base);
 
     /// <inheritdoc/>
-    public async Task<ChatResponse> GetResponseAsync(
-        IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
-    {
-        StringBuilder text = new();
-        ChatFinishReason? reason = null;
-        ClientRequest request = ClientRequest.Of(host, adapter, messages, options);
-        int generated = 0, cached = 0;
-        AnswerText answer = new(request.Form);
-        await foreach (GeneratedToken token in host.Scheduler.GenerateAsync(request.Request, cancellationToken).ConfigureAwait(false))
-        {
-            text.Append(answer.Add(token.Text));
-            if (token.Id >= 0) generated++;
-            (reason, cached) = (ReasonOf(token) ?? reason, token.CachedTokens);
-        }
-        return new(new ChatMessage(ChatRole.Assistant, text.ToString()))
-        {
-            ResponseId = request.Id,
-            ModelId = request.Name,
-            CreatedAt = request.Created,
-            FinishReason = reason,
-            Usage = request.Usage(generated, cached),
-        };
-    }
+    public Task<ChatResponse> GetResponseAsync(
+        IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
+        GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
     /// <inheritdoc/>
     public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
@@ -49,7 +28,7 @@ public sealed class NolaChatClient(NolaHost host, string? adapter = null) : ICha
     {
         ClientRequest request = ClientRequest.Of(host, adapter, messages, options);
         int generated = 0, cached = 0;
-        AnswerText answer = new(request.Form);
+        AnswerText answer = new(request.Form.TrimsStart());
         await foreach (GeneratedToken token in host.Scheduler.GenerateAsync(request.Request, cancellationToken).ConfigureAwait(false))
         {
             if (token.Id >= 0) generated++;

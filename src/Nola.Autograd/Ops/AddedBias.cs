@@ -42,8 +42,7 @@ public sealed class AddedBias(Variable b, int layer, int column = 0) : Delta
         Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
     {
         if (gradients[0] is not { } db) return;
-        using Tensor ones = Ones(device, dy.Rows);                                // (n, 1)
-        device.MatMul(ones, true, dy.SliceColumns(column, Out), false, Row(db), 1, 1);
+        AddColumnSums(device, dy.SliceColumns(column, Out), Row(db));
     }
 
     /// <inheritdoc/>
@@ -53,13 +52,6 @@ public sealed class AddedBias(Variable b, int layer, int column = 0) : Delta
             throw new NolaException("Merging: a bias was trained for a linear map that has none, so there is no place for it.");
         using Tensor one = Ones(device, 1);
         device.MatMul(one, false, Row(b.Value), false, new Matrix(bias, 1, Out, column, bias.Length), 1, 1);
-    }
-
-    private static Tensor Ones(Device device, int rows)
-    {
-        Tensor ones = device.Empty([rows, 1]);
-        device.Fill(ones, 1);
-        return ones;
     }
 
     private Matrix Row(Tensor stacked) => new(stacked, 1, Out, layer * Out, Out);

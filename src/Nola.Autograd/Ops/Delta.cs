@@ -67,6 +67,21 @@ public abstract class Delta
     /// <param name="bias">b (out); null where the map has none.</param>
     /// <exception cref="NolaException">The map has no place for it.</exception>
     public abstract void AddTo(Device device, Matrix weight, Tensor? bias);
+
+    /// <summary>sums += column sums of dy, a product with a row of ones. dy: (n, out), sums: (1, out).</summary>
+    private protected static void AddColumnSums(Device device, Matrix dy, Matrix sums)
+    {
+        using Tensor ones = Ones(device, dy.Rows);
+        device.MatMul(ones, true, dy, false, sums, 1, 1);
+    }
+
+    /// <summary>A column of ones. (n, 1)</summary>
+    private protected static Tensor Ones(Device device, int rows)
+    {
+        Tensor ones = device.Empty([rows, 1]);
+        device.Fill(ones, 1);
+        return ones;
+    }
 }
 
 /// <summary>

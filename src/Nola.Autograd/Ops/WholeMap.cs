@@ -34,12 +34,7 @@ public sealed class WholeMap(Variable w, Variable b) : Delta
         Device device, Matrix x, Tensor? saved, Matrix dy, Matrix? dx, IReadOnlyList<Tensor?> gradients)
     {
         if (gradients[0] is { } dw) device.MatMul(dy, true, x, false, dw, 1, 1);
-        if (gradients[1] is { } db)
-        {
-            using Tensor ones = device.Empty([dy.Rows, 1]);
-            device.Fill(ones, 1);
-            device.MatMul(ones, true, dy, false, new Matrix(db, 1, dy.Columns, 0, dy.Columns), 1, 1);
-        }
+        if (gradients[1] is { } db) AddColumnSums(device, dy, new Matrix(db, 1, dy.Columns, 0, dy.Columns));
         if (dx is { } gradient) device.MatMul(dy, false, w.Value, false, gradient);
     }
 

@@ -35,8 +35,7 @@ public abstract class Adapter : IAdapter, IDisposable
     public IReadOnlyList<MapGroup> Groups { get; }
 
     /// <summary>Number of trained values.</summary>
-    public long ParameterCount => TrainedBy(Options, Model, Groups)
-        .Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
+    public long ParameterCount => CountOf(TrainedBy(Options, Model, Groups));
 
     internal IReadOnlyList<DeltaStack> Stacks { get; }
 
@@ -73,6 +72,10 @@ public abstract class Adapter : IAdapter, IDisposable
         HeadStack.Check(model, options);
         return groups;
     }
+
+    /// <summary>Number of values of what is trained.</summary>
+    internal static long CountOf(IEnumerable<(string Name, int[] Shape)> trained) =>
+        trained.Sum(one => one.Shape.Aggregate(1L, (product, d) => product * d));
 
     /// <summary>What is trained, in the order of the file: by the method, and of the classifiers.</summary>
     internal static IEnumerable<(string Name, int[] Shape)> TrainedBy(

@@ -109,8 +109,8 @@ public abstract class AdapterMethod
     }
 
     /// <summary>Bytes that an adapter made by <see cref="Load"/> takes on its device.</summary>
-    internal virtual long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) => sizeof(float)
-        * Trained(options, model, groups).Sum(trained => trained.Shape.Aggregate(1L, (product, d) => product * d));
+    internal virtual long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        sizeof(float) * Adapter.CountOf(Trained(options, model, groups));
 
     /// <summary>The generator of what is frozen, by an id that a file names; null when everything is trained.</summary>
     public virtual string? Generator => null;

@@ -82,7 +82,7 @@ internal sealed class AdapterSettings
         if (bits > 0)
         {
             data["bits"] = bits.ToString(CultureInfo.InvariantCulture);
-            long heads = options.TrainHead ? HeadStack.Trained(adapter.Model).Sum(trained => trained.Shape.Aggregate(1L, Times)) : 0;
+            long heads = options.TrainHead ? Adapter.CountOf(HeadStack.Trained(adapter.Model)) : 0;
             data["values"] = (adapter.ParameterCount - heads).ToString(CultureInfo.InvariantCulture);
         }
         data["method"] = method.Name;
@@ -252,8 +252,6 @@ internal sealed class AdapterSettings
                 + $"and the model was loaded for {model.Labels.Count}, {Quoted.Of(string.Join(", ", model.Labels))}; "
                 + "load the model with the adapter's classes.");
     }
-
-    private static long Times(long product, int d) => product * d;
 
     private void CheckLayers(IReadOnlyList<MapGroup> groups)
     {

@@ -28,14 +28,13 @@ internal readonly struct JointMixture(RandomBasis basis, int[]? layers, float sc
         }
         int many = factors.Count, rows = factors[0].Shape[0] * many;
         using Tensor left = device.Empty([rows, basis.Count]), all = device.Empty([rows, basis.Size]);
-        using Rows copies = new(device, Math.Max(basis.Count, basis.Size));
         for (int i = 0; i < many; i++)
         {
-            copies.Copy(Own(coefficients[i], basis.Count), Among(left, i, many));
-            if (offset is not null) copies.Copy(Own(offset, basis.Size), Among(all, i, many));
+            device.CopyColumns(Own(coefficients[i], basis.Count), Among(left, i, many));
+            if (offset is not null) device.CopyColumns(Own(offset, basis.Size), Among(all, i, many));
         }
         Product(device, left, all, keep, many);
-        for (int i = 0; i < many; i++) copies.Copy(Among(all, i, many), Own(factors[i], basis.Size));
+        for (int i = 0; i < many; i++) device.CopyColumns(Among(all, i, many), Own(factors[i], basis.Size));
     }
 
     /// <summary>dcoefficients[l, i] = scale · ⟨dfactor[l], Bᵢ⟩, for each adapter.</summary>
@@ -51,10 +50,9 @@ internal readonly struct JointMixture(RandomBasis basis, int[]? layers, float sc
         }
         int many = dfactors.Count, rows = dfactors[0].Shape[0] * many;
         using Tensor left = device.Empty([rows, basis.Count]), all = device.Empty([rows, basis.Size]);
-        using Rows copies = new(device, Math.Max(basis.Count, basis.Size));
-        for (int i = 0; i < many; i++) copies.Copy(Own(dfactors[i], basis.Size), Among(all, i, many));
+        for (int i = 0; i < many; i++) device.CopyColumns(Own(dfactors[i], basis.Size), Among(all, i, many));
         ProductGrad(device, all, left, many);
-        for (int i = 0; i < many; i++) copies.Copy(Among(left, i, many), Own(dcoefficients[i], basis.Count));
+        for (int i = 0; i < many; i++) device.CopyColumns(Among(left, i, many), Own(dcoefficients[i], basis.Count));
     }
 
     private void Product(Device device, Tensor coefficients, Tensor w, float keep, int many)
@@ -79,22 +77,5 @@ internal readonly struct JointMixture(RandomBasis basis, int[]? layers, float sc
     {
         int columns = all.Shape.Columns;
         return new(all, all.Shape.Rows / many, columns, adapter * columns, many * columns);
-    }
-
-    /// <summary>Copies rectangles: a product with a diagonal of ones, which changes no bit.</summary>
-    private readonly struct Rows : IDisposable
-    {
-        private readonly Tensor ones;
-
-        public Rows(Device device, int widest)
-        {
-            ones = device.Empty([1, widest]);
-            device.Fill(ones, 1);
-        }
-
-        public void Copy(Matrix from, Matrix to) =>
-            ones.Device.ScaleColumns(from, ((Matrix)ones).SliceColumns(0, from.Columns), to);
-
-        public void Dispose() => ones.Dispose();
     }
 }

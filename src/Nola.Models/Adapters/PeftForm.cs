@@ -61,7 +61,7 @@ internal sealed record PeftWritten(IEnumerable<SafetensorsTensor> Tensors, Dicti
 /// </summary>
 public static class PeftFiles
 {
-    private const string ConfigName = "adapter_config.json", WeightsName = "adapter_model.safetensors";
+    internal const string ConfigName = "adapter_config.json", WeightsName = "adapter_model.safetensors";
 
     private const long MostClasses = 1_000_000;
 
@@ -101,6 +101,10 @@ public static class PeftFiles
         using Safetensors file = Safetensors.Open(weights);
         return form.Read(config, new PeftTensors(file, model), model);
     }
+
+    /// <summary>Whether a directory has the two files of a PEFT adapter.</summary>
+    internal static bool AreIn(string directory) =>
+        File.Exists(Path.Combine(directory, WeightsName)) && File.Exists(Path.Combine(directory, ConfigName));
 
     /// <summary>Numbered names for the classes of a directory's classifier; null where it has none.</summary>
     internal static IReadOnlyList<string>? Labels(string directory)

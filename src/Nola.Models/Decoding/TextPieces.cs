@@ -10,7 +10,8 @@ internal sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options, 
 {
     private readonly IncrementalDecoder decoder = new(tokenizer);
     private readonly StringBuilder held = new();
-    private bool begun = !trims, ended;
+    private readonly AnswerText answer = new(trims);
+    private bool ended;
 
     // What may be the beginning of a stop string is held back.
     private readonly int longest = options.StopStrings.Count == 0 ? 0 : options.StopStrings.Max(text => text.Length) - 1;
@@ -30,13 +31,6 @@ internal sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options, 
         // Neither piece is to have half of a character.
         if (ready > 0 && ready < cut.Length && char.IsHighSurrogate(text[ready - 1])) ready--;
         held.Clear().Append(cut.AsSpan(ready));
-        return Begun(cut[..ready]);
-    }
-
-    private string Begun(string text)
-    {
-        if (!begun) text = text.TrimStart();
-        begun |= text.Length > 0;
-        return text;
+        return answer.Add(cut[..ready]);
     }
 }

@@ -59,7 +59,7 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
         get
         {
             long c = Channels, i = Inner, block = 4 * c + 4 * c * c + (QueryBias ? 4 : 1) * c + 2 * c * i + i + c;
-            long embeddings = (Prefix + Tokens) * c + Colors * PatchSize * PatchSize * c + c;
+            long embeddings = (Prefix + Tokens) * c + PatchColumns * c + c;
             return embeddings + Layers * block + 2 * c + Classifiers.Count * (c + 1) * Labels.Count;
         }
     }
@@ -119,9 +119,6 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
                 $"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
     }
 
-    /// <summary>The same model with other classes.</summary>
-    internal VitConfig With(IReadOnlyList<string> labels) => this with { Labels = labels };
-
     /// <summary>
     /// Initial values of a new weight: N(0, 0.02²) for matrices, tokens and positions as Hugging Face begins, 1 for a norm's scale, and 0
     /// for biases and classifiers.
@@ -138,12 +135,11 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
     /// <summary>The configuration as Hugging Face writes it.</summary>
     public string ToJson()
     {
-        string model = IsDeit ? "DeiT" : "ViT";
         string kind = Labels.Count == 0 ? "Model" : HasTeacher ? "ForImageClassificationWithTeacher" : "ForImageClassification";
         Dictionary<string, object> fields = new()
         {
             ["model_type"] = IsDeit ? "deit" : "vit",
-            ["architectures"] = new[] { model + kind },
+            ["architectures"] = new[] { Title + kind },
             ["hidden_size"] = Channels,
             ["num_hidden_layers"] = Layers,
             ["num_attention_heads"] = Heads,

@@ -13,16 +13,6 @@ internal static partial class VitConfigReader
 
     private static readonly string[] types = ["vit", "deit", "vit_mae"];
 
-    // What timm's names say of sizes: blocks, heads, channels.
-    private static readonly Dictionary<string, (int Layers, int Heads, int Channels)> timmSizes = new()
-    {
-        ["tiny"] = (12, 3, 192),
-        ["small"] = (12, 6, 384),
-        ["base"] = (12, 12, 768),
-        ["large"] = (24, 16, 1024),
-        ["huge"] = (32, 16, 1280),
-    };
-
     private static readonly string[] timmArguments =
         ["img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "num_classes", "class_token"];
 
@@ -86,14 +76,14 @@ internal static partial class VitConfigReader
         foreach (string argument in given?.Names ?? [])
             if (!timmArguments.Contains(argument)) throw given!.Bad(argument, "models with it are not supported");
         if (given?.Flag("class_token") == false) throw given.Bad("class_token", "models without a class token are not supported");
-        (int layers, int heads, int channels) = timmSizes[name.Groups["size"].Value];
-        (layers, heads, channels) =
-            (given?.Size("depth") ?? layers, given?.Size("num_heads") ?? heads, given?.Size("embed_dim") ?? channels);
+        VitConfig published = VitConfig.ByName("vit-" + name.Groups["size"].Value)!;
+        int channels = given?.Size("embed_dim") ?? published.Channels;
         double ratio = given?.Positive("mlp_ratio") ?? 4;
         if (ratio > 1000) throw given!.Bad("mlp_ratio", "expected at most 1000");
         ConfigFields? pretrained = fields.Within("pretrained_cfg");
         VitConfig config = new(
-            layers, heads, channels, (int)(channels * ratio), given?.Size("img_size") ?? ImageSide(pretrained) ?? Number("image"),
+            given?.Size("depth") ?? published.Layers, given?.Size("num_heads") ?? published.Heads, channels, (int)(channels * ratio),
+            given?.Size("img_size") ?? ImageSide(pretrained) ?? Number("image"),
             given?.Size("patch_size") ?? Number("patch"))
         {
             NormEpsilon = 1e-6f,

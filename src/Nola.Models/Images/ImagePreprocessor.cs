@@ -160,6 +160,9 @@ public sealed record ImagePreprocessor
         return numbers;
     }
 
+    /// <summary>The picture as the model's numbers: fitted and normalized. (3, height, width)</summary>
+    internal float[] Prepare(RgbImage image) => Normalize(Fit(image));
+
     private RgbImage Shortened(RgbImage image, int edge)
     {
         bool high = image.Height >= image.Width;

@@ -17,7 +17,6 @@ public sealed record RefusedAdapter(string Name, string Path, string Reason);
 public sealed class AdapterDirectory : IDisposable
 {
     private const string Extension = ".safetensors", Best = "adapter.safetensors", Last = "last.safetensors";
-    private const string PeftWeights = "adapter_model.safetensors", PeftConfig = "adapter_config.json";
     private const int Deepest = 4, Doors = 64;
 
     private static readonly EnumerationOptions everything = new() { RecurseSubdirectories = true, MaxRecursionDepth = Deepest };
@@ -216,7 +215,7 @@ public sealed class AdapterDirectory : IDisposable
     {
         string directory = Path.GetDirectoryName(file)!, own = Path.GetFileName(file);
         bool inside = directory != root;
-        if (own == PeftWeights && File.Exists(Path.Combine(directory, PeftConfig)))
+        if (own == PeftFiles.WeightsName && PeftFiles.AreIn(directory))
             return inside ? (NameOf(directory), directory) : (Path.GetFileName(root), directory);
         if (own == Best && inside) return (NameOf(directory), file);
         // What a run is resumed from.
@@ -233,17 +232,15 @@ public sealed class AdapterDirectory : IDisposable
         string path = Path.Combine(root, name.Replace('/', Path.DirectorySeparatorChar));
         if (File.Exists(path + Extension) && Named(path + Extension) is { } named && named.Name == name) return named.Path;
         if (File.Exists(Path.Combine(path, Best))) return Path.Combine(path, Best);
-        if (File.Exists(Path.Combine(path, PeftWeights)) && File.Exists(Path.Combine(path, PeftConfig))) return path;
-        return name == Path.GetFileName(root) && File.Exists(Path.Combine(root, PeftWeights)) && File.Exists(Path.Combine(root, PeftConfig))
-            ? root
-            : null;
+        if (PeftFiles.AreIn(path)) return path;
+        return name == Path.GetFileName(root) && PeftFiles.AreIn(root) ? root : null;
     }
 
     private static Stamp StampOf(string path)
     {
         FileInfo file = new(path);
         if (file.Exists) return new(file.Length, file.LastWriteTimeUtc.Ticks, 0);
-        FileInfo weights = new(Path.Combine(path, PeftWeights)), config = new(Path.Combine(path, PeftConfig));
+        FileInfo weights = new(Path.Combine(path, PeftFiles.WeightsName)), config = new(Path.Combine(path, PeftFiles.ConfigName));
         return weights.Exists && config.Exists
             ? new(weights.Length, weights.LastWriteTimeUtc.Ticks, config.LastWriteTimeUtc.Ticks)
             : default;

@@ -57,18 +57,3 @@ internal static class PromptForms
     /// <summary>Whether the space that the encoders put before a completion is no part of the answer.</summary>
     public static bool TrimsStart(this PromptForm form) => form != PromptForm.Raw;
 }
-
-/// <summary>The text of one answer as it comes, without the space before its first word where the form has one.</summary>
-/// <param name="form">How it was asked for.</param>
-internal sealed class AnswerText(PromptForm form)
-{
-    private bool begun;
-
-    /// <summary>What a piece adds to the answer.</summary>
-    public string Add(string piece)
-    {
-        if (!begun && form.TrimsStart()) piece = piece.TrimStart();
-        begun |= piece.Length > 0;
-        return piece;
-    }
-}

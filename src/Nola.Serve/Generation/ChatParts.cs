@@ -15,7 +15,7 @@ internal sealed record ChatPart(int Index, string Text, ChatTokenLogprob? Logpro
 internal sealed class ChatParts(GenerationJob job, ITokenizer tokenizer)
 {
     private readonly TokenTexts texts = new(tokenizer);
-    private readonly AnswerText[] answers = [.. Enumerable.Range(0, job.Samples).Select(_ => new AnswerText(job.Form))];
+    private readonly AnswerText[] answers = [.. Enumerable.Range(0, job.Samples).Select(_ => new AnswerText(job.Form.TrimsStart()))];
 
     /// <summary>The part that a token makes.</summary>
     public ChatPart Add(GeneratedToken token) => new(

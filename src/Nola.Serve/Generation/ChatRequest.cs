@@ -80,7 +80,7 @@ internal static class ChatRequest
 
     private static int? Logprobs(RequestFields fields)
     {
-        int? top = fields.Int("top_logprobs", 0, SamplingFields.MostLogprobs);
+        int? top = fields.Int("top_logprobs", 0, GenerateRequest.MostTopLogProbabilities);
         if (fields.Flag("logprobs")) return top ?? 0;
         return top is null or 0
             ? null

@@ -63,7 +63,7 @@ internal sealed class CompletionParts(GenerationJob job, ITokenizer tokenizer)
 
         public OneText(GenerationJob job, EncodedPrompt prompt, ITokenizer tokenizer)
         {
-            (this.tokenizer, Answer) = (tokenizer, new(job.Form));
+            (this.tokenizer, Answer) = (tokenizer, new(job.Form.TrimsStart()));
             bool told = job.Echo && job.Logprobs is not null;
             decoder = new(tokenizer, begins: told);
             offset = told ? 0 : Count(prompt.Text);

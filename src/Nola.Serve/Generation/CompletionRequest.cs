@@ -25,7 +25,7 @@ internal static class CompletionRequest
         GenerateOptions options = SamplingFields.Read(fields, model, form, tokens);
         int samples = SamplingFields.Samples(fields);
         (bool stream, bool usage) = SamplingFields.Streaming(fields);
-        (bool echo, int? logprobs) = (fields.Flag("echo"), fields.Int("logprobs", 0, SamplingFields.MostLogprobs));
+        (bool echo, int? logprobs) = (fields.Flag("echo"), fields.Int("logprobs", 0, GenerateRequest.MostTopLogProbabilities));
         fields.Only("best_of", value => RequestFields.Number(value, samples, samples) is not null, "as many as n");
         fields.Only("suffix", value => value.ValueKind == JsonValueKind.String && value.ValueEquals(""), "an empty text");
         fields.Only("add_special_tokens", value => value.ValueKind == JsonValueKind.True, "true");

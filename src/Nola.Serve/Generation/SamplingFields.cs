@@ -10,12 +10,6 @@ internal static class SamplingFields
 {
     private const int MostStops = 64, MostBiases = 1000, LongestStop = 1000;
 
-    /// <summary>Texts for one prompt, at most.</summary>
-    public const int MostSamples = 128;
-
-    /// <summary>Likeliest tokens in each place, at most.</summary>
-    public const int MostLogprobs = 20;
-
     // What identifies a caller or a place where answers are kept; this server has neither.
     private static readonly string[] ignored =
         ["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
@@ -58,7 +52,7 @@ internal static class SamplingFields
 
     /// <summary>How many texts there are to be for each prompt.</summary>
     /// <exception cref="ApiException">It is out of range.</exception>
-    public static int Samples(RequestFields fields) => fields.Int("n", 1, MostSamples) ?? 1;
+    public static int Samples(RequestFields fields) => fields.Int("n", 1, GenerateRequest.MostSamples) ?? 1;
 
     /// <summary>Whether the texts are sent as they come, and whether their numbers of tokens follow.</summary>
     /// <exception cref="ApiException">The options of a stream are given without one.</exception>

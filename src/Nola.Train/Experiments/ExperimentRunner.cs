@@ -193,7 +193,7 @@ internal sealed class ExperimentRunner : IDisposable
     private RunRecord Train(
         ExperimentRun run, IModel model, TrainableAdapter? adapter, long parameters, Func<Trainer, bool, TrainResult> train)
     {
-        bool full = adapter is null, resume = File.Exists(Path.Combine(run.Folder, "last.safetensors"));
+        bool full = adapter is null, resume = File.Exists(Path.Combine(run.Folder, RunDirectory.LastStateName));
         using RunDirectory directory = new(run.Folder, resume);
         directory.WriteConfig(run.Config.ToJson());
         long trained = adapter?.ParameterCount ?? parameters;
@@ -265,7 +265,7 @@ internal sealed class ExperimentRunner : IDisposable
             record.Write(run.ResultFile);
         }
         // What resuming needed; three times the model, when the whole model was trained.
-        AtomicFile.Delete(Path.Combine(run.Folder, "last.safetensors"));
+        AtomicFile.Delete(Path.Combine(run.Folder, RunDirectory.LastStateName));
         return record;
     }
 
@@ -286,7 +286,7 @@ internal sealed class ExperimentRunner : IDisposable
             RunInfo = record.RunInfo with { TotalTime = record.TrainInfo.TrainTime + seconds },
         };
         record.Write(run.ResultFile);
-        AtomicFile.Delete(Path.Combine(run.Folder, "last.safetensors"));
+        AtomicFile.Delete(Path.Combine(run.Folder, RunDirectory.LastStateName));
         return record;
     }
 

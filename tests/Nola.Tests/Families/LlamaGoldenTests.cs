@@ -4,6 +4,7 @@ using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
 using Xunit;
+using static Nola.Tests.GoldenFile;
 
 namespace Nola.Tests;
 
@@ -57,7 +58,7 @@ public sealed class LlamaGoldenTests : IDisposable
             using LanguageModel model = LanguageModel.Load(place, device, trainable: true);
             Assert.Equal(golden.Values("loss")[0], Backward(model, golden.Pairs, null, checkpointBlocks), 1e-5);
             int compared = 0;
-            foreach ((string name, float[] gradient) in GradientsOf(model))
+            foreach ((string name, float[] gradient) in GradientsOf(model.Maps, model.Parameters))
             {
                 float[] wanted = golden.Values("grad." + name);
                 Close(wanted, gradient, 1e-4, name);
@@ -170,58 +171,12 @@ public sealed class LlamaGoldenTests : IDisposable
         return loss.Value.Item();
     }
 
-    // The checkpoint's tensors: of a fused map each module's columns, transposed.
-    private static IEnumerable<(string Name, float[] Values)> GradientsOf(LanguageModel model)
-    {
-        HashSet<Parameter> ofMaps = [];
-        foreach (LinearMap map in model.Maps)
-        {
-            float[] whole = map.Weight!.Gradient.ToArray(), bias = map.Bias?.Gradient.ToArray() ?? [];
-            ofMaps.Add(map.Weight);
-            if (map.Bias is not null) ofMaps.Add(map.Bias);
-            foreach (LinearModule module in map.Modules)
-            {
-                yield return (module.Name + ".weight",
-                    [.. Enumerable.Range(0, module.Out * map.In).Select(n => whole[n % map.In * map.Out + module.Column + n / map.In])]);
-                if (map.Bias is not null) yield return (module.Name + ".bias", bias[module.Column..(module.Column + module.Out)]);
-            }
-        }
-        foreach (Parameter parameter in model.Parameters.Where(parameter => !ofMaps.Contains(parameter)))
-            yield return (parameter.Name, parameter.Gradient.ToArray());
-    }
-
     // To so much of the largest magnitude.
-    private static void Close(float[] wanted, float[] got, double tolerance, string what)
+    private sealed class Golden(string place) : GoldenFile(place)
     {
-        Assert.Equal(wanted.Length, got.Length);
-        double largest = wanted.Max(value => Math.Abs((double)value)), worst = wanted.Zip(got, (w, g) => Math.Abs((double)w - g)).Max();
-        Assert.True(worst <= tolerance * largest, $"{what}: largest difference {worst:E2} of {largest:E2}, allowed {tolerance:E1} of it");
-    }
-
-    private sealed class Golden(string place) : IDisposable
-    {
-        private readonly Safetensors expected = Safetensors.Open(Path.Combine(place, "expected.safetensors"));
-
-        public JsonElement Case { get; } = JsonDocument.Parse(File.ReadAllText(Path.Combine(place, "case.json"))).RootElement;
-
         public int[][] Sequences => [.. Case.GetProperty("sequences").EnumerateArray().Select(TinyModels.Ids)];
 
         public EncodedPair[] Pairs => [.. Case.GetProperty("pairs").EnumerateArray().Select(pair =>
             new EncodedPair(TinyModels.Ids(pair.GetProperty("context")), TinyModels.Ids(pair.GetProperty("completion"))))];
-
-        public int Gradients => expected.Entries.Count(entry => entry.Name.StartsWith("grad."));
-
-        public bool Has(string start) => expected.Entries.Any(entry => entry.Name.StartsWith(start));
-
-        public float[] Values(string name) => expected.ReadFinite(expected.Get(name));
-
-        // The file's factors are (r, in) and (out, r) as in PEFT; ours are their transposes.
-        public float[] Turned(string name)
-        {
-            long[] shape = [.. expected.Get(name).Shape];
-            return [.. Reference.Transpose(OpCheck.Wide(Values(name)), (int)shape[0], (int)shape[1]).Select(v => (float)v)];
-        }
-
-        public void Dispose() => expected.Dispose();
     }
 }

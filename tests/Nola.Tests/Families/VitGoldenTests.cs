@@ -4,6 +4,7 @@ using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
 using Xunit;
+using static Nola.Tests.GoldenFile;
 
 namespace Nola.Tests;
 
@@ -54,7 +55,7 @@ public sealed class VitGoldenTests : IDisposable
         Assert.Equal(golden.Values("loss")[0], Backward(model, golden, null, checkpointBlocks), 1e-5);
         string prefix = name + ".";
         int compared = 0;
-        foreach ((string weight, float[] gradient) in GradientsOf(model))
+        foreach ((string weight, float[] gradient) in GradientsOf(model.Maps, model.Parameters))
         {
             string stored = golden.Has("grad." + prefix + weight) ? prefix + weight : weight;
             if (!golden.Has("grad." + stored)) continue;
@@ -258,25 +259,6 @@ public sealed class VitGoldenTests : IDisposable
         return loss.Value.Item();
     }
 
-    // The checkpoint's tensors: of a map each module's columns, transposed.
-    private static IEnumerable<(string Name, float[] Values)> GradientsOf(VisionModel model)
-    {
-        HashSet<Parameter> ofMaps = [];
-        foreach (LinearMap map in model.Maps)
-        {
-            float[] whole = map.Weight!.Gradient.ToArray(), bias = map.Bias!.Gradient.ToArray();
-            ofMaps.UnionWith([map.Weight, map.Bias]);
-            foreach (LinearModule module in map.Modules)
-            {
-                yield return (module.Name + ".weight",
-                    [.. Enumerable.Range(0, module.Out * map.In).Select(n => whole[n % map.In * map.Out + module.Column + n / map.In])]);
-                yield return (module.Name + ".bias", bias[module.Column..(module.Column + module.Out)]);
-            }
-        }
-        foreach (Parameter parameter in model.Parameters.Where(parameter => !ofMaps.Contains(parameter)))
-            yield return (parameter.Name, parameter.Gradient.ToArray());
-    }
-
     private static IEnumerable<float> Range(Func<int, float[]> values) => Enumerable.Range(0, 4).SelectMany(values);
 
     // Another file of the same tensors under other names.
@@ -329,37 +311,10 @@ public sealed class VitGoldenTests : IDisposable
     }
 
     // To so much of the largest magnitude.
-    private static void Close(float[] wanted, float[] got, double tolerance, string what)
+    private sealed class Golden(string place) : GoldenFile(place)
     {
-        Assert.Equal(wanted.Length, got.Length);
-        double largest = wanted.Max(value => Math.Abs((double)value)), worst = wanted.Zip(got, (w, g) => Math.Abs((double)w - g)).Max();
-        Assert.True(worst <= tolerance * largest, $"{what}: largest difference {worst:E2} of {largest:E2}, allowed {tolerance:E1} of it");
-    }
-
-    private sealed class Golden(string place) : IDisposable
-    {
-        private readonly Safetensors expected = Safetensors.Open(Path.Combine(place, "expected.safetensors"));
-
-        public string Place => place;
-
         public float[][] Images => [.. Enumerable.Range(0, 4).Select(i => Values($"pixels.{i}"))];
 
-        public int[] Labels => TinyModels.Ids(
-            JsonDocument.Parse(File.ReadAllText(Path.Combine(place, "case.json"))).RootElement.GetProperty("labels"));
-
-        public int Gradients => expected.Entries.Count(entry => entry.Name.StartsWith("grad."));
-
-        public bool Has(string start) => expected.Entries.Any(entry => entry.Name.StartsWith(start));
-
-        public float[] Values(string name) => expected.ReadFinite(expected.Get(name));
-
-        // The file's factors are (r, in) and (out, r) as in PEFT; ours are their transposes.
-        public float[] Turned(string name)
-        {
-            long[] shape = [.. expected.Get(name).Shape];
-            return [.. Reference.Transpose(OpCheck.Wide(Values(name)), (int)shape[0], (int)shape[1]).Select(v => (float)v)];
-        }
-
-        public void Dispose() => expected.Dispose();
+        public int[] Labels => TinyModels.Ids(Case.GetProperty("labels"));
     }
 }
