@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
@@ -135,6 +136,7 @@ internal static unsafe partial class Gemm
     }
 
     // to[p · toStride + r] = from[r · fromStride + p] for r, p in 0 … 3.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void Transpose4(float* from, nint fromStride, float* to, nint toStride)
     {
         Vector128<float> a = Vector128.Load(from), b = Vector128.Load(from + fromStride);
@@ -147,6 +149,7 @@ internal static unsafe partial class Gemm
     }
 
     // a0 b0 a1 b1, and a2 b2 a3 b3.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> Interleave(Vector128<float> a, Vector128<float> b, out Vector128<float> high)
     {
         if (Sse.IsSupported)

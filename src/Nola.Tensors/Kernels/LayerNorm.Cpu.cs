@@ -19,30 +19,57 @@ public sealed unsafe partial class CpuDevice
     private protected override void LayerNormWeightGradCore(
         Tensor x, Tensor mean, Tensor rstd, Tensor dy, Tensor dweight, float betaWeight, Tensor dbias, float betaBias)
     {
-        float* px = Floats(x), pm = Floats(mean), pr = Floats(rstd), pdy = Floats(dy), pw = Floats(dweight), pb = Floats(dbias);
-        int rows = x.Shape.Rows, columns = x.Shape.Columns;
+        int columns = x.Shape.Columns;
+        LayerNormWeightGradLoop loop = new(
+            Floats(x), Floats(mean), Floats(rstd), Floats(dy), x.Shape.Rows, columns,
+            Floats(dweight), betaWeight, Floats(dbias), betaBias);
         // Split by columns, never by rows: a column's sum has one order.
-        team.For(columns, 64, (start, end) =>
+        team.For(columns, NormColumns, (start, end) => Dispatch.Run(loop, start, end));
+    }
+
+    private readonly struct LayerNormWeightGradLoop(
+        float* x, float* mean, float* rstd, float* dy, int rows, int columns,
+        float* dweight, float betaWeight, float* dbias, float betaBias) : ISimdLoop
+    {
+        private readonly float* x = x, mean = mean, rstd = rstd, dy = dy, dweight = dweight, dbias = dbias;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
-            Span<float> w = stackalloc float[64], b = stackalloc float[64];
-            w.Clear();
-            b.Clear();
-            for (int i = 0; i < rows; i++)
+            int j = start;
+            for (; j + 2 * S.Width <= end; j += 2 * S.Width)
             {
-                float* xi = px + (long)i * columns;
-                float* di = pdy + (long)i * columns;
-                for (int j = start; j < end; j++)
+                V w0 = S.Zero, w1 = S.Zero, b0 = S.Zero, b1 = S.Zero;
+                for (int i = 0; i < rows; i++)
                 {
-                    w[j - start] += di[j] * ((xi[j] - pm[i]) * pr[i]);
-                    b[j - start] += di[j];
+                    float* xi = x + (long)i * columns + j, di = dy + (long)i * columns + j;
+                    V m = S.Broadcast(mean[i]), r = S.Broadcast(rstd[i]), d0 = S.Load(di), d1 = S.Load(di + S.Width);
+                    w0 = S.Add(w0, S.Multiply(d0, S.Multiply(S.Subtract(S.Load(xi), m), r)));
+                    w1 = S.Add(w1, S.Multiply(d1, S.Multiply(S.Subtract(S.Load(xi + S.Width), m), r)));
+                    b0 = S.Add(b0, d0);
+                    b1 = S.Add(b1, d1);
                 }
+                Finish<S, V>(w0, dweight + j, betaWeight);
+                Finish<S, V>(w1, dweight + j + S.Width, betaWeight);
+                Finish<S, V>(b0, dbias + j, betaBias);
+                Finish<S, V>(b1, dbias + j + S.Width, betaBias);
             }
-            for (int j = start; j < end; j++)
+            for (; j < end; j++)
             {
-                pw[j] = w[j - start] + (betaWeight == 0 ? 0 : pw[j]);
-                pb[j] = b[j - start] + (betaBias == 0 ? 0 : pb[j]);
+                float w = 0, b = 0;
+                for (int i = 0; i < rows; i++)
+                {
+                    float d = dy[(long)i * columns + j];
+                    w += d * ((x[(long)i * columns + j] - mean[i]) * rstd[i]);
+                    b += d;
+                }
+                dweight[j] = w + (betaWeight == 0 ? 0 : dweight[j]);
+                dbias[j] = b + (betaBias == 0 ? 0 : dbias[j]);
             }
-        });
+        }
+
+        private static void Finish<S, V>(V sums, float* to, float beta) where S : struct, ISimd<V> where V : struct =>
+            S.Store(beta == 0 ? sums : S.Add(sums, S.Load(to)), to);
     }
 
     private readonly struct LayerNormLoop(
