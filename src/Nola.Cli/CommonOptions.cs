@@ -47,11 +47,14 @@ internal sealed class CommonOptions
     }
 
     /// <summary>Opens device, model and adapter, and runs.</summary>
-    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run)
+    /// <param name="result">The command line.</param>
+    /// <param name="run">What to do.</param>
+    /// <param name="readsText">Whether text will be encoded, so that the tokenizer is made ready while the weights are read.</param>
+    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run, bool readsText = false)
     {
         using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
         using LanguageModel model = LanguageModel.Load(
-            result.GetValue(Model)!, device, format: TrainConfig.StorageType(result.GetValue(Storage)!));
+            result.GetValue(Model)!, device, trainable: false, TrainConfig.StorageType(result.GetValue(Storage)!), readsText);
         using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;
         return run(model, adapter);
     }

@@ -127,10 +127,8 @@ internal static class GenerateCommand
             CheckForm(form, given);
             if (file is null && path is not null)
                 throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
-            // The tokenizer and the model are ready at about the same time.
-            if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
-            return common.WithModel(r, (model, adapter) => file is not null
+            return common.WithModel(r, readsText: given is null, run: (model, adapter) => file is not null
                 ? new GenerateFile(model, adapter, options.For(model, form.Chat), form, json).Run(file, path, cancel)
                 : new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel));
         });
