@@ -19,6 +19,7 @@ internal static class CommandLine
         ("merge", MergeCommand.Create),
         ("export", ExportCommand.Create),
         ("quantize", QuantizeCommand.Create),
+        ("join", JoinCommand.Create),
         ("inspect", InspectCommand.Create),
         ("models", ModelsCommand.Create),
         ("data", DataCommand.Create),

@@ -172,6 +172,28 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void Tasks_are_joined_and_each_is_taken_by_its_name()
+    {
+        string[] runs = [.. new[] { "one", "two" }.Select(name => Path.Combine(directory, name))];
+        string[] files = [.. runs.Select(run => Path.Combine(run, "adapter.safetensors"))];
+        string joint = Path.Combine(directory, "tasks.safetensors");
+        for (int i = 0; i < runs.Length; i++)
+            Succeeds(
+                "train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs,
+                "--out", runs[i], "--bases", "20", "--epochs", $"{i + 2}", "--warmup", "2", "--json");
+        JsonElement report = Succeeds("join", files[0], $"second={files[1]}", "--out", joint, "--json");
+        Assert.Equal(["one", "second"], report.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()));
+        Assert.True(report.GetProperty("bytes_after").GetInt64() < report.GetProperty("bytes_before").GetInt64());
+        Assert.NotEqual(Loss("--model", TinyModels.Golden, "--adapter", files[0]), Loss("--model", TinyModels.Golden, "--adapter", files[1]));
+        Assert.Equal(
+            Loss("--model", TinyModels.Golden, "--adapter", files[1]),
+            Loss("--model", TinyModels.Golden, "--adapter", joint + ":second"));
+        Assert.Equal("nola adapters of 2 tasks", Succeeds("inspect", joint, "--json").GetProperty("kind").GetString());
+        Assert.Equal("nola adapter", Succeeds("inspect", joint + ":one", "--json").GetProperty("kind").GetString());
+        Assert.Contains("name one, as in", Fails("loss", "--model", TinyModels.Golden, "--pairs", Pairs, "--adapter", joint));
+    }
+
+    [Fact]
     public void Data_are_listed_and_converted()
     {
         JsonElement list = Succeeds("data", directory, "--json");
