@@ -13,7 +13,7 @@ internal static class InspectCommand
         CommonOptions common = new();
         Argument<string> path = new("path")
         {
-            Description = "Adapter file, one of several tasks or FILE:TASK of it, PEFT directory, model directory or name, or any safetensors file",
+            Description = "Adapter file, joint file or FILE:TASK of it, PEFT directory, model directory or name, or any safetensors file",
         };
         Command command = new("inspect", "Describe an adapter, a checkpoint or a safetensors file.") { path, common.Json };
         command.Does((r, _) => Show(Describe(r.GetValue(path)!), r.GetValue(common.Json)));
@@ -37,7 +37,9 @@ internal static class InspectCommand
         IReadOnlyList<string>? tasks = File.Exists(path) ? TaskFile.Tasks(path) : null;
         using Safetensors file = File.Exists(path) ? Safetensors.Open(path) : TaskFile.Open(path);
         string format = file.Metadata.GetValueOrDefault("format", "");
-        string kind = tasks is not null ? $"{file.Metadata.GetValueOrDefault("method")} adapters of {tasks.Count} tasks" : format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{file.Metadata.GetValueOrDefault("method")} adapter"
+        string? method = file.Metadata.GetValueOrDefault("method");
+        string kind = tasks is not null ? $"{method} adapters of {tasks.Count} tasks"
+            : format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{method} adapter"
             : format.StartsWith("nola-train-state", StringComparison.Ordinal) ? "training state"
             : "safetensors";
         // What is packed says itself how many values it holds.

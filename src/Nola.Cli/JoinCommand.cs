@@ -12,7 +12,7 @@ internal static class JoinCommand
         CommonOptions common = new();
         Argument<string[]> adapters = new("adapters")
         {
-            Description = "Adapter files of Nola, each alone or as NAME=FILE; without a name, it is that of the run's directory or the file",
+            Description = "Adapter files of Nola, each alone or as NAME=FILE; else the name is that of the run's directory or the file",
             Arity = ArgumentArity.OneOrMore,
         };
         Option<string> output = new("--out") { Description = "File to write", Required = true };

@@ -98,11 +98,13 @@ public static class TaskFile
     /// <summary>Whether a path names a file that is there, by itself or with a task behind a colon.</summary>
     internal static bool Exists(string path) => File.Exists(Split(path).File);
 
-    // A file may have a colon in its name; only behind one that exists there is a task.
+    // Files and tasks may have colons in their names; a task stands behind the first one before which there is a file.
     private static (string File, string? Task) Split(string path)
     {
-        int colon = path.LastIndexOf(':');
-        return colon > 0 && !File.Exists(path) && File.Exists(path[..colon]) ? (path[..colon], path[(colon + 1)..]) : (path, null);
+        if (File.Exists(path)) return (path, null);
+        for (int colon = path.IndexOf(':'); colon > 0; colon = path.IndexOf(':', colon + 1))
+            if (File.Exists(path[..colon])) return (path[..colon], path[(colon + 1)..]);
+        return (path, null);
     }
 
     private static string AdapterPath(string path)
@@ -126,7 +128,10 @@ public static class TaskFile
     // What the base was called says where it was, and not what it is.
     private static void RefuseOther(Safetensors first, Safetensors file)
     {
-        foreach (string key in first.Metadata.Keys.Union(file.Metadata.Keys).Where(key => key != NameKey).Order(StringComparer.Ordinal))
+        // The method makes the others what they are, and the format and the fingerprint differ because a setting does.
+        IEnumerable<string> keys = first.Metadata.Keys.Union(file.Metadata.Keys).Where(key => key != NameKey);
+        keys = keys.Order(StringComparer.Ordinal).OrderBy(key => key switch { "method" => 0, FormatKey or "fingerprint" => 2, _ => 1 });
+        foreach (string key in keys)
         {
             (string? here, string? there) = (first.Metadata.GetValueOrDefault(key), file.Metadata.GetValueOrDefault(key));
             if (here != there)

@@ -36,7 +36,7 @@ public static class SafetensorsWriter
         AtomicFile.Write(path, stream => Write(ordered, header, stream));
     }
 
-    /// <summary>The file that <see cref="Write(string, IEnumerable{SafetensorsTensor}, IReadOnlyDictionary{string, string})"/> would write.</summary>
+    /// <summary>The bytes of the file that would be written.</summary>
     internal static byte[] ToBytes(IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
         List<SafetensorsTensor> ordered = Ordered(tensors);
