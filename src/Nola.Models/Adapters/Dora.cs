@@ -41,20 +41,6 @@ internal sealed class DoraStack : LowRankStack
 
     public override IReadOnlyList<Parameter> Parameters { get; }
 
-    /// <summary>Refuses maps whose weights it cannot read.</summary>
-    /// <exception cref="NolaException">A map is none of a block, or the weights are trained.</exception>
-    public static void Check(IReadOnlyList<MapGroup> groups)
-    {
-        foreach (AdaptableMap map in groups.Select(group => group.Maps[0]))
-        {
-            if (map.Host is not LinearMap host)
-                throw new NolaException(
-                    $"targets: DoRA is on linear maps of blocks, and {map.Name} is none; leave it out, or train LoRA without DoRA.");
-            if (host.Weight is not null)
-                throw new NolaException("dora: the model's weights are trained, and DoRA is for a frozen model; load it frozen.");
-        }
-    }
-
     /// <summary>Bytes that a loaded adapter takes beside what was trained.</summary>
     public static long GainBytes(IReadOnlyList<MapGroup> groups) => groups.Sum(group => 3L * group.Count * group.Out * sizeof(float));
 
@@ -137,15 +123,9 @@ internal sealed class DoraStack : LowRankStack
     // Of columns of the weight, in double precision.
     private static double[] Squares(LinearMap host, int column, int outputs)
     {
-        using Tensor copy = host.CopyWeight();                                    // (in, out)
-        float[] weight = copy.ToArray();
+        float[] weight = FrozenWeights.Columns(host, column, outputs);            // (in, out)
         double[] sums = new double[outputs];
-        for (int i = 0; i < host.In; i++)
-            for (int o = 0; o < outputs; o++)
-            {
-                double value = weight[i * host.Out + column + o];
-                sums[o] += value * value;
-            }
+        for (int i = 0; i < weight.Length; i++) sums[i % outputs] += (double)weight[i] * weight[i];
         return sums;
     }
 

@@ -93,7 +93,7 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (((LoraOptions)options).Decomposed) DoraStack.Check(groups);
+        if (((LoraOptions)options).Decomposed) FrozenWeights.Check(groups, "DoRA");
         CheckFactors(options.Rank, groups);
     }
 

@@ -130,7 +130,7 @@ public sealed class LoraVariantTests : IDisposable
     {
         using LanguageModel trained = TinyModels.Create(device, trainable: true);
         Assert.Equal(
-            "dora: the model's weights are trained, and DoRA is for a frozen model; load it frozen.",
+            "DoRA: the model's weights are trained, and it reads frozen ones; load the model frozen.",
             Assert.Throws<NolaException>(() => trained.NewAdapter(new LoraOptions { Decomposed = true })).Message);
     }
 
