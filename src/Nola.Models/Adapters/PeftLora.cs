@@ -77,7 +77,11 @@ internal sealed class PeftLora : PeftForm
     /// <exception cref="NolaException">It is no such adapter.</exception>
     public static PeftWritten WriteAny(Adapter adapter) => Write(adapter, stack => stack.Factors);
 
-    private static PeftWritten Write(Adapter adapter, Func<MapStack, Func<int, LowRankFactors?>> factorsOf)
+    /// <summary>Any factors for an adapter's maps, as a plain LoRA of whole modules.</summary>
+    public static PeftWritten WritePlain(Adapter adapter, Func<MapStack, Func<int, LowRankFactors?>> factorsOf) =>
+        Write(adapter, factorsOf, isPlain: true);
+
+    private static PeftWritten Write(Adapter adapter, Func<MapStack, Func<int, LowRankFactors?>> factorsOf, bool isPlain = false)
     {
         IModel model = adapter.Model;
         ILookup<AdaptableMap, (AdaptableMap Map, LowRankFactors Factors)> maps = adapter.Stacks
@@ -87,12 +91,12 @@ internal sealed class PeftLora : PeftForm
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
         if (maps.Count == 0) throw NotLowRank(adapter);
-        int widest = maps.Max(map => map.Count()), rank = widest * adapter.Options.Rank;
-        AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
         LowRankFactors one = maps.First().First().Factors;
+        int widest = maps.Max(map => map.Count()), rank = widest * one.Rank;
+        AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
         Dictionary<string, object> config = ConfigOf("LORA", model, modules);
         config["r"] = rank;
-        bool stabilized = adapter.Options is LoraOptions { RankStabilized: true };
+        bool stabilized = !isPlain && adapter.Options is LoraOptions { RankStabilized: true };
         double times = rank / one.Rank;
         config["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (stabilized ? Math.Sqrt(times) : times);
         if (stabilized) config[Stabilized] = true;
@@ -107,7 +111,7 @@ internal sealed class PeftLora : PeftForm
         });
         IEnumerable<SafetensorsTensor> factors = modules.SelectMany(module =>
             Tensors($"base_model.model.{FullName(model, module)}", module, [.. maps[module]], rank));
-        SafetensorsTensor[] lengths = [.. modules.SelectMany(WholeLengths)];
+        SafetensorsTensor[] lengths = isPlain ? [] : [.. modules.SelectMany(WholeLengths)];
         if (lengths.Length > 0) config[Decomposed] = true;
         HeadStack[] heads = [.. adapter.Stacks.OfType<HeadStack>()];
         if (heads.Length > 0) config[PeftTensors.SavedModules] = heads.Select(head => head.Layers[0].Name);
@@ -254,5 +258,8 @@ internal sealed class PeftLora : PeftForm
 
     private static NolaException NotLowRank(Adapter adapter) => new(
         $"PeftFiles.Save: what a {adapter.Options.Method.Title} adapter adds is not a low-rank product, "
-        + "so that there is no LoRA equal to it.");
+        + "so that there is no LoRA equal to it; the nearest one of a rank can be written, where weights alone are changed.")
+    {
+        Options = ["NearestRank"],
+    };
 }

@@ -322,6 +322,107 @@ public sealed class SmallMethodTests : IDisposable
         Assert.Contains("has shape [49]; theta_d_length of", Refused(model));
     }
 
+    [Fact]
+    public void The_nearest_LoRA_misses_what_is_said_and_less_at_a_higher_rank()
+    {
+        Random r = new(10);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(new LoraOptions { Rank = 2, Decomposed = true, Targets = ["q", "mlp.*"] });
+        TinyModels.Randomize(adapter, r, 0.3);
+        float[] trained = model.Logits(ids, adapter);
+        double[][] sums = [.. Sums(adapter)];
+        double last = 1;
+        foreach (int rank in (int[])[1, 3, 10, 24, 30])
+        {
+            string path = Path.Combine(directory, $"{rank}");
+            double error = PeftFiles.SaveNearest(adapter, path, rank);
+            Assert.True(error < last, $"{error} at rank {rank}, {last} before");
+            using LoadedAdapter nearest = AdapterFile.Load(path, model);
+            Assert.Equal(Math.Sqrt(Missed(sums, nearest)), error, 1e-5);
+            if (rank >= 24) OpCheck.Close(OpCheck.Wide(trained), model.Logits(ids, nearest), 5e-5);
+            last = Math.Max(error, 1e-5);
+        }
+    }
+
+    [Theory]
+    [InlineData("lora-xs")]
+    [InlineData("uni-lora")]
+    public void The_nearest_LoRA_of_the_same_rank_is_the_equal_one(string method)
+    {
+        Random r = new(11);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = model.NewAdapter(Options(method, r, ["c_attn", "mlp.*"]));
+        TinyModels.Randomize(adapter, r);
+        Assert.InRange(PeftFiles.SaveNearest(adapter, directory, adapter.Options.Rank), 0, 1e-5);
+        using LoadedAdapter loaded = AdapterFile.Load(directory, model);
+        OpCheck.Close(OpCheck.Wide(model.Logits(ids, adapter)), model.Logits(ids, loaded), 5e-5);
+    }
+
+    [Fact]
+    public void There_is_no_LoRA_near_to_a_bias_or_a_table_of_tokens()
+    {
+        using LanguageModel model = TinyModels.Create(device);
+        Refused(new BeftOptions(), 1, "PeftFiles.SaveNearest: what is added to h.0.attn.v is a bias, so that no LoRA is near to it.");
+        Refused(new BitFitOptions(), 1, "PeftFiles.SaveNearest: what a BitFit adapter adds to");
+        Refused(new LoraOptions { Targets = ["q", "wte"] }, 1, "PeftFiles.SaveNearest: wte is a table of tokens");
+        Refused(new LoraOptions(), 0, "PeftFiles.SaveNearest: rank is 0; expected 1 to 65536.");
+
+        void Refused(AdapterOptions options, int rank, string expected)
+        {
+            using TrainableAdapter adapter = model.NewAdapter(options);
+            string path = Path.Combine(directory, "refused");
+            Assert.StartsWith(expected, Assert.Throws<NolaException>(() => PeftFiles.SaveNearest(adapter, path, rank)).Message);
+            Assert.False(Directory.Exists(path));
+        }
+    }
+
+    // What an adapter adds to each map, from its own numbers: DoRA's columns by their lengths, in double precision.
+    private static IEnumerable<double[]> Sums(TrainableAdapter adapter)
+    {
+        foreach (DoraStack stack in adapter.Stacks.Cast<DoraStack>())
+        {
+            for (int row = 0; row < stack.Group.Count; row++)
+            {
+                AdaptableMap map = stack.Group.Maps[row];
+                float[] w = FrozenWeights.Columns((LinearMap)map.Host, map.Column, map.Out);
+                (LowRankFactors factors, float[] lengths) = stack.Parts(row);
+                double[] v = Product(factors, map);
+                for (int i = 0; i < v.Length; i++) v[i] += w[i];
+                double[] norms = new double[map.Out];
+                for (int i = 0; i < v.Length; i++) norms[i % map.Out] += v[i] * v[i];
+                yield return [.. v.Select((value, i) => value * lengths[i % map.Out] / Math.Sqrt(norms[i % map.Out]) - w[i])];
+            }
+        }
+    }
+
+    // Of the squares, the share that a LoRA of whole modules misses; its columns of q lie first in c_attn.
+    private static double Missed(double[][] sums, LoadedAdapter lora)
+    {
+        double missed = 0, whole = 0;
+        int at = 0;
+        foreach (MapStack stack in lora.Stacks.Cast<MapStack>().OrderBy(stack => stack.Group.Kind == "attn.c_attn" ? 0 : 1))
+        {
+            for (int row = 0; row < stack.Group.Count; row++, at++)
+            {
+                AdaptableMap map = stack.Group.Maps[row];
+                double[] near = Product(stack.Factors(row)!, map);
+                int width = sums[at].Length / map.In;
+                for (int i = 0; i < sums[at].Length; i++)
+                {
+                    whole += sums[at][i] * sums[at][i];
+                    missed += Math.Pow(sums[at][i] - near[i / width * map.Out + i % width], 2);
+                }
+            }
+        }
+        return missed / whole;
+    }
+
+    private static double[] Product(LowRankFactors factors, AdaptableMap map) =>
+        [.. Reference.MatMul(OpCheck.Wide(factors.A), OpCheck.Wide(factors.B), map.In, factors.Rank, map.Out)
+            .Select(value => value * factors.Alpha / factors.Rank)];
+
     private static string[][] Gpt2Targets => [["q", "v"], ["*"], ["c_attn", "h.1.mlp.c_fc"]];
 
     private static AdapterOptions Options(string method, Random r, string[] targets) => method switch
