@@ -33,7 +33,8 @@ internal sealed class BeftMethod : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.01;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } = [.. AdapterOption.Common.Where(option => option.Key == "targets")];
+    public override IReadOnlyList<AdapterOption> CommonOptions { get; } =
+        [.. AdapterOption.Common.Where(option => option.Key == "targets")];
 
     public override IReadOnlyList<AdapterOption> OwnOptions => [];
 

@@ -66,7 +66,8 @@ internal sealed class LoraXsMethod : AdapterMethod
 
     /// <summary>FNV-1a over the float32 bits of the first 64 entries of U · S and of Vᵀ of every map. 16 hex digits.</summary>
     public override string Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups) => BasisFingerprint.Of(
-        groups.SelectMany(group => SingularVectors.Of(group, options.Rank)).SelectMany(map => map.Left.Take(64).Concat(map.Right.Take(64))));
+        groups.SelectMany(group => SingularVectors.Of(group, options.Rank))
+            .SelectMany(map => map.Left.Take(64).Concat(map.Right.Take(64))));
 
     /// <summary>The frozen U · S as A, and R · Vᵀ as B, made anew for each step.</summary>
     private sealed class Stack : LowRankStack
@@ -143,7 +144,7 @@ internal sealed class LoraXsMethod : AdapterMethod
 /// </summary>
 internal static class SingularVectors
 {
-    private static readonly ConditionalWeakTable<FrozenMatrix, ConcurrentDictionary<(int Column, int Out, int Rank), (float[], float[])>> known = [];
+    private static readonly ConditionalWeakTable<FrozenMatrix, ConcurrentDictionary<Place, (float[], float[])>> known = [];
 
     /// <summary>U · S (in, r) and Vᵀ (r, out) of each map's weight.</summary>
     public static IReadOnlyList<(float[] Left, float[] Right)> Of(MapGroup group, int rank)
@@ -155,7 +156,7 @@ internal static class SingularVectors
         {
             AdaptableMap map = group.Maps[row];
             LinearMap host = (LinearMap)map.Host;
-            found[row] = known.GetOrCreateValue(host.Frozen!).GetOrAdd((map.Column, map.Out, rank), _ =>
+            found[row] = known.GetOrCreateValue(host.Frozen!).GetOrAdd(new(map.Column, map.Out, rank), _ =>
             {
                 float[] weight;
                 lock (device) weight = FrozenWeights.Columns(host, map.Column, map.Out);
@@ -164,6 +165,9 @@ internal static class SingularVectors
         });
         return found;
     }
+
+    // Columns of a weight, and how many directions of them.
+    private readonly record struct Place(int Column, int Out, int Rank);
 }
 
 /// <summary>For methods that read the weights that they adapt.</summary>

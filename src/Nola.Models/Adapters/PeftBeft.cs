@@ -37,7 +37,8 @@ internal sealed class PeftBeft : PeftForm
         AdaptableMap[] modules = [.. adapter.Groups.SelectMany(group => group.Maps)];
         if (modules.FirstOrDefault(map => !map.IsModule || !map.Transposed) is { } other)
             throw new NolaException(
-                $"PeftFiles.Save: PEFT's BEFT is on modules of the class Linear, and {other.Name} is none; save it as a Nola adapter file.");
+                $"PeftFiles.Save: PEFT's BEFT is on modules of the class Linear, and {other.Name} is none; "
+                + "save it as a Nola adapter file.");
         if (adapter.Options.TrainHead)
             throw new NolaException("PeftFiles.Save: a classifier was trained beside BEFT, which is not written in PEFT's form.");
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);

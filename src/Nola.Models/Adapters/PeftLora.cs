@@ -181,7 +181,8 @@ internal sealed class PeftLora : PeftForm
         bool asked = config.Flag(Decomposed);
         if (!asked && lengths.Count > 0)
             throw new NolaException(
-                $"{tensors.File.Path}: has {Lengths} of {lengths.Keys.First().Name}, which {Decomposed} of {config.Path} does not ask for.");
+                $"{tensors.File.Path}: has {Lengths} of {lengths.Keys.First().Name}, "
+                + $"which {Decomposed} of {config.Path} does not ask for.");
         if (asked && maps.FirstOrDefault(map => !lengths.ContainsKey(map)) is { } missing)
             throw new NolaException(
                 $"{tensors.File.Path}: has no {Lengths} of {missing.Name}, which {Decomposed} of {config.Path} asks for; "

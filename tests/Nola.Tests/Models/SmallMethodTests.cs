@@ -135,7 +135,8 @@ public sealed class SmallMethodTests : IDisposable
         TrainableAdapter[] adapters = [.. names.Select(name => model.NewAdapter(Options(name, r, Gpt2Targets[r.Next(3)])))];
         foreach (TrainableAdapter adapter in adapters) TinyModels.Randomize(adapter, r, 0.2);
         EncodedPair[] pairs = TinyModels.Pairs(r, 8, 61);
-        TrainableAdapter?[] whose = [.. pairs.Select(_ => r.Next(adapters.Length + 1) is var i && i < adapters.Length ? adapters[i] : null)];
+        TrainableAdapter?[] whose =
+            [.. pairs.Select(_ => r.Next(adapters.Length + 1) is var i && i < adapters.Length ? adapters[i] : null)];
         bool recorded = r.Next(2) == 0;
         float[] together = Losses(model, TokenStreams.FromPairs(pairs) with { Adapters = whose }, recorded);
         Assert.Equal(
@@ -212,6 +213,24 @@ public sealed class SmallMethodTests : IDisposable
             Assert.Throws<OperationCanceledException>(() => trainer.Run(pairs, pairs, resume, observer.Stop.Token));
             return trainer.Result!;
         }
+    }
+
+    [Theory]
+    [MemberData(nameof(Methods))]
+    public void Rounded_to_eight_bits_it_is_loaded_and_near(string method)
+    {
+        Random r = new(12);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        using LanguageModel model = TinyModels.Create(device);
+        string path = Path.Combine(directory, "a"), packed = Path.Combine(directory, "packed");
+        using TrainableAdapter adapter = model.NewAdapter(Options(method, r, ["c_attn", "mlp.*"]));
+        TinyModels.Randomize(adapter, r, 0.2);
+        AdapterFile.Save(adapter, path);
+        AdapterQuantization.Quantize(path, 8, packed);
+        using LoadedAdapter loaded = AdapterFile.Load(packed, model);
+        float[] rounded = model.Logits(ids, loaded), trained = model.Logits(ids, adapter);
+        Assert.NotEqual(trained, rounded);
+        OpCheck.Close(OpCheck.Wide(trained), rounded, 0.05);
     }
 
     [Fact]

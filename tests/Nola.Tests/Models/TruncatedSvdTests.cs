@@ -89,7 +89,8 @@ public sealed class TruncatedSvdTests
     // One-sided: columns are turned in pairs until all are at right angles; their lengths are the values.
     private static double[] Jacobi(float[] w, int rows, int columns)
     {
-        double[][] all = [.. Enumerable.Range(0, columns).Select(o => Enumerable.Range(0, rows).Select(i => (double)w[i * columns + o]).ToArray())];
+        double[][] all =
+            [.. Enumerable.Range(0, columns).Select(o => Enumerable.Range(0, rows).Select(i => (double)w[i * columns + o]).ToArray())];
         for (int sweep = 0; sweep < 60; sweep++)
             for (int p = 0; p < columns; p++)
                 for (int q = p + 1; q < columns; q++) Turn(all[p], all[q]);
