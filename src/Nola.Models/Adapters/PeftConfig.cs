@@ -93,15 +93,6 @@ internal sealed class PeftConfig : IDisposable
     public int Rank() =>
         Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
 
-    /// <summary>Whether a switch is on; it is off where it is not given.</summary>
-    /// <exception cref="NolaException">It is something else.</exception>
-    public bool Flag(string key) => Given(key) switch
-    {
-        null or { ValueKind: JsonValueKind.False } => false,
-        { ValueKind: JsonValueKind.True } => true,
-        _ => throw Bad(key, "true or false"),
-    };
-
     /// <summary>A text.</summary>
     /// <exception cref="NolaException">It is something else.</exception>
     public string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
@@ -115,6 +106,15 @@ internal sealed class PeftConfig : IDisposable
         null => [],
         { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(value => Text(value, key))],
         { } value => [Text(value, key)],
+    };
+
+    /// <summary>Whether a switch is on; it is off where it is not given.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public bool Flag(string key) => Given(key) switch
+    {
+        null or { ValueKind: JsonValueKind.False } => false,
+        { ValueKind: JsonValueKind.True } => true,
+        _ => throw Bad(key, "true or false"),
     };
 
     /// <summary>What is said of a value that cannot be used, or is not there.</summary>
