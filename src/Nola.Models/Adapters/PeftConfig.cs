@@ -108,6 +108,15 @@ internal sealed class PeftConfig : IDisposable
         { } value => [Text(value, key)],
     };
 
+    /// <summary>Whether a switch is on; it is off where it is not given.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public bool Flag(string key) => Given(key) switch
+    {
+        null or { ValueKind: JsonValueKind.False } => false,
+        { ValueKind: JsonValueKind.True } => true,
+        _ => throw Bad(key, "true or false"),
+    };
+
     /// <summary>What is said of a value that cannot be used, or is not there.</summary>
     public NolaException Bad(string key, string expected) => Given(key) is { } value
         ? new($"{path}: {key} is {Quoted.Of(value.GetRawText())}; expected {expected}.")

@@ -73,15 +73,33 @@ public static class PeftFiles
     /// <param name="directory">Made if it does not exist.</param>
     /// <param name="asLora">Whether it is written as a LoRA even if PEFT has the method.</param>
     /// <exception cref="NolaException">PEFT has no form for it, or the directory cannot be written.</exception>
-    public static void Save(Adapter adapter, string directory, bool asLora = false)
+    public static void Save(Adapter adapter, string directory, bool asLora = false) =>
+        Write((asLora ? null : adapter.Options.Method.Peft?.Write(adapter)) ?? PeftLora.WriteAny(adapter), adapter, directory, "equal to");
+
+    /// <summary>
+    /// Writes the LoRA of a rank that is nearest to what an adapter adds to its maps' weights, whatever its method: the largest singular
+    /// values of each map's sum of deltas. What it misses is said, and can be much.
+    /// </summary>
+    /// <param name="adapter">What is written.</param>
+    /// <param name="directory">Made if it does not exist.</param>
+    /// <param name="rank">The rank on each adapted map, from 1.</param>
+    /// <returns>The Frobenius norm of what it misses of all maps, over that of what the adapter adds.</returns>
+    /// <exception cref="NolaException">The adapter changes more than weights of blocks, or the directory cannot be written.</exception>
+    public static double SaveNearest(Adapter adapter, string directory, int rank)
+    {
+        NearestLora nearest = new(adapter, rank);
+        Write(nearest.Written, adapter, directory, "nearest to");
+        return nearest.Error;
+    }
+
+    private static void Write(PeftWritten written, Adapter adapter, string directory, string how)
     {
         IModel model = adapter.Model;
-        PeftWritten written = (asLora ? null : adapter.Options.Method.Peft?.Write(adapter)) ?? PeftLora.WriteAny(adapter);
         AtomicFile.EnsureDirectory(directory);
         SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors);
         string json = JsonSerializer.Serialize(written.Config, new JsonSerializerOptions { WriteIndented = true });
         AtomicFile.WriteText(Path.Combine(directory, ConfigName), json + "\n");
-        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"]));
+        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"], how));
     }
 
     /// <summary>Reads a PEFT adapter for a model.</summary>
@@ -119,8 +137,8 @@ public static class PeftFiles
             : null;
     }
 
-    private static string ModelCard(Adapter adapter, IModel model, string form) =>
+    private static string ModelCard(Adapter adapter, IModel model, string form, string how) =>
         $"---\nbase_model: {model.Source}\nlibrary_name: peft\n---\n\n"
-        + $"A {form} adapter equal to one of Nola ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
+        + $"A {form} adapter {how} one of Nola ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
         + $"{adapter.ParameterCount:N0} trained values), written by `nola export`.\n";
 }

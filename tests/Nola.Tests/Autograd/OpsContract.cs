@@ -221,6 +221,40 @@ public abstract class OpsContract(Device device)
         OpCheck.Close(OpCheck.Wide(apart), merged, 2e-5);
     }
 
+    [Contract(30)]
+    public void Linear_with_a_decomposed_weight(int seed)
+    {
+        Random r = new(seed);
+        int before = r.Next(3), m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column;
+        int layers = 1 + r.Next(3), layer = r.Next(layers), rows = before + m;
+        float scale = 0.5f;
+        float[] w = OpCheck.Values(r, k * n, 1), norms = [.. OpCheck.Values(r, width, 0.5).Select(value => value + 1)];
+        using Tensor weight = device.From(w, [k, n]), gains = device.Empty([3, width]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [rows, k], 1), ("A", [layers, k, rank], 1), ("B", [layers, rank, width], 1), ("m", [layers, width], 1),
+        ];
+        // The lengths of the columns are constants, whatever they are.
+        OpCheck.Run(device, r, inputs, (_, v) => Ops.Linear(v[0], frozen, null, new DeltaRows(Decomposed(v), before, m)), v =>
+        {
+            double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), rows, k, n);
+            double[] a = v[1][(layer * k * rank)..((layer + 1) * k * rank)], b = v[2][(layer * rank * width)..((layer + 1) * rank * width)];
+            double[] low = Reference.MatMul(Reference.MatMul(v[0], a, rows, k, rank), b, rows, rank, width);
+            for (int i = before; i < rows; i++)
+                for (int j = 0; j < width; j++)
+                    y[i * n + column + j] = (y[i * n + column + j] + scale * low[i * width + j]) * v[3][layer * width + j] / norms[j];
+            return y;
+        });
+
+        WeightDecomposed Decomposed(Variable[] v)
+        {
+            float[] gain = [.. v[3].Value.ToArray()[(layer * width)..((layer + 1) * width)].Zip(norms, (length, norm) => length / norm)];
+            device.Upload([.. gain, .. gain.Select(g => g - 1), .. norms.Select(norm => 1 / norm)], gains);
+            return new(frozen, v[1], v[2], v[3], gains, layer, scale, column);
+        }
+    }
+
     [Contract(20)]
     public void A_row_gets_the_same_bits_alone_and_beside_rows_of_other_deltas(int seed)
     {
