@@ -166,7 +166,11 @@ public abstract class AdapterMethod
 public static class AdapterMethods
 {
     private static readonly List<AdapterMethod> known =
-        [NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance, BitFitMethod.Instance, HeadMethod.Instance];
+    [
+        NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance,
+        FourierFtMethod.Instance,
+        BitFitMethod.Instance, HeadMethod.Instance,
+    ];
     private static readonly Lock gate = new();
 
     /// <summary>All of them.</summary>

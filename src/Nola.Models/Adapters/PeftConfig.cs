@@ -93,6 +93,23 @@ internal sealed class PeftConfig : IDisposable
     public int Rank() =>
         Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
 
+    /// <summary>A seed of PyTorch's generator; <paramref name="otherwise"/> where none is given.</summary>
+    /// <exception cref="NolaException">It is none.</exception>
+    public ulong Key(string key, ulong otherwise)
+    {
+        if (Given(key) is null) return otherwise;
+        return Number(key) is { } text && StrictNumber.TryWhole(text, out ulong seed) && seed <= uint.MaxValue
+            ? seed
+            : throw Bad(key, $"a whole number from 0 to {uint.MaxValue}");
+    }
+
+    /// <summary>Refuses trained biases, for methods with which they cannot be loaded.</summary>
+    /// <exception cref="NolaException">The configuration asks for some.</exception>
+    public void CheckNoBias()
+    {
+        if (Given("bias") is { } bias && Text(bias, "bias") != "none") throw Bad("bias", "'none'");
+    }
+
     /// <summary>A text.</summary>
     /// <exception cref="NolaException">It is something else.</exception>
     public string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String

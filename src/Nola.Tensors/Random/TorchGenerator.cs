@@ -44,6 +44,26 @@ internal sealed class TorchGenerator
         }
     }
 
+    /// <summary>
+    /// The first entries of <c>torch.randperm(length, generator)</c>: each is exchanged with one of itself and those behind it, which a
+    /// word modulo their number chooses. Only places that were exchanged are held.
+    /// </summary>
+    /// <param name="length">How many numbers from 0 are put in another order.</param>
+    /// <param name="count">How many of them are asked for; at most all.</param>
+    public long[] Permutation(long length, int count)
+    {
+        Dictionary<long, long> moved = [];
+        long[] first = new long[count];
+        for (long i = 0; i < count; i++)
+        {
+            // The last one has nothing left to be exchanged with, and PyTorch draws no word for it.
+            long other = i < length - 1 ? i + Next() % (length - i) : i;
+            first[i] = moved.GetValueOrDefault(other, other);
+            moved[other] = moved.GetValueOrDefault(i, i);
+        }
+        return first;
+    }
+
     private void Twist()
     {
         for (int i = 0; i < Words; i++)

@@ -22,7 +22,10 @@ public sealed class PeftMethodTests : IDisposable
 
     public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
 
-    public static TheoryData<string> Cases => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only"];
+    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft"];
+
+    // Beside them, what can only be read.
+    public static TheoryData<string> Cases => [.. Trained];
 
     public void Dispose()
     {
@@ -40,7 +43,7 @@ public sealed class PeftMethodTests : IDisposable
     }
 
     [Theory]
-    [MemberData(nameof(Cases))]
+    [MemberData(nameof(Trained))]
     public void Gradients_and_AdamW_losses_are_PEFTs(string name)
     {
         using TrainableAdapter adapter = Trainable(name);
@@ -64,20 +67,26 @@ public sealed class PeftMethodTests : IDisposable
     public void Merged_saved_and_exported_again_it_is_the_same_adapter(string name)
     {
         string file = Path.Combine(directory, "a"), again = Path.Combine(directory, "again"), lora = Path.Combine(directory, "lora");
+        string[] written = [file, again];
         using (TrainableAdapter adapter = Trainable(name))
         {
             AdapterFile.Save(adapter, file);
             PeftFiles.Save(adapter, again);
-            PeftFiles.Save(adapter, lora, asLora: true);
+            if (adapter.Stacks.OfType<MapStack>().All(stack => stack.Factors(0) is not null))
+            {
+                PeftFiles.Save(adapter, lora, asLora: true);
+                written = [file, again, lora];
+            }
         }
-        foreach (string path in (string[])[file, again, lora])
+        foreach (string path in written)
         {
             using LoadedAdapter loaded = AdapterFile.Load(path, model);
             CheckOutputs(name, loaded);
         }
         using LoadedAdapter last = AdapterFile.Load(file, model);
         last.Merge();
-        Assert.Equal(Number(name).GetProperty("merged_loss").GetDouble(), Evaluation.Loss(model, Pairs).Loss, 2e-5);
+        // PEFT cannot merge FourierFT into GPT-2's weights, which are (in, out); a right merge keeps the loss.
+        Assert.Equal(Number(name).GetProperty(name == "fourierft" ? "loss" : "merged_loss").GetDouble(), Evaluation.Loss(model, Pairs).Loss, 2e-5);
     }
 
     [Fact]
@@ -158,6 +167,7 @@ public sealed class PeftMethodTests : IDisposable
         if (end == "bias") return Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias"));
         if (end is "d") return Read(layer + "vera_lambda_d");
         if (end is "b") return Read(layer + "vera_lambda_b");
+        if (end is "c") return Read(layer + "fourierft_spectrum");
         (int rows, int columns) = (p.Shape[1], p.Shape[2]);
         float[] theirs = Read($"{layer}lora_{end}.weight"), ours = new float[theirs.Length];
         for (int i = 0; i < rows; i++)
