@@ -142,8 +142,30 @@ internal sealed class PeftConfig : IDisposable
         }
         catch (RegexMatchTimeoutException error)
         {
-            throw new NolaException(
-                $"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
+            throw TooLong(error);
+        }
+    }
+
+    private NolaException TooLong(RegexMatchTimeoutException error) =>
+        new($"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
+
+    /// <summary>
+    /// Whether IA3's list or pattern of feed-forward modules means a module: by PEFT's own rule the end of its name alone, whether or
+    /// not a dot stands before it.
+    /// </summary>
+    /// <param name="key">The key of the list.</param>
+    /// <param name="name">For example <c>transformer.h.0.mlp.c_proj</c>.</param>
+    /// <exception cref="NolaException">The value is no such list, or takes too long to match.</exception>
+    public bool IsFeedForward(string key, string name)
+    {
+        if (Given(key) is not { ValueKind: JsonValueKind.String } value) return Names(key).Any(end => name.EndsWith(end, StringComparison.Ordinal));
+        try
+        {
+            return Pattern($"^(?:{value.GetString()})$", key).IsMatch(name);
+        }
+        catch (RegexMatchTimeoutException error)
+        {
+            throw TooLong(error);
         }
     }
 

@@ -22,7 +22,7 @@ public sealed class PeftMethodTests : IDisposable
 
     public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
 
-    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft"];
+    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3"];
 
     // Beside them, what can only be read.
     public static TheoryData<string> Cases => [.. Trained];
@@ -167,6 +167,7 @@ public sealed class PeftMethodTests : IDisposable
         if (end == "bias") return Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias"));
         if (end is "d") return Read(layer + "vera_lambda_d");
         if (end is "b") return Read(layer + "vera_lambda_b");
+        if (end is "l") return Read(layer + "ia3_l");
         if (end is "c") return Read(layer + "fourierft_spectrum");
         (int rows, int columns) = (p.Shape[1], p.Shape[2]);
         float[] theirs = Read($"{layer}lora_{end}.weight"), ours = new float[theirs.Length];
