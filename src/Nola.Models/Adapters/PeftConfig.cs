@@ -93,6 +93,16 @@ internal sealed class PeftConfig : IDisposable
     public int Rank() =>
         Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
 
+    /// <summary>A number of things, from 1; <paramref name="otherwise"/> where none is given.</summary>
+    /// <exception cref="NolaException">It is none.</exception>
+    public int Count(string key, int otherwise)
+    {
+        if (Given(key) is null) return otherwise;
+        return Number(key) is { } text && StrictNumber.TryWhole(text, out int count) && count > 0
+            ? count
+            : throw Bad(key, "a whole number from 1");
+    }
+
     /// <summary>A seed of PyTorch's generator; <paramref name="otherwise"/> where none is given.</summary>
     /// <exception cref="NolaException">It is none.</exception>
     public ulong Key(string key, ulong otherwise)

@@ -30,9 +30,7 @@ internal sealed class PeftFourierFt : PeftForm
         config.CheckNoBias();
         if (config.Given(Norm) is { } norm && config.Text(norm, Norm) != "backward") throw config.Bad(Norm, "'backward'");
         FourierFtOptions plain = new();
-        int count = config.Number(Count) is { } n && StrictNumber.TryWhole(n, out int frequencies) && frequencies > 0
-            ? frequencies
-            : throw config.Bad(Count, "a whole number from 1");
+        int count = config.Count(Count, plain.Frequencies);
         float scaling = plain.Scaling;
         if (config.Given(Scaling) is not null
             && !(config.Number(Scaling) is { } text && StrictNumber.TryReal(text, out scaling) && scaling > 0))

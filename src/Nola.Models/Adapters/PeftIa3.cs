@@ -47,12 +47,18 @@ internal sealed class PeftIa3 : PeftForm
         IReadOnlyList<AdaptableMap> modules = WholeModules(adapter);
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);
         Ia3Method.Stack[] stacks = [.. adapter.Stacks.Cast<Ia3Method.Stack>()];
-        // PEFT takes a name to be meant wherever a module's ends so.
-        config[FeedForward] = stacks.Where(stack => stack.OfInputs)
-            .SelectMany(stack => stack.Group.Maps.Select(map => FullName(adapter.Model, map))).ToArray();
+        AdaptableMap[] feeds = [.. stacks.Where(stack => stack.OfInputs).SelectMany(stack => stack.Group.Maps)];
+        string[] all = [.. modules.Select(Full)], kinds = [.. feeds.Select(map => map.Kind).Distinct()];
+        // PEFT wants them to be some of the targets, and means every module whose name ends so.
+        bool clear = kinds.All(((string[])config["target_modules"]).Contains)
+            && modules.Except(feeds).All(map => !kinds.Any(kind => Full(map).EndsWith(kind, StringComparison.Ordinal)));
+        if (!clear) config["target_modules"] = all;
+        config[FeedForward] = clear ? kinds : feeds.Select(Full).ToArray();
         config["init_ia3_weights"] = true;
         return new(
             stacks.SelectMany(stack => Rows(
                 stack, 0, adapter.Model, Vector, stack.OfInputs ? [1, stack.Group.In] : [stack.Group.Out, 1])), config);
+
+        string Full(AdaptableMap map) => FullName(adapter.Model, map);
     }
 }

@@ -22,10 +22,10 @@ public sealed class PeftMethodTests : IDisposable
 
     public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
 
-    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3"];
+    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora"];
 
     // Beside them, what can only be read.
-    public static TheoryData<string> Cases => [.. Trained];
+    public static TheoryData<string> Cases => [.. Trained, "vblora-topk"];
 
     public void Dispose()
     {
@@ -145,38 +145,53 @@ public sealed class PeftMethodTests : IDisposable
         {
             foreach (Parameter p in stack.Parameters)
             {
-                float[] gradient = p.Gradient.ToArray();
-                for (int row = 0; row < stack.Layers.Count; row++, compared++)
+                float[][] rows = stack.Layers.Count == 0
+                    ? [p.Gradient.ToArray()]
+                    : [.. p.Gradient.ToArray().Chunk(p.Shape.Length / stack.Layers.Count)];
+                for (int row = 0; row < rows.Length; row++, compared++)
                 {
-                    float[] own =
-                        gradient[(row * gradient.Length / stack.Layers.Count)..((row + 1) * gradient.Length / stack.Layers.Count)];
                     double[] wanted = OpCheck.Wide(Wanted(expected, stack, p, row));
                     double largest = wanted.Max(Math.Abs);
+                    Assert.Equal(wanted.Length, rows[row].Length);
                     Assert.All(
-                        wanted.Zip(own), pair => Assert.InRange(pair.Second, pair.First - 1e-4 * largest, pair.First + 1e-4 * largest));
+                        wanted.Zip(rows[row]),
+                        pair => Assert.InRange(pair.Second, pair.First - 1e-4 * largest, pair.First + 1e-4 * largest));
                 }
             }
         }
         Assert.Equal(expected.Entries.Count(entry => entry.Name.StartsWith("grad.")), compared);
     }
 
-    // PEFT's gradient of a part of ours: factors are transposed there.
+    // PEFT's gradient of a part of ours: LoRA's factors are transposed there, and two dimensions of the logits of VB-LoRA's B exchanged.
     private static float[] Wanted(Safetensors expected, DeltaStack stack, Parameter p, int row)
     {
+        if (stack.Layers.Count == 0) return Read("grad.base_model.vblora_vector_bank");
         string layer = $"grad.base_model.model.transformer.{stack.Layers[row].Name}.", end = p.Name[(p.Name.LastIndexOf('.') + 1)..];
-        if (end == "bias") return Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias"));
-        if (end is "d") return Read(layer + "vera_lambda_d");
-        if (end is "b") return Read(layer + "vera_lambda_b");
-        if (end is "l") return Read(layer + "ia3_l");
-        if (end is "c") return Read(layer + "fourierft_spectrum");
-        (int rows, int columns) = (p.Shape[1], p.Shape[2]);
-        float[] theirs = Read($"{layer}lora_{end}.weight"), ours = new float[theirs.Length];
-        for (int i = 0; i < rows; i++)
-            for (int j = 0; j < columns; j++)
-                ours[i * columns + j] = theirs[j * rows + i];
-        return ours;
+        return (end, stack) switch
+        {
+            ("bias", _) => Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias")),
+            ("d", _) => Read(layer + "vera_lambda_d"),
+            ("b", _) => Read(layer + "vera_lambda_b"),
+            ("l", _) => Read(layer + "ia3_l"),
+            ("c", _) => Read(layer + "fourierft_spectrum"),
+            ("lambda", _) => Read(layer + "randlora_lambda"),
+            ("gamma", _) => Read(layer + "randlora_gamma"),
+            ("A", VbLoraMethod.Stack) => Read(layer + "vblora_logits_A"),
+            ("B", VbLoraMethod.Stack) => Exchanged(Read(layer + "vblora_logits_B"), p.Shape[1], p.Shape[2], p.Shape[3]),
+            _ => Exchanged(Read($"{layer}lora_{end}.weight"), p.Shape[1], p.Shape[2], 1),
+        };
 
         float[] Read(string name) => expected.ReadFinite(expected.Get(name));
+
+        // (columns, rows, size) to (rows, columns, size).
+        static float[] Exchanged(float[] theirs, int rows, int columns, int size)
+        {
+            float[] ours = new float[theirs.Length];
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < columns; j++)
+                    theirs.AsSpan((j * rows + i) * size, size).CopyTo(ours.AsSpan((i * columns + j) * size));
+            return ours;
+        }
     }
 
     private TrainableAdapter Trainable(string name)
@@ -185,6 +200,8 @@ public sealed class PeftMethodTests : IDisposable
         TrainableAdapter adapter = model.NewAdapter(loaded.Options);
         foreach ((Parameter to, Parameter from) in adapter.Parameters.Zip(loaded.Stacks.SelectMany(stack => stack.Parameters)))
             device.Upload(from.Value.ToArray(), to.Value);
+        // As PEFT's optimizer trains them, all at one rate.
+        foreach (Parameter parameter in adapter.Parameters) parameter.RateFactor = 1;
         adapter.Update();
         return adapter;
     }
