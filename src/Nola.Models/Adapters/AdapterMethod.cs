@@ -168,7 +168,7 @@ public static class AdapterMethods
     private static readonly List<AdapterMethod> known =
     [
         NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance,
-        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance,
+        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance, RandLoraMethod.Instance,
         BitFitMethod.Instance, HeadMethod.Instance,
     ];
     private static readonly Lock gate = new();

@@ -45,6 +45,22 @@ internal sealed class TorchGenerator
     }
 
     /// <summary>
+    /// The same of a bfloat16 tensor: 8 bits of each word as a number in [0, 1), times twice the bound plus its negative, rounded to
+    /// bfloat16; the bound itself is rounded to bfloat16 first.
+    /// </summary>
+    public void UniformBFloat16(Span<float> values, double bound)
+    {
+        float high = RoundedToBFloat16((float)bound), width = high - -high;
+        foreach (ref float value in values)
+        {
+            float product = (Next() & 0xFF) * (1f / (1 << 8)) * width;
+            value = RoundedToBFloat16(product + -high);
+        }
+
+        static float RoundedToBFloat16(float value) => DTypes.FromBFloat16(DTypes.ToBFloat16(value));
+    }
+
+    /// <summary>
     /// The first entries of <c>torch.randperm(length, generator)</c>: each is exchanged with one of itself and those behind it, which a
     /// word modulo their number chooses. Only places that were exchanged are held.
     /// </summary>

@@ -22,7 +22,7 @@ public sealed class PeftMethodTests : IDisposable
 
     public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
 
-    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora"];
+    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora", "randlora-key7"];
 
     // Beside them, what can only be read.
     public static TheoryData<string> Cases => [.. Trained, "vblora-topk"];
