@@ -106,7 +106,8 @@ internal sealed class FourierFtMethod : AdapterMethod
         long waves = 2L * n * Math.Max(widest.In, widest.Out);
         if (waves > Array.MaxLength)
             throw new NolaException(
-                $"frequencies is {n}; with it, the waves of {widest.Kind} have {waves} elements, and at most {Array.MaxLength} are supported.");
+                $"frequencies is {n}; with it, the waves of {widest.Kind} have {waves} elements, and at most {Array.MaxLength} "
+                + "are supported.");
         WeightStack.Check(Title, groups);
     }
 

@@ -32,7 +32,7 @@ internal sealed class PeftRandLora : PeftForm
             : throw config.Bad(Alpha, "a finite number above 0");
         Dictionary<AdaptableMap, float[]> lambdas = [], gammas = [];
         List<SafetensorsEntry> copies = [];
-        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("RandLoRA tensor", name => name is Root + A or Root + B))
+        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("RandLoRA tensor", IsCommon))
         {
             int side = Math.Min(map.In, map.Out), bases = RandLoraMethod.Bases(side, rank);
             if (name is A or B)
@@ -61,6 +61,8 @@ internal sealed class PeftRandLora : PeftForm
         {
             Create = () => RandLoraMethod.Instance.Create(options, model, groups, own),
         };
+
+        bool IsCommon(string name) => name is Root + A or Root + B;
 
         AdapterTensor Read(string name, Shape shape)
         {
@@ -118,7 +120,8 @@ internal sealed class PeftRandLora : PeftForm
                 : tensors.Values(copy, why, longer, bases, options.Rank);
             if (!values.AsSpan().SequenceEqual(isA ? ownA : ownB))
                 throw new NolaException(
-                    $"{tensors.File.Path}: tensor {Quoted.Of(copy.Name)} has other values than {Root}{(isA ? A : B)}; the file is damaged.");
+                    $"{tensors.File.Path}: tensor {Quoted.Of(copy.Name)} has other values than {Root}{(isA ? A : B)}; "
+                    + "the file is damaged.");
         }
         (float[] drawnA, float[] drawnB) = RandLoraMethod.Projections(options, groups);
         return ownA.AsSpan().SequenceEqual(drawnA) && ownB.AsSpan().SequenceEqual(drawnB) ? null : (ownA, ownB);

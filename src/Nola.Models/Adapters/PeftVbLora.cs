@@ -5,9 +5,10 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// PEFT's VB-LoRA: vblora_logits_A (r, in / b, h) and vblora_logits_B (out / b, r, h) for each module, and the bank vblora_vector_bank (h, b) of
-/// all of them. With save_only_topk_weights, in place of logits the k chosen vectors of each part, largest first, and the weights of all but
-/// the last: _topk_indices (…, k) and _topk_weights (…, k − 1), which are enough to use the adapter and not to train it.
+/// PEFT's VB-LoRA: vblora_logits_A (r, in / b, h) and vblora_logits_B (out / b, r, h) for each module, and the bank
+/// vblora_vector_bank (h, b) of all of them. With save_only_topk_weights, in place of logits the k chosen vectors of each part, largest
+/// first, and the weights of all but the last: _topk_indices (…, k) and _topk_weights (…, k − 1), which are enough to use the adapter and
+/// not to train it.
 /// </summary>
 internal sealed class PeftVbLora : PeftForm
 {

@@ -207,7 +207,8 @@ internal sealed class RandLoraMethod : AdapterMethod
         }
 
         /// <summary>As PEFT has them, also when they were given back. A: (r, 1, M), B: (N, b, r).</summary>
-        public (float[] A, float[] B) Values(RandLoraOptions options, IReadOnlyList<MapGroup> groups) => given ?? Projections(options, groups);
+        public (float[] A, float[] B) Values(RandLoraOptions options, IReadOnlyList<MapGroup> groups) =>
+            given ?? Projections(options, groups);
     }
 
     /// <summary>λ and γ of one kind of map, and the weights that they make.</summary>

@@ -46,7 +46,7 @@ internal sealed class VbLoraMethod : AdapterMethod
     /// <summary>The bank's name in files.</summary>
     public const string Bank = "vector_bank";
 
-    // Where a part starts in the random numbers of a map: the logits of A, then those of B.
+    // By the number of the factor in the random numbers.
     private static readonly string[] factors = ["A", "B"];
 
     private VbLoraMethod() { }
@@ -115,7 +115,8 @@ internal sealed class VbLoraMethod : AdapterMethod
         foreach (MapGroup group in groups)
             if (group.In % o.VectorLength != 0 || group.Out % o.VectorLength != 0)
                 throw new NolaException(
-                    $"vector-length is {o.VectorLength}; it must divide the {group.In} inputs and the {group.Out} outputs of {group.Kind}.");
+                    $"vector-length is {o.VectorLength}; it must divide the {group.In} inputs and the {group.Out} outputs of "
+                    + $"{group.Kind}.");
         CheckFactors(o.Rank, groups);
         long bank = (long)o.Vectors * o.VectorLength, logits = groups.Max(group => Logits(o, group, Math.Max(group.In, group.Out)));
         if (Math.Max(bank, logits) > Array.MaxLength)
@@ -218,7 +219,8 @@ internal sealed class VbLoraMethod : AdapterMethod
                 for (int i = 0; i < group.Count; i++)
                 {
                     RandomBasis one = new(
-                        options.Seed, RandomBasis.StreamOf(group.Stream, factor), (uint)group.Layers[i] + 1, 1, 1, size, BasisEntries.Normal);
+                        options.Seed, RandomBasis.StreamOf(group.Stream, factor), (uint)group.Layers[i] + 1, 1, 1, size,
+                        BasisEntries.Normal);
                     one.Fill(RandomBasis.OffsetIndex, values.AsSpan(i * size, size));
                 }
                 foreach (ref float value in values.AsSpan()) value *= options.LogitsDeviation;

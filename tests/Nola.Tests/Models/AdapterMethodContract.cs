@@ -33,9 +33,9 @@ public abstract class AdapterMethodContract(Device device)
             Targets = [at.Target],
         };
         (int U, int V)[] places = FourierFtMethod.Places(options.Seed, at.In, at.Out, options.Frequencies);
-        Check(at, r, options, (parameters, x, y) => at.Add(x, y, (i, o) => options.Scaling / (double)(at.In * at.Out) * places.Select((place, j) =>
-            parameters[0][at.Row * places.Length + j]
-            * Math.Cos(2 * Math.PI * ((double)place.U * o / at.Out + (double)place.V * i / at.In))).Sum()));
+        Check(at, r, options, (parameters, x, y) => at.Add(x, y, (i, o) =>
+            options.Scaling / (double)(at.In * at.Out) * places.Select((place, j) => parameters[0][at.Row * places.Length + j]
+                * Math.Cos(2 * Math.PI * ((double)place.U * o / at.Out + (double)place.V * i / at.In))).Sum()));
     }
 
     [Contract(25)]
@@ -126,8 +126,8 @@ public abstract class AdapterMethodContract(Device device)
         {
             float[] got = parameter.Gradient.ToArray();
             int every = Math.Max(1, values.Length / 12);
-            (int At, double Wanted)[] chosen =
-                [.. Enumerable.Range(0, values.Length).Where(i => i % every == values.Length % every).Select(i => (i, Difference(values, i)))];
+            IEnumerable<int> some = Enumerable.Range(0, values.Length).Where(i => i % every == values.Length % every);
+            (int At, double Wanted)[] chosen = [.. some.Select(i => (i, Difference(values, i)))];
             double scale = 1 + chosen.Max(one => Math.Abs(one.Wanted));
             foreach ((int i, double wanted) in chosen)
                 Assert.True(Math.Abs(got[i] - wanted) <= 3 * Tolerance * scale, $"d{parameter.Name}[{i}]: {got[i]} for {wanted}");

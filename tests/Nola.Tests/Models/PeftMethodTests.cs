@@ -22,7 +22,10 @@ public sealed class PeftMethodTests : IDisposable
 
     public PeftMethodTests() => model = LanguageModel.Load(TinyModels.Golden, device);
 
-    public static TheoryData<string> Trained => ["vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora", "randlora-key7"];
+    public static TheoryData<string> Trained =>
+    [
+        "vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora", "randlora-key7",
+    ];
 
     // Beside them, what can only be read.
     public static TheoryData<string> Cases => [.. Trained, "vblora-topk"];
@@ -86,7 +89,8 @@ public sealed class PeftMethodTests : IDisposable
         using LoadedAdapter last = AdapterFile.Load(file, model);
         last.Merge();
         // PEFT cannot merge FourierFT into GPT-2's weights, which are (in, out); a right merge keeps the loss.
-        Assert.Equal(Number(name).GetProperty(name == "fourierft" ? "loss" : "merged_loss").GetDouble(), Evaluation.Loss(model, Pairs).Loss, 2e-5);
+        double merged = Number(name).GetProperty(name == "fourierft" ? "loss" : "merged_loss").GetDouble();
+        Assert.Equal(merged, Evaluation.Loss(model, Pairs).Loss, 2e-5);
     }
 
     [Fact]
@@ -129,14 +133,22 @@ public sealed class PeftMethodTests : IDisposable
     }
 
     [Theory]
-    [InlineData("fourierft", "h.0.attn.c_attn.fourierft_spectrum", null, "has no spectra for transformer.h.0.attn.c_attn, which target_modules")]
-    [InlineData("fourierft", "h.0.attn.c_attn.fourierft_spectrum", "h.0.attn.c_attn.x", "is not a FourierFT spectrum; expected fourierft_spectrum")]
+    [InlineData(
+        "fourierft", "h.0.attn.c_attn.fourierft_spectrum", null,
+        "has no spectra for transformer.h.0.attn.c_attn, which target_modules")]
+    [InlineData(
+        "fourierft", "h.0.attn.c_attn.fourierft_spectrum", "h.0.attn.c_attn.x",
+        "is not a FourierFT spectrum; expected fourierft_spectrum")]
     [InlineData("ia3", "h.1.mlp.c_proj.ia3_l", null, "has no vectors for transformer.h.1.mlp.c_proj, which target_modules")]
     [InlineData("ia3", "h.1.mlp.c_proj.ia3_l", "h.1.mlp.c_proj.l", "is not an IA3 vector; expected ia3_l")]
     [InlineData("vblora", "base_model.vblora_vector_bank", null, "has no base_model.vblora_vector_bank; the file is not whole")]
-    [InlineData("vblora", "h.1.attn.c_attn.vblora_logits_B", null, "h.1.attn.c_attn has no vblora_logits_B, which save_only_topk_weights false")]
+    [InlineData(
+        "vblora", "h.1.attn.c_attn.vblora_logits_B", null,
+        "h.1.attn.c_attn has no vblora_logits_B, which save_only_topk_weights false")]
     [InlineData("vblora-topk", "h.0.attn.c_attn.vblora_logits_A_topk_weights", null, "h.0.attn.c_attn has no vblora_logits_A_topk_weights")]
-    [InlineData("randlora-key7", "h.0.attn.c_attn.randlora_gamma", null, "h.0.attn.c_attn has only one of randlora_lambda and randlora_gamma")]
+    [InlineData(
+        "randlora-key7", "h.0.attn.c_attn.randlora_gamma", null,
+        "h.0.attn.c_attn has only one of randlora_lambda and randlora_gamma")]
     [InlineData("randlora-key7", "h.0.attn.c_attn.randlora_gamma", "h.0.attn.c_attn.g", "is not of RandLoRA; expected randlora_lambda and")]
     public void A_tensor_that_is_missing_or_of_another_name_is_named(string name, string tensor, string? renamed, string expected)
     {
@@ -150,22 +162,38 @@ public sealed class PeftMethodTests : IDisposable
     }
 
     [Theory]
-    [InlineData("fourierft", "\"n_frequency\": 50", "\"n_frequency\": 51", "fourierft_spectrum' has shape [50]; n_frequency = 51 need [51]")]
+    [InlineData(
+        "fourierft", "\"n_frequency\": 50", "\"n_frequency\": 51",
+        "fourierft_spectrum' has shape [50]; n_frequency = 51 need [51]")]
     [InlineData("fourierft", "\"n_frequency\": 50", "\"n_frequency\": 0", "n_frequency is '0'; expected a whole number from 1")]
     [InlineData("fourierft", "\"scaling\": 150.0", "\"scaling\": -1", "scaling is '-1'; expected a finite number above 0")]
-    [InlineData("fourierft", "\"random_loc_seed\": 777", "\"random_loc_seed\": -1", "random_loc_seed is '-1'; expected a whole number from 0 to")]
+    [InlineData(
+        "fourierft", "\"random_loc_seed\": 777", "\"random_loc_seed\": -1",
+        "random_loc_seed is '-1'; expected a whole number from 0 to")]
     [InlineData("fourierft", "\"n_frequency_pattern\": {}", "\"n_frequency_pattern\": {\"q\": 3}", "'n_frequency_pattern' is")]
     [InlineData("fourierft", "\"scaling\": 150.0", "\"ifft2_norm\": \"ortho\"", "ifft2_norm is '\"ortho\"'; expected 'backward'")]
     [InlineData("fourierft", "\"bias\": \"none\"", "\"bias\": \"all\"", "bias is '\"all\"'; expected 'none'")]
-    [InlineData("ia3", "\"mlp.c_proj\"\n  ],\n  \"inference", "\"c_attn\"\n  ],\n  \"inference", "has shape [144, 1]; this model and feedforward_modules need [1, 48]")]
+    [InlineData(
+        "ia3", "\"mlp.c_proj\"\n  ],\n  \"inference", "\"c_attn\"\n  ],\n  \"inference",
+        "has shape [144, 1]; this model and feedforward_modules need [1, 48]")]
     [InlineData("vblora", "\"topk\": 2", "\"topk\": 21", "topk is 21; expected 1 to 20, the number of vectors")]
-    [InlineData("vblora", "\"vector_length\": 24", "\"vector_length\": 7", "vblora_vector_bank' has shape [20, 24]; num_vectors and vector_length need [20, 7]")]
-    [InlineData("vblora", "\"save_only_topk_weights\": false", "\"save_only_topk_weights\": true", "has no vblora_logits_A_topk_indices, which save_only_topk_weights true")]
-    [InlineData("vblora-topk", "\"topk\": 2", "\"topk\": 3", "is U8 [4, 2, 2]; this model, r, num_vectors, vector_length and topk need whole numbers [4, 2, 3]")]
+    [InlineData(
+        "vblora", "\"vector_length\": 24", "\"vector_length\": 7",
+        "vblora_vector_bank' has shape [20, 24]; num_vectors and vector_length need [20, 7]")]
+    [InlineData(
+        "vblora", "\"save_only_topk_weights\": false", "\"save_only_topk_weights\": true",
+        "has no vblora_logits_A_topk_indices, which save_only_topk_weights true")]
+    [InlineData(
+        "vblora-topk", "\"topk\": 2", "\"topk\": 3",
+        "is U8 [4, 2, 2]; this model, r, num_vectors, vector_length and topk need whole numbers [4, 2, 3]")]
     [InlineData("vblora-topk", "\"num_vectors\": 20", "\"num_vectors\": 3", "vblora_vector_bank' has shape [20, 24]")]
-    [InlineData("randlora-key7", "\"sparse\": false", "\"sparse\": true", "'sparse' is 'true'; only RandLoRA with dense bases and without trained biases can be loaded")]
+    [InlineData(
+        "randlora-key7", "\"sparse\": false", "\"sparse\": true",
+        "'sparse' is 'true'; only RandLoRA with dense bases and without trained biases can be loaded")]
     [InlineData("randlora-key7", "\"r\": 8", "\"r\": 9", "this model and r = 9 need")]
-    [InlineData("randlora-key7", "\"randlora_alpha\": 16", "\"randlora_alpha\": 0", "randlora_alpha is '0'; expected a finite number above 0")]
+    [InlineData(
+        "randlora-key7", "\"randlora_alpha\": 16", "\"randlora_alpha\": 0",
+        "randlora_alpha is '0'; expected a finite number above 0")]
     public void A_configuration_that_does_not_fit_the_file_is_named(string name, string from, string to, string expected)
     {
         Copy(name, _ => { });
