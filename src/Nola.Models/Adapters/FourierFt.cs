@@ -55,7 +55,8 @@ internal sealed class FourierFtMethod : AdapterMethod
 
     public override AdapterOptions Defaults { get; } = new FourierFtOptions();
 
-    public override AdapterOptions DefaultsForEmbedded { get; } = new FourierFtOptions { Targets = ["*"] };
+    // On small maps the published start would cover what the model knows.
+    public override AdapterOptions DefaultsForEmbedded { get; } = new FourierFtOptions { Targets = ["*"], Start = FourierFtStart.Zero };
 
     public override double LearningRate => 0.02;
 

@@ -57,9 +57,12 @@ internal sealed class VbLoraMethod : AdapterMethod
 
     public override AdapterOptions Defaults { get; } = new VbLoraOptions();
 
-    public override AdapterOptions DefaultsForEmbedded { get; } = new VbLoraOptions { Targets = ["*"], Vectors = 64, VectorLength = 16 };
+    public override AdapterOptions DefaultsForEmbedded { get; } =
+        new VbLoraOptions { Targets = ["*"], Vectors = 64, VectorLength = 16, BankRate = 1 };
 
     public override double LearningRate => 0.01;
+
+    public override double LearningRateForEmbedded => 0.02;
 
     public override IReadOnlyList<AdapterOption> CommonOptions { get; } = [.. AdapterOption.Common.Where(option => option.Key != "alpha")];
 
