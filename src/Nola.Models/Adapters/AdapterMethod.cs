@@ -172,6 +172,7 @@ public static class AdapterMethods
     [
         NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance,
         LoraXsMethod.Instance, UniLoraMethod.Instance, BeftMethod.Instance,
+        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance, RandLoraMethod.Instance,
         BitFitMethod.Instance, HeadMethod.Instance,
     ];
     private static readonly Lock gate = new();

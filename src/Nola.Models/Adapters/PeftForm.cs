@@ -45,6 +45,38 @@ internal abstract class PeftForm
         };
     }
 
+    /// <summary>The adapted modules, for a method that PEFT has on whole ones alone, and without a classifier.</summary>
+    /// <exception cref="NolaException">A map is a part of one, or there is a classifier.</exception>
+    protected static IReadOnlyList<AdaptableMap> WholeModules(Adapter adapter)
+    {
+        string title = adapter.Options.Method.Title;
+        if (adapter.Options.TrainHead)
+            throw new NolaException($"PeftFiles.Save: a classifier was trained beside {title}, which is not written in PEFT's form.");
+        AdaptableMap[] maps = [.. adapter.Groups.SelectMany(group => group.Maps)];
+        return maps.FirstOrDefault(map => !map.IsModule) is { } part
+            ? throw new NolaException(
+                $"PeftFiles.Save: PEFT's {title} is on whole modules, and {part.Name} is a part of one; save it as a Nola adapter file.")
+            : maps;
+    }
+
+    /// <summary>One parameter of a stack, a tensor of that shape for each module.</summary>
+    /// <param name="stack">The stack.</param>
+    /// <param name="parameter">Which of its parameters; its rows are the modules'.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="name">What follows the module's name.</param>
+    /// <param name="shape">The shape of one module's.</param>
+    protected static IEnumerable<SafetensorsTensor> Rows(MapStack stack, int parameter, IModel model, string name, int[] shape)
+    {
+        float[] all = stack.Parameters[parameter].Value.ToArray();
+        int length = all.Length / stack.Group.Count;
+        return stack.Group.Maps.Select((map, row) => new SafetensorsTensor(
+            $"base_model.model.{FullName(model, map)}.{name}", Shape.Create(shape), all[(row * length)..((row + 1) * length)]));
+    }
+
+    /// <summary>What was read for the modules of one kind, in the order of their layers.</summary>
+    protected static float[] Stacked(IReadOnlyDictionary<AdaptableMap, float[]> found, string kind) =>
+        [.. found.Where(one => one.Key.Kind == kind).OrderBy(one => one.Key.Layer).SelectMany(one => one.Value)];
+
     /// <summary>The name of an adapted module in PEFT's model.</summary>
     protected static string FullName(IModel model, AdaptableMap module) => PeftTensors.FullName(model.Prefix, module);
 }
@@ -139,6 +171,7 @@ public static class PeftFiles
 
     private static string ModelCard(Adapter adapter, IModel model, string form, string how) =>
         $"---\nbase_model: {model.Source}\nlibrary_name: peft\n---\n\n"
-        + $"A {form} adapter {how} one of Nola ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
+        + $"A {form} adapter {how} one of Nola ({adapter.Options.Method.Title}, "
+        + (adapter.Options.Rank > 0 ? $"rank {adapter.Options.Rank}, " : "")
         + $"{adapter.ParameterCount:N0} trained values), written by `nola export`.\n";
 }

@@ -196,6 +196,41 @@ public abstract class OpsContract(Device device)
             });
     }
 
+    [Contract(30)]
+    public void Linear_whose_inputs_and_outputs_are_scaled_for_some_rows(int seed)
+    {
+        Random r = new(seed);
+        int k = Size(r), n = 1 + Size(r), column = r.Next(n), width = n - column, layers = 1 + r.Next(3), layer = r.Next(layers);
+        int first = Size(r), second = Size(r), m = first + second + r.Next(4);
+        float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
+        using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        // Rows of the first part have scaled inputs and outputs, those of the second scaled inputs and an added weight, the last nothing.
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [m, k], 1), ("residual", [m, n], 1), ("in", [layers, k], 1), ("out", [layers, width], 1), ("W", [layers, k, width], 1),
+        ];
+        OpCheck.Run(device, r, inputs,
+            (_, v) => Ops.Linear(
+                v[0], frozen, b, v[1],
+                new DeltaRows(new Scaling(v[2], layer, ofInputs: true), 0, first + second),
+                new DeltaRows(new Scaling(v[3], layer, ofInputs: false, column), 0, first),
+                new DeltaRows(new AddedWeight(v[4], layer, column), first, second)),
+            v =>
+            {
+                double[] scaled = [.. v[0].Select((x, i) => i / k < first + second ? x * v[2][layer * k + i % k] : x)];
+                double[] y = Reference.AddRow(Reference.MatMul(scaled, OpCheck.Wide(w), m, k, n), OpCheck.Wide(bias));
+                double[] own = v[4][(layer * k * width)..((layer + 1) * k * width)];
+                double[] added = Reference.MatMul(scaled[(first * k)..((first + second) * k)], own, second, k, width);
+                for (int i = 0; i < first + second; i++)
+                    for (int j = 0; j < width; j++)
+                        y[i * n + column + j] = i < first
+                            ? y[i * n + column + j] * v[3][layer * width + j]
+                            : y[i * n + column + j] + added[(i - first) * width + j];
+                return Reference.Add(y, v[1]);
+            });
+    }
+
     [Contract(20)]
     public void A_delta_that_is_added_to_the_weight_gives_the_same(int seed)
     {

@@ -87,7 +87,8 @@ public sealed unsafe class PairProductTests : IDisposable
 
         float[] Product(CpuDevice on)
         {
-            using Tensor x = on.From(a, transposeA ? [steps, rows] : [rows, steps]), w = on.From(b, transposeB ? [columns, steps] : [steps, columns]);
+            Shape left = transposeA ? [steps, rows] : [rows, steps], right = transposeB ? [columns, steps] : [steps, columns];
+            using Tensor x = on.From(a, left), w = on.From(b, right);
             using Tensor y = on.From(c, [rows, columns]), added = on.From(bias, [columns]);
             on.MatMul(x, transposeA, w, transposeB, y, 0.5f, adds ? 1 : 0, added);
             return y.ToArray();
@@ -101,7 +102,8 @@ public sealed unsafe class PairProductTests : IDisposable
         Random random = new(seed);
         float[] x = OpCheck.Values(random, rows * steps, 1), w = OpCheck.Values(random, steps * columns, 1);
         float[] dy = OpCheck.Values(random, rows * columns, 1);
-        (float[] y, float[] dx) = Products(device), (ya, dxa) = Products(one);
+        (float[] y, float[] dx) = Products(device);
+        (float[] ya, float[] dxa) = Products(one);
         Assert.Equal(ya, y);
         Assert.Equal(dxa, dx);
         Check(y, rows, columns, steps, (i, p) => x[i * steps + p], (p, j) => w[p * columns + j]);
@@ -155,6 +157,7 @@ public sealed unsafe class PairProductTests : IDisposable
 
     private sealed class PairPropertyAttribute : PropertyAttribute
     {
-        public PairPropertyAttribute() => (MaxTest, Skip) = (40, PairKernels.AreThere ? null : "This chip or system has no products of bfloat16.");
+        public PairPropertyAttribute() =>
+            (MaxTest, Skip) = (40, PairKernels.AreThere ? null : "This chip or system has no products of bfloat16.");
     }
 }
