@@ -177,7 +177,8 @@ internal sealed class PeftConfig : IDisposable
     /// <exception cref="NolaException">The value is no such list, or takes too long to match.</exception>
     public bool IsFeedForward(string key, string name)
     {
-        if (Given(key) is not { ValueKind: JsonValueKind.String } value) return Names(key).Any(end => name.EndsWith(end, StringComparison.Ordinal));
+        if (Given(key) is not { ValueKind: JsonValueKind.String } value)
+            return Names(key).Any(end => name.EndsWith(end, StringComparison.Ordinal));
         try
         {
             return Pattern($"^(?:{value.GetString()})$", key).IsMatch(name);

@@ -29,7 +29,7 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override string Name => RoundsProducts ? "cpu,bfloat16" : "cpu";
 
-    /// <summary>Whether products round to bfloat16: it was asked for, the chip has the instruction, and the system allows its code.</summary>
+    /// <summary>Whether products round to bfloat16: it was asked for, the chip can, and the system allows its code.</summary>
     public bool RoundsProducts { get; }
 
     /// <summary>What kernels run on; the bench measures the machine with it.</summary>
@@ -41,7 +41,8 @@ public sealed unsafe partial class CpuDevice : Device
     /// <inheritdoc/>
     public override string Description =>
         $"cpu ({Threads} thread{(Threads == 1 ? "" : "s")}, "
-        + $"{(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128)}-bit vectors{(RoundsProducts ? ", products of bfloat16" : "")})";
+        + $"{(Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128)}-bit vectors"
+        + (RoundsProducts ? ", products of bfloat16)" : ")");
 
     /// <inheritdoc/>
     public override void UploadAt(ReadOnlySpan<float> source, Tensor destination, int first)

@@ -9,7 +9,11 @@ internal static unsafe partial class Gemm
     private const int BlockPairs = 128 * 1024;
 
     /// <summary>Step pairs of k steps, whole turns of the kernel.</summary>
-    public static int PairsOf(int k) => (k + 2 * PairKernels.PairsMultiple - 1) / (2 * PairKernels.PairsMultiple) * PairKernels.PairsMultiple;
+    public static int PairsOf(int k)
+    {
+        const int Turn = 2 * PairKernels.PairsMultiple;
+        return (k + Turn - 1) / Turn * PairKernels.PairsMultiple;
+    }
 
     /// <summary>
     /// Packs B (k × n), element (p, j) at <c>b[p · rowStride + j · columnStride]</c>, rounded to bfloat16, in panels of 32 columns, each

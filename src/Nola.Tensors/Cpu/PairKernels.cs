@@ -32,7 +32,7 @@ internal static unsafe class PairKernels
     /// <summary>Elements, of four bytes, from one step pair of A to the next, by the number of rows.</summary>
     public static int Stride(int rows) => rows switch { 1 => 1, 2 => 2, <= 4 => 4, <= 8 => 8, _ => 16 };
 
-    /// <summary>sums (rows × 32) = A · B over step pairs, of which there are a multiple of <see cref="PairsMultiple"/>, at least one.</summary>
+    /// <summary>sums (rows × 32) = A · B over step pairs: a multiple of <see cref="PairsMultiple"/>, at least one.</summary>
     public static void Run(int rows, nint pairs, uint* a, uint* b, float* sums) =>
         ((delegate* unmanaged[SuppressGCTransition]<nint, uint*, uint*, float*, void>)made.Value![rows - 1])(pairs, a, b, sums);
 

@@ -216,7 +216,8 @@ public sealed class CommandTests : IDisposable
         JsonElement report = Succeeds("join", files[0], $"second={files[1]}", "--out", joint, "--json");
         Assert.Equal(["one", "second"], report.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()));
         Assert.True(report.GetProperty("bytes_after").GetInt64() < report.GetProperty("bytes_before").GetInt64());
-        Assert.NotEqual(Loss("--model", TinyModels.Golden, "--adapter", files[0]), Loss("--model", TinyModels.Golden, "--adapter", files[1]));
+        double[] losses = [.. files.Select(file => Loss("--model", TinyModels.Golden, "--adapter", file))];
+        Assert.NotEqual(losses[0], losses[1]);
         Assert.Equal(
             Loss("--model", TinyModels.Golden, "--adapter", files[1]),
             Loss("--model", TinyModels.Golden, "--adapter", joint + ":second"));

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Nola.Tests;
 
-/// <summary>Products of bfloat16 on the chip's own instruction; on other chips the device says that it has none, and nothing is tested.</summary>
+/// <summary>Products of bfloat16 by the chip's own instruction; where there is none, the tests say that they were not run.</summary>
 public sealed unsafe class PairProductTests : IDisposable
 {
     private readonly CpuDevice device = new(2, bfloat16: true), one = new(1, bfloat16: true);
