@@ -45,8 +45,8 @@ internal static class CommandLine
 
     private static RootCommand Of(IEnumerable<(string Name, Func<Command> Create)> some)
     {
-        RootCommand root = new("Fine-tune language models with NOLA, LoRA and ten more kinds of adapters, and run them. Start with 'nola train': "
-            + "it needs no data, no model and no GPU.");
+        RootCommand root = new("Fine-tune language models with NOLA, LoRA and ten more kinds of adapters, and run them. "
+            + "Start with 'nola train': it needs no data, no model and no GPU.");
         foreach ((_, Func<Command> create) in some) root.Add(create());
         Examples.AddTo(root);
         return root;
