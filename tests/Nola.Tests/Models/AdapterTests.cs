@@ -135,10 +135,10 @@ public sealed class AdapterTests : IDisposable
         using (TrainableAdapter adapter = model.NewAdapter(new LoraOptions())) PeftFiles.Save(adapter, directory);
         Assert.Contains("another base model", Refused(other, directory));
         string config = Path.Combine(directory, "adapter_config.json"), text = File.ReadAllText(config);
-        File.WriteAllText(config, text.Replace("LORA", "IA3"));
-        Assert.Contains("peft_type is 'IA3'", Refused(model, directory));
+        File.WriteAllText(config, text.Replace("LORA", "ADALORA"));
+        Assert.Contains("peft_type is 'ADALORA'", Refused(model, directory));
         File.WriteAllText(config, text.Replace("\"r\"", "\"use_dora\": true, \"r\""));
-        Assert.Contains("use_dora", Refused(model, directory));
+        Assert.Contains("lora_magnitude_vector", Refused(model, directory));
     }
 
     [Fact]

@@ -47,7 +47,9 @@ public sealed class EmbeddingAdapterTests : IDisposable
         Assert.True(wanted.Zip(without, (a, b) => Math.Abs(a - b)).Max() > 0.002);
         OpCheck.Close(OpCheck.Wide(wanted), model.Logits(ids, adapter), 2e-5);
         EncodedPair[] pairs = TinyModels.Pairs(r, 5, 61);
-        Assert.Equal(Losses(reference, TokenStreams.FromPairs(pairs)), Losses(model, TokenStreams.FromPairs(pairs).With(adapter)), Near);
+        float[] losses = Losses(reference, TokenStreams.FromPairs(pairs));
+        // Sums of another order differ in proportion to what is summed, and large factors make losses of a hundred and more.
+        OpCheck.Close(OpCheck.Wide(losses), Losses(model, TokenStreams.FromPairs(pairs).With(adapter)), 2e-5);
     }
 
     [Property(MaxTest = 10)]
@@ -266,9 +268,6 @@ public sealed class EmbeddingAdapterTests : IDisposable
             Assert.True(after < before - 0.05, $"{adapted.Method.Name} on {target}: {after} after {before}");
         }
     }
-
-    private static readonly IEqualityComparer<float[]> Near = EqualityComparer<float[]>.Create(
-        (a, b) => a!.Length == b!.Length && a.Zip(b, (x, y) => Math.Abs(x - y)).All(d => d < 1e-4), _ => 0);
 
     private LanguageModel Create(bool tied, bool trainable) =>
         LanguageModel.Create(new Gpt2Config(2, 3, 24, 61, 40) { TiedHead = tied }, device, 3, trainable);
