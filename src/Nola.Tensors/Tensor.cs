@@ -103,6 +103,13 @@ public readonly record struct Matrix(Tensor Tensor, int Rows, int Columns, int O
     public static implicit operator Matrix(Tensor tensor) =>
         new(tensor, tensor.Shape.Rows, tensor.Shape.Columns, 0, tensor.Shape.Columns);
 
+    /// <summary>One matrix of a stack: of (L, rows, columns), that of index <paramref name="index"/>.</summary>
+    public static Matrix OfStack(Tensor stacked, int index)
+    {
+        (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
+        return new(stacked, rows, columns, index * rows * columns, columns);
+    }
+
     /// <summary>All rows, columns <paramref name="start"/> … <paramref name="start"/> + <paramref name="count"/> − 1.</summary>
     public Matrix SliceColumns(int start, int count)
     {

@@ -53,9 +53,5 @@ public sealed class AddedWeight(Variable w, int layer, int column = 0) : Delta
     }
 
     // One layer of the stacked weights. (in, out)
-    private Matrix LayerOf(Tensor stacked)
-    {
-        (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
-        return new(stacked, rows, columns, layer * rows * columns, columns);
-    }
+    private Matrix LayerOf(Tensor stacked) => Matrix.OfStack(stacked, layer);
 }

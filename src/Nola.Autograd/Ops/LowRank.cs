@@ -89,9 +89,5 @@ public sealed class LowRank(Variable a, Variable b, int layer, float scale, int 
         device.MatMul(LayerOf(a.Value), false, LayerOf(b.Value), false, weight.SliceColumns(column, Out), scale, 1);
 
     // One layer of stacked factors, (in, r) or (r, out).
-    private Matrix LayerOf(Tensor stacked)
-    {
-        (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
-        return new(stacked, rows, columns, layer * rows * columns, columns);
-    }
+    private Matrix LayerOf(Tensor stacked) => Matrix.OfStack(stacked, layer);
 }

@@ -137,9 +137,5 @@ public sealed class WeightDecomposed(
     }
 
     // One layer of stacked factors, (in, r) or (r, out).
-    private Matrix LayerOf(Tensor stacked)
-    {
-        (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
-        return new(stacked, rows, columns, layer * rows * columns, columns);
-    }
+    private Matrix LayerOf(Tensor stacked) => Matrix.OfStack(stacked, layer);
 }

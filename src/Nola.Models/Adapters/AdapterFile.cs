@@ -68,6 +68,15 @@ public static class AdapterFile
             : new(name, file.ReadFinite(file.Get(name)), null));
     }
 
+    /// <summary>Refuses what is no file, for what reads files of Nola alone.</summary>
+    /// <exception cref="NolaException">It is a directory, or is not there.</exception>
+    internal static void CheckFile(string path)
+    {
+        if (Directory.Exists(path))
+            throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
+        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter.");
+    }
+
     /// <summary>Every setting of an adapter, as its file holds it.</summary>
     public static IReadOnlyDictionary<string, string> Metadata(Adapter adapter) => AdapterSettings.Of(adapter, adapter.Options.StoredBits);
 

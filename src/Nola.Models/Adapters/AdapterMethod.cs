@@ -148,6 +148,23 @@ public abstract class AdapterMethod
                 $"rank is {rank}; with it, the factors take {bytes >> 20} MiB, and this machine has {available >> 20} MiB.");
     }
 
+    /// <summary>For a method that PEFT does not have on embeddings.</summary>
+    /// <exception cref="NolaException">A map is a token embedding.</exception>
+    private protected void RefuseTokenEmbedding(IReadOnlyList<MapGroup> groups)
+    {
+        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
+            throw new NolaException(
+                $"targets: {Title} cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+    }
+
+    /// <summary>For a method that draws with PyTorch's generator.</summary>
+    /// <exception cref="NolaException">The seed has more bits than the generator reads.</exception>
+    private protected void CheckTorchSeed(ulong seed)
+    {
+        if (seed > uint.MaxValue)
+            throw new NolaException($"basis-seed is {seed}; {Title}'s generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
+    }
+
     /// <summary>Makes a stack for each item; those before one that fails are disposed.</summary>
     protected static IReadOnlyList<DeltaStack> ForEach<T>(IEnumerable<T> items, Func<T, DeltaStack> create)
     {

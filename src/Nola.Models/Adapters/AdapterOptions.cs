@@ -73,6 +73,12 @@ public sealed record AdapterOption(
             o => o.Targets, (o, text) => o with { Targets = text.Length > 0 ? text.Split(',') : [] }),
     ];
 
+    /// <summary>Those of methods whose output is not scaled by alpha / r.</summary>
+    internal static IReadOnlyList<AdapterOption> CommonWithoutAlpha { get; } = [.. Common.Where(option => option.Key != "alpha")];
+
+    /// <summary>Those of methods without a rank.</summary>
+    internal static IReadOnlyList<AdapterOption> TargetsAlone { get; } = [.. Common.Where(option => option.Key == "targets")];
+
     /// <summary>The option of every method for models with a classifier; it is not there where it is off.</summary>
     internal static AdapterOption Head { get; } = new(
         "train-head", "train_head", "Train a classifier beside the adapter, for images", "true or false",
@@ -90,6 +96,10 @@ public sealed record AdapterOption(
         new(
             key, fileKey, help, "a whole number from 0", o => get((T)o),
             (o, text) => StrictNumber.TryWhole(text, out ulong value) ? set((T)o, value) : null);
+
+    /// <summary>The seed of what a method draws, one key for all methods.</summary>
+    internal static AdapterOption BasisSeed<T>(string? fileKey, Func<T, ulong> get, Func<T, ulong, T> set) where T : AdapterOptions =>
+        Seed("basis-seed", fileKey, "Seed of the random bases, or of LoRA's A", get, set);
 
     internal static AdapterOption Real<T>(
         string key, string? fileKey, string help, string values, Func<T, float> get, Func<T, float, T> set) where T : AdapterOptions =>

@@ -26,9 +26,7 @@ public static class AdapterQuantization
     public static QuantizeReport Quantize(string path, int bits, string output)
     {
         CoefficientQuantizer.Levels(bits);
-        if (Directory.Exists(path))
-            throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
-        if (!File.Exists(path)) throw new NolaException($"{path}: there is no such adapter.");
+        AdapterFile.CheckFile(path);
         if (Path.Exists(output)) throw new NolaException($"{output}: exists already; choose another path.");
         using Safetensors file = Safetensors.Open(path);
         CheckFloat(file);

@@ -33,8 +33,7 @@ internal sealed class BeftMethod : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.01;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } =
-        [.. AdapterOption.Common.Where(option => option.Key == "targets")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.TargetsAlone;
 
     public override IReadOnlyList<AdapterOption> OwnOptions => [];
 

@@ -60,8 +60,7 @@ internal sealed class FourierFtMethod : AdapterMethod
 
     public override double LearningRate => 0.02;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } =
-        [.. AdapterOption.Common.Where(option => option.Key == "targets")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.TargetsAlone;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
@@ -71,8 +70,7 @@ internal sealed class FourierFtMethod : AdapterMethod
         AdapterOption.Real<FourierFtOptions>(
             "scaling", "scaling", "FourierFT's output is multiplied by it", "a positive number",
             o => o.Scaling, (o, value) => o with { Scaling = value }),
-        AdapterOption.Seed<FourierFtOptions>(
-            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<FourierFtOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Choice<FourierFtOptions, FourierFtStart>(
             "spectrum", null, "How FourierFT's coefficients start", [("normal", FourierFtStart.Normal), ("zero", FourierFtStart.Zero)],
             o => o.Start, (o, value) => o with { Start = value }),
@@ -88,16 +86,13 @@ internal sealed class FourierFtMethod : AdapterMethod
         if (o.Frequencies < 1) throw new NolaException($"frequencies is {o.Frequencies}; expected 1 or more.");
         if (!(o.Scaling > 0 && float.IsFinite(o.Scaling)))
             throw new NolaException(FormattableString.Invariant($"scaling is {o.Scaling}; expected a finite number above 0."));
-        if (o.Seed > uint.MaxValue)
-            throw new NolaException($"basis-seed is {o.Seed}; FourierFT's generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
+        CheckTorchSeed(o.Seed);
         if (!Enum.IsDefined(o.Start)) throw new NolaException($"spectrum is {o.Start}; expected normal or zero.");
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
-            throw new NolaException(
-                $"targets: FourierFT cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+        RefuseTokenEmbedding(groups);
         int n = ((FourierFtOptions)options).Frequencies;
         MapGroup smallest = groups.MinBy(group => (long)group.In * group.Out)!;
         long most = (long)smallest.In * smallest.Out;
@@ -172,12 +167,12 @@ internal sealed class FourierFtMethod : AdapterMethod
 
         protected override void Make(Tensor weight)
         {
-            for (int layer = 0; layer < Group.Count; layer++) basis.Mix(Row(coefficients.Value, layer), LayerOf(weight, layer));
+            for (int layer = 0; layer < Group.Count; layer++) basis.Mix(Row(coefficients.Value, layer), Matrix.OfStack(weight, layer));
         }
 
         protected override void Gradients(Tensor dweight, IReadOnlyList<Tensor> gradients)
         {
-            for (int layer = 0; layer < Group.Count; layer++) basis.Gradient(LayerOf(dweight, layer), Row(gradients[0], layer));
+            for (int layer = 0; layer < Group.Count; layer++) basis.Gradient(Matrix.OfStack(dweight, layer), Row(gradients[0], layer));
         }
 
         protected override void Release()

@@ -42,8 +42,7 @@ internal sealed class Ia3Method : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.02;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } =
-        [.. AdapterOption.Common.Where(option => option.Key == "targets")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.TargetsAlone;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [

@@ -75,8 +75,7 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
-        AdapterOption.Seed<LoraOptions>(
-            "basis-seed", null, "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<LoraOptions>(null, o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Choice<LoraOptions, LoraBias>(
             "bias", "bias", "Biases that LoRA trains too, those of all layers or of the adapted maps",
             [("none", LoraBias.None), ("all", LoraBias.All), ("lora_only", LoraBias.LoraOnly)],

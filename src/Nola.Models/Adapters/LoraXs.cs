@@ -102,7 +102,7 @@ internal sealed class LoraXsMethod : AdapterMethod
         public override void Update()
         {
             for (int row = 0; row < Group.Count; row++)
-                device.MatMul(Layer(r.Value, row), false, Layer(right, row), false, Layer(B.Value, row));
+                device.MatMul(Matrix.OfStack(r.Value, row), false, Matrix.OfStack(right, row), false, Matrix.OfStack(B.Value, row));
         }
 
         /// <summary>dR = dB · V.</summary>
@@ -112,7 +112,7 @@ internal sealed class LoraXsMethod : AdapterMethod
             using Tape tape = new(device);
             Variable whole = tape.Read(r), made = tape.New(r.Shape);
             for (int row = 0; row < Group.Count; row++)
-                device.MatMul(Layer(B.Gradient, row), false, Layer(right, row), true, Layer(made.Value, row));
+                device.MatMul(Matrix.OfStack(B.Gradient, row), false, Matrix.OfStack(right, row), true, Matrix.OfStack(made.Value, row));
             tape.Backward((whole, made.Value));
             B.ClearGradient();
         }
@@ -129,12 +129,6 @@ internal sealed class LoraXsMethod : AdapterMethod
         {
             if (!frozen) Freeze();
             base.Release();
-        }
-
-        private static Matrix Layer(Tensor stacked, int row)
-        {
-            (int rows, int columns) = (stacked.Shape[1], stacked.Shape[2]);
-            return new(stacked, rows, columns, row * rows * columns, columns);
         }
     }
 }

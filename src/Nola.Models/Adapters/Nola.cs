@@ -111,8 +111,7 @@ internal sealed class NolaMethod : AdapterMethod
         AdapterOption.Whole<NolaOptions>(
             "bases-b", "bases_b", "k for B, when it differs", "a whole number from 1",
             o => o.BasesB, (o, value) => o with { BasesB = value }),
-        AdapterOption.Seed<NolaOptions>(
-            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<NolaOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Whole<NolaOptions>(
             "quantize-bits", null,
             "Mix NOLA's factors from coefficients rounded to 8, 4, 3 or 2 bits while training, and save them packed; 0 for float32",

@@ -26,12 +26,12 @@ internal sealed class PeftUniLora : PeftForm
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
-        if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
+        config.CheckNoBias();
         UniLoraOptions options = new()
         {
             Rank = config.Rank(),
-            Seed = Whole(config, Seed, 42UL, 0UL),
-            Length = Whole(config, Length, 256, 1),
+            Seed = ReadSeed(config),
+            Length = config.Count(Length, 256),
         };
         float[] theta = tensors.Values(tensors.File.Get(Theta), $"{Length} of {config.Path}", options.Length);
         Dictionary<AdaptableMap, Dealt> own = ReadIndices(tensors, options);
@@ -78,12 +78,13 @@ internal sealed class PeftUniLora : PeftForm
     // Which values some entries are, and what each value of the vector is multiplied by; NaN where no entry says it.
     private sealed record Dealt(int[] Indices, float[] Scales);
 
-    private static T Whole<T>(PeftConfig config, string key, T otherwise, T least) where T : struct, System.Numerics.IBinaryInteger<T>
+    // NumPy's generator reads more bits than PyTorch's.
+    private static ulong ReadSeed(PeftConfig config)
     {
-        if (config.Given(key) is null) return otherwise;
-        return config.Number(key) is { } text && StrictNumber.TryWhole(text, out T value) && value >= least
-            ? value
-            : throw config.Bad(key, $"a whole number from {least}");
+        if (config.Given(Seed) is null) return 42;
+        return config.Number(Seed) is { } text && StrictNumber.TryWhole(text, out ulong seed)
+            ? seed
+            : throw config.Bad(Seed, "a whole number from 0");
     }
 
     private static Dictionary<AdaptableMap, Dealt> ReadIndices(PeftTensors tensors, UniLoraOptions options)

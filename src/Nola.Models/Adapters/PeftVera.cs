@@ -65,28 +65,15 @@ internal sealed class PeftVera : PeftForm
         (int inputs, int outputs) = VeraMethod.Sizes(adapter.Groups);
         return new(
             [
-                .. adapter.Stacks.SelectMany(stack => Vectors((MapStack)stack, adapter.Model)),
+                .. adapter.Stacks.Cast<VeraMethod.Stack>().SelectMany(stack => (IEnumerable<SafetensorsTensor>)
+                    [
+                        .. Rows(stack, 0, adapter.Model, "vera_lambda_d", [options.Rank]),
+                        .. Rows(stack, 1, adapter.Model, "vera_lambda_b", [stack.Group.Out]),
+                    ]),
                 new SafetensorsTensor(A, [options.Rank, inputs], a),
                 new SafetensorsTensor(B, [outputs, options.Rank], b),
             ],
             config);
-    }
-
-    private static IEnumerable<SafetensorsTensor> Vectors(MapStack stack, IModel model)
-    {
-        float[] d = stack.Parameters[0].Value.ToArray(), b = stack.Parameters[1].Value.ToArray();
-        for (int row = 0; row < stack.Group.Count; row++)
-        {
-            string name = $"base_model.model.{FullName(model, stack.Group.Maps[row])}.";
-            yield return Row(name + "vera_lambda_d", d, row, stack.Group.Count);
-            yield return Row(name + "vera_lambda_b", b, row, stack.Group.Count);
-        }
-
-        static SafetensorsTensor Row(string name, float[] stacked, int row, int rows)
-        {
-            int length = stacked.Length / rows;
-            return new(name, [length], stacked[(row * length)..((row + 1) * length)]);
-        }
     }
 
     private static Dictionary<AdaptableMap, (float[]? D, float[]? B)> ReadVectors(PeftTensors tensors, int rank)

@@ -45,8 +45,7 @@ internal sealed class RandLoraMethod : AdapterMethod
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
-        AdapterOption.Seed<RandLoraOptions>(
-            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<RandLoraOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
     ];
 
     public override string Generator => "torch-mt19937-bf16/1";
@@ -56,16 +55,12 @@ internal sealed class RandLoraMethod : AdapterMethod
     public override void Check(AdapterOptions options)
     {
         base.Check(options);
-        ulong seed = ((RandLoraOptions)options).Seed;
-        if (seed > uint.MaxValue)
-            throw new NolaException($"basis-seed is {seed}; RandLoRA's generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
+        CheckTorchSeed(((RandLoraOptions)options).Seed);
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
-            throw new NolaException(
-                $"targets: RandLoRA cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+        RefuseTokenEmbedding(groups);
         (int shorter, int longer) = Sizes(groups);
         if (options.Rank < 1 || options.Rank > shorter)
             throw new NolaException($"rank is {options.Rank}; expected 1 to {shorter}, the longest of the adapted maps' shorter sides.");
@@ -114,7 +109,7 @@ internal sealed class RandLoraMethod : AdapterMethod
     public override string Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
         (float[] a, float[] b) = Projections((RandLoraOptions)options, groups);
-        return BasisFingerprint.Of(a.Take(64).Concat(b.Take(64)));
+        return BasisFingerprint.Of(a, b);
     }
 
     /// <summary>
@@ -254,8 +249,8 @@ internal sealed class RandLoraMethod : AdapterMethod
                 using Tensor gammas = Gammas(layer), scales = Scales(layer);
                 device.Multiply(gammas, random, product);
                 device.Multiply(product, scales, gammas);                         // (b · r, M)
-                if (IsShortIn) device.MatMul(gammas, true, Right, true, LayerOf(weight, layer), Scale);
-                else device.MatMul(Right, false, gammas, false, LayerOf(weight, layer), Scale);
+                if (IsShortIn) device.MatMul(gammas, true, Right, true, Matrix.OfStack(weight, layer), Scale);
+                else device.MatMul(Right, false, gammas, false, Matrix.OfStack(weight, layer), Scale);
             }
         }
 
@@ -267,7 +262,7 @@ internal sealed class RandLoraMethod : AdapterMethod
             for (int layer = 0; layer < Group.Count; layer++)
             {
                 using Tensor gammas = Gammas(layer), scales = Scales(layer), dgamma = device.Zeros([bases, side]);
-                device.MatMul(Right, true, LayerOf(dweight, layer), IsShortIn, part, Scale);
+                device.MatMul(Right, true, Matrix.OfStack(dweight, layer), IsShortIn, part, Scale);
                 device.Multiply(part, random, left);                              // what λ · γ is multiplied by
                 device.Multiply(left, gammas, part);
                 device.MatMul(part, false, ones, false, Column(gradients[0], layer));

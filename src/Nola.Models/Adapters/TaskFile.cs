@@ -37,7 +37,8 @@ public static class TaskFile
         {
             foreach ((_, string path) in adapters)
             {
-                files.Add(Safetensors.Open(AdapterPath(path)));
+                AdapterFile.CheckFile(path);
+                files.Add(Safetensors.Open(path));
                 _ = new AdapterSettings(files[^1]);
                 RefuseOther(files[0], files[^1]);
             }
@@ -107,13 +108,6 @@ public static class TaskFile
         return (path, null);
     }
 
-    private static string AdapterPath(string path)
-    {
-        if (Directory.Exists(path))
-            throw new NolaException($"{path}: a directory; give an adapter file of Nola, such as a run's adapter.safetensors.");
-        return File.Exists(path) ? path : throw new NolaException($"{path}: there is no such adapter.");
-    }
-
     private static void CheckNames(IReadOnlyList<(string Name, string Path)> adapters)
     {
         Dictionary<string, string> seen = [];
@@ -157,7 +151,8 @@ public static class TaskFile
         return metadata;
     }
 
-    private static List<string>? TasksOf(Safetensors file)
+    /// <summary>The tasks of a joint file, in its order; null for any other file.</summary>
+    internal static List<string>? TasksOf(Safetensors file)
     {
         if (file.Metadata.GetValueOrDefault(FormatKey) is not (Format or QuantizedFormat)) return null;
         using JsonDocument document = JsonInput.Parse(file.Metadata.GetValueOrDefault(TasksKey, "null"), $"{file.Path}: its tasks");

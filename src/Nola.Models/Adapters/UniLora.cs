@@ -51,15 +51,14 @@ internal sealed class UniLoraMethod : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.02;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } = [.. AdapterOption.Common.Where(option => option.Key != "alpha")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.CommonWithoutAlpha;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
         AdapterOption.Whole<UniLoraOptions>(
             "theta-length", "theta_length", "Number of values that Uni-LoRA trains for the whole model", "a whole number from 1",
             o => o.Length, (o, value) => o with { Length = value }),
-        AdapterOption.Seed<UniLoraOptions>(
-            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<UniLoraOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<UniLoraOptions>(
             "theta-bound", null, "Uni-LoRA's values start uniform between minus this and this", "a number from 0",
             o => o.Bound, (o, value) => o with { Bound = value }),
@@ -80,9 +79,7 @@ internal sealed class UniLoraMethod : AdapterMethod
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
-            throw new NolaException(
-                $"targets: Uni-LoRA cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+        RefuseTokenEmbedding(groups);
         CheckFactors(options.Rank, groups);
         long entries = Entries(options, groups);
         if (entries > Array.MaxLength)

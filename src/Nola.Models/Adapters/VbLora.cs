@@ -64,7 +64,7 @@ internal sealed class VbLoraMethod : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.02;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } = [.. AdapterOption.Common.Where(option => option.Key != "alpha")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.CommonWithoutAlpha;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
@@ -77,8 +77,7 @@ internal sealed class VbLoraMethod : AdapterMethod
         AdapterOption.Whole<VbLoraOptions>(
             "topk", "topk", "How many vectors VB-LoRA mixes to a part of a factor", "a whole number from 1",
             o => o.TopK, (o, value) => o with { TopK = value }),
-        AdapterOption.Seed<VbLoraOptions>(
-            "basis-seed", null, "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<VbLoraOptions>(null, o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<VbLoraOptions>(
             "logits-deviation", null, "Standard deviation of VB-LoRA's first logits", "a number from 0",
             o => o.LogitsDeviation, (o, value) => o with { LogitsDeviation = value }),
@@ -111,9 +110,7 @@ internal sealed class VbLoraMethod : AdapterMethod
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
         VbLoraOptions o = (VbLoraOptions)options;
-        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
-            throw new NolaException(
-                $"targets: VB-LoRA cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+        RefuseTokenEmbedding(groups);
         if (o.VectorLength < 1) throw new NolaException($"vector-length is {o.VectorLength}; expected 1 or more.");
         foreach (MapGroup group in groups)
             if (group.In % o.VectorLength != 0 || group.Out % o.VectorLength != 0)

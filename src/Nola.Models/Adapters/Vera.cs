@@ -45,12 +45,11 @@ internal sealed class VeraMethod : AdapterMethod
     // Found on the embedded model; the paper's rates are for other ranks.
     public override double LearningRate => 0.02;
 
-    public override IReadOnlyList<AdapterOption> CommonOptions { get; } = [.. AdapterOption.Common.Where(option => option.Key != "alpha")];
+    public override IReadOnlyList<AdapterOption> CommonOptions => AdapterOption.CommonWithoutAlpha;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
-        AdapterOption.Seed<VeraOptions>(
-            "basis-seed", "seed", "Seed of the random bases, or of LoRA's A", o => o.Seed, (o, value) => o with { Seed = value }),
+        AdapterOption.BasisSeed<VeraOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<VeraOptions>(
             "d-initial", null, "Initial value of VeRA's d", "a finite number",
             o => o.InitialScale, (o, value) => o with { InitialScale = value }),
@@ -65,15 +64,12 @@ internal sealed class VeraMethod : AdapterMethod
         base.Check(options);
         VeraOptions o = (VeraOptions)options;
         if (!float.IsFinite(o.InitialScale)) throw new NolaException($"d-initial is {o.InitialScale}; expected a finite number.");
-        if (o.Seed > uint.MaxValue)
-            throw new NolaException($"basis-seed is {o.Seed}; VeRA's generator reads 32 bits, so expected 0 to {uint.MaxValue}.");
+        CheckTorchSeed(o.Seed);
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (groups.FirstOrDefault(group => group.IsLookup) is { } lookup)
-            throw new NolaException(
-                $"targets: VeRA cannot be on {lookup.Kind}, a token embedding, as PEFT's cannot; leave it out, or use LoRA or NOLA.");
+        RefuseTokenEmbedding(groups);
         if (options.Rank is < 1 or > LargestRank) throw new NolaException($"rank is {options.Rank}; expected 1 to {LargestRank}.");
         (int inputs, int outputs) = Sizes(groups);
         long largest = (long)Math.Max(inputs, outputs) * options.Rank;
@@ -123,7 +119,7 @@ internal sealed class VeraMethod : AdapterMethod
     public override string Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
         (float[] a, float[] b) = Projections((VeraOptions)options, groups);
-        return BasisFingerprint.Of(a.Take(64).Concat(b.Take(64)));
+        return BasisFingerprint.Of(a, b);
     }
 
     /// <summary>

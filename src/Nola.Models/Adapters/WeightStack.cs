@@ -80,11 +80,4 @@ internal abstract class WeightStack : MapStack
         foreach (Parameter parameter in Parameters) parameter.Dispose();
         Weight.Dispose();
     }
-
-    /// <summary>The weight of one layer. (in, out)</summary>
-    protected static Matrix LayerOf(Tensor weight, int layer)
-    {
-        (int rows, int columns) = (weight.Shape[1], weight.Shape[2]);
-        return new(weight, rows, columns, layer * rows * columns, columns);
-    }
 }

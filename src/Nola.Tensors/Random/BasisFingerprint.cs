@@ -15,6 +15,9 @@ internal static class BasisFingerprint
         return Of(bases.SelectMany(basis => Entries(basis, 0).Concat(Entries(basis, (uint)basis.Count - 1))));
     }
 
+    /// <summary>The same hash over the first 64 entries of each of two matrices.</summary>
+    public static string Of(float[] a, float[] b) => Of(a.Take(64).Concat(b.Take(64)));
+
     /// <summary>The same hash over some entries.</summary>
     public static string Of(IEnumerable<float> entries)
     {
