@@ -34,8 +34,9 @@ internal static class InspectCommand
 
     private static Dictionary<string, object> DescribeFile(string path)
     {
-        IReadOnlyList<string>? tasks = File.Exists(path) ? TaskFile.Tasks(path) : null;
-        using Safetensors file = File.Exists(path) ? Safetensors.Open(path) : TaskFile.Open(path);
+        bool isWhole = File.Exists(path);
+        using Safetensors file = isWhole ? Safetensors.Open(path) : TaskFile.Open(path);
+        IReadOnlyList<string>? tasks = TaskFile.TasksOf(file);
         string format = file.Metadata.GetValueOrDefault("format", "");
         string? method = file.Metadata.GetValueOrDefault("method");
         string kind = tasks is not null ? $"{method} adapters of {tasks.Count} tasks"
@@ -48,7 +49,7 @@ internal static class InspectCommand
         {
             ["path"] = path,
             ["kind"] = kind,
-            ["bytes"] = File.Exists(path) ? InputFile.Length(path) : file.Entries.Sum(entry => entry.End - entry.Begin),
+            ["bytes"] = isWhole ? InputFile.Length(path) : file.Entries.Sum(entry => entry.End - entry.Begin),
             ["values"] = packed && tasks is null && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values)
                 ? values
                 : file.Entries.Sum(e => e.Length),

@@ -35,12 +35,7 @@ public sealed unsafe partial class CpuDevice
     // dhead (V, C) (+)= gᵀ (V, rows) · x (rows, C)
     private void AddHeadGrad(float* g, float* x, int rows, int c, int v, float* dhead, bool accumulate)
     {
-        bool rounds = RoundsProducts;
-        using Tensor packed = rounds
-            ? Empty([Gemm.Panels(c), Gemm.PairsOf(rows), Gemm.PanelWidth], DType.Int32)
-            : Empty([Gemm.Panels(c), rows, Gemm.PanelWidth]);
-        if (rounds) Gemm.PackPairs(team, x, c, 1, rows, c, (uint*)Ints(packed));
-        else Gemm.Pack(x, c, 1, rows, c, Floats(packed));
+        using Tensor packed = PackOperand(x, c, 1, rows, c, RoundsProducts);
         Gemm.Multiply(team, v, c, rows, new(g, 1, v), PanelsOf(packed), dhead, c, 1, null, accumulate);
     }
 

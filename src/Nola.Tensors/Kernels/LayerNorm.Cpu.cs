@@ -49,10 +49,10 @@ public sealed unsafe partial class CpuDevice
                     b0 = S.Add(b0, d0);
                     b1 = S.Add(b1, d1);
                 }
-                Finish<S, V>(w0, dweight + j, betaWeight);
-                Finish<S, V>(w1, dweight + j + S.Width, betaWeight);
-                Finish<S, V>(b0, dbias + j, betaBias);
-                Finish<S, V>(b1, dbias + j + S.Width, betaBias);
+                Accumulate<S, V>(w0, dweight + j, betaWeight);
+                Accumulate<S, V>(w1, dweight + j + S.Width, betaWeight);
+                Accumulate<S, V>(b0, dbias + j, betaBias);
+                Accumulate<S, V>(b1, dbias + j + S.Width, betaBias);
             }
             for (; j < end; j++)
             {
@@ -67,9 +67,6 @@ public sealed unsafe partial class CpuDevice
                 dbias[j] = b + (betaBias == 0 ? 0 : dbias[j]);
             }
         }
-
-        private static void Finish<S, V>(V sums, float* to, float beta) where S : struct, ISimd<V> where V : struct =>
-            S.Store(beta == 0 ? sums : S.Add(sums, S.Load(to)), to);
     }
 
     private readonly struct LayerNormLoop(

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
@@ -60,7 +58,8 @@ public sealed unsafe partial class CpuDevice
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
-        using Tensor packed = PackOperand(b, transposeB, k, n, rounds);
+        (nint row, nint column) = transposeB ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);
+        using Tensor packed = PackOperand(Floats(b), row, column, k, n, rounds);
         Operand left = transposeA ? new(Floats(a), 1, a.Stride) : new(Floats(a), a.Stride, 1);
         Gemm.Multiply(team, m, n, k, left, PanelsOf(packed), Floats(c), c.Stride, alpha,
             bias is null ? null : Floats(bias), beta != 0);
@@ -95,11 +94,9 @@ public sealed unsafe partial class CpuDevice
         Gemm.Multiply(team, dy.Shape.Rows, w.Rows, w.Columns, left, ((PackedMatrix)w).Backward, Floats(dx), w.Rows, 1, null, beta != 0);
     }
 
-    // op(b) (k × n) in panels, in memory of the pool: float32, or pairs of bfloat16 in words.
-    private Tensor PackOperand(Matrix b, bool transposed, int k, int n, bool rounds)
+    // B (k × n) in panels, in memory of the pool: float32, or pairs of bfloat16 in words.
+    private Tensor PackOperand(float* from, nint row, nint column, int k, int n, bool rounds)
     {
-        float* from = Floats(b);
-        (nint row, nint column) = transposed ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);
         if (rounds)
         {
             Tensor pairs = Empty([Gemm.Panels(n), Gemm.PairsOf(k), Gemm.PanelWidth], DType.Int32);
@@ -161,14 +158,13 @@ public sealed unsafe partial class CpuDevice
             uint* to = (uint*)Ints(packed);
             device.Team.For(Gemm.Panels(columns), 1, (first, last) =>
             {
-                float* wide = (float*)NativeMemory.AlignedAlloc((nuint)steps * (nuint)width * sizeof(float), 64);
+                float* wide = Scratch.Floats((long)steps * width);
                 for (int panel = first; panel < last; panel++)
                 {
                     if (transposed) weight.MakeTransposed(panel, 0, steps, wide);
                     else weight.Make(panel, 0, steps, wide);
                     Gemm.PackPairs(wide, steps, to + (long)panel * Gemm.PairsOf(steps) * width);
                 }
-                NativeMemory.AlignedFree(wide);
             });
             return packed;
         }

@@ -73,10 +73,10 @@ public sealed unsafe partial class CpuDevice
                     c = S.Add(c, S.Load(row + 2 * S.Width));
                     d = S.Add(d, S.Load(row + 3 * S.Width));
                 }
-                Finish<S, V>(a, j);
-                Finish<S, V>(b, j + S.Width);
-                Finish<S, V>(c, j + 2 * S.Width);
-                Finish<S, V>(d, j + 3 * S.Width);
+                Accumulate<S, V>(a, y + j, beta);
+                Accumulate<S, V>(b, y + j + S.Width, beta);
+                Accumulate<S, V>(c, y + j + 2 * S.Width, beta);
+                Accumulate<S, V>(d, y + j + 3 * S.Width, beta);
             }
             for (; j < end; j++)
             {
@@ -85,8 +85,9 @@ public sealed unsafe partial class CpuDevice
                 y[j] = sum + (beta == 0 ? 0 : y[j]);
             }
         }
-
-        private void Finish<S, V>(V sums, int j) where S : struct, ISimd<V> where V : struct =>
-            S.Store(beta == 0 ? sums : S.Add(sums, S.Load(y + j)), y + j);
     }
+
+    // to = sums + beta · to, where beta is 0 or 1.
+    private static void Accumulate<S, V>(V sums, float* to, float beta) where S : struct, ISimd<V> where V : struct =>
+        S.Store(beta == 0 ? sums : S.Add(sums, S.Load(to)), to);
 }
