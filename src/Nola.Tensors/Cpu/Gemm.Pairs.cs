@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
 
@@ -7,6 +8,10 @@ internal static unsafe partial class Gemm
 {
     // Packed rows of A that stay in the second-level cache, in step pairs.
     private const int BlockPairs = 128 * 1024;
+
+    // Elements of the vectors that pack pairs; and the step pairs that are packed for all lanes before those that follow, where lanes
+    // lie next to each other: so that what a cache line or a page holds for the next lanes is still there when they are packed.
+    private const int Lanes = 16, PairRun = 16;
 
     /// <summary>Step pairs of k steps, whole turns of the kernel.</summary>
     public static int PairsOf(int k)
@@ -22,15 +27,26 @@ internal static unsafe partial class Gemm
     public static void PackPairs(ThreadTeam team, float* b, nint rowStride, nint columnStride, int k, int n, uint* packed)
     {
         long panel = (long)PairsOf(k) * 32;
-        team.For(Panels(n), 1, (first, last) =>
-        {
-            for (int i = first; i < last; i++)
-                PackLanes(b + i * 32 * columnStride, columnStride, rowStride, Math.Min(32, n - i * 32), 32, k, packed + i * panel);
-        });
+        int panels = Panels(n), runs = (PairsOf(k) + PairRun - 1) / PairRun;
+        if (columnStride == 1)
+            team.For(runs, 1, (first, last) =>
+            {
+                for (int run = first; run < last; run++)
+                    for (int i = 0; i < panels; i++) Pack(i, run * PairRun, Math.Min(PairsOf(k), (run + 1) * PairRun));
+            });
+        else
+            team.For(panels, 1, (first, last) =>
+            {
+                for (int i = first; i < last; i++) Pack(i, 0, PairsOf(k));
+            });
+
+        void Pack(int i, int first, int last) => PackLanes(
+            b + i * 32 * columnStride + 2 * first * rowStride, columnStride, rowStride, Math.Min(32, n - i * 32), 32,
+            Math.Min(k - 2 * first, 2 * (last - first)), last - first, packed + i * panel + first * 32);
     }
 
     /// <summary>A panel of (steps, 32) floats.</summary>
-    public static void PackPairs(float* panel, int steps, uint* packed) => PackLanes(panel, 1, 32, 32, 32, steps, packed);
+    public static void PackPairs(float* panel, int steps, uint* packed) => PackLanes(panel, 1, 32, 32, 32, steps, PairsOf(steps), packed);
 
     /// <summary>
     /// C (m × n) = alpha · A · B [+ bias] [+ C] over the team, of A rounded to bfloat16 and of packed pairs, with float32 sums. The order
@@ -87,21 +103,26 @@ internal static unsafe partial class Gemm
 
     private static void PackRows(in Operand a, int i, int height, int p, int steps, uint* to)
     {
-        for (int r = 0; r < height; r += PairKernels.MostRows)
-        {
-            int rows = Math.Min(PairKernels.MostRows, height - r), stride = PairKernels.Stride(rows);
-            PackLanes(a.Data + (i + r) * a.Row + p * a.Step, a.Row, a.Step, rows, stride, steps, to);
-            to += (long)PairsOf(steps) * stride;
-        }
+        int pairs = PairsOf(steps), run = a.Row == 1 ? PairRun : pairs;
+        for (int first = 0; first < pairs; first += run)
+            for (int r = 0; r < height; r += PairKernels.MostRows)
+            {
+                int rows = Math.Min(PairKernels.MostRows, height - r), some = Math.Min(run, pairs - first);
+                int stride = PairKernels.Stride(rows);
+                PackLanes(
+                    a.Data + (i + r) * a.Row + (p + 2 * first) * a.Step, a.Row, a.Step, rows, stride,
+                    Math.Min(steps - 2 * first, 2 * some), some,
+                    to + (long)pairs * PairKernels.Stride(PairKernels.MostRows) * (r / PairKernels.MostRows) + first * stride);
+            }
     }
 
     // Element (lane, step) at from[lane · laneStride + step · stepStride], rounded, as pairs of steps: (pairs, width), the lanes from
     // count on and the steps that are missing being zeros.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void PackLanes(float* from, nint laneStride, nint stepStride, int count, int width, int steps, uint* to)
+    private static void PackLanes(float* from, nint laneStride, nint stepStride, int count, int width, int steps, int pairs, uint* to)
     {
-        int pairs = PairsOf(steps), whole = steps / 2;
-        if (laneStride == 1 && count >= 14 && width >= 16) PackAcross(from, stepStride, count, width, whole, to);
+        int whole = Math.Max(0, steps / 2);
+        if (laneStride == 1 && width >= 16) PackAcross(from, stepStride, count, width, whole, to);
         else if (stepStride == 1) PackAlong(from, laneStride, count, width, whole, to);
         else
             for (int p = 0; p < whole; p++)
@@ -113,73 +134,112 @@ internal static unsafe partial class Gemm
                 to[p * width + lane] = lane < count && 2 * p < steps ? Pair(from[lane * laneStride + 2 * p * stepStride], 0) : 0;
     }
 
-    // Lanes lie next to each other: two steps are rounded and interleaved, sixteen lanes at a time.
+    // Lanes lie next to each other: two steps are rounded and interleaved, sixteen lanes at a time. width: 16 or 32
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackAcross(float* from, nint stepStride, int count, int width, int pairs, uint* to)
     {
+        int whole = count & -Lanes;
+        Vector512<float> rest = Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(count - whole)).AsSingle();
         for (int p = 0; p < pairs; p++, from += 2 * stepStride, to += width)
         {
             float* next = from + stepStride;
             int lane = 0;
-            for (; lane + 16 <= count; lane += 16)
-                (Rounded(Vector512.Load(from + lane)) | Rounded(Vector512.Load(next + lane)) << 16).Store(to + lane);
-            for (; lane + 4 <= count; lane += 4)
-                (Rounded(Vector128.Load(from + lane)) | Rounded(Vector128.Load(next + lane)) << 16).Store(to + lane);
-            for (; lane < width; lane++) to[lane] = lane < count ? Pair(from[lane], next[lane]) : 0;
+            for (; lane < whole; lane += Lanes) Interleaved(Vector512.Load(from + lane), Vector512.Load(next + lane)).Store(to + lane);
+            if (lane < count)
+            {
+                Interleaved(
+                    Avx512F.MaskLoad(from + lane, rest, Vector512<float>.Zero),
+                    Avx512F.MaskLoad(next + lane, rest, Vector512<float>.Zero)).Store(to + lane);
+                lane += Lanes;
+            }
+            for (; lane < width; lane += Lanes) Vector512<uint>.Zero.Store(to + lane);
         }
     }
 
-    // Steps lie next to each other: lane by lane in chunks, then transposed four by four.
+    // Steps lie next to each other: long pieces of each lane are rounded one after the other, then transposed.
+    [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackAlong(float* from, nint laneStride, int count, int width, int pairs, uint* to)
     {
-        const int Chunk = 16;
-        uint* rounded = stackalloc uint[32 * Chunk];
-        for (int p = 0; p < pairs; p += Chunk)
+        const int Piece = 128;
+        uint* rounded = stackalloc uint[32 * Piece];
+        for (int p = 0; p < pairs; p += Piece)
         {
-            int some = Math.Min(Chunk, pairs - p);
-            for (int lane = 0; lane < width; lane++)
+            int some = Math.Min(Piece, pairs - p), whole = some & -Lanes;
+            for (int lane = 0; lane < count; lane++)
             {
                 float* row = from + lane * laneStride + 2 * p;
-                uint* target = rounded + lane * Chunk;
-                if (lane >= count) new Span<uint>(target, Chunk).Clear();
-                else if (some == Chunk) RoundRow(row, target);
-                else for (int i = 0; i < some; i++) target[i] = Pair(row[2 * i], row[2 * i + 1]);
+                uint* target = rounded + lane * Piece;
+                for (int i = 0; i < whole; i += Lanes)
+                    Paired(Vector512.Load(row + 2 * i), Vector512.Load(row + 2 * i + Lanes)).Store(target + i);
+                for (int i = whole; i < some; i++) target[i] = Pair(row[2 * i], row[2 * i + 1]);
             }
-            if (width < 4 || some < Chunk)
-                for (int i = 0; i < some; i++)
-                    for (int lane = 0; lane < width; lane++) to[(p + i) * width + lane] = rounded[lane * Chunk + i];
-            else
-                for (int lane = 0; lane < width; lane += 4)
-                    for (int i = 0; i < Chunk; i += 4)
-                        Transpose4((float*)(rounded + lane * Chunk + i), Chunk, (float*)(to + (p + i) * width + lane), width);
+            for (int lane = count; lane < width; lane++) new Span<uint>(rounded + lane * Piece, some).Clear();
+            if (width < Lanes) whole = 0;
+            for (int i = 0; i < whole; i += Lanes)
+                for (int lane = 0; lane < width; lane += Lanes) Square(rounded + lane * Piece + i, Piece, to + (p + i) * width + lane, width);
+            for (int i = whole; i < some; i++)
+                for (int lane = 0; lane < width; lane++) to[(p + i) * width + lane] = rounded[lane * Piece + i];
         }
     }
 
-    // Thirty-two floats as sixteen pairs.
+    // to[c · stride + r] = from[r · fromStride + c] of 16 × 16: a vector holds four elements of each of four rows, so that four vectors
+    // transposed in their quarters are four whole rows of the result.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void RoundRow(float* from, uint* to)
+    private static void Square(uint* from, nint fromStride, uint* to, nint stride)
     {
-        Vector512<ulong> low = Rounded(Vector512.Load(from)).AsUInt64(), high = Rounded(Vector512.Load(from + 16)).AsUInt64();
-        Vector512.Narrow(low | low >> 16, high | high >> 16).Store(to);
+        for (int c = 0; c < Lanes; c += 4, to += 4 * stride)
+        {
+            Vector512<uint> a = Quarters(from + c, fromStride), b = Quarters(from + c + fromStride, fromStride);
+            Vector512<uint> d = Quarters(from + c + 2 * fromStride, fromStride), e = Quarters(from + c + 3 * fromStride, fromStride);
+            Vector512<ulong> low = Avx512F.UnpackLow(a, b).AsUInt64(), low2 = Avx512F.UnpackLow(d, e).AsUInt64();
+            Vector512<ulong> high = Avx512F.UnpackHigh(a, b).AsUInt64(), high2 = Avx512F.UnpackHigh(d, e).AsUInt64();
+            Avx512F.UnpackLow(low, low2).AsUInt32().Store(to);
+            Avx512F.UnpackHigh(low, low2).AsUInt32().Store(to + stride);
+            Avx512F.UnpackLow(high, high2).AsUInt32().Store(to + 2 * stride);
+            Avx512F.UnpackHigh(high, high2).AsUInt32().Store(to + 3 * stride);
+        }
     }
 
-    // To bfloat16 in the lower half, to nearest, ties to even; what is not a number stays one.
+    // Four elements of rows 0, 4, 8 and 12.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<uint> Rounded(Vector512<float> x)
+    private static Vector512<uint> Quarters(uint* from, nint stride) => Vector512.Create(
+        Vector256.Create(Vector128.Load(from), Vector128.Load(from + 4 * stride)),
+        Vector256.Create(Vector128.Load(from + 8 * stride), Vector128.Load(from + 12 * stride)));
+
+    // Sixteen pairs of an element of each.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Interleaved(Vector512<float> first, Vector512<float> second)
     {
-        Vector512<uint> bits = x.AsUInt32(), even = bits >> 16 & Vector512<uint>.One;
-        Vector512<uint> nearest = bits + even + Vector512.Create(0x7FFFu) >> 16;
-        return Vector512.ConditionalSelect(Vector512.IsNaN(x).AsUInt32(), bits >> 16 | Vector512.Create(0x40u), nearest);
+        if (HasNaN(first, second)) return Quieted(first) >> 16 | Quieted(second) & Vector512.Create(0xFFFF0000u);
+        return Nearest(first) >> 16 | Nearest(second) & Vector512.Create(0xFFFF0000u);
+    }
+
+    // Sixteen pairs of neighbors among thirty-two elements.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Paired(Vector512<float> low, Vector512<float> high)
+    {
+        Vector512<ushort> upper = (Vector512<ushort>.Indices << 1) + Vector512<ushort>.One;
+        return HasNaN(low, high)
+            ? Avx512BW.PermuteVar32x16x2(Quieted(low).AsUInt16(), upper, Quieted(high).AsUInt16()).AsUInt32()
+            : Avx512BW.PermuteVar32x16x2(Nearest(low).AsUInt16(), upper, Nearest(high).AsUInt16()).AsUInt32();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<uint> Rounded(Vector128<float> x)
+    private static bool HasNaN(Vector512<float> x, Vector512<float> y) =>
+        Avx512F.CompareUnordered(x, y).ExtractMostSignificantBits() != 0;
+
+    // To bfloat16 in the upper half of each number, to nearest, ties to even; the lower half is arbitrary.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Nearest(Vector512<float> x)
     {
-        Vector128<uint> bits = x.AsUInt32(), even = bits >> 16 & Vector128<uint>.One;
-        Vector128<uint> nearest = bits + even + Vector128.Create(0x7FFFu) >> 16;
-        return Vector128.ConditionalSelect(Vector128.IsNaN(x).AsUInt32(), bits >> 16 | Vector128.Create(0x40u), nearest);
+        Vector512<uint> bits = x.AsUInt32();
+        return bits + (bits >> 16 & Vector512<uint>.One) + Vector512.Create(0x7FFFu);
     }
+
+    // The same, and what is not a number stays one.
+    private static Vector512<uint> Quieted(Vector512<float> x) =>
+        Vector512.ConditionalSelect(Vector512.IsNaN(x).AsUInt32(), x.AsUInt32() | Vector512.Create(0x400000u), Nearest(x));
 
     private static uint Pair(float first, float second) => DTypes.ToBFloat16(first) | (uint)DTypes.ToBFloat16(second) << 16;
 
