@@ -102,7 +102,9 @@ internal sealed class ShardedStep : IDisposable
         List<TokenStream> streams =
             [.. parts.Where(part => part.Batch.Length > 0).Select(part => data.Stream(part.Batch, part.Epoch).With(adapter))];
         if (streams.All(stream => stream.Targets.Length == 0)) return;
-        long read = TrainStep.Gradients(new(model, adapter, streams, options, own) { Positions = positions });
+        long read = TrainStep.Gradients(new(model, null, streams, options, own) { Positions = positions });
+        // Unlike what a trainer does alone, this can be done for one shard after the other.
+        if (adapter is not null) TrainableAdapter.CollectTogether([adapter]);
         BinaryPrimitives.WriteInt64LittleEndian(bytes.AsSpan(TokensAt), read);
         BinaryPrimitives.WriteDoubleLittleEndian(bytes.AsSpan(LossAt), own.TakeLoss());
         Download(bytes);
