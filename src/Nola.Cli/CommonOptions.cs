@@ -47,9 +47,13 @@ internal sealed class CommonOptions
     }
 
     /// <summary>Opens device, model and adapter, and runs.</summary>
-    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run)
+    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run) => WithModel(result, Alone.Instance, run);
+
+    /// <summary>The same on one of several ranks, with its own device.</summary>
+    public int WithModel(ParseResult result, ICollective ranks, Func<LanguageModel, LoadedAdapter?, int> run)
     {
-        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
+        int threads = Ranks.Threads(ranks, result.GetValue(Threads));
+        using Device device = Device.Open(Ranks.Device(ranks, result.GetValue(DeviceName)!), threads, Terminal.Say);
         using LanguageModel model = LanguageModel.Load(
             result.GetValue(Model)!, device, format: TrainConfig.StorageType(result.GetValue(Storage)!));
         using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;

@@ -130,9 +130,11 @@ internal static class GenerateCommand
             // The tokenizer and the model are ready at about the same time.
             if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
-            return common.WithModel(r, (model, adapter) => file is not null
-                ? new GenerateFile(model, adapter, options.For(model, form.Chat), form, json).Run(file, path, cancel)
-                : new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel));
+            return file is null
+                ? common.WithModel(r, (model, adapter) =>
+                    new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel))
+                : Ranks.Run(ranks => common.WithModel(r, ranks, (model, adapter) =>
+                    new GenerateFile(model, adapter, options.For(model, form.Chat), form, json, ranks).Run(file, path, cancel)));
         });
         return command;
     }
