@@ -13,6 +13,7 @@ internal static class CommandLine
         {
             TrainCommand.Create(),
             ExperimentCommand.Create(),
+            SweepCommand.Create(),
             GenerateCommand.Create(),
             ServeCommand.Create(),
             LossCommand.Create(),
