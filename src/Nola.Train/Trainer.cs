@@ -386,9 +386,13 @@ public sealed class Trainer
         if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
         else state.Waited++;
         Tell(o => o.OnEvaluation(result with { Step = state.Step, Best = best }));
-        if (!best || run is null || state.Step == 0) return;
-        Restore(state);
-        run.SaveBest(model, adapter);
+        if (!best || state.Step == 0) return;
+        if (run is not null)
+        {
+            Restore(state);
+            run.SaveBest(model, adapter);
+        }
+        // All ranks come here, and compare what they have.
         Save(state, optimizer);
     }
 
