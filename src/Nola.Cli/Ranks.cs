@@ -27,7 +27,8 @@ internal static class Ranks
         }
         catch (Exception fault) when (ranks.Size > 1)
         {
-            bool isTold = ranks.Fail(fault is NolaException ? fault.Message : NolaException.OneLine($"{fault.GetType().Name}: {fault.Message}"));
+            string what = fault is NolaException ? fault.Message : $"{fault.GetType().Name}: {fault.Message}";
+            bool isTold = ranks.Fail(NolaException.OneLine(what));
             if (ranks.Rank > 0 && isTold) return 1;
             Console.SetOut(output);
             Console.SetError(error);

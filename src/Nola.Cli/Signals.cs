@@ -3,9 +3,10 @@ using System.Runtime.InteropServices;
 namespace Nola.Cli;
 
 /// <summary>
-/// Ctrl-C, SIGTERM, and SIGUSR1, which batch systems send ahead of a job's end. A command is asked to stop, and the process ends a moment later whether it did or not, since a command that
-/// reads a large file or waits for one does not look. Only what is <see cref="Held"/>, a training run or a server, is given the time
-/// that it needs for its step and its checkpoint, or for what it is answering; a second signal ends that too.
+/// Ctrl-C, SIGTERM, and SIGUSR1, which batch systems send ahead of a job's end. A command is asked to stop, and the process ends a
+/// moment later whether it did or not, since a command that reads a large file or waits for one does not look. Only what is
+/// <see cref="Held"/>, a training run or a server, is given the time that it needs for its step and its checkpoint, or for what it is
+/// answering; a second signal ends that too.
 /// </summary>
 internal static class Signals
 {

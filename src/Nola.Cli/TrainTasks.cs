@@ -29,7 +29,8 @@ internal static class TrainTasks
         AdapterOptions method = config.Adapter
             ?? throw new NolaException("--method full trains the model's own weights; --tasks needs a method that trains adapters.");
         if (config.Options.Shards > 1)
-            throw new NolaException($"--shards {config.Options.Shards} is given beside --tasks, each of which takes its steps in one piece; leave it out.");
+            throw new NolaException(
+                $"--shards {config.Options.Shards} is given beside --tasks, each of which takes its steps in one piece; leave it out.");
         using Device device = Device.Open(Ranks.Device(ranks, config.Device), Ranks.Threads(ranks, config.Threads), Terminal.Say);
         using LanguageModel model = LanguageModel.Load(config.Model, device, trainable: false, config.Storage);
         Terminal.Say(
@@ -67,7 +68,9 @@ internal static class TrainTasks
 
     private static void TellOthers(IReadOnlyList<TaskResult> results, ICollective ranks)
     {
-        IEnumerable<string> own = results.Where(result => result.Error is not null).Select(result => $"{result.Task.Name}: {result.Error!.Message}");
+        IEnumerable<string> own = results
+            .Where(result => result.Error is not null)
+            .Select(result => $"{result.Task.Name}: {result.Error!.Message}");
         foreach (string sentence in ranks.Gather(string.Join('\n', own)).Skip(1).SelectMany(text => text.Split('\n')))
             if (sentence.Length > 0) Terminal.Say(sentence);
     }

@@ -57,7 +57,8 @@ internal sealed record TrainConfig
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
-        new("shards", "Parts that a step's sequences are dealt to, each with gradients of its own that are added up in order; what is trained "
+        new("shards",
+            "Parts that a step's sequences are dealt to, each with gradients of its own that are added up in order; what is trained "
             + "depends on it, and not on the number of ranks, which is at most as large [1; as many as ranks where mpirun starts several]",
             "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),

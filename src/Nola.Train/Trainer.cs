@@ -292,13 +292,14 @@ public sealed class Trainer
     {
         if (Ranks.Size == 1) return;
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((Parameter parameter, _, _) in optimizer.States) hash.AppendData(MemoryMarshal.AsBytes<float>(parameter.Value.ToArray()));
+        foreach ((Parameter parameter, _, _) in optimizer.States)
+            hash.AppendData(MemoryMarshal.AsBytes<float>(parameter.Value.ToArray()));
         byte[][] all = Ranks.Gather(hash.GetHashAndReset());
         int other = Array.FindIndex(all, digest => !digest.AsSpan().SequenceEqual(all[0]));
         if (other < 0) return;
         throw new NolaException(
-            $"Rank {other} has trained other bits than rank 0 at step {state.Step}: their processors or devices are of different kinds. Run "
-            + "all ranks on machines of one kind, from the last checkpoint.");
+            $"Rank {other} has trained other bits than rank 0 at step {state.Step}: their processors or devices are of different kinds. "
+            + "Run all ranks on machines of one kind, from the last checkpoint.");
     }
 
     private void CheckDirectory(bool resume)

@@ -33,7 +33,9 @@ internal interface ICollective : IDisposable
     /// <summary>Returns when all are there.</summary>
     void Barrier();
 
-    /// <summary>Ends it where all ranks have done their work; without this call, <see cref="IDisposable.Dispose"/> leaves the others.</summary>
+    /// <summary>
+    /// Ends it where all ranks have done their work; without this call, <see cref="IDisposable.Dispose"/> leaves the others.
+    /// </summary>
     void Complete();
 
     /// <summary>Tells the others that this rank cannot go on.</summary>

@@ -29,7 +29,11 @@ internal sealed record Launch(int Ranks, string Variable)
         bool hydra = get("OMPI_COMM_WORLD_SIZE") is null && get("PMIX_RANK") is null
             && (get("PMI_SIZE") is not null || get("SLURM_MPI_TYPE") is "pmi2" or "cray_shasta");
         string[] open = ["libmpi.so.40"], mpich = ["libmpi.so.12", "libmpich.so.12"], any = ["libmpi_abi.so.0", "libmpi.so"];
-        if (OperatingSystem.IsMacOS()) (open, mpich, any) = (["libmpi.40.dylib"], ["libmpi.12.dylib"], ["libmpi_abi.dylib", "libmpi.dylib"]);
+        if (OperatingSystem.IsMacOS())
+        {
+            (open, mpich) = (["libmpi.40.dylib"], ["libmpi.12.dylib"]);
+            any = ["libmpi_abi.dylib", "libmpi.dylib"];
+        }
         return hydra ? [.. mpich, .. any, .. open] : [.. open, .. any, .. mpich];
     }
 

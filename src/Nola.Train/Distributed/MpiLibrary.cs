@@ -92,7 +92,8 @@ internal sealed unsafe class MpiLibrary
     }
 
     /// <summary>Begins to give every rank the bytes of all.</summary>
-    public void AllGather(byte* mine, byte* all, int count, nint* request) => allGather(mine, count, bytes, all, count, bytes, world, request);
+    public void AllGather(byte* mine, byte* all, int count, nint* request) =>
+        allGather(mine, count, bytes, all, count, bytes, world, request);
 
     /// <summary>Begins to give every rank the bytes of rank 0.</summary>
     public void Broadcast(byte* data, int count, nint* request) => broadcast(data, count, bytes, 0, world, request);

@@ -55,7 +55,8 @@ internal static class SweepFile
     private static SweepRun Run(JsonElement row, string place, Settings common, string root, string device, int threads)
     {
         if (row.ValueKind != JsonValueKind.Object)
-            throw new NolaException($"{place}: expected one JSON object such as {{\"name\": …, \"lr\": …}}, and this is {JsonFields.Kind(row)}.");
+            throw new NolaException(
+                $"{place}: expected one JSON object such as {{\"name\": …, \"lr\": …}}, and this is {JsonFields.Kind(row)}.");
         if (!row.TryGetProperty("name", out _))
             throw new NolaException($"{place}: no \"name\" is there; give each run one, which its directory gets.");
         string name = JsonFields.Text(row, "name", place);

@@ -31,7 +31,8 @@ internal static class Mpi
             UseShellExecute = false,
         };
         // Containers are root, and machines of tests have few cores.
-        foreach (string variable in (string[])["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"])
+        string[] needed = ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"];
+        foreach (string variable in needed)
             info.Environment[variable] = "1";
         info.Environment["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe";
         foreach ((string name, string value) in environment) info.Environment[name] = value;

@@ -79,14 +79,20 @@ public sealed class RanksTests : IDisposable
     {
         Train("nola", 2, "run");
         string path = Path.Combine(directory, "run");
-        using (Safetensors state = Safetensors.Open(Path.Combine(path, "last.safetensors"))) Assert.Equal("4", state.Metadata["run.shards"]);
-        using (Safetensors adapter = Safetensors.Open(Path.Combine(path, "adapter.safetensors"))) Assert.Equal("4", adapter.Metadata["shards"]);
+        Assert.Equal("4", Metadata("run", "last.safetensors")["run.shards"]);
+        Assert.Equal("4", Metadata("run", "adapter.safetensors")["shards"]);
         using CpuDevice device = new(1);
         using LanguageModel model = TinyModels.Create(device);
         using LoadedAdapter read = AdapterFile.Load(Path.Combine(path, "adapter.safetensors"), model);
         Train("nola", 1, "piece", options with { Shards = 1 });
-        using Safetensors piece = Safetensors.Open(Path.Combine(directory, "piece", "adapter.safetensors"));
-        Assert.False(piece.Metadata.ContainsKey("shards"));
+        Assert.False(Metadata("piece", "adapter.safetensors").ContainsKey("shards"));
+        Assert.False(Metadata("piece", "last.safetensors").ContainsKey("run.shards"));
+
+        IReadOnlyDictionary<string, string> Metadata(string run, string name)
+        {
+            using Safetensors file = Safetensors.Open(Path.Combine(directory, run, name));
+            return file.Metadata;
+        }
     }
 
     [Fact]
