@@ -38,6 +38,7 @@ internal static class Examples
         ["nola merge"] = [$"nola merge --adapter {Adapter} --out merged"],
         ["nola export"] = [$"nola export --adapter {Adapter} --out peft"],
         ["nola quantize"] = [$"nola quantize {Adapter} --bits 4 --out small.safetensors"],
+        ["nola join"] = ["nola join runs/restaurants/adapter.safetensors runs/laptops/adapter.safetensors --out tasks.safetensors"],
         ["nola inspect"] = [$"nola inspect {Adapter}"],
         ["nola models"] = ["nola models"],
         ["nola data"] = ["nola data sets"],

@@ -127,14 +127,19 @@ internal static class GenerateCommand
             CheckForm(form, given);
             if (file is null && path is not null)
                 throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
-            // The tokenizer and the model are ready at about the same time.
-            if (given is null) _ = Task.Run(Gpt2Tokenizer.Default.Prepare, CancellationToken.None);
             if (file is null && given is null) text ??= FromInput();
             return file is null
-                ? common.WithModel(r, (model, adapter) =>
-                    new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel))
-                : Ranks.Run(ranks => common.WithModel(r, ranks, (model, adapter) =>
-                    new GenerateFile(model, adapter, options.For(model, form.Chat), form, json, ranks).Run(file, path, cancel)));
+                ? common.WithModel(
+                    r,
+                    (model, adapter) =>
+                        new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel),
+                    readsText: given is null)
+                : Ranks.Run(ranks => common.WithModel(
+                    r,
+                    ranks,
+                    (model, adapter) =>
+                        new GenerateFile(model, adapter, options.For(model, form.Chat), form, json, ranks).Run(file, path, cancel),
+                    readsText: true));
         });
         return command;
     }

@@ -15,6 +15,7 @@ internal static class Hints
         ["Device"] = "--device",
         ["Directory"] = "--out",
         ["LearningRate"] = "--lr",
+        ["NearestRank"] = "--nearest-rank",
         ["Prompts"] = "--prompts",
         ["Resume"] = "--resume",
         ["Truncate"] = "--truncate",

@@ -13,7 +13,7 @@ internal static class InspectCommand
         CommonOptions common = new();
         Argument<string> path = new("path")
         {
-            Description = "Adapter file, PEFT LoRA directory, model directory or name, or any safetensors file",
+            Description = "Adapter file, joint file or FILE:TASK of it, PEFT directory, model directory or name, or any safetensors file",
         };
         Command command = new("inspect", "Describe an adapter, a checkpoint or a safetensors file.") { path, common.Json };
         command.Does((r, _) => Show(Describe(r.GetValue(path)!), r.GetValue(common.Json)));
@@ -22,7 +22,7 @@ internal static class InspectCommand
 
     private static Dictionary<string, object> Describe(string path)
     {
-        if (File.Exists(path)) return DescribeFile(path);
+        if (TaskFile.Exists(path)) return DescribeFile(path);
         string peft = Path.Combine(path, "adapter_config.json");
         if (File.Exists(peft)) return DescribePeft(path, peft);
         if (path == LanguageModel.EmbeddedName && !Directory.Exists(path)) return DescribeEmbedded();
@@ -34,9 +34,12 @@ internal static class InspectCommand
 
     private static Dictionary<string, object> DescribeFile(string path)
     {
-        using Safetensors file = Safetensors.Open(path);
+        IReadOnlyList<string>? tasks = File.Exists(path) ? TaskFile.Tasks(path) : null;
+        using Safetensors file = File.Exists(path) ? Safetensors.Open(path) : TaskFile.Open(path);
         string format = file.Metadata.GetValueOrDefault("format", "");
-        string kind = format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{file.Metadata.GetValueOrDefault("method")} adapter"
+        string? method = file.Metadata.GetValueOrDefault("method");
+        string kind = tasks is not null ? $"{method} adapters of {tasks.Count} tasks"
+            : format.StartsWith("nola-adapter", StringComparison.Ordinal) ? $"{method} adapter"
             : format.StartsWith("nola-train-state", StringComparison.Ordinal) ? "training state"
             : "safetensors";
         // What is packed says itself how many values it holds.
@@ -45,12 +48,13 @@ internal static class InspectCommand
         {
             ["path"] = path,
             ["kind"] = kind,
-            ["bytes"] = InputFile.Length(path),
-            ["values"] = packed && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values)
+            ["bytes"] = File.Exists(path) ? InputFile.Length(path) : file.Entries.Sum(entry => entry.End - entry.Begin),
+            ["values"] = packed && tasks is null && long.TryParse(file.Metadata.GetValueOrDefault("values"), out long values)
                 ? values
                 : file.Entries.Sum(e => e.Length),
         };
         if (format.StartsWith("nola-adapter", StringComparison.Ordinal)) facts["bits"] = packed ? bits! : "32";
+        if (tasks is not null) facts["tasks"] = tasks;
         facts["metadata"] = file.Metadata;
         facts["tensors"] = Tensors(file);
         return facts;

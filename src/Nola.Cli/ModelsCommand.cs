@@ -22,8 +22,15 @@ internal static class ModelsCommand
                 {
                     embedded = LanguageModel.EmbeddedName,
                     cache = ModelLocator.Current.Cache,
-                    models = found.Select(
-                        m => new { name = m.Name, directory = m.Directory, revision = m.Revision, bytes = m.Bytes, problem = m.Problem }),
+                    models = found.Select(m => new
+                    {
+                        name = m.Name,
+                        reads = m.ReadsImages ? "images" : "text",
+                        directory = m.Directory,
+                        revision = m.Revision,
+                        bytes = m.Bytes,
+                        problem = m.Problem,
+                    }),
                 });
                 return 0;
             }
@@ -32,7 +39,7 @@ internal static class ModelsCommand
             {
                 string state = model.Problem is { } problem
                     ? "unusable: " + problem
-                    : $"{model.Bytes / 1048576.0:N0} MiB  {model.Directory}";
+                    : $"{model.Bytes / 1048576.0:N0} MiB  {(model.ReadsImages ? "for images  " : "")}{model.Directory}";
                 Console.Out.WriteLine($"{model.Name,-32} {state}");
             }
             Terminal.Say($"{found.Count} found in {ModelLocator.Current.Cache}; "

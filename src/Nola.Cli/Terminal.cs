@@ -48,11 +48,12 @@ internal static class Terminal
             throw new NolaException($"{directory}: has a {file} already; choose another --out.");
     }
 
-    /// <summary>Reports a directory that was written.</summary>
-    public static int Wrote(bool json, string directory, string what)
+    /// <summary>Reports a directory that was written, and how much of what was asked for it misses, where that is something.</summary>
+    public static int Wrote(bool json, string directory, string what, double? missed = null)
     {
         long bytes = Directory.EnumerateFiles(directory).Sum(f => new FileInfo(f).Length);
-        if (json) Json(new { @out = directory, bytes });
+        if (json && missed is { } share) Json(new { @out = directory, bytes, relative_error = share });
+        else if (json) Json(new { @out = directory, bytes });
         else Say($"Wrote the {what} to {directory} ({bytes / 1024.0:N0} KB).");
         return 0;
     }

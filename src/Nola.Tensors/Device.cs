@@ -37,9 +37,20 @@ public abstract partial class Device : IDisposable
     {
         "auto" => Best(threads, say),
         "cpu" => new CpuDevice(threads),
+        "cpu,bfloat16" => Rounding(threads, say),
         _ when name.StartsWith("cuda", StringComparison.Ordinal) => CudaDevices.Open(name),
-        _ => throw new NolaException($"Device '{name}' is not known; use auto, cpu, cuda or cuda:1."),
+        _ => throw new NolaException($"Device '{name}' is not known; use auto, cpu, cpu,bfloat16, cuda or cuda:1."),
     };
+
+    private static CpuDevice Rounding(int threads, Action<string>? say)
+    {
+        CpuDevice device = new(threads, bfloat16: true);
+        if (!device.RoundsProducts)
+            say?.Invoke(PairKernels.IsSupported
+                ? "Device cpu: this system does not let a program make code executable, so products are float32."
+                : "Device cpu: products of bfloat16 need a chip with AVX512_BF16 and Linux, so products are float32.");
+        return device;
+    }
 
     /// <summary>A new tensor with undefined content. The caller owns it.</summary>
     public Tensor Empty(Shape shape, DType type = DType.Float32) =>

@@ -20,3 +20,6 @@ public sealed class GpuLowRankRowsTests() : LowRankRowsContract(TestGpu.Device);
 
 /// <summary>The small kernels of a training step on the GPU.</summary>
 public sealed class GpuStepKernelTests() : StepKernelContract(TestGpu.Device);
+
+/// <summary>Methods whose deltas are made of what they train, on the GPU.</summary>
+public sealed class GpuAdapterMethodTests() : AdapterMethodContract(TestGpu.Device);

@@ -19,6 +19,8 @@ public static partial class Ops
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
     public static Variable Linear(Variable x, FrozenMatrix w, Tensor? bias, Variable? residual, params DeltaRows[] deltas)
     {
+        if (HasScalings(deltas))
+            return Scaled(x, w.Columns, residual, deltas, (scaled, added, others) => Linear(scaled, w, bias, added, others));
         Tape tape = x.Tape;
         Variable y = tape.New(WithColumns(x.Shape, w.Columns));
         tape.Device.MatMul(x.Value, w, bias, y.Value, 0, residual?.Value);
@@ -45,6 +47,7 @@ public static partial class Ops
             throw new ShapeException(
                 $"Linear: x is {x.Shape}, w {w.Shape}, bias {bias?.Shape.ToString() ?? "none"}; expected (…, in), (in, out) and (out).");
         }
+        if (HasScalings(deltas)) return Scaled(x, w.Shape[1], null, deltas, (scaled, _, others) => Linear(scaled, w, bias, others));
         Tape tape = x.Tape;
         Device device = tape.Device;
         Variable y = tape.New(WithColumns(x.Shape, w.Shape[1]));

@@ -32,7 +32,7 @@ public static class AdapterFile
     }
 
     /// <summary>Reads the adapter of a Nola file, or of a Hugging Face PEFT directory, for a model.</summary>
-    /// <param name="path">A file or a directory.</param>
+    /// <param name="path">A file; a joint file, a colon and a task (<see cref="TaskFile"/>); or a directory.</param>
     /// <param name="model">The model that it was trained on.</param>
     /// <exception cref="NolaException">It is of another base model or generator, contradicts itself, or is not an adapter.</exception>
     public static LoadedAdapter Load(string path, IModel model) => LoadedAdapter.Of(model, Read(path, model, new(model)));
@@ -57,9 +57,7 @@ public static class AdapterFile
 
     private static AdapterContent ReadFile(string path, IModel model, BaseIdentity identity)
     {
-        if (!File.Exists(path))
-            throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT LoRA directory.");
-        using Safetensors file = Safetensors.Open(path);
+        using Safetensors file = TaskFile.Open(path);
         AdapterSettings settings = new(file);
         CheckBase(settings, model, identity, path);
         string metadata = settings.Metadata;
@@ -82,9 +80,7 @@ public static class AdapterFile
     public static IReadOnlyList<string>? Labels(string path)
     {
         if (Directory.Exists(path)) return PeftFiles.Labels(path);
-        if (!File.Exists(path))
-            throw new NolaException($"{path}: there is no such adapter; expected a Nola adapter file or a PEFT directory.");
-        using Safetensors file = Safetensors.Open(path);
+        using Safetensors file = TaskFile.Open(path);
         return AdapterSettings.LabelsOf(file);
     }
 

@@ -118,6 +118,9 @@ public abstract class AdapterMethod
     /// <summary>Proof that what is frozen is what the adapter was trained with; null when everything is trained.</summary>
     public virtual string? Fingerprint(AdapterOptions options, IReadOnlyList<MapGroup> groups) => null;
 
+    /// <summary>Why bases may be others than those that the adapter was trained with, beside damage.</summary>
+    internal virtual string OtherBases => "from another generator";
+
     /// <summary>
     /// For a factor of rank r on each of the maps:
     /// that r is not above the longest side, and that the factors can be held.
@@ -166,7 +169,12 @@ public abstract class AdapterMethod
 public static class AdapterMethods
 {
     private static readonly List<AdapterMethod> known =
-        [NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance, BitFitMethod.Instance, HeadMethod.Instance];
+    [
+        NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance,
+        LoraXsMethod.Instance, UniLoraMethod.Instance, BeftMethod.Instance,
+        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance, RandLoraMethod.Instance,
+        BitFitMethod.Instance, HeadMethod.Instance,
+    ];
     private static readonly Lock gate = new();
 
     /// <summary>All of them.</summary>

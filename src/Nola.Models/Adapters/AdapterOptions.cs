@@ -12,6 +12,9 @@ public abstract record AdapterOptions
     /// <summary>Numerator of the output's scale, which is alpha / r.</summary>
     public float Alpha { get; init; }
 
+    /// <summary>What a low-rank product is multiplied by.</summary>
+    internal virtual float Scale => Alpha / Rank;
+
     /// <summary>Which linear maps, see <see cref="AdapterTargets"/>.</summary>
     public IReadOnlyList<string> Targets { get; init; } = AdapterTargets.Default;
 
@@ -91,6 +94,16 @@ public sealed record AdapterOption(
     internal static AdapterOption Real<T>(
         string key, string? fileKey, string help, string values, Func<T, float> get, Func<T, float, T> set) where T : AdapterOptions =>
         new(key, fileKey, help, values, o => get((T)o), (o, text) => StrictNumber.TryReal(text, out float value) ? set((T)o, value) : null);
+
+    /// <summary>A switch that is off by default, and not there where it is off.</summary>
+    internal static AdapterOption Flag<T>(string key, string? fileKey, string help, Func<T, bool> get, Func<T, bool, T> set)
+        where T : AdapterOptions =>
+        new(
+            key, fileKey, help, "true or false", o => get((T)o) ? "true" : null,
+            (o, text) => bool.TryParse(text, out bool value) ? set((T)o, value) : null)
+        {
+            IsOmitted = true,
+        };
 
     /// <summary>One of some words, in lower case in files, in any case where people write it.</summary>
     internal static AdapterOption Choice<T, TValue>(

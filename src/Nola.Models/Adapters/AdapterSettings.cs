@@ -138,7 +138,7 @@ internal sealed class AdapterSettings
         if (Method.Fingerprint(Options, groups) is { } fingerprint && fingerprint != Text("fingerprint"))
             throw new NolaException(
                 $"{path}: the fingerprint of its bases is {Quoted.Of(Text("fingerprint"))} and this machine generates "
-                + $"{fingerprint}; the file is damaged or from another generator.");
+                + $"{fingerprint}; the file is damaged or {Method.OtherBases}.");
         return new AdapterForm(Options, groups);
     }
 

@@ -28,8 +28,22 @@ public sealed record LoraOptions : AdapterOptions
     /// <summary>Which biases are trained too.</summary>
     public LoraBias Bias { get; init; }
 
+    /// <summary>
+    /// Whether the scale is alpha / √r in place of alpha / r (rsLoRA, Kalajdzievski 2023, arXiv 2312.03732), PEFT's <c>use_rslora</c>.
+    /// </summary>
+    public bool RankStabilized { get; init; }
+
+    /// <summary>
+    /// Whether the length of each of the weight's columns is trained by itself, and LoRA changes their directions alone (DoRA, Liu et
+    /// al. 2024, arXiv 2402.09353), PEFT's <c>use_dora</c>.
+    /// </summary>
+    public bool Decomposed { get; init; }
+
     /// <inheritdoc/>
     public override AdapterMethod Method => LoraMethod.Instance;
+
+    /// <inheritdoc/>
+    internal override float Scale => RankStabilized ? (float)(Alpha / Math.Sqrt(Rank)) : base.Scale;
 }
 
 /// <summary>
@@ -67,17 +81,31 @@ internal sealed class LoraMethod : AdapterMethod
             "bias", "bias", "Biases that LoRA trains too, those of all layers or of the adapted maps",
             [("none", LoraBias.None), ("all", LoraBias.All), ("lora_only", LoraBias.LoraOnly)],
             o => o.Bias, (o, value) => o with { Bias = value }) with { IsOmitted = true },
+        AdapterOption.Flag<LoraOptions>(
+            "rslora", "rslora", "Scale LoRA's output by alpha/√rank in place of alpha/rank (rsLoRA)",
+            o => o.RankStabilized, (o, value) => o with { RankStabilized = value }),
+        AdapterOption.Flag<LoraOptions>(
+            "dora", "dora", "Train the length of each column of LoRA's sum with the weight by itself (DoRA)",
+            o => o.Decomposed, (o, value) => o with { Decomposed = value }),
     ];
 
     internal override PeftForm Peft => PeftLora.Instance;
 
-    public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups) => CheckFactors(options.Rank, groups);
+    public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)
+    {
+        if (((LoraOptions)options).Decomposed) FrozenWeights.Check(groups, "DoRA");
+        CheckFactors(options.Rank, groups);
+    }
 
     public override IReadOnlyList<(string Name, int[] Shape)> Trained(
         AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
     [
         .. groups.SelectMany(group => ((string, int[])[])
-            [(group.Kind + ".A", [group.Count, group.In, options.Rank]), (group.Kind + ".B", [group.Count, options.Rank, group.Out])]),
+            [
+                (group.Kind + ".A", [group.Count, group.In, options.Rank]),
+                (group.Kind + ".B", [group.Count, options.Rank, group.Out]),
+                .. ((LoraOptions)options).Decomposed ? [(group.Kind + ".m", [group.Count, group.Out])] : Array.Empty<(string, int[])>(),
+            ]),
         .. Biased((LoraOptions)options, model, groups).Select(bias => (bias.Name, (int[])[1, bias.Out])),
     ];
 
@@ -86,11 +114,15 @@ internal sealed class LoraMethod : AdapterMethod
         LoraOptions o = (LoraOptions)options;
         IEnumerable<Func<DeltaStack>> all =
         [
-            .. groups.Select(group => (Func<DeltaStack>)(() => new Stack(group, o, model.Device))),
+            .. groups.Select(group => (Func<DeltaStack>)(() =>
+                o.Decomposed ? new DoraStack(group, o, model.Device) : new Stack(group, o, model.Device))),
             .. Biased(o, model, groups).Select(bias => (Func<DeltaStack>)(() => new BiasStack(bias, model.Device))),
         ];
         return ForEach(all, create => create());
     }
+
+    internal override long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
+        base.LoadedBytes(options, model, groups) + (((LoraOptions)options).Decomposed ? DoraStack.GainBytes(groups) : 0);
 
     /// <summary>The biases that are trained, in the checkpoint's order.</summary>
     internal static IEnumerable<LayerBias> Biased(LoraOptions options, IModel model, IReadOnlyList<MapGroup> groups)
@@ -108,6 +140,7 @@ internal sealed class LoraMethod : AdapterMethod
     internal static IEnumerable<LayerBias> Biases(IModel model) =>
         model.AdaptableLayers.Where(layer => layer is not LinearMap { IsClassifier: true }).SelectMany(layer => layer.Biases);
 
+    /// <summary>Factors with LoRA's initial values.</summary>
     private sealed class Stack : LowRankStack
     {
         public Stack(MapGroup group, LoraOptions options, Device device) : base(group, options, device)

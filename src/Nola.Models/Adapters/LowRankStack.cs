@@ -3,7 +3,7 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>Stacked factors A (L, in, r) and B (L, r, out) of one kind of map: y += (alpha / r) · (x · A) · B.</summary>
+/// <summary>Stacked factors A (L, in, r) and B (L, r, out) of one kind of map: y += scale · (x · A) · B.</summary>
 internal abstract class LowRankStack : MapStack
 {
     private readonly AdapterOptions options;
@@ -38,11 +38,11 @@ internal abstract class LowRankStack : MapStack
     public Parameter B { get; }
 
     public override IEnumerable<Delta> On(Tape tape, int row) =>
-        [new LowRank(tape.Read(A), tape.Read(B), row, options.Alpha / options.Rank, Group.Maps[row].Column)];
+        [new LowRank(tape.Read(A), tape.Read(B), row, options.Scale, Group.Maps[row].Column)];
 
     public override void Freeze() => A.Trainable = B.Trainable = false;
 
-    internal override LowRankFactors Factors(int row)
+    internal override LowRankFactors? Factors(int row)
     {
         (int sizeA, int sizeB) = (Group.In * options.Rank, options.Rank * Group.Out);
         return new(

@@ -93,6 +93,33 @@ internal sealed class PeftConfig : IDisposable
     public int Rank() =>
         Number("r") is { } r && StrictNumber.TryWhole(r, out int rank) && rank > 0 ? rank : throw Bad("r", "a whole number from 1");
 
+    /// <summary>A number of things, from 1; <paramref name="otherwise"/> where none is given.</summary>
+    /// <exception cref="NolaException">It is none.</exception>
+    public int Count(string key, int otherwise)
+    {
+        if (Given(key) is null) return otherwise;
+        return Number(key) is { } text && StrictNumber.TryWhole(text, out int count) && count > 0
+            ? count
+            : throw Bad(key, "a whole number from 1");
+    }
+
+    /// <summary>A seed of PyTorch's generator; <paramref name="otherwise"/> where none is given.</summary>
+    /// <exception cref="NolaException">It is none.</exception>
+    public ulong Key(string key, ulong otherwise)
+    {
+        if (Given(key) is null) return otherwise;
+        return Number(key) is { } text && StrictNumber.TryWhole(text, out ulong seed) && seed <= uint.MaxValue
+            ? seed
+            : throw Bad(key, $"a whole number from 0 to {uint.MaxValue}");
+    }
+
+    /// <summary>Refuses trained biases, for methods with which they cannot be loaded.</summary>
+    /// <exception cref="NolaException">The configuration asks for some.</exception>
+    public void CheckNoBias()
+    {
+        if (Given("bias") is { } bias && Text(bias, "bias") != "none") throw Bad("bias", "'none'");
+    }
+
     /// <summary>A text.</summary>
     /// <exception cref="NolaException">It is something else.</exception>
     public string Text(JsonElement value, string key) => value.ValueKind == JsonValueKind.String
@@ -106,6 +133,15 @@ internal sealed class PeftConfig : IDisposable
         null => [],
         { ValueKind: JsonValueKind.Array } list => [.. list.EnumerateArray().Select(value => Text(value, key))],
         { } value => [Text(value, key)],
+    };
+
+    /// <summary>Whether a switch is on; it is off where it is not given.</summary>
+    /// <exception cref="NolaException">It is something else.</exception>
+    public bool Flag(string key) => Given(key) switch
+    {
+        null or { ValueKind: JsonValueKind.False } => false,
+        { ValueKind: JsonValueKind.True } => true,
+        _ => throw Bad(key, "true or false"),
     };
 
     /// <summary>What is said of a value that cannot be used, or is not there.</summary>
@@ -125,8 +161,31 @@ internal sealed class PeftConfig : IDisposable
         }
         catch (RegexMatchTimeoutException error)
         {
-            throw new NolaException(
-                $"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
+            throw TooLong(error);
+        }
+    }
+
+    private NolaException TooLong(RegexMatchTimeoutException error) =>
+        new($"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);
+
+    /// <summary>
+    /// Whether IA3's list or pattern of feed-forward modules means a module: by PEFT's own rule the end of its name alone, whether or
+    /// not a dot stands before it.
+    /// </summary>
+    /// <param name="key">The key of the list.</param>
+    /// <param name="name">For example <c>transformer.h.0.mlp.c_proj</c>.</param>
+    /// <exception cref="NolaException">The value is no such list, or takes too long to match.</exception>
+    public bool IsFeedForward(string key, string name)
+    {
+        if (Given(key) is not { ValueKind: JsonValueKind.String } value)
+            return Names(key).Any(end => name.EndsWith(end, StringComparison.Ordinal));
+        try
+        {
+            return Pattern($"^(?:{value.GetString()})$", key).IsMatch(name);
+        }
+        catch (RegexMatchTimeoutException error)
+        {
+            throw TooLong(error);
         }
     }
 

@@ -45,6 +45,38 @@ internal abstract class PeftForm
         };
     }
 
+    /// <summary>The adapted modules, for a method that PEFT has on whole ones alone, and without a classifier.</summary>
+    /// <exception cref="NolaException">A map is a part of one, or there is a classifier.</exception>
+    protected static IReadOnlyList<AdaptableMap> WholeModules(Adapter adapter)
+    {
+        string title = adapter.Options.Method.Title;
+        if (adapter.Options.TrainHead)
+            throw new NolaException($"PeftFiles.Save: a classifier was trained beside {title}, which is not written in PEFT's form.");
+        AdaptableMap[] maps = [.. adapter.Groups.SelectMany(group => group.Maps)];
+        return maps.FirstOrDefault(map => !map.IsModule) is { } part
+            ? throw new NolaException(
+                $"PeftFiles.Save: PEFT's {title} is on whole modules, and {part.Name} is a part of one; save it as a Nola adapter file.")
+            : maps;
+    }
+
+    /// <summary>One parameter of a stack, a tensor of that shape for each module.</summary>
+    /// <param name="stack">The stack.</param>
+    /// <param name="parameter">Which of its parameters; its rows are the modules'.</param>
+    /// <param name="model">The model.</param>
+    /// <param name="name">What follows the module's name.</param>
+    /// <param name="shape">The shape of one module's.</param>
+    protected static IEnumerable<SafetensorsTensor> Rows(MapStack stack, int parameter, IModel model, string name, int[] shape)
+    {
+        float[] all = stack.Parameters[parameter].Value.ToArray();
+        int length = all.Length / stack.Group.Count;
+        return stack.Group.Maps.Select((map, row) => new SafetensorsTensor(
+            $"base_model.model.{FullName(model, map)}.{name}", Shape.Create(shape), all[(row * length)..((row + 1) * length)]));
+    }
+
+    /// <summary>What was read for the modules of one kind, in the order of their layers.</summary>
+    protected static float[] Stacked(IReadOnlyDictionary<AdaptableMap, float[]> found, string kind) =>
+        [.. found.Where(one => one.Key.Kind == kind).OrderBy(one => one.Key.Layer).SelectMany(one => one.Value)];
+
     /// <summary>The name of an adapted module in PEFT's model.</summary>
     protected static string FullName(IModel model, AdaptableMap module) => PeftTensors.FullName(model.Prefix, module);
 }
@@ -73,15 +105,33 @@ public static class PeftFiles
     /// <param name="directory">Made if it does not exist.</param>
     /// <param name="asLora">Whether it is written as a LoRA even if PEFT has the method.</param>
     /// <exception cref="NolaException">PEFT has no form for it, or the directory cannot be written.</exception>
-    public static void Save(Adapter adapter, string directory, bool asLora = false)
+    public static void Save(Adapter adapter, string directory, bool asLora = false) =>
+        Write((asLora ? null : adapter.Options.Method.Peft?.Write(adapter)) ?? PeftLora.WriteAny(adapter), adapter, directory, "equal to");
+
+    /// <summary>
+    /// Writes the LoRA of a rank that is nearest to what an adapter adds to its maps' weights, whatever its method: the largest singular
+    /// values of each map's sum of deltas. What it misses is said, and can be much.
+    /// </summary>
+    /// <param name="adapter">What is written.</param>
+    /// <param name="directory">Made if it does not exist.</param>
+    /// <param name="rank">The rank on each adapted map, from 1.</param>
+    /// <returns>The Frobenius norm of what it misses of all maps, over that of what the adapter adds.</returns>
+    /// <exception cref="NolaException">The adapter changes more than weights of blocks, or the directory cannot be written.</exception>
+    public static double SaveNearest(Adapter adapter, string directory, int rank)
+    {
+        NearestLora nearest = new(adapter, rank);
+        Write(nearest.Written, adapter, directory, "nearest to");
+        return nearest.Error;
+    }
+
+    private static void Write(PeftWritten written, Adapter adapter, string directory, string how)
     {
         IModel model = adapter.Model;
-        PeftWritten written = (asLora ? null : adapter.Options.Method.Peft?.Write(adapter)) ?? PeftLora.WriteAny(adapter);
         AtomicFile.EnsureDirectory(directory);
         SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors);
         string json = JsonSerializer.Serialize(written.Config, new JsonSerializerOptions { WriteIndented = true });
         AtomicFile.WriteText(Path.Combine(directory, ConfigName), json + "\n");
-        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"]));
+        AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"], how));
     }
 
     /// <summary>Reads a PEFT adapter for a model.</summary>
@@ -119,8 +169,9 @@ public static class PeftFiles
             : null;
     }
 
-    private static string ModelCard(Adapter adapter, IModel model, string form) =>
+    private static string ModelCard(Adapter adapter, IModel model, string form, string how) =>
         $"---\nbase_model: {model.Source}\nlibrary_name: peft\n---\n\n"
-        + $"A {form} adapter equal to one of Nola ({adapter.Options.Method.Title}, rank {adapter.Options.Rank}, "
+        + $"A {form} adapter {how} one of Nola ({adapter.Options.Method.Title}, "
+        + (adapter.Options.Rank > 0 ? $"rank {adapter.Options.Rank}, " : "")
         + $"{adapter.ParameterCount:N0} trained values), written by `nola export`.\n";
 }

@@ -5,13 +5,14 @@ namespace Nola.Models;
 
 /// <summary>
 /// PEFT's LoRA: lora_A (r, in) and lora_B (out, r) for each module, of a token embedding lora_embedding_A (r, V) and
-/// lora_embedding_B (C, r).
+/// lora_embedding_B (C, r); of DoRA lora_magnitude_vector (out) too.
 /// </summary>
 internal sealed class PeftLora : PeftForm
 {
     public static readonly PeftLora Instance = new();
 
-    private const string Tying = "ensure_weight_tying";
+    private const string Tying = "ensure_weight_tying", Stabilized = "use_rslora", Decomposed = "use_dora";
+    private const string Lengths = "lora_magnitude_vector";
 
     // Others take something out of the base model's weights, to which the adapter then does not fit.
     private static readonly string[] plainStarts = ["gaussian", "eva", "orthogonal"];
@@ -20,7 +21,7 @@ internal sealed class PeftLora : PeftForm
 
     public override string PeftType => "LORA";
 
-    public override string Plain => "only plain LoRA, with one rank and alpha for all maps,";
+    public override string Plain => "only LoRA, rsLoRA and DoRA, with one rank and alpha for all maps,";
 
     public override IReadOnlySet<string> Silent { get; } = new HashSet<string>
     {
@@ -29,7 +30,7 @@ internal sealed class PeftLora : PeftForm
     };
 
     public override IReadOnlySet<string> Understood { get; } =
-        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", PeftTensors.SavedModules };
+        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", PeftTensors.SavedModules, Stabilized, Decomposed };
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
@@ -40,7 +41,8 @@ internal sealed class PeftLora : PeftForm
         if (config.Given("init_lora_weights") is { ValueKind: not (JsonValueKind.True or JsonValueKind.False) } start
             && !plainStarts.Contains(config.Text(start, "init_lora_weights")))
             throw config.Bad("init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
-        Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = ReadFactors(tensors, rank);
+        (Dictionary<AdaptableMap, (float[]? A, float[]? B)> found, Dictionary<AdaptableMap, float[]> lengths) = ReadFactors(tensors, rank);
+        CheckLengths(config, tensors, found.Keys, lengths);
         if (config.Given(Tying) is { ValueKind: JsonValueKind.True } && found.Keys.Any(map => !map.IsInBlock))
             throw config.Bad(Tying, "false, since an embedding and a head that share one adapter cannot be loaded");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
@@ -50,6 +52,8 @@ internal sealed class PeftLora : PeftForm
             Rank = rank,
             Alpha = alpha,
             Bias = BiasOf(config),
+            RankStabilized = config.Flag(Stabilized),
+            Decomposed = config.Flag(Decomposed),
             TrainHead = heads.Count > 0,
             Targets = [.. found.Keys.Select(map => map.Name)],
         };
@@ -60,31 +64,42 @@ internal sealed class PeftLora : PeftForm
         {
             if (biases.TryGetValue(name, out float[]? added)) return added;
             if (heads.TryGetValue(name, out float[]? own)) return own;
-            (string kind, bool isA) = (name[..^2], name.EndsWith('A'));
-            return [.. found.Where(f => f.Key.Kind == kind).OrderBy(f => f.Key.Layer).SelectMany(f => isA ? f.Value.A! : f.Value.B!)];
+            IEnumerable<AdaptableMap> maps = found.Keys.Where(map => map.Kind == name[..^2]).OrderBy(map => map.Layer);
+            return [.. maps.SelectMany(map => name[^1] switch { 'A' => found[map].A!, 'B' => found[map].B!, _ => lengths[map] })];
         }
     }
 
-    public override PeftWritten Write(Adapter adapter) => WriteAny(adapter);
+    public override PeftWritten Write(Adapter adapter) => Write(adapter, stack => stack is DoraStack dora
+        ? row => dora.Parts(row).Factors
+        : stack.Factors);
 
     /// <summary>Any adapter whose deltas are low-rank products and biases, as the equal LoRA of whole modules.</summary>
     /// <exception cref="NolaException">It is no such adapter.</exception>
-    public static PeftWritten WriteAny(Adapter adapter)
+    public static PeftWritten WriteAny(Adapter adapter) => Write(adapter, stack => stack.Factors);
+
+    /// <summary>Any factors for an adapter's maps, as a plain LoRA of whole modules.</summary>
+    public static PeftWritten WritePlain(Adapter adapter, Func<MapStack, Func<int, LowRankFactors?>> factorsOf) =>
+        Write(adapter, factorsOf, isPlain: true);
+
+    private static PeftWritten Write(Adapter adapter, Func<MapStack, Func<int, LowRankFactors?>> factorsOf, bool isPlain = false)
     {
         IModel model = adapter.Model;
         ILookup<AdaptableMap, (AdaptableMap Map, LowRankFactors Factors)> maps = adapter.Stacks
             .OfType<MapStack>()
             .SelectMany(stack =>
-                stack.Group.Maps.Select((map, row) => (Map: map, Factors: stack.Factors(row) ?? throw NotLowRank(adapter))))
+                stack.Group.Maps.Select((map, row) => (Map: map, Factors: factorsOf(stack)(row) ?? throw NotLowRank(adapter))))
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
         if (maps.Count == 0) throw NotLowRank(adapter);
-        int widest = maps.Max(map => map.Count()), rank = widest * adapter.Options.Rank;
-        AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
         LowRankFactors one = maps.First().First().Factors;
+        int widest = maps.Max(map => map.Count()), rank = widest * one.Rank;
+        AdaptableMap[] modules = [.. maps.Select(map => map.Key)];
         Dictionary<string, object> config = ConfigOf("LORA", model, modules);
         config["r"] = rank;
-        config["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (rank / one.Rank);
+        bool stabilized = !isPlain && adapter.Options is LoraOptions { RankStabilized: true };
+        double times = rank / one.Rank;
+        config["lora_alpha"] = StrictNumber.Shortest(one.Alpha) * (stabilized ? Math.Sqrt(times) : times);
+        if (stabilized) config[Stabilized] = true;
         config["lora_dropout"] = 0.0;
         config["bias"] = adapter.Options is LoraOptions lora ? BiasNames.First(bias => bias.Value == lora.Bias).Key : "none";
         HashSet<string> targeted = [.. modules.Select(module => module.Name)];
@@ -96,16 +111,33 @@ internal sealed class PeftLora : PeftForm
         });
         IEnumerable<SafetensorsTensor> factors = modules.SelectMany(module =>
             Tensors($"base_model.model.{FullName(model, module)}", module, [.. maps[module]], rank));
+        SafetensorsTensor[] lengths = isPlain ? [] : [.. modules.SelectMany(WholeLengths)];
+        if (lengths.Length > 0) config[Decomposed] = true;
         HeadStack[] heads = [.. adapter.Stacks.OfType<HeadStack>()];
         if (heads.Length > 0) config[PeftTensors.SavedModules] = heads.Select(head => head.Layers[0].Name);
         IEnumerable<SafetensorsTensor> saved = heads.SelectMany(head => head.Parameters).Select(parameter =>
             new SafetensorsTensor($"base_model.model.{parameter.Name}", DType.Float32, parameter.Shape, parameter.Value.ToArray));
-        return new([.. factors, .. biases, .. saved], config);
+        return new([.. factors, .. lengths, .. biases, .. saved], config);
 
         string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
         AdaptableMap ModuleOf(AdaptableMap map) =>
             map.IsModule ? map : model.AdaptableMaps.First(module => module.IsModule && module.Overlaps(map));
+
+        // DoRA's m of a module: what is trained of its parts, and the lengths of the model's own columns elsewhere.
+        IEnumerable<SafetensorsTensor> WholeLengths(AdaptableMap module)
+        {
+            float[]? whole = null;
+            foreach (DoraStack stack in adapter.Stacks.OfType<DoraStack>())
+                for (int row = 0; row < stack.Group.Count; row++)
+                {
+                    AdaptableMap map = stack.Group.Maps[row];
+                    if (ModuleOf(map) != module) continue;
+                    whole ??= DoraStack.Lengths((LinearMap)module.Host, module.Column, module.Out);
+                    stack.Parts(row).Lengths.CopyTo(whole, map.Column - module.Column);
+                }
+            return whole is null ? [] : [new SafetensorsTensor($"{NameOf(module.Name)}.{Lengths}", [whole.Length], whole)];
+        }
     }
 
     private static readonly Dictionary<string, LoraBias> BiasNames = new()
@@ -143,15 +175,37 @@ internal sealed class PeftLora : PeftForm
             : new float[bias.Out]);
     }
 
+    private static void CheckLengths(
+        PeftConfig config, PeftTensors tensors, IEnumerable<AdaptableMap> maps, Dictionary<AdaptableMap, float[]> lengths)
+    {
+        bool asked = config.Flag(Decomposed);
+        if (!asked && lengths.Count > 0)
+            throw new NolaException(
+                $"{tensors.File.Path}: has {Lengths} of {lengths.Keys.First().Name}, "
+                + $"which {Decomposed} of {config.Path} does not ask for.");
+        if (asked && maps.FirstOrDefault(map => !lengths.ContainsKey(map)) is { } missing)
+            throw new NolaException(
+                $"{tensors.File.Path}: has no {Lengths} of {missing.Name}, which {Decomposed} of {config.Path} asks for; "
+                + "the file is not whole.");
+    }
+
     // Our factors are (in, r) and (r, out); PEFT's are their transposes.
-    private static Dictionary<AdaptableMap, (float[]? A, float[]? B)> ReadFactors(PeftTensors tensors, int rank)
+    private static (Dictionary<AdaptableMap, (float[]? A, float[]? B)> Factors, Dictionary<AdaptableMap, float[]> Lengths) ReadFactors(
+        PeftTensors tensors, int rank)
     {
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
+        Dictionary<AdaptableMap, float[]> lengths = [];
         foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", IsNoFactor))
         {
             if (name == "base_layer.weight" && !map.IsInBlock)
             {
                 tensors.CheckTable(map, entry);
+                continue;
+            }
+            if (name is Lengths or Lengths + ".weight")
+            {
+                if (!lengths.TryAdd(map, tensors.Values(entry, "this model's maps", map.Out)))
+                    throw new NolaException($"{tensors.File.Path}: there are two tensors {Lengths} of {map.Name}; the file is damaged.");
                 continue;
             }
             bool isA = name == NameOfA(map);
@@ -170,7 +224,7 @@ internal sealed class PeftLora : PeftForm
         foreach ((AdaptableMap map, (float[]? a, float[]? b)) in found)
             if (a is null || b is null)
                 throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of lora_A and lora_B.");
-        return found;
+        return (found, lengths);
 
         bool IsNoFactor(string name) => PeftTensors.IsBias(name) || tensors.IsHead(name);
     }
@@ -205,5 +259,8 @@ internal sealed class PeftLora : PeftForm
 
     private static NolaException NotLowRank(Adapter adapter) => new(
         $"PeftFiles.Save: what a {adapter.Options.Method.Title} adapter adds is not a low-rank product, "
-        + "so that there is no LoRA equal to it.");
+        + "so that there is no LoRA equal to it; the nearest one of a rank can be written, where weights alone are changed.")
+    {
+        Options = ["NearestRank"],
+    };
 }

@@ -25,11 +25,8 @@ internal sealed class PeftVera : PeftForm
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
         int rank = config.Rank();
-        if (config.Given("bias") is { } bias && config.Text(bias, "bias") != "none") throw config.Bad("bias", "'none'");
-        ulong key = 0;
-        if (config.Given(Key) is not null
-            && !(config.Number(Key) is { } text && StrictNumber.TryWhole(text, out key) && key <= uint.MaxValue))
-            throw config.Bad(Key, $"a whole number from 0 to {uint.MaxValue}");
+        config.CheckNoBias();
+        ulong key = config.Key(Key, 0);
         Dictionary<AdaptableMap, (float[]? D, float[]? B)> found = ReadVectors(tensors, rank);
         tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
         VeraOptions options = new() { Rank = rank, Seed = key, Targets = [.. found.Keys.Select(map => map.Name)] };

@@ -8,7 +8,6 @@ public sealed partial class LanguageModel
     /// <summary>The name of the model that is embedded in this library.</summary>
     public const string EmbeddedName = "nola-tiny";
 
-    private ITokenizer? tokenizer;
     private IReadOnlyList<int>? stopTokens;
     private ChatFormat? chat;
     private bool? talks;
@@ -26,13 +25,18 @@ public sealed partial class LanguageModel
     /// stay what they are. Maps that the checkpoint has in codes are kept in those, whatever the format.
     /// </param>
     /// <exception cref="NolaException">There is no such model, or its files are not a checkpoint that can be loaded.</exception>
-    public static LanguageModel Load(string model, Device device, bool trainable = false, WeightFormat format = WeightFormat.Float32)
+    public static LanguageModel Load(string model, Device device, bool trainable = false, WeightFormat format = WeightFormat.Float32) =>
+        Load(model, device, trainable, format, readsText: false);
+
+    /// <summary>As above; where text will be encoded, the tokenizer is made ready on another thread while the weights are read.</summary>
+    internal static LanguageModel Load(string model, Device device, bool trainable, WeightFormat format, bool readsText)
     {
-        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, format);
+        if (model == EmbeddedName && !Directory.Exists(model)) return LoadEmbedded(device, trainable, format, readsText);
         string directory = ModelLocator.Current.Find(model);
         ModelConfig config = ModelFamilies.Read(Path.Combine(directory, "config.json"));
+        Lazy<ITokenizer?> tokenizer = Begin(() => TokenizerFiles.Find(directory, config.Tokens), readsText);
         using WeightFiles weights = WeightFiles.Open(directory, device, config.Family.Prefix, config.Tied);
-        LanguageModel loaded = new(config, device, trainable, format, model, weights) { Origin = directory };
+        LanguageModel loaded = new(config, device, trainable, format, model, weights) { Origin = directory, LazyTokenizer = tokenizer };
         try
         {
             weights.RefuseUnread($"{config.Family.Title} with {config.Shape.Layers} layers", config.Family.Skips);
@@ -43,6 +47,13 @@ public sealed partial class LanguageModel
             loaded.Dispose();
             throw;
         }
+    }
+
+    private static Lazy<ITokenizer?> Begin(Func<ITokenizer?> find, bool prepare)
+    {
+        Lazy<ITokenizer?> tokenizer = new(find);
+        if (prepare) _ = Task.Run(() => tokenizer.Value?.Prepare());
+        return tokenizer;
     }
 
     /// <summary>A new model with its family's initial values, a pure function of the seed.</summary>
@@ -65,7 +76,7 @@ public sealed partial class LanguageModel
         return new(config, device, trainable, format, "new", new RandomWeights(config.Deviation, device, seed))
         {
             IsCreated = true,
-            tokenizer = tokenizer,
+            LazyTokenizer = new(() => tokenizer ?? TokenizerFiles.Find(null, config.Tokens)),
         };
     }
 
@@ -106,11 +117,14 @@ public sealed partial class LanguageModel
         AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
         if (Origin is not null) TokenizerFiles.Copy(Origin, directory);
         // GPT-2's own is found without files.
-        else if (tokenizer is Gpt2Tokenizer own && own != Gpt2Tokenizer.Default) own.Save(directory);
+        else if (FindTokenizer() is Gpt2Tokenizer own && own != Gpt2Tokenizer.Default) own.Save(directory);
     }
 
     /// <summary>The directory of its files, if it was loaded from one.</summary>
     internal string? Origin { get; private init; }
+
+    // Found once, by whoever asks first. A fault is told to whoever uses it, as it is where nothing was made ready.
+    private Lazy<ITokenizer?> LazyTokenizer { get; init; } = new(() => null);
 
     /// <summary>Whether it is the one in this library, whose tokenizer is a part of GPT-2's.</summary>
     internal bool IsEmbedded { get; private init; }
@@ -120,20 +134,20 @@ public sealed partial class LanguageModel
 
     /// <summary>The tokenizer, or null for a model of another vocabulary that has no tokenizer files.</summary>
     /// <exception cref="NolaException">There are files, and they do not fit the model.</exception>
-    internal ITokenizer? FindTokenizer() => tokenizer ??=
-        IsEmbedded ? Gpt2Tokenizer.WithVocabulary(Shape.Vocabulary) : TokenizerFiles.Find(Origin, Config.Tokens);
+    internal ITokenizer? FindTokenizer() => LazyTokenizer.Value;
 
     /// <summary>How conversations are written for the model, or null where its directory has no chat template.</summary>
     /// <exception cref="NolaException">It has one that is not known.</exception>
     internal ChatFormat? FindChat() => chat is null && !(talks ??= ChatFormat.IsThere(Origin)) ? null : Chat;
 
-    private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format)
+    private static LanguageModel LoadEmbedded(Device device, bool trainable, WeightFormat format, bool readsText)
     {
         const string Place = "the embedded model " + EmbeddedName;
         ModelConfig config = EmbeddedConfig();
+        Lazy<ITokenizer?> tokenizer = Begin(() => Gpt2Tokenizer.WithVocabulary(config.Shape.Vocabulary), readsText);
         UnmanagedMemoryStream stream = (UnmanagedMemoryStream)Resource("model.safetensors")!;
         using WeightFiles weights = new(Place, device, [Safetensors.Open(stream, Place)], config.Family.Prefix, config.Tied);
-        return new LanguageModel(config, device, trainable, format, EmbeddedName, weights) { IsEmbedded = true };
+        return new LanguageModel(config, device, trainable, format, EmbeddedName, weights) { IsEmbedded = true, LazyTokenizer = tokenizer };
     }
 
     /// <summary>The configuration of the embedded model.</summary>

@@ -9,7 +9,11 @@ namespace Nola.Models;
 /// <param name="Revision">The commit in the Hugging Face cache; empty elsewhere.</param>
 /// <param name="Bytes">Size of its weights.</param>
 /// <param name="Problem">Why it cannot be used, or null.</param>
-public sealed record FoundModel(string Name, string Directory, string Revision, long Bytes, string? Problem);
+public sealed record FoundModel(string Name, string Directory, string Revision, long Bytes, string? Problem)
+{
+    /// <summary>Whether it reads images; other models read text.</summary>
+    public bool ReadsImages { get; init; }
+}
 
 /// <summary>What models there are in the Hugging Face cache.</summary>
 public static class ModelCatalog
@@ -33,11 +37,12 @@ public static class ModelCatalog
             if (snapshot is null) return new FoundModel(name, repository, revision, 0, problem);
             string path = Path.Combine(snapshot, "config.json");
             byte[] config = InputFile.ReadAll(path, JsonInput.LargestConfig);
-            if (!IsKnown(config, path)) return null;
-            ModelFamilies.Parse(config, path);
+            if (Reads(config, path) is not { } images) return null;
+            if (images) VitConfigReader.Parse(config, path);
+            else ModelFamilies.Parse(config, path);
             long bytes = WeightFiles.Names(snapshot).Sum(InputFile.Length);
             string? weights = bytes > 0 ? null : "there is no model.safetensors (a pytorch_model.bin cannot be read safely)";
-            return new FoundModel(name, snapshot, revision, bytes, weights);
+            return new FoundModel(name, snapshot, revision, bytes, weights) { ReadsImages = images };
         }
         catch (NolaException error)
         {
@@ -45,9 +50,12 @@ public static class ModelCatalog
         }
     }
 
-    private static bool IsKnown(byte[] config, string path)
+    // Whether it reads images; null for a model of no known family.
+    private static bool? Reads(byte[] config, string path)
     {
         using JsonDocument document = JsonInput.Parse(config, path);
-        return document.RootElement.ValueKind == JsonValueKind.Object && ModelFamilies.Find(document.RootElement) is not null;
+        JsonElement root = document.RootElement;
+        if (VitConfigReader.Recognizes(root)) return true;
+        return root.ValueKind == JsonValueKind.Object && ModelFamilies.Find(root) is not null ? false : null;
     }
 }

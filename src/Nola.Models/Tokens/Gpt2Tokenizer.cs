@@ -31,8 +31,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     // Letters of other languages, and what HTML escapes, are written as they are.
     private static readonly JsonSerializerOptions asTheyAre = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private static readonly Lazy<Gpt2Tokenizer> shared =
-        new(() => new(Tokens(Read(Embedded("vocab.json.gz"))), () => Merges(new StreamReader(Embedded("merges.txt.gz")))));
+    private static readonly Lazy<Gpt2Tokenizer> shared = new(() => OfMerges(GptVocabulary));
 
     private readonly List<(string Token, int Id)> tokens;
     private readonly Func<IEnumerable<string>> merges;
@@ -68,9 +67,18 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
         if (vocabulary is < Bytes + 1 or > GptVocabulary)
             throw new NolaException(
                 $"The vocabulary is {vocabulary}; GPT-2's encoding can be cut to {Bytes + 1} to {GptVocabulary} tokens.");
-        if (vocabulary == GptVocabulary) return Default;
-        List<(string Token, int Id)> kept = [.. Default.tokens.Where(token => token.Id < vocabulary - 1), (EndOfTextName, vocabulary - 1)];
-        return new(kept, () => Default.merges().Take(vocabulary - 1 - Bytes));
+        return vocabulary == GptVocabulary ? Default : OfMerges(vocabulary);
+    }
+
+    // GPT-2's ids follow from its merges: the bytes in the order of their characters, what each merge makes, and the end of text.
+    private static Gpt2Tokenizer OfMerges(int vocabulary)
+    {
+        List<string> merges = [.. Merges(new StreamReader(Embedded("merges.txt.gz"))).Take(vocabulary - 1 - Bytes)];
+        List<(string Token, int Id)> tokens = new(vocabulary);
+        foreach (char character in Alphabet().Order()) tokens.Add((character.ToString(), tokens.Count));
+        foreach (string merge in merges) tokens.Add((merge.Remove(merge.IndexOf(' '), 1), tokens.Count));
+        tokens.Add((EndOfTextName, vocabulary - 1));
+        return new(tokens, () => merges);
     }
 
     /// <summary>Number of tokens.</summary>
@@ -211,22 +219,6 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     private static bool IsNoMerge(string line) => line.Length == 0 || line.StartsWith("#version", StringComparison.Ordinal);
 
-    // {"token": id, …}
-    private static List<(string Token, int Id)> Tokens(ReadOnlySpan<byte> json)
-    {
-        List<(string, int)> tokens = new(GptVocabulary);
-        Utf8JsonReader reader = new(json);
-        reader.Read();
-        if (reader.TokenType != JsonTokenType.StartObject) throw new JsonException("The vocabulary is not a JSON object");
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
-        {
-            string token = reader.GetString()!;
-            reader.Read();
-            tokens.Add((token, reader.GetInt32()));
-        }
-        return tokens;
-    }
-
     private static IEnumerable<string> Merges(StreamReader lines)
     {
         using (lines)
@@ -272,13 +264,6 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     private static GZipStream Embedded(string name) =>
         new(typeof(Gpt2Tokenizer).Assembly.GetManifestResourceStream("gpt2." + name)!, CompressionMode.Decompress);
-
-    private static byte[] Read(Stream stream)
-    {
-        using MemoryStream whole = new();
-        using (stream) stream.CopyTo(whole);
-        return whole.ToArray();
-    }
 
     [GeneratedRegex(@"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")]
     internal static partial Regex Words();

@@ -29,6 +29,7 @@ internal static unsafe partial class Gemm
         PackSome(b, rowStride, columnStride, k, n, packed, 0, k);
 
     // A few steps of all panels at a time: the source is read in order, and each panel gets whole cache lines.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackSome(float* b, nint rowStride, nint columnStride, int k, int n, float* packed, int first, int last)
     {
         int width = PanelWidth;
@@ -50,6 +51,7 @@ internal static unsafe partial class Gemm
     /// Steps <paramref name="step"/> … of a panel of Wᵀ, whose panels are of rows, from the panels of W (rows × columns), which are
     /// of columns. to: (steps, width); what stands for rows that W does not have is zeros.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void TransposePanel(float* w, int rows, int columns, int panel, int step, int steps, float* to)
     {
         int width = PanelWidth, i = panel * width, count = Math.Min(width, rows - i);
@@ -67,6 +69,7 @@ internal static unsafe partial class Gemm
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackRows(float* from, nint stride, int steps, float* to)
     {
         int width = PanelWidth;
@@ -85,6 +88,7 @@ internal static unsafe partial class Gemm
     }
 
     // Columns of the source lie next to each other in k: four by four through registers.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackColumns(float* from, nint rowStride, nint columnStride, int steps, float* to)
     {
         int width = PanelWidth, whole = rowStride == 1 ? steps & ~3 : 0;
@@ -115,6 +119,7 @@ internal static unsafe partial class Gemm
         return new Operand(packed, 1, stride, size);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void CopyTile(float* from, nint step, int rows, int steps, float* to, int stride)
     {
         int whole = rows & ~3;
@@ -125,6 +130,7 @@ internal static unsafe partial class Gemm
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TransposeTile(float* from, nint row, int rows, int steps, float* to, int stride)
     {
         int whole = rows & ~3, wholeSteps = steps & ~3;

@@ -57,6 +57,11 @@ internal static unsafe partial class Gemm
         float alpha = 1, float* bias = null, bool accumulate = false, Epilogue? after = null)
     {
         if (m == 0 || n == 0) return;
+        if (b.Pairs != null)
+        {
+            MultiplyPairs(team, m, n, k, a, b.Pairs, c, cStride, alpha, bias, accumulate, after);
+            return;
+        }
         int width = PanelWidth, panels = Panels(n), tiles = (m + TileRows - 1) / TileRows;
         bool pack = ShouldPack(a, m, panels);
         // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed

@@ -41,7 +41,7 @@ internal sealed unsafe class PackedRows : FrozenRows
         if (kept > 0) Pack();
         if (packed != columns) throw new ShapeException($"Freeze: {packed} of {columns} rows came.");
         finished = true;
-        return new CpuDevice.PackedMatrix(format == WeightFormat.Float32
+        return device.Packed(format == WeightFormat.Float32
             ? new FloatWeight(device, panels, rows, columns, compact)
             : PackedWeights.Halves(panels, rows, columns));
     }

@@ -1,8 +1,8 @@
 namespace Nola.Tensors;
 
 /// <summary>
-/// The packed right operand of a product: float32 panels as they lie, or a weight that is kept otherwise, or read across its
-/// panels, and made float32 panel by panel in the cache.
+/// The packed right operand of a product: float32 panels as they lie; or a weight that is kept otherwise, or read across its
+/// panels, and made float32 panel by panel in the cache; or pairs of bfloat16, which <see cref="PairKernels"/> multiply.
 /// </summary>
 internal readonly unsafe struct Panels
 {
@@ -11,11 +11,16 @@ internal readonly unsafe struct Panels
 
     private Panels(float* floats) => Floats = floats;
 
+    private Panels(uint* pairs) => Pairs = pairs;
+
     /// <summary>W, or Wᵀ, of a packed weight.</summary>
     public Panels(PackedWeight weight, bool transposed) => (this.weight, this.transposed) = (weight, transposed);
 
     /// <summary>The panels, where they are float32 and lie as they are read.</summary>
     public float* Floats { get; }
+
+    /// <summary>The panels, where they are pairs of bfloat16.</summary>
+    public uint* Pairs { get; }
 
     /// <summary>Whether panels are made when they are read.</summary>
     public bool AreMade => weight is not null;
@@ -24,6 +29,8 @@ internal readonly unsafe struct Panels
     public PackedWeight? Straight => transposed ? null : weight;
 
     public static implicit operator Panels(float* floats) => new(floats);
+
+    public static implicit operator Panels(uint* pairs) => new(pairs);
 
     /// <summary>Some steps of a panel as float32. to: (steps, <see cref="Gemm.PanelWidth"/>)</summary>
     public void Make(int panel, int step, int steps, float* to)

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Numerics;
@@ -83,6 +84,22 @@ public sealed unsafe class Safetensors : IDisposable
     /// <exception cref="NolaException">It breaks a rule of the format.</exception>
     public static Safetensors Open(UnmanagedMemoryStream stream, string name) =>
         new(name, stream.PositionPointer, stream.Length - stream.Position, null, null, stream, null);
+
+    /// <summary>Validates a file that is in memory.</summary>
+    /// <exception cref="NolaException">It breaks a rule of the format.</exception>
+    internal static Safetensors Open(byte[] file, string name)
+    {
+        MemoryHandle pinned = file.AsMemory().Pin();
+        try
+        {
+            return new(name, (byte*)pinned.Pointer, file.Length, null, null, pinned, null);
+        }
+        catch
+        {
+            pinned.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Looks a tensor up by name.</summary>
     public bool TryGet(string name, out SafetensorsEntry entry) => byName.TryGetValue(name, out entry!);

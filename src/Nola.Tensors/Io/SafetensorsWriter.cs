@@ -31,16 +31,30 @@ public static class SafetensorsWriter
     /// <exception cref="NolaException">The file cannot be written.</exception>
     public static void Write(string path, IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
     {
-        List<SafetensorsTensor> ordered = [.. tensors.OrderByDescending(t => t.ElementSize).ThenBy(t => t.Name, StringComparer.Ordinal)];
+        List<SafetensorsTensor> ordered = Ordered(tensors);
         byte[] header = Header(ordered, metadata);
-        AtomicFile.Write(path, stream =>
-        {
-            Span<byte> length = stackalloc byte[8];
-            BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
-            stream.Write(length);
-            stream.Write(header);
-            foreach (SafetensorsTensor tensor in ordered) stream.Write(Bytes(tensor));
-        });
+        AtomicFile.Write(path, stream => Write(ordered, header, stream));
+    }
+
+    /// <summary>The bytes of the file that would be written.</summary>
+    internal static byte[] ToBytes(IEnumerable<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata = null)
+    {
+        List<SafetensorsTensor> ordered = Ordered(tensors);
+        using MemoryStream stream = new();
+        Write(ordered, Header(ordered, metadata), stream);
+        return stream.ToArray();
+    }
+
+    private static List<SafetensorsTensor> Ordered(IEnumerable<SafetensorsTensor> tensors) =>
+        [.. tensors.OrderByDescending(t => t.ElementSize).ThenBy(t => t.Name, StringComparer.Ordinal)];
+
+    private static void Write(List<SafetensorsTensor> ordered, byte[] header, Stream stream)
+    {
+        Span<byte> length = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
+        stream.Write(length);
+        stream.Write(header);
+        foreach (SafetensorsTensor tensor in ordered) stream.Write(Bytes(tensor));
     }
 
     private static byte[] Header(List<SafetensorsTensor> tensors, IReadOnlyDictionary<string, string>? metadata)

@@ -35,10 +35,13 @@ public sealed unsafe partial class CpuDevice
     // dhead (V, C) (+)= gᵀ (V, rows) · x (rows, C)
     private void AddHeadGrad(float* g, float* x, int rows, int c, int v, float* dhead, bool accumulate)
     {
-        using Tensor packed = Empty([Gemm.Panels(c), rows, Gemm.PanelWidth]);
-        float* b = Floats(packed);
-        Gemm.Pack(x, c, 1, rows, c, b);
-        Gemm.Multiply(team, v, c, rows, new(g, 1, v), b, dhead, c, 1, null, accumulate);
+        bool rounds = RoundsProducts;
+        using Tensor packed = rounds
+            ? Empty([Gemm.Panels(c), Gemm.PairsOf(rows), Gemm.PanelWidth], DType.Int32)
+            : Empty([Gemm.Panels(c), rows, Gemm.PanelWidth]);
+        if (rounds) Gemm.PackPairs(team, x, c, 1, rows, c, (uint*)Ints(packed));
+        else Gemm.Pack(x, c, 1, rows, c, Floats(packed));
+        Gemm.Multiply(team, v, c, rows, new(g, 1, v), PanelsOf(packed), dhead, c, 1, null, accumulate);
     }
 
     private protected override void CrossEntropyCore(

@@ -1,7 +1,12 @@
+using System.Runtime.InteropServices;
+
 namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
+    // The least of rows, columns and steps of a product of two tensors that is rounded.
+    private const int SmallestRounded = 32;
+
     private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, WeightFormat format)
     {
         (int rows, int columns) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
@@ -9,10 +14,14 @@ public sealed unsafe partial class CpuDevice
         (nint row, nint column) = transposed ? ((nint)1, (nint)weight.Stride) : (weight.Stride, 1);
         Tensor packed = Empty([Gemm.Panels(columns), rows, Gemm.PanelWidth]);
         Gemm.Pack(team, Floats(weight), row, column, rows, columns, Floats(packed));
-        return new PackedMatrix(format == WeightFormat.Float32
+        return Packed(format == WeightFormat.Float32
             ? new FloatWeight(this, packed, rows, columns, compact: false)
             : PackedWeights.Halves(Narrow(packed), rows, columns));
     }
+
+    /// <summary>A frozen matrix of a packed weight; codes of 8 and 4 bits are made float32 in the cache, whatever products round.</summary>
+    internal FrozenMatrix Packed(PackedWeight weight) =>
+        new PackedMatrix(weight, RoundsProducts && weight.Format is WeightFormat.Float32 or WeightFormat.BFloat16 ? this : null);
 
     private protected override FrozenMatrix FreezeCore(IReadOnlyList<QuantizedMatrix> parts) =>
         new PackedMatrix(PackedWeights.Of(this, parts));
@@ -49,9 +58,11 @@ public sealed unsafe partial class CpuDevice
         Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, float alpha, float beta, Tensor? bias)
     {
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
-        using Tensor packed = PackOperand(b, transposeB, k, n);
+        // What an adapter adds is of few columns or steps, and is not rounded.
+        bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
+        using Tensor packed = PackOperand(b, transposeB, k, n, rounds);
         Operand left = transposeA ? new(Floats(a), 1, a.Stride) : new(Floats(a), a.Stride, 1);
-        Gemm.Multiply(team, m, n, k, left, Floats(packed), Floats(c), c.Stride, alpha,
+        Gemm.Multiply(team, m, n, k, left, PanelsOf(packed), Floats(c), c.Stride, alpha,
             bias is null ? null : Floats(bias), beta != 0);
     }
 
@@ -84,16 +95,23 @@ public sealed unsafe partial class CpuDevice
         Gemm.Multiply(team, dy.Shape.Rows, w.Rows, w.Columns, left, ((PackedMatrix)w).Backward, Floats(dx), w.Rows, 1, null, beta != 0);
     }
 
-    // op(b) (k × n) in panels, in memory of the pool.
-    private Tensor PackOperand(Matrix b, bool transposed, int k, int n)
+    // op(b) (k × n) in panels, in memory of the pool: float32, or pairs of bfloat16 in words.
+    private Tensor PackOperand(Matrix b, bool transposed, int k, int n, bool rounds)
     {
-        Tensor packed = Empty([Gemm.Panels(n), k, Gemm.PanelWidth]);
         float* from = Floats(b);
-        float* to = Floats(packed);
         (nint row, nint column) = transposed ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);
-        Gemm.Pack(team, from, row, column, k, n, to);
+        if (rounds)
+        {
+            Tensor pairs = Empty([Gemm.Panels(n), Gemm.PairsOf(k), Gemm.PanelWidth], DType.Int32);
+            Gemm.PackPairs(team, from, row, column, k, n, (uint*)Ints(pairs));
+            return pairs;
+        }
+        Tensor packed = Empty([Gemm.Panels(n), k, Gemm.PanelWidth]);
+        Gemm.Pack(team, from, row, column, k, n, Floats(packed));
         return packed;
     }
+
+    private static Panels PanelsOf(Tensor packed) => packed.DType == DType.Int32 ? (uint*)Ints(packed) : Floats(packed);
 
     // Rounded to bfloat16; the float32 tensor goes back to the pool.
     private Tensor Narrow(Tensor wide)
@@ -110,16 +128,49 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <summary>W (in, out) as the right operand of x·W, and of dy·Wᵀ.</summary>
-    internal sealed class PackedMatrix(PackedWeight weight) : FrozenMatrix(weight.Rows, weight.Columns, weight.Format)
+    /// <param name="weight">W.</param>
+    /// <param name="rounding">
+    /// Where products round their operands to bfloat16: W, and for gradients Wᵀ, are packed for that when they are first asked for.
+    /// </param>
+    internal sealed class PackedMatrix(PackedWeight weight, CpuDevice? rounding = null)
+        : FrozenMatrix(weight.Rows, weight.Columns, weight.Format)
     {
+        private Tensor? pairs, across;
+
         public PackedWeight Weight => weight;
 
-        public Panels Forward => weight.Forward;
+        public Panels Forward => rounding is null ? weight.Forward : PanelsOf(pairs ??= Pairs(rounding, transposed: false));
 
-        public Panels Backward => weight.Backward;
+        public Panels Backward => rounding is null ? weight.Backward : PanelsOf(across ??= Pairs(rounding, transposed: true));
 
-        public override long Bytes => weight.Bytes;
+        public override long Bytes => weight.Bytes + (pairs?.Bytes ?? 0) + (across?.Bytes ?? 0);
 
-        public override void Dispose() => weight.Dispose();
+        public override void Dispose()
+        {
+            weight.Dispose();
+            pairs?.Dispose();
+            across?.Dispose();
+        }
+
+        // A panel at a time is float32, in the cache.
+        private Tensor Pairs(CpuDevice device, bool transposed)
+        {
+            (int steps, int columns) = transposed ? (Columns, Rows) : (Rows, Columns);
+            int width = Gemm.PanelWidth;
+            Tensor packed = device.Empty([Gemm.Panels(columns), Gemm.PairsOf(steps), width], DType.Int32);
+            uint* to = (uint*)Ints(packed);
+            device.Team.For(Gemm.Panels(columns), 1, (first, last) =>
+            {
+                float* wide = (float*)NativeMemory.AlignedAlloc((nuint)steps * (nuint)width * sizeof(float), 64);
+                for (int panel = first; panel < last; panel++)
+                {
+                    if (transposed) weight.MakeTransposed(panel, 0, steps, wide);
+                    else weight.Make(panel, 0, steps, wide);
+                    Gemm.PackPairs(wide, steps, to + (long)panel * Gemm.PairsOf(steps) * width);
+                }
+                NativeMemory.AlignedFree(wide);
+            });
+            return packed;
+        }
     }
 }

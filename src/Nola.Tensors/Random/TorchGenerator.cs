@@ -44,6 +44,42 @@ internal sealed class TorchGenerator
         }
     }
 
+    /// <summary>
+    /// The same of a bfloat16 tensor: 8 bits of each word as a number in [0, 1), times twice the bound plus its negative, rounded to
+    /// bfloat16; the bound itself is rounded to bfloat16 first.
+    /// </summary>
+    public void UniformBFloat16(Span<float> values, double bound)
+    {
+        float high = RoundedToBFloat16((float)bound), width = high - -high;
+        foreach (ref float value in values)
+        {
+            float product = (Next() & 0xFF) * (1f / (1 << 8)) * width;
+            value = RoundedToBFloat16(product + -high);
+        }
+
+        static float RoundedToBFloat16(float value) => DTypes.FromBFloat16(DTypes.ToBFloat16(value));
+    }
+
+    /// <summary>
+    /// The first entries of <c>torch.randperm(length, generator)</c>: each is exchanged with one of itself and those behind it, which a
+    /// word modulo their number chooses. Only places that were exchanged are held.
+    /// </summary>
+    /// <param name="length">How many numbers from 0 are put in another order.</param>
+    /// <param name="count">How many of them are asked for; at most all.</param>
+    public long[] Permutation(long length, int count)
+    {
+        Dictionary<long, long> moved = [];
+        long[] first = new long[count];
+        for (long i = 0; i < count; i++)
+        {
+            // The last one has nothing left to be exchanged with, and PyTorch draws no word for it.
+            long other = i < length - 1 ? i + Next() % (length - i) : i;
+            first[i] = moved.GetValueOrDefault(other, other);
+            moved[other] = moved.GetValueOrDefault(i, i);
+        }
+        return first;
+    }
+
     private void Twist()
     {
         for (int i = 0; i < Words; i++)

@@ -66,6 +66,13 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
 {
     private const string File0 = "a.safetensors";
 
+    /// <summary>Methods beside LoRA's kin, small.</summary>
+    public static IReadOnlyList<AdapterOptions> Methods { get; } =
+    [
+        new FourierFtOptions { Frequencies = 9 }, new Ia3Options { FeedForward = ["c_fc"] },
+        new VbLoraOptions { Rank = 2, Vectors = 5, VectorLength = 4 }, new RandLoraOptions { Rank = 5 },
+    ];
+
     /// <summary>All kinds of adapter files.</summary>
     public static IEnumerable<FuzzKind> All() =>
     [
@@ -82,6 +89,10 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
             add(bench.Model.NewAdapter(new VeraOptions { Rank = 3, Targets = ["q", "c_fc"] }), 0);
             add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["c_attn"], Bias = LoraBias.All }), 0);
             add(bench.Model.NewAdapter(new LoraOptions { Rank = 1, Targets = ["v"], Bias = LoraBias.LoraOnly }), 0);
+        }),
+        new AdapterKind("adapter-methods", (bench, add) =>
+        {
+            foreach (AdapterOptions options in Methods) add(bench.Model.NewAdapter(options with { Targets = ["q", "c_fc"] }), 0);
         }),
         new AdapterKind("adapter-packed", (bench, add) =>
         {
@@ -157,6 +168,8 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
             "peft-methods",
             plain with { Targets = ["c_attn"], Bias = LoraBias.All }, plain with { Targets = ["c_fc"], Bias = LoraBias.LoraOnly },
             new VeraOptions { Rank = 3, Targets = ["c_attn", "c_proj"] });
+        yield return new PeftKind(
+            "peft-small", [.. AdapterKind.Methods.Select(options => options with { Targets = ["c_attn", "c_fc"] })]);
     }
 
     public override void Prepare(Bench bench)
@@ -179,14 +192,14 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
         using (LoadedAdapter adapter = PeftFiles.Load(directory, bench.Model))
         {
             bench.Accepted = true;
-            values = Examples.Factors(adapter);
+            values = Examples.Deltas(adapter);
             sizes = (adapter.Options.Rank, adapter.Options.Alpha);
             PeftFiles.Save(adapter, bench.Output);
         }
         using LoadedAdapter again = PeftFiles.Load(bench.Output, bench.Model);
         (int Rank, float Alpha) now = (again.Options.Rank, again.Options.Alpha);
         if (now != sizes) throw new FuzzException($"rank and alpha changed from {sizes} to {now} when it was exported again");
-        Examples.Same(values, Examples.Factors(again));
+        Examples.Same(values, Examples.Deltas(again));
     }
 }
 
@@ -202,10 +215,11 @@ internal static class Examples
         adapter.Update();
     }
 
-    /// <summary>The factors of every map of an adapter.</summary>
-    public static float[][] Factors(Adapter adapter) =>
-        [.. adapter.Stacks.OfType<MapStack>().SelectMany(stack =>
-            Enumerable.Range(0, stack.Group.Count).SelectMany(row => (float[][])[stack.Factors(row)!.A, stack.Factors(row)!.B]))];
+    /// <summary>The factors of every map of an adapter; where it has none, what is trained.</summary>
+    public static float[][] Deltas(Adapter adapter) =>
+        [.. adapter.Stacks.SelectMany(stack => stack is MapStack map && map.Factors(0) is not null
+            ? Enumerable.Range(0, map.Group.Count).SelectMany(row => (float[][])[map.Factors(row)!.A, map.Factors(row)!.B])
+            : stack is MapStack ? stack.Parameters.Select(p => p.Value.ToArray()) : [])];
 
     /// <summary>Compares values by their bits.</summary>
     /// <exception cref="FuzzException">They differ.</exception>

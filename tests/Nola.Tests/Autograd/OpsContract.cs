@@ -196,6 +196,41 @@ public abstract class OpsContract(Device device)
             });
     }
 
+    [Contract(30)]
+    public void Linear_whose_inputs_and_outputs_are_scaled_for_some_rows(int seed)
+    {
+        Random r = new(seed);
+        int k = Size(r), n = 1 + Size(r), column = r.Next(n), width = n - column, layers = 1 + r.Next(3), layer = r.Next(layers);
+        int first = Size(r), second = Size(r), m = first + second + r.Next(4);
+        float[] w = OpCheck.Values(r, k * n, 1), bias = OpCheck.Values(r, n, 1);
+        using Tensor weight = device.From(w, [k, n]), b = device.From(bias, [n]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        // Rows of the first part have scaled inputs and outputs, those of the second scaled inputs and an added weight, the last nothing.
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [m, k], 1), ("residual", [m, n], 1), ("in", [layers, k], 1), ("out", [layers, width], 1), ("W", [layers, k, width], 1),
+        ];
+        OpCheck.Run(device, r, inputs,
+            (_, v) => Ops.Linear(
+                v[0], frozen, b, v[1],
+                new DeltaRows(new Scaling(v[2], layer, ofInputs: true), 0, first + second),
+                new DeltaRows(new Scaling(v[3], layer, ofInputs: false, column), 0, first),
+                new DeltaRows(new AddedWeight(v[4], layer, column), first, second)),
+            v =>
+            {
+                double[] scaled = [.. v[0].Select((x, i) => i / k < first + second ? x * v[2][layer * k + i % k] : x)];
+                double[] y = Reference.AddRow(Reference.MatMul(scaled, OpCheck.Wide(w), m, k, n), OpCheck.Wide(bias));
+                double[] own = v[4][(layer * k * width)..((layer + 1) * k * width)];
+                double[] added = Reference.MatMul(scaled[(first * k)..((first + second) * k)], own, second, k, width);
+                for (int i = 0; i < first + second; i++)
+                    for (int j = 0; j < width; j++)
+                        y[i * n + column + j] = i < first
+                            ? y[i * n + column + j] * v[3][layer * width + j]
+                            : y[i * n + column + j] + added[(i - first) * width + j];
+                return Reference.Add(y, v[1]);
+            });
+    }
+
     [Contract(20)]
     public void A_delta_that_is_added_to_the_weight_gives_the_same(int seed)
     {
@@ -219,6 +254,40 @@ public abstract class OpsContract(Device device)
         foreach (Delta delta in deltas) delta.AddTo(device, w, bias);
         float[] merged = Ops.Linear(tape.Constant(x), tape.Constant(w), tape.Constant(bias)).Value.ToArray();
         OpCheck.Close(OpCheck.Wide(apart), merged, 2e-5);
+    }
+
+    [Contract(30)]
+    public void Linear_with_a_decomposed_weight(int seed)
+    {
+        Random r = new(seed);
+        int before = r.Next(3), m = Size(r), k = Size(r), n = 1 + Size(r), rank = 1 + r.Next(9), column = r.Next(n), width = n - column;
+        int layers = 1 + r.Next(3), layer = r.Next(layers), rows = before + m;
+        float scale = 0.5f;
+        float[] w = OpCheck.Values(r, k * n, 1), norms = [.. OpCheck.Values(r, width, 0.5).Select(value => value + 1)];
+        using Tensor weight = device.From(w, [k, n]), gains = device.Empty([3, width]);
+        using FrozenMatrix frozen = device.Freeze(weight);
+        (string, Shape, double)[] inputs =
+        [
+            ("x", [rows, k], 1), ("A", [layers, k, rank], 1), ("B", [layers, rank, width], 1), ("m", [layers, width], 1),
+        ];
+        // The lengths of the columns are constants, whatever they are.
+        OpCheck.Run(device, r, inputs, (_, v) => Ops.Linear(v[0], frozen, null, new DeltaRows(Decomposed(v), before, m)), v =>
+        {
+            double[] y = Reference.MatMul(v[0], OpCheck.Wide(w), rows, k, n);
+            double[] a = v[1][(layer * k * rank)..((layer + 1) * k * rank)], b = v[2][(layer * rank * width)..((layer + 1) * rank * width)];
+            double[] low = Reference.MatMul(Reference.MatMul(v[0], a, rows, k, rank), b, rows, rank, width);
+            for (int i = before; i < rows; i++)
+                for (int j = 0; j < width; j++)
+                    y[i * n + column + j] = (y[i * n + column + j] + scale * low[i * width + j]) * v[3][layer * width + j] / norms[j];
+            return y;
+        });
+
+        WeightDecomposed Decomposed(Variable[] v)
+        {
+            float[] gain = [.. v[3].Value.ToArray()[(layer * width)..((layer + 1) * width)].Zip(norms, (length, norm) => length / norm)];
+            device.Upload([.. gain, .. gain.Select(g => g - 1), .. norms.Select(norm => 1 / norm)], gains);
+            return new(frozen, v[1], v[2], v[3], gains, layer, scale, column);
+        }
     }
 
     [Contract(20)]

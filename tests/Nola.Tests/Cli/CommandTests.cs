@@ -101,6 +101,38 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("already", Fails("merge", "--model", TinyModels.Golden, "--adapter", adapter, "--out", merged));
     }
 
+    [Theory]
+    [InlineData("lora", "--rslora", "true", "--dora", "true")]
+    [InlineData("lora-xs", "--rank", "5")]
+    [InlineData("uni-lora", "--theta-length", "300", "--theta-bound", "0.3")]
+    [InlineData("beft", "--targets", "v,c_fc")]
+    public void A_method_is_trained_measured_and_merged_by_its_options(string method, params string[] options)
+    {
+        string run = Path.Combine(directory, "run"), adapter = Path.Combine(run, "adapter.safetensors");
+        string merged = Path.Combine(directory, "merged");
+        JsonElement trained = Succeeds(
+        [
+            "train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs, "--out", run, "--method", method,
+            "--epochs", "25", "--warmup", "2", "--lr", "0.02", "--json", .. options,
+        ]);
+        Assert.True(trained.GetProperty("last_loss").GetDouble() < trained.GetProperty("first_loss").GetDouble() - 0.02);
+        double with = Loss("--model", TinyModels.Golden, "--adapter", adapter);
+        Assert.Equal(trained.GetProperty("best_loss").GetDouble(), with, 1e-5);
+        Succeeds("merge", "--model", TinyModels.Golden, "--adapter", adapter, "--out", merged);
+        Assert.Equal(with, Loss("--model", merged), 1e-5);
+        string[] export = ["export", "--model", TinyModels.Golden, "--adapter", adapter, "--out", Path.Combine(directory, "near")];
+        if (method == "beft")
+        {
+            Assert.Contains("is a bias, so that no LoRA is near to it", Fails([.. export, "--nearest-rank", "4"]));
+            return;
+        }
+        double missed = Succeeds([.. export, "--nearest-rank", "48", "--json"]).GetProperty("relative_error").GetDouble();
+        Assert.InRange(missed, 0, 1e-4);
+        Assert.Equal(with, Loss("--model", TinyModels.Golden, "--adapter", Path.Combine(directory, "near")), 1e-5);
+        if (options.Contains("--dora"))
+            Assert.Contains("--nearest-rank", Fails([.. export[..^1], Path.Combine(directory, "plain"), "--format", "peft-lora"]));
+    }
+
     [Fact]
     public void An_adapter_on_codes_is_trained_and_merged_into_bfloat16()
     {
@@ -169,6 +201,29 @@ public sealed class CommandTests : IDisposable
         Assert.Contains(
             "it is for nola",
             Fails("train", "--method", "lora", "--quantize-bits", "4", "--model", TinyModels.Golden, "--data", Pairs, "--out", run + "2"));
+    }
+
+    [Fact]
+    public void Tasks_are_joined_and_each_is_taken_by_its_name()
+    {
+        string[] runs = [.. new[] { "one", "two" }.Select(name => Path.Combine(directory, name))];
+        string[] files = [.. runs.Select(run => Path.Combine(run, "adapter.safetensors"))];
+        string joint = Path.Combine(directory, "tasks.safetensors");
+        for (int i = 0; i < runs.Length; i++)
+            Succeeds(
+                "train", "--model", TinyModels.Golden, "--data", Pairs, "--valid", Pairs,
+                "--out", runs[i], "--bases", "20", "--epochs", $"{i + 2}", "--warmup", "2", "--json");
+        JsonElement report = Succeeds("join", files[0], $"second={files[1]}", "--out", joint, "--json");
+        Assert.Equal(["one", "second"], report.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()));
+        Assert.True(report.GetProperty("bytes_after").GetInt64() < report.GetProperty("bytes_before").GetInt64());
+        double[] losses = [.. files.Select(file => Loss("--model", TinyModels.Golden, "--adapter", file))];
+        Assert.NotEqual(losses[0], losses[1]);
+        Assert.Equal(
+            Loss("--model", TinyModels.Golden, "--adapter", files[1]),
+            Loss("--model", TinyModels.Golden, "--adapter", joint + ":second"));
+        Assert.Equal("nola adapters of 2 tasks", Succeeds("inspect", joint, "--json").GetProperty("kind").GetString());
+        Assert.Equal("nola adapter", Succeeds("inspect", joint + ":one", "--json").GetProperty("kind").GetString());
+        Assert.Contains("name one, as in", Fails("loss", "--model", TinyModels.Golden, "--pairs", Pairs, "--adapter", joint));
     }
 
     [Fact]

@@ -82,6 +82,51 @@ public sealed class LlamaPeftTests : IDisposable
         Assert.Equal(numbers.GetProperty("merged_loss").GetDouble(), Evaluation.Loss(model, Pairs(golden)).Loss, 1e-5);
     }
 
+    [Theory]
+    [InlineData("ia3")]
+    [InlineData("vblora")]
+    [InlineData("randlora")]
+    public void Other_methods_give_PEFTs_logits_losses_and_gradients_after_any_file(string name)
+    {
+        string place = Path.Combine(data, "peft-llama"), given = Path.Combine(place, name);
+        string file = Path.Combine(directory, "a"), again = Path.Combine(directory, "again");
+        JsonElement golden = Case(place), numbers = golden.GetProperty("cases").GetProperty(name).GetProperty("float64");
+        using Safetensors expected = Safetensors.Open(Path.Combine(given, "expected.safetensors"));
+        using (TrainableAdapter adapter = Trainable(given))
+        {
+            AdapterFile.Save(adapter, file);
+            PeftFiles.Save(adapter, again);
+            CheckGradients(expected, adapter, Pairs(golden));
+        }
+        foreach (string path in (string[])[given, file, again])
+        {
+            using LoadedAdapter loaded = AdapterFile.Load(path, model);
+            Assert.Equal(numbers.GetProperty("loss").GetDouble(), Evaluation.Loss(model, Pairs(golden), loaded).Loss, 2e-5);
+            for (int i = 0; i < 2; i++)
+            {
+                double[] wanted = OpCheck.Wide(expected.ReadFinite(expected.Get($"logits.{i}")));
+                OpCheck.Close(wanted, model.Logits(Sequences(golden)[i], loaded), 5e-5);
+            }
+        }
+        using LoadedAdapter last = AdapterFile.Load(file, model);
+        last.Merge();
+        Assert.Equal(numbers.GetProperty("merged_loss").GetDouble(), Evaluation.Loss(model, Pairs(golden)).Loss, 2e-5);
+    }
+
+    // The norm of all gradients, which PEFT has in other layouts.
+    private void CheckGradients(Safetensors expected, TrainableAdapter adapter, EncodedPair[] pairs)
+    {
+        TokenStream stream = TokenStreams.FromPairs(pairs).With(adapter);
+        using (StreamTensors batch = new(device, stream))
+        using (Tape tape = new(device))
+            tape.Backward(model.Loss(tape, batch, 0, 1f / stream.Targets.Length));
+        adapter.CollectGradients();
+        double wanted = expected.Entries.Where(entry => entry.Name.StartsWith("grad."))
+            .Sum(entry => expected.ReadFinite(entry).Sum(value => (double)value * value));
+        double own = adapter.Parameters.Sum(parameter => parameter.Gradient.ToArray().Sum(value => (double)value * value));
+        Assert.Equal(1, own / wanted, 1e-4);
+    }
+
     [Fact]
     public void A_module_that_the_file_lacks_is_named_as_PEFT_names_it()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
@@ -125,8 +126,13 @@ public sealed class HuggingFaceCacheTests : IDisposable
         Add("b/text", true, new(Golden()) { ["config.json"] = "no JSON"u8.ToArray() });
         Add("c/bert", true, new(Golden()) { ["config.json"] = "{\"model_type\": \"bert\", \"note\": \"not a gpt2\"}"u8.ToArray() });
         Add("d/whole", true, Golden());
+        const string Vit = "{\"model_type\": \"vit\", \"hidden_size\": 48, \"num_hidden_layers\": 2, \"num_attention_heads\": 3, "
+            + "\"intermediate_size\": 96, \"image_size\": 32, \"patch_size\": 8}";
+        Add("e/vit", true, new() { ["config.json"] = Encoding.UTF8.GetBytes(Vit), ["model.safetensors"] = new byte[8] });
         FoundModel[] found = [.. ModelCatalog.List(Locator(Hub))];
-        Assert.Equal(["a/broken", "b/text", "d/whole"], found.Select(m => m.Name));
+        Assert.Equal(["a/broken", "b/text", "d/whole", "e/vit"], found.Select(m => m.Name));
+        Assert.Equal([false, false, false, true], found.Select(m => m.ReadsImages));
+        Assert.Null(found[3].Problem);
         Assert.Contains("scale_attn_weights is false", found[0].Problem);
         Assert.Contains("not valid JSON", found[1].Problem);
         Assert.Null(found[2].Problem);

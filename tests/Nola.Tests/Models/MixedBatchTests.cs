@@ -24,10 +24,14 @@ public sealed class MixedBatchTests : IDisposable
             model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*", "wte", "lm_head"] }),
             model.NewAdapter(new LoraOptions { Rank = 3, Targets = ["c_attn", "mlp.*", "wte"], Bias = LoraBias.All }),
             model.NewAdapter(new VeraOptions { Rank = 5, Targets = ["v", "c_fc", "lm_head"] }),
+            model.NewAdapter(new FourierFtOptions { Frequencies = 30, Scaling = 50, Targets = ["q", "mlp.c_proj", "lm_head"] }),
+            model.NewAdapter(new Ia3Options { Targets = ["k", "v", "c_proj"] }),
+            model.NewAdapter(new VbLoraOptions { Rank = 2, Vectors = 9, VectorLength = 8, Targets = ["c_attn", "c_fc"] }),
+            model.NewAdapter(new RandLoraOptions { Rank = 7, Alpha = 7, Targets = ["c_attn", "c_proj"] }),
         ];
         foreach (TrainableAdapter adapter in adapters) TinyModels.Randomize(adapter, r, 0.2);
         EncodedPair[] pairs = TinyModels.Pairs(r, 6, 61);
-        TrainableAdapter?[] whose = [.. pairs.Select(_ => r.Next(4) is var i and < 3 ? adapters[i] : null)];
+        TrainableAdapter?[] whose = [.. pairs.Select(_ => adapters.ElementAtOrDefault(r.Next(adapters.Length + 1)))];
         TokenStream stream = TokenStreams.FromPairs(pairs) with { Adapters = whose };
         float[] mixed = Losses(model, stream, 1);
         float[][] gradients = [.. adapters.Select(Gradients)];

@@ -61,6 +61,7 @@ public sealed class QuantizedModelTests : IDisposable
         [
             new NolaOptions { Rank = 2, Bases = 12, Targets = ["*"] }, new LoraOptions { Rank = 3, Targets = ["*"] },
             new VeraOptions { Rank = 5, Targets = ["*"] },
+            new LoraOptions { Rank = 3, Targets = ["*"], Decomposed = true }, new LoraXsOptions { Rank = 3, Targets = ["*"] },
         ];
         foreach (AdapterOptions options in all)
             Assert.Equal(Gradients(rounded, options, pairs), Gradients(quantized, options, pairs));

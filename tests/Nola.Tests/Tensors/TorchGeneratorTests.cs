@@ -44,4 +44,23 @@ public sealed class TorchGeneratorTests
         Assert.Equal(firstOfA, a[..8]);
         Assert.Equal(firstOfB, b[..8]);
     }
+
+    [Theory]
+    [InlineData(144, 48, new[] { 135, 23, 2, 36, 34, 21, 15, 32, 58, 35, 122, 46, 76, 15, 24, 37 })]
+    [InlineData(96, 72, new[] { 90, 23, 1, 60, 22, 69, 10, 32, 39, 11, 81, 70, 50, 63, 16, 37 })]
+    [InlineData(32, 72, new[] { 26, 23, 30, 24, 8, 51, 22, 29, 12, 15, 15, 45, 1, 21, 29, 51 })]
+    public void A_permutation_is_PyTorchs(int rows, int columns, int[] first)
+    {
+        long[] places = new TorchGenerator(777).Permutation(rows * columns, 8);
+        Assert.Equal(first, places.SelectMany(place => (int[])[(int)(place / columns), (int)(place % columns)]));
+    }
+
+    [Fact]
+    public void A_whole_permutation_has_every_number_once_and_begins_like_a_part_of_it()
+    {
+        long[] all = new TorchGenerator(5).Permutation(700, 700);
+        Assert.Equal(Enumerable.Range(0, 700).Select(i => (long)i), all.Order());
+        Assert.Equal(all[..9], new TorchGenerator(5).Permutation(700, 9));
+        Assert.Equal([0], new TorchGenerator(5).Permutation(1, 1));
+    }
 }

@@ -238,7 +238,9 @@ public sealed class TrainerTests : IDisposable
     [InlineData("epochs", "0", "epochs is 0; expected above 0")]
     [InlineData("lr", "fast", "lr is 'fast'; expected a positive number")]
     [InlineData("lr", "-1", "lr is -1; expected above 0")]
-    [InlineData("method", "qlora", "method is 'qlora'; expected nola, lora, vera, bitfit, head or full")]
+    [InlineData(
+        "method", "qlora",
+        "method is 'qlora'; expected nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, vblora, randlora, bitfit, head or full")]
     [InlineData("entries", "3", "entries is '3'; expected uniform, normal or sign")]
     [InlineData("sharing", "none", "sharing is 'none'")]
     [InlineData("batch-tokens", "0", "batch-tokens is 0; expected above 0 when batch-size is 0")]
