@@ -50,6 +50,13 @@ public sealed class Parameter(string name, Tensor value, bool trainable = true) 
         HasGradient = false;
     }
 
+    /// <summary>Puts a gradient that was computed elsewhere in the place of what is held.</summary>
+    internal void PutGradient(ReadOnlySpan<float> elements)
+    {
+        value.Device.Upload(elements, Gradient);
+        HasGradient = true;
+    }
+
     // The first writer overwrites (beta 0), later ones add (beta 1).
     internal float BetaForWriting()
     {

@@ -9,6 +9,7 @@ internal static class CommandLine
     [
         ("train", TrainCommand.Create),
         ("experiment", ExperimentCommand.Create),
+        ("sweep", SweepCommand.Create),
         ("generate", GenerateCommand.Create),
         ("serve", ServeCommand.Create),
         ("loss", LossCommand.Create),

@@ -50,9 +50,15 @@ internal sealed class CommonOptions
     /// <param name="result">The command line.</param>
     /// <param name="run">What to do.</param>
     /// <param name="readsText">Whether text will be encoded, so that the tokenizer is made ready while the weights are read.</param>
-    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run, bool readsText = false)
+    public int WithModel(ParseResult result, Func<LanguageModel, LoadedAdapter?, int> run, bool readsText = false) =>
+        WithModel(result, Alone.Instance, run, readsText);
+
+    /// <summary>The same on one of several ranks, with its own device.</summary>
+    public int WithModel(
+        ParseResult result, ICollective ranks, Func<LanguageModel, LoadedAdapter?, int> run, bool readsText = false)
     {
-        using Device device = Device.Open(result.GetValue(DeviceName)!, result.GetValue(Threads), Terminal.Say);
+        int threads = Ranks.Threads(ranks, result.GetValue(Threads));
+        using Device device = Device.Open(Ranks.Device(ranks, result.GetValue(DeviceName)!), threads, Terminal.Say);
         using LanguageModel model = LanguageModel.Load(
             result.GetValue(Model)!, device, trainable: false, TrainConfig.StorageType(result.GetValue(Storage)!), readsText);
         using LoadedAdapter? adapter = result.GetValue(Adapter) is { } path ? AdapterFile.Load(path, model) : null;

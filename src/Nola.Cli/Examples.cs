@@ -19,6 +19,7 @@ internal static class Examples
             "nola train --model google/vit-base-patch16-224-in21k --images flowers --shots 5 --out runs/flowers",
         ],
         ["nola experiment"] = ["nola experiment experiments/e2e-tiny.json --out runs/e2e-tiny"],
+        ["nola sweep"] = ["nola sweep runs.jsonl --config common.json --out runs/sweep --shard 0/8"],
         ["nola generate"] =
         [
             $"nola generate --adapter {Adapter} --prompt \"name : The Punter | food : Indian\"",

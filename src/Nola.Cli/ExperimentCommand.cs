@@ -19,15 +19,17 @@ internal static class ExperimentCommand
         {
             path, output, wordNet, paraphrases, common.DeviceName, common.Threads, common.Json,
         };
-        command.Does((r, cancel) =>
+        command.Does((r, cancel) => Ranks.Run(ranks =>
         {
             ExperimentFile file = ExperimentFile.Read(r.GetValue(path)!);
             string root = r.GetValue(output) ?? Path.Combine("runs", file.Name);
             using ExperimentRunner runner = new(
-                file, root, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads),
-                TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View());
-            return Report(runner.Run(cancel), runner, root, r.GetValue(common.Json));
-        });
+                file, root, Ranks.Device(ranks, r.GetValue(common.DeviceName)!), Ranks.Threads(ranks, r.GetValue(common.Threads)),
+                TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View(), ranks);
+            ExperimentSummary summary = runner.Run(cancel);
+            if (ranks.Rank == 0) return Report(summary, runner, root, r.GetValue(common.Json));
+            return summary.Interrupted ? Terminal.Interrupted : summary.Failed > 0 ? 1 : 0;
+        }));
         return command;
     }
 

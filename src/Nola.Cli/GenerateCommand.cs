@@ -128,9 +128,18 @@ internal static class GenerateCommand
             if (file is null && path is not null)
                 throw new NolaException("--out is given without --prompts; it names the file for the lines of many inputs.");
             if (file is null && given is null) text ??= FromInput();
-            return common.WithModel(r, readsText: given is null, run: (model, adapter) => file is not null
-                ? new GenerateFile(model, adapter, options.For(model, form.Chat), form, json).Run(file, path, cancel)
-                : new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel));
+            return file is null
+                ? common.WithModel(
+                    r,
+                    (model, adapter) =>
+                        new GeneratePrompt(model, adapter, options.For(model, form.Chat), form, json).Run(text, given, cancel),
+                    readsText: given is null)
+                : Ranks.Run(ranks => common.WithModel(
+                    r,
+                    ranks,
+                    (model, adapter) =>
+                        new GenerateFile(model, adapter, options.For(model, form.Chat), form, json, ranks).Run(file, path, cancel),
+                    readsText: true));
         });
         return command;
     }

@@ -29,14 +29,14 @@ internal static class LossCommand
             pairs, subset, smoothing, truncate, chat, common.Json,
         };
         common.AddTo(command);
-        command.Does((r, cancel) => common.WithModel(r, (model, adapter) =>
+        command.Does((r, cancel) => Ranks.Run(ranks => common.WithModel(r, ranks, (model, adapter) =>
         {
             float epsilon = r.GetValue(smoothing);
             if (epsilon is not (>= 0 and < 1))
                 throw new NolaException($"--label-smoothing is {epsilon}; expected 0 up to, not including, 1.");
             TextPairs data = TextPairs.Open(r.GetValue(pairs)!, DataConvertCommand.Read(r.GetValue(subset)!));
             EncodedPair[] encoded = PairEncoder.EncodeFor(model, data, r.GetValue(truncate), r.GetValue(chat));
-            LossResult result = Evaluation.Loss(model, encoded, adapter, epsilon, cancel: cancel);
+            LossResult result = Evaluation.Loss(model, encoded, adapter, ranks, cancel, epsilon);
             if (!double.IsFinite(result.Loss))
                 throw new NolaException(
                     $"The loss is not a finite number ({result.Loss}): a weight of the model or of the adapter is not finite, or far too " +
@@ -44,7 +44,7 @@ internal static class LossCommand
             if (r.GetValue(common.Json)) Terminal.Json(new { loss = result.Loss, tokens = result.Tokens, perplexity = result.Perplexity });
             else Console.Out.WriteLine($"loss {result.Loss:F6} over {result.Tokens:N0} tokens (perplexity {result.Perplexity:F2})");
             return 0;
-        }));
+        })));
         return command;
     }
 }

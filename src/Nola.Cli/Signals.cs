@@ -3,9 +3,10 @@ using System.Runtime.InteropServices;
 namespace Nola.Cli;
 
 /// <summary>
-/// Ctrl-C and SIGTERM. A command is asked to stop, and the process ends a moment later whether it did or not, since a command that
-/// reads a large file or waits for one does not look. Only what is <see cref="Held"/>, a training run or a server, is given the time
-/// that it needs for its step and its checkpoint, or for what it is answering; a second signal ends that too.
+/// Ctrl-C, SIGTERM, and SIGUSR1, which batch systems send ahead of a job's end. A command is asked to stop, and the process ends a
+/// moment later whether it did or not, since a command that reads a large file or waits for one does not look. Only what is
+/// <see cref="Held"/>, a training run or a server, is given the time that it needs for its step and its checkpoint, or for what it is
+/// answering; a second signal ends that too.
 /// </summary>
 internal static class Signals
 {
@@ -17,6 +18,8 @@ internal static class Signals
 
     // On Linux and macOS; by default it kills a process that writes beyond a limit of a file's size, in place of failing the write.
     private const PosixSignal FileSizeLimit = (PosixSignal)25;
+
+    private static readonly PosixSignal user = (PosixSignal)(OperatingSystem.IsMacOS() ? 30 : 10);
 
     private static readonly Lock door = new();
     private static readonly CancellationTokenSource stop = new();
@@ -43,6 +46,7 @@ internal static class Signals
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, context => On(context, 130)));
         registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => On(context, 143)));
         if (OperatingSystem.IsWindows()) return;
+        registrations.Add(PosixSignalRegistration.Create(user, context => On(context, 128 + (int)user)));
         registrations.Add(PosixSignalRegistration.Create(FileSizeLimit, context => context.Cancel = true));
     }
 

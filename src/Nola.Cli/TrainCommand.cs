@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
@@ -44,9 +45,11 @@ internal static class TrainCommand
                 if (result.GetResult(option) is { Implicit: false })
                     given.Set(setting.Name, Text(result, option), "command line");
             bool asJson = result.GetValue(json);
-            if (result.GetValue(tasks) is { } list)
-                return TrainTasks.Run(list, result.GetValue(together), given, result.GetValue(resume), asJson, cancel);
-            return result.GetValue(resume) ? Resume(given, asJson, cancel) : Start(TrainConfig.From(given), asJson, cancel);
+            bool resumes = result.GetValue(resume);
+            return Ranks.Run(ranks =>
+                result.GetValue(tasks) is { } list
+                    ? TrainTasks.Run(list, result.GetValue(together), given, resumes, asJson, ranks, cancel)
+                    : resumes ? Resume(given, asJson, ranks, cancel) : Start(given, asJson, ranks, cancel));
         });
         return command;
     }
@@ -55,41 +58,62 @@ internal static class TrainCommand
         ? result.GetValue(flag).ToString()
         : result.GetValue((Option<string>)option) ?? "";
 
-    private static int Start(TrainConfig config, bool json, CancellationToken cancel)
+    private static int Start(Settings given, bool json, ICollective ranks, CancellationToken cancel)
     {
+        if (ranks.Size > 1 && !given.Has("shards"))
+        {
+            given.Set("shards", $"{ranks.Size}", "ranks");
+            Terminal.Say($"Each step takes {ranks.Size} shards, one for each rank; --shards {ranks.Size} gives the same bits on fewer.");
+        }
+        TrainConfig config = TrainConfig.From(given);
+        if (ranks.Rank > 0) return Run(config, () => null, json, ranks, cancel);
         RunDirectory.RefuseUsed(config.Out);
-        return Run(config, () => new RunDirectory(config.Out), json, cancel);
+        return Run(config, () => new RunDirectory(config.Out), json, ranks, cancel);
     }
 
-    // The directory is taken before anything in it is read.
-    private static int Resume(Settings given, bool json, CancellationToken cancel)
+    // The directory is taken before anything in it is read, by rank 0 alone.
+    private static int Resume(Settings given, bool json, ICollective ranks, CancellationToken cancel)
     {
         string path = given.Text("out", "");
         if (path.Length == 0) throw new NolaException("--resume needs --out, the directory of the run.");
-        using RunDirectory run = new(path, resume: true);
+        using RunDirectory? run = ranks.Rank == 0 ? new(path, resume: true) : null;
+        string file = Path.Combine(path, "config.json");
         Settings settings = new(TrainConfig.Keys);
-        settings.ReadJson(Path.Combine(path, "config.json"));
+        if (run is not null) settings.ReadJson(file);
+        string shared = ranks.Share(JsonSerializer.Serialize(settings.Given));
+        if (run is null)
+            foreach ((string key, string value) in JsonSerializer.Deserialize<Dictionary<string, string>>(shared)!)
+                settings.Set(key, value, file);
         // One end that is given replaces both that the run had.
         foreach (string end in (ReadOnlySpan<string>)["epochs", "max-steps"])
             if (given.Has("epochs") || given.Has("max-steps")) settings.Remove(end);
         settings.Set(given);
-        return Run(TrainConfig.From(settings), () => run, json, cancel);
+        return Run(TrainConfig.From(settings), () => run, json, ranks, cancel);
     }
 
-    private static int Run(TrainConfig config, Func<RunDirectory> open, bool json, CancellationToken cancel)
+    private static int Run(TrainConfig config, Func<RunDirectory?> open, bool json, ICollective ranks, CancellationToken cancel)
     {
-        using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
+        using Device device = Device.Open(Ranks.Device(ranks, config.Device), Ranks.Threads(ranks, config.Threads), Terminal.Say);
         using TrainJob job = config.UsesImages ? new ImageJob(config, device) : new TextJob(config, device);
         TrainableAdapter? adapter = job.Adapter;
         long trained = adapter?.ParameterCount ?? job.ParameterCount;
+        if (ranks.Size > 1) Terminal.Say($"{ranks.Description}, a step in {config.Options.Shards} shards");
         Terminal.Say($"{device.Description}; {config.Model}: {job.ParameterCount:N0} parameters, "
             + $"of which {config.Method} trains {trained:N0}{(adapter is null ? "" : " beside them")}; {job.Contents}");
         using IDisposable held = Signals.Held(Signals.Checkpoint);
-        using RunDirectory run = open();
-        run.WriteConfig(config.ToJson());
+        // Of rank 0 alone.
+        using RunDirectory? run = open();
+        run?.WriteConfig(config.ToJson());
+        bool resumes = ranks.Any(run?.Resumes == true);
         TrainView view = new();
-        Trainer trainer = new(job.Model, adapter, config.Options, run, view) { ReadEvery = config.ReadEvery, Source = config.Source };
-        TrainResult result = view.Show(() => Finished(trainer, () => job.Run(trainer, run.Resumes, cancel)));
+        Trainer trainer = new(job.Model, adapter, config.Options, run, view)
+        {
+            ReadEvery = config.ReadEvery,
+            Source = config.Source,
+            Ranks = ranks,
+        };
+        TrainResult result = view.Show(() => Finished(trainer, () => job.Run(trainer, resumes, cancel)));
+        if (run is null) return result.Outcome == TrainOutcome.Interrupted ? Terminal.Interrupted : 0;
         run.DrawLossCurve();
         string saved = adapter is null ? run.BestModel : run.BestAdapter;
         ImageResult? test = result.Outcome == TrainOutcome.Interrupted ? null : job.Test(saved, cancel);

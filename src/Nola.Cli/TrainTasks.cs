@@ -14,8 +14,10 @@ internal static class TrainTasks
     /// <param name="given">The settings of all.</param>
     /// <param name="resume">Whether those that were begun go on.</param>
     /// <param name="json">Whether the results are printed as JSON, one line for each task and one for all.</param>
+    /// <param name="ranks">Who the tasks are dealt to, in turn.</param>
     /// <param name="cancel">Stops after the current step.</param>
-    public static int Run(string list, int together, Settings given, bool resume, bool json, CancellationToken cancel)
+    public static int Run(
+        string list, int together, Settings given, bool resume, bool json, ICollective ranks, CancellationToken cancel)
     {
         foreach (string key in (ReadOnlySpan<string>)["data", "valid", "text", "images"])
             if (given.Has(key))
@@ -26,7 +28,10 @@ internal static class TrainTasks
         TrainConfig config = TrainConfig.From(given);
         AdapterOptions method = config.Adapter
             ?? throw new NolaException("--method full trains the model's own weights; --tasks needs a method that trains adapters.");
-        using Device device = Device.Open(config.Device, config.Threads, Terminal.Say);
+        if (config.Options.Shards > 1)
+            throw new NolaException(
+                $"--shards {config.Options.Shards} is given beside --tasks, each of which takes its steps in one piece; leave it out.");
+        using Device device = Device.Open(Ranks.Device(ranks, config.Device), Ranks.Threads(ranks, config.Threads), Terminal.Say);
         using LanguageModel model = LanguageModel.Load(config.Model, device, trainable: false, config.Storage);
         Terminal.Say(
             $"{device.Description}; {config.Model}: {files.Count:N0} tasks, {config.Method}, {Math.Min(together, files.Count):N0} at once");
@@ -34,9 +39,11 @@ internal static class TrainTasks
         TaskTrainer trainer = new(model, method, config.Options) { Together = together };
         long start = Stopwatch.GetTimestamp();
         int done = 0;
-        TrainTask[] tasks = [.. files.Select(file => Task(file, config, model))];
+        TrainTask[] tasks = [.. files.Where((_, i) => i % ranks.Size == ranks.Rank).Select(file => Task(file, config, model))];
+        if (ranks.Size > 1) Terminal.Say($"{ranks.Description}; this one has {tasks.Length:N0} of the tasks and tells of them alone");
         IReadOnlyList<TaskResult> results = trainer.Run(tasks, resume, (result, _) => Tell(result, ++done, tasks.Length, json), cancel);
-        int failed = results.Count(result => result.Error is not null), finished = results.Count(IsFinished);
+        int failed = ranks.Sum(results.Count(result => result.Error is not null)), finished = ranks.Sum(results.Count(IsFinished));
+        TellOthers(results, ranks);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds, hourly = finished * 3600 / seconds;
         if (json)
             Terminal.Json(new
@@ -50,13 +57,22 @@ internal static class TrainTasks
         Terminal.Say(
             $"{finished:N0} of {files.Count:N0} tasks in {seconds:N0} s, {hourly:N0} an hour; "
             + $"each has its adapter.safetensors in a directory below {config.Out}.");
-        if (cancel.IsCancellationRequested)
+        if (ranks.Any(cancel.IsCancellationRequested))
         {
             string again = $"{Invocation.Tool} train --tasks {Invocation.Quoted(list)} --out {Invocation.Quoted(config.Out)} --resume";
             Terminal.Say($"Interrupted; continue with the same settings: {again}");
             return Terminal.Interrupted;
         }
         return failed > 0 ? 1 : 0;
+    }
+
+    private static void TellOthers(IReadOnlyList<TaskResult> results, ICollective ranks)
+    {
+        IEnumerable<string> own = results
+            .Where(result => result.Error is not null)
+            .Select(result => $"{result.Task.Name}: {result.Error!.Message}");
+        foreach (string sentence in ranks.Gather(string.Join('\n', own)).Skip(1).SelectMany(text => text.Split('\n')))
+            if (sentence.Length > 0) Terminal.Say(sentence);
     }
 
     private static bool IsFinished(TaskResult result) => result.Result is { Outcome: not TrainOutcome.Interrupted };

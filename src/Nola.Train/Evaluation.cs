@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nola.Autograd;
 using Nola.Models;
 using Nola.Tensors;
@@ -25,11 +26,21 @@ public static class Evaluation
     /// <param name="cancel">Ends it early with an <see cref="OperationCanceledException"/>.</param>
     public static LossResult Loss(
         IModel model, EncodedPair[] pairs, IAdapter? adapter = null,
-        float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default)
+        float labelSmoothing = 0, int batchTokens = 4096, CancellationToken cancel = default) =>
+        Loss(model, pairs, adapter, labelSmoothing, batchTokens, Alone.Instance, cancel);
+
+    /// <summary>The same, with the batches dealt to ranks; each gets the whole result.</summary>
+    internal static LossResult Loss(
+        IModel model, EncodedPair[] pairs, IAdapter? adapter, ICollective ranks, CancellationToken cancel, float labelSmoothing = 0) =>
+        Loss(model, pairs, adapter, labelSmoothing, 4096, ranks, cancel);
+
+    private static LossResult Loss(
+        IModel model, EncodedPair[] pairs, IAdapter? adapter, float labelSmoothing, int batchTokens, ICollective ranks,
+        CancellationToken cancel)
     {
         double sum = 0;
         long tokens = 0;
-        foreach ((_, float[] losses) in Losses(model, pairs, adapter, labelSmoothing, batchTokens, cancel))
+        foreach ((_, float[] losses) in Losses(model, pairs, adapter, labelSmoothing, batchTokens, ranks, cancel))
         {
             foreach (float loss in losses) sum += loss;
             tokens += losses.Length;
@@ -48,7 +59,7 @@ public static class Evaluation
         IModel model, EncodedPair[] pairs, IAdapter? adapter, int batchTokens, CancellationToken cancel)
     {
         double[] sums = new double[pairs.Length];
-        foreach ((int[] batch, float[] losses) in Losses(model, pairs, adapter, 0, batchTokens, cancel))
+        foreach ((int[] batch, float[] losses) in Losses(model, pairs, adapter, 0, batchTokens, Alone.Instance, cancel))
         {
             int at = 0;
             foreach (int i in batch)
@@ -80,19 +91,23 @@ public static class Evaluation
     }
 
     private static IEnumerable<(int[] Batch, float[] Losses)> Losses(
-        IModel model, EncodedPair[] pairs, IAdapter? adapter, float labelSmoothing, int batchTokens, CancellationToken cancel)
+        IModel model, EncodedPair[] pairs, IAdapter? adapter, float labelSmoothing, int batchTokens, ICollective ranks,
+        CancellationToken cancel)
     {
         Batches batches = new(pairs, batchTokens, 0, 0, shuffle: false);
-        foreach (int[] batch in batches.Epoch(0))
+        List<int[]> all = batches.Epoch(0);
+        byte[][] losses = ranks.Deal(all.Count, Measure, cancel);
+        return all.Select((batch, i) => (batch, MemoryMarshal.Cast<byte, float>(losses[i]).ToArray())).Where(one => one.Item2.Length > 0);
+
+        byte[] Measure(int i)
         {
-            cancel.ThrowIfCancellationRequested();
-            TokenStream stream = batches.Stream(batch).With(adapter);
-            if (stream.Targets.Length == 0) continue;
+            TokenStream stream = batches.Stream(all[i]).With(adapter);
+            if (stream.Targets.Length == 0) return [];
             using StreamTensors tensors = new(model.Device, stream);
-            using Tensor losses = model.Device.Empty([stream.Targets.Length]);
+            using Tensor own = model.Device.Empty([stream.Targets.Length]);
             using Tape tape = new(model.Device, record: false);
-            model.Loss(tape, tensors, labelSmoothing, 1, losses);
-            yield return (batch, losses.ToArray());
+            model.Loss(tape, tensors, labelSmoothing, 1, own);
+            return MemoryMarshal.AsBytes<float>(own.ToArray()).ToArray();
         }
     }
 

@@ -26,6 +26,9 @@ internal interface ITrainingSet
     /// <summary>A batch of an epoch, to be read by the model.</summary>
     TokenStream Stream(int[] batch, int epoch);
 
+    /// <summary>How many positions of a batch count in the loss.</summary>
+    int Positions(int[] batch);
+
     /// <summary>Says which batch will be asked for next, so that it can be made while the present one is computed.</summary>
     void Prepare(int[] batch, int epoch) { }
 
@@ -35,6 +38,9 @@ internal interface ITrainingSet
     /// <summary>Says that a batch is read.</summary>
     void Count(int[] batch) { }
 
-    /// <summary>The mean loss over what is evaluated on, with the parts of it where there are several.</summary>
-    EvalReport Evaluate(IModel model, IAdapter? adapter, CancellationToken cancel);
+    /// <summary>
+    /// The mean loss over what is evaluated on, with the parts of it where there are several. The ranks share the work, and each gets the
+    /// same result.
+    /// </summary>
+    EvalReport Evaluate(IModel model, IAdapter? adapter, ICollective ranks, CancellationToken cancel);
 }

@@ -2,6 +2,8 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -62,6 +64,16 @@ internal sealed class RunIdentity
         return identity;
     }
 
+    /// <summary>A digest of what decides: equal for runs that <see cref="DifferencesTo"/> finds no difference between.</summary>
+    public string Digest() => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
+        JsonSerializer.Serialize(items.Where(item => !item.Key.StartsWith(NameOf, StringComparison.Ordinal))))));
+
+    /// <summary>All items, to be sent to another process.</summary>
+    public string ToText() => JsonSerializer.Serialize(items);
+
+    /// <summary>What <see cref="ToText"/> gave.</summary>
+    public static RunIdentity FromText(string text) => From(JsonSerializer.Deserialize<Dictionary<string, string>>(text)!);
+
     /// <summary>What <see cref="Items"/> were, from a file.</summary>
     public static RunIdentity From(IEnumerable<KeyValuePair<string, string>> items)
     {
@@ -113,6 +125,8 @@ internal sealed class RunIdentity
         items["batch-tokens"] = Text($"{o.BatchTokens}");
         items["batch-size"] = Text($"{o.BatchSize}");
         items["accumulation"] = Text($"{o.Accumulation}");
+        // Runs of versions before it do not have it.
+        if (o.Shards > 1) items["shards"] = Text($"{o.Shards}");
         items["lr"] = Text($"{o.LearningRate}");
         // Runs of versions before it do not have it.
         if (o.HeadLearningRate > 0) items["head-lr"] = Text($"{o.HeadLearningRate}");

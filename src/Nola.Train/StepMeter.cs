@@ -35,6 +35,15 @@ internal sealed class StepMeter : IDisposable
     /// <summary>Adds the loss of a batch to its step's.</summary>
     public void Add(Tensor loss) => device.AddLoss(loss, Record, waiting.Count, batches++ == 0 ? 0 : 1);
 
+    /// <summary>The loss of the batches so far of the step that is under way, which begins anew.</summary>
+    public double TakeLoss()
+    {
+        double[] numbers = new double[2 * every];
+        device.Download(Record, numbers);
+        batches = 0;
+        return numbers[2 * waiting.Count];
+    }
+
     /// <summary>The loss of a step without a position that counts.</summary>
     public void AddNothing() => Add(zero);
 

@@ -57,6 +57,10 @@ internal sealed record TrainConfig
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
+        new("shards",
+            "Parts that a step's sequences are dealt to, each with gradients of its own that are added up in order; what is trained "
+            + "depends on it, and not on the number of ranks, which is at most as large [1; as many as ranks where mpirun starts several]",
+            "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
         new("head-lr", "Highest learning rate of a classifier that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
         new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear]", Settings.Names<Schedule>()),
@@ -254,6 +258,7 @@ internal sealed record TrainConfig
             ["truncate"] = Truncate,
         };
         if (Chat) keys["chat"] = true;
+        if (o.Shards > 1) keys["shards"] = o.Shards;
         if (o.HeadLearningRate > 0) keys["head-lr"] = StrictNumber.Shortest(o.HeadLearningRate);
         if (UsesImages)
         {
@@ -373,6 +378,7 @@ internal sealed record TrainConfig
         BatchTokens = s.Whole("batch-tokens", images ? 0 : standard.BatchTokens),
         BatchSize = s.Whole("batch-size", images ? ImageBatch : standard.BatchSize),
         Accumulation = s.Whole("accumulation", standard.Accumulation),
+        Shards = s.Whole("shards", standard.Shards),
         Schedule = s.Choice("schedule", images ? Schedule.Cosine : standard.Schedule),
         WarmupSteps = s.Whole("warmup", images ? 0 : standard.WarmupSteps),
         WeightDecay = (float)s.Real("weight-decay", standard.WeightDecay),

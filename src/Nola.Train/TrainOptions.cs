@@ -39,6 +39,13 @@ public sealed record TrainOptions
     /// <summary>Batches added up for one optimizer step. The loss is divided by the positions of all of them together.</summary>
     public int Accumulation { get; init; } = 1;
 
+    /// <summary>
+    /// Parts that the sequences of a step are dealt to. The gradients of each are computed by themselves, and added up in the order of the
+    /// parts: what is trained depends on their number, as on the other settings, and not on how many ranks or threads compute them. 1 is a
+    /// step in one piece. At least as many as there are ranks.
+    /// </summary>
+    public int Shards { get; init; } = 1;
+
     /// <summary>Highest learning rate.</summary>
     public float LearningRate { get; init; } = 0.01f;
 
@@ -97,6 +104,7 @@ public sealed record TrainOptions
         Check(BatchSize is >= 0 and <= Largest, "batch-size", BatchSize, $"0 (no limit) to {Largest}");
         Check(BatchTokens > 0 || BatchSize > 0, "batch-tokens", BatchTokens, "above 0 when batch-size is 0");
         Check(Accumulation is >= 1 and <= 100_000, "accumulation", Accumulation, "1 to 100000");
+        Check(Shards is >= 1 and <= 65_536, "shards", Shards, "1 to 65536");
         Check(LearningRate is > 0 and <= 100, "lr", LearningRate, "above 0, at most 100");
         Check(HeadLearningRate is >= 0 and <= 100, "head-lr", HeadLearningRate, "0 (the same as lr) to 100");
         Check(WarmupSteps >= 0, "warmup", WarmupSteps, "0 or more");

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Numerics;
+using System.Runtime.InteropServices;
 using Nola.Autograd;
 using Nola.Tensors;
 
@@ -81,6 +82,27 @@ internal sealed class TrainState
         };
         foreach ((string key, string value) in run.Items) data[Item + key] = value;
         SafetensorsWriter.Write(path, tensors, data);
+    }
+
+    /// <summary>Gives every rank what rank 0 has read: counters, parameters and moments.</summary>
+    /// <param name="ranks">The ranks.</param>
+    /// <param name="optimizer">Whose parameters and moments.</param>
+    internal void Share(ICollective ranks, AdamW optimizer)
+    {
+        double[] numbers =
+            [Step, Epoch, Batch, BitConverter.Int64BitsToDouble(Tokens), Seconds, FirstLoss, LastLoss, BestLoss, BestStep, Waited, Total];
+        ranks.Broadcast(MemoryMarshal.AsBytes(numbers.AsSpan()));
+        (Step, Epoch, Batch, Tokens) = ((int)numbers[0], (int)numbers[1], (int)numbers[2], BitConverter.DoubleToInt64Bits(numbers[3]));
+        (Seconds, FirstLoss, LastLoss, BestLoss) = (numbers[4], numbers[5], numbers[6], numbers[7]);
+        (BestStep, Waited, Total) = ((int)numbers[8], (int)numbers[9], (int)numbers[10]);
+        foreach ((Parameter p, Tensor m, Tensor v) in optimizer.States)
+            foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[p.Value, m, v])
+            {
+                float[] values = tensor.ToArray();
+                ranks.Broadcast(MemoryMarshal.AsBytes(values.AsSpan()));
+                tensor.Device.Upload(values, tensor);
+            }
+        optimizer.Steps = Step;
     }
 
     /// <summary>Reads a state, and puts its parameters and moments into an optimizer; whatever is refused, that is untouched.</summary>

@@ -113,6 +113,6 @@ internal static class TrainStep
 internal sealed record StepWork(
     IModel Model, TrainableAdapter? Adapter, IReadOnlyList<TokenStream> Streams, TrainOptions Options, StepMeter Meter)
 {
-    /// <summary>Loss positions of all streams.</summary>
-    public int Positions { get; } = Streams.Sum(stream => stream.Targets.Length);
+    /// <summary>Loss positions that the mean is over: those of all streams, or of more where others read the rest.</summary>
+    public int Positions { get; init; } = Streams.Sum(stream => stream.Targets.Length);
 }

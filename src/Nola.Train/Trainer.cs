@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Nola.Autograd;
 using Nola.Models;
 using Nola.Tensors;
@@ -54,6 +56,11 @@ public sealed class Trainer
 
     /// <summary>Who works on the device for it.</summary>
     internal ITrainDriver Driver { get; init; } = DirectDriver.Instance;
+
+    /// <summary>
+    /// The ranks that share the work. All run the same, and agree on every decision; the first one alone has a run directory.
+    /// </summary>
+    internal ICollective Ranks { get; init; } = Alone.Instance;
 
     /// <summary>Where the run comes from, for the state that it is resumed from.</summary>
     public RunSource Source { get; init; } = new();
@@ -131,18 +138,20 @@ public sealed class Trainer
     {
         if (data.IsEmpty) throw new NolaException("Trainer: the data set is empty.");
         CheckAdapter();
+        CheckRanks();
         CheckDirectory(resume);
-        identity = run is null ? null : RunIdentity.Of(model, adapter, options, data.Digest, data.ValidationDigest, Source);
+        Identify(data);
         SetRates();
         using AdamW optimizer = new(adapter?.Parameters ?? [.. model.Parameters], options);
-        TrainState state = resume ? TrainState.Load(run!.LastState, optimizer, identity!, options, data.HasValidation) : new();
+        TrainState state = resume ? Load(optimizer, data.HasValidation) : new();
         if (resume && adapter is not null) Driver.Update(adapter);
         List<int[]> epoch = data.Epoch(state.Epoch);
         if (state.Batch >= epoch.Count)
             throw new NolaException(
-                $"{run!.LastState}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
+                $"{Name}: its 'batch' is {state.Batch} and the epoch has {epoch.Count} batches; the file is damaged, start a " +
                 "new run.");
         data.Begin(state);
+        using ShardedStep? shards = options.Shards > 1 ? new(model, adapter, options, Ranks) : null;
         int total = TotalSteps(epoch.Count);
         if (resume) Continue(state, total);
         state.Total = total;
@@ -159,9 +168,9 @@ public sealed class Trainer
 
         while (state.Step < total)
         {
-            if (cancel.IsCancellationRequested) throw Canceled();
+            if (Ranks.Any(cancel.IsCancellationRequested)) throw Canceled();
             clock.Start();
-            Step(state, optimizer, meter, data, ref epoch, total);
+            Step(state, optimizer, meter, data, shards, ref epoch, total);
             clock.Stop();
             bool epochEnds = state.Batch == 0 && options.EvalEvery == 0;
             bool evaluates = epochEnds || state.Step == total || (options.EvalEvery > 0 && state.Step % options.EvalEvery == 0);
@@ -247,9 +256,55 @@ public sealed class Trainer
             parameter.RateFactor = options.HeadLearningRate / options.LearningRate;
     }
 
+    // What the directory, or the state in it, is called where there is none on this rank.
+    private string Name => run?.Path ?? "the run";
+
+    private void CheckRanks()
+    {
+        if (adapter is not null) adapter.Shards = options.Shards;
+        if (Ranks.Size > options.Shards)
+            throw new NolaException(
+                $"shards is {options.Shards} and there are {Ranks.Size} ranks, of which some would have nothing to do; take as many shards "
+                + "as ranks, or a multiple. A run that is resumed keeps its shards, and takes as many ranks or fewer.");
+    }
+
+    private void Identify(ITrainingSet data)
+    {
+        if (run is null && Ranks.Size == 1) return;
+        identity = RunIdentity.Of(model, adapter, options, data.Digest, data.ValidationDigest, Source);
+        string[] all = Ranks.Gather(identity.Digest());
+        int other = Array.FindIndex(all, digest => digest != all[0]);
+        if (other < 0) return;
+        RunIdentity first = RunIdentity.FromText(Ranks.Share(identity.ToText()));
+        string what = Ranks.Gather(string.Join("; ", first.DifferencesTo(identity).Take(2)))[other];
+        throw new NolaException($"Rank {other} has another run than rank 0: {what}. Give all ranks the same settings, model and data.");
+    }
+
+    private TrainState Load(AdamW optimizer, bool validated)
+    {
+        TrainState state = Ranks.Rank == 0 ? TrainState.Load(run!.LastState, optimizer, identity!, options, validated) : new();
+        if (Ranks.Size > 1) state.Share(Ranks, optimizer);
+        return state;
+    }
+
+    // Ranks on processors of different kinds may round differently; they would drift apart without a word.
+    private void CheckAlike(TrainState state, AdamW optimizer)
+    {
+        if (Ranks.Size == 1) return;
+        using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((Parameter parameter, _, _) in optimizer.States)
+            hash.AppendData(MemoryMarshal.AsBytes<float>(parameter.Value.ToArray()));
+        byte[][] all = Ranks.Gather(hash.GetHashAndReset());
+        int other = Array.FindIndex(all, digest => !digest.AsSpan().SequenceEqual(all[0]));
+        if (other < 0) return;
+        throw new NolaException(
+            $"Rank {other} has trained other bits than rank 0 at step {state.Step}: their processors or devices are of different kinds. "
+            + "Run all ranks on machines of one kind, from the last checkpoint.");
+    }
+
     private void CheckDirectory(bool resume)
     {
-        if (resume && run is null) throw new NolaException(
+        if (resume && run is null && Ranks.Rank == 0) throw new NolaException(
             "Trainer: there is no run directory to resume from; give one that was opened to resume.");
         if (run is not null && run.Resumes != resume)
             throw new NolaException(
@@ -263,8 +318,8 @@ public sealed class Trainer
     {
         if (total < state.Step)
             throw new NolaException(
-                $"{run!.Path}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
-        run!.Accept(state.Step);
+                $"{Name}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
+        run?.Accept(state.Step);
         if (total == state.Total) return;
         state.Waited = 0;
         string schedule = options.Schedule.ToString().ToLowerInvariant();
@@ -288,12 +343,18 @@ public sealed class Trainer
     }
 
     // One optimizer step. Nothing here waits for the device.
-    private void Step(TrainState state, AdamW optimizer, StepMeter meter, ITrainingSet data, ref List<int[]> epoch, int total)
+    private void Step(
+        TrainState state, AdamW optimizer, StepMeter meter, ITrainingSet data, ShardedStep? shards, ref List<int[]> epoch, int total)
     {
-        List<TokenStream> streams = [];
-        for (int i = 0; i < options.Accumulation; i++) streams.Add(Next(state, data, ref epoch));
-        if (state.Step + 1 < total) data.Prepare(epoch[state.Batch], state.Epoch);
-        state.Tokens += Driver.Gradients(new(model, adapter, streams, options, meter));
+        List<(int[] Batch, int Epoch)> batches = [];
+        for (int i = 0; i < options.Accumulation; i++) batches.Add(Next(state, data, ref epoch));
+        if (shards is not null) state.Tokens += shards.Gradients(data, batches, meter);
+        else
+        {
+            TokenStream[] streams = [.. batches.Select(batch => data.Stream(batch.Batch, batch.Epoch).With(adapter))];
+            if (state.Step + 1 < total) data.Prepare(epoch[state.Batch], state.Epoch);
+            state.Tokens += Driver.Gradients(new(model, adapter, streams, options, meter));
+        }
         float rate = LearningRate.At(state.Step, total, options);
         optimizer.Step(rate, meter.Record, meter.Waiting);
         if (adapter is not null) Driver.Update(adapter);
@@ -302,24 +363,23 @@ public sealed class Trainer
         meter.End(new StepReport(state.Step, total, passes, 0, rate, 0, state.Tokens, 0, default, model.Device.Pool.PeakBytes));
     }
 
-    private TokenStream Next(TrainState state, ITrainingSet data, ref List<int[]> epoch)
+    private static (int[] Batch, int Epoch) Next(TrainState state, ITrainingSet data, ref List<int[]> epoch)
     {
-        int[] batch = epoch[state.Batch++];
-        data.Count(batch);
-        TokenStream stream = data.Stream(batch, state.Epoch).With(adapter);
+        (int[] Batch, int Epoch) next = (epoch[state.Batch++], state.Epoch);
+        data.Count(next.Batch);
         if (state.Batch == epoch.Count)
         {
             (state.Batch, state.Epoch) = (0, state.Epoch + 1);
             epoch = data.Epoch(state.Epoch);
         }
-        return stream;
+        return next;
     }
 
     private void Evaluate(TrainState state, ITrainingSet data, AdamW optimizer, CancellationToken cancel = default)
     {
         if (!data.HasValidation) return;
         EvalReport result = null!;
-        Driver.Do(() => result = data.Evaluate(model, adapter, cancel));
+        Driver.Do(() => result = data.Evaluate(model, adapter, Ranks, cancel));
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
@@ -327,9 +387,13 @@ public sealed class Trainer
         if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
         else state.Waited++;
         Tell(o => o.OnEvaluation(result with { Step = state.Step, Best = best }));
-        if (!best || run is null || state.Step == 0) return;
-        Restore(state);
-        run.SaveBest(model, adapter);
+        if (!best || state.Step == 0) return;
+        if (run is not null)
+        {
+            Restore(state);
+            run.SaveBest(model, adapter);
+        }
+        // All ranks come here, and compare what they have.
         Save(state, optimizer);
     }
 
@@ -352,6 +416,7 @@ public sealed class Trainer
 
     private void Save(TrainState state, AdamW optimizer)
     {
+        CheckAlike(state, optimizer);
         if (run is null) return;
         Restore(state);
         state.Save(run.LastState, optimizer, identity!);

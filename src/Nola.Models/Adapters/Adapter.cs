@@ -96,6 +96,9 @@ public sealed class TrainableAdapter : Adapter
     /// <summary>Those of them that are a classifier of the adapter's own; the last ones.</summary>
     public IReadOnlyList<Parameter> HeadParameters => [.. Stacks.OfType<HeadStack>().SelectMany(stack => stack.Parameters)];
 
+    /// <summary>The parts whose gradients were added up in each step of its training, for its file; 1 for steps in one piece.</summary>
+    internal int Shards { get; set; } = 1;
+
     /// <summary>
     /// Brings what is made of the parameters up to date;
     /// whoever changes the parameters calls it, as the trainer does after each step.

@@ -20,6 +20,9 @@ internal sealed class AdapterSettings
     // The names of the classes, as a JSON list, beside a trained classifier.
     private const string LabelsKey = "labels";
 
+    // How many parts' gradients were added up in each step of training; informational, and absent for steps in one piece.
+    private const string ShardsKey = "shards";
+
     // Names in any script stay readable.
     private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -49,6 +52,7 @@ internal sealed class AdapterSettings
         if (data.TryGetValue("targets", out string? targets) && targets.Length > LongestTargets) throw Bad("targets");
         (BaseModel, BaseIdentity) = (Text("base_model"), Text("base_identity"));
         if (Bits > 0 && !StrictNumber.TryWhole(Text("values"), out long _)) throw Bad("values");
+        if (data.ContainsKey(ShardsKey) && Whole(ShardsKey) < 2) throw Bad(ShardsKey);
         CheckGenerator();
         Options = ReadOptions();
     }
@@ -89,6 +93,7 @@ internal sealed class AdapterSettings
         Add(method.OwnOptions);
         Add([AdapterOption.Head]);
         if (options.TrainHead) data[LabelsKey] = JsonSerializer.Serialize(adapter.Model.Labels, readable);
+        if (adapter is TrainableAdapter { Shards: > 1 } trained) data[ShardsKey] = trained.Shards.ToString(CultureInfo.InvariantCulture);
         if (method.Generator is { } generator) data["generator"] = generator;
         if (method.Fingerprint(options, adapter.Groups) is { } fingerprint) data["fingerprint"] = fingerprint;
         return data;
@@ -178,6 +183,7 @@ internal sealed class AdapterSettings
         foreach (string key in known) Text(key);
         known.UnionWith(Method.Options.Select(option => option.FileKey).OfType<string>());
         if (Method.Defaults.TrainHead || data.ContainsKey(AdapterOption.Head.FileKey!)) known.Add(LabelsKey);
+        known.Add(ShardsKey);
         foreach (string key in data.Keys)
             if (!known.Contains(key) && !key.StartsWith(LayersPrefix, StringComparison.Ordinal))
                 throw new NolaException(

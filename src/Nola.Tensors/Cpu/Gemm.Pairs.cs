@@ -177,7 +177,8 @@ internal static unsafe partial class Gemm
             for (int lane = count; lane < width; lane++) new Span<uint>(rounded + lane * Piece, some).Clear();
             if (width < Lanes) whole = 0;
             for (int i = 0; i < whole; i += Lanes)
-                for (int lane = 0; lane < width; lane += Lanes) Square(rounded + lane * Piece + i, Piece, to + (p + i) * width + lane, width);
+                for (int lane = 0; lane < width; lane += Lanes)
+                    Square(rounded + lane * Piece + i, Piece, to + (p + i) * width + lane, width);
             for (int i = whole; i < some; i++)
                 for (int lane = 0; lane < width; lane++) to[(p + i) * width + lane] = rounded[lane * Piece + i];
         }

@@ -18,12 +18,14 @@ internal sealed class HeldOut(Mixture mixture, int most)
     /// <param name="model">What predicts.</param>
     /// <param name="adapter">What the sequences are read with; null for the model alone.</param>
     /// <param name="read">What of each source was trained on.</param>
+    /// <param name="ranks">Who shares the work.</param>
     /// <param name="reports">The sources one by one; empty when there is one.</param>
     /// <param name="cancel">Ends it early with an <see cref="OperationCanceledException"/>.</param>
     public LossResult Loss(
-        IModel model, IAdapter? adapter, TokensRead read, out IReadOnlyList<SourceReport> reports, CancellationToken cancel)
+        IModel model, IAdapter? adapter, TokensRead read, ICollective ranks, out IReadOnlyList<SourceReport> reports,
+        CancellationToken cancel)
     {
-        LossResult[] losses = [.. sets.Select(set => set.Length == 0 ? default : Evaluation.Loss(model, set, adapter, cancel: cancel))];
+        LossResult[] losses = [.. sets.Select(set => set.Length == 0 ? default : Evaluation.Loss(model, set, adapter, ranks, cancel))];
         reports = losses.Length == 1 ? [] : [.. Enumerable.Range(0, losses.Length).Select(i => Report(i, losses[i], read))];
         if (losses.Length == 1) return losses[0];
         int[] held = [.. Enumerable.Range(0, losses.Length).Where(i => sets[i].Length > 0)];

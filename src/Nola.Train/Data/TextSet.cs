@@ -23,13 +23,15 @@ internal sealed class TextSet(Mixture mixture, TrainOptions options) : ITraining
 
     public TokenStream Stream(int[] batch, int epoch) => batches.Stream(batch);
 
+    public int Positions(int[] batch) => batches.Stream(batch).Targets.Length;
+
     public void Begin(TrainState state) => read = new TokensRead(mixture, batches, state);
 
     public void Count(int[] batch) => read!.Add(batch);
 
-    public EvalReport Evaluate(IModel model, IAdapter? adapter, CancellationToken cancel)
+    public EvalReport Evaluate(IModel model, IAdapter? adapter, ICollective ranks, CancellationToken cancel)
     {
-        LossResult result = held.Loss(model, adapter, read!, out IReadOnlyList<SourceReport> sources, cancel);
+        LossResult result = held.Loss(model, adapter, read!, ranks, out IReadOnlyList<SourceReport> sources, cancel);
         return new EvalReport(0, result.Loss, result.Tokens, false) { Sources = sources };
     }
 }

@@ -39,8 +39,9 @@ internal sealed class ExperimentRunner : IDisposable
     private readonly IExperimentScore[] scores;
     private readonly IExperimentObserver observer;
     private readonly string root;
+    private readonly ICollective ranks;
     private readonly Device device;
-    private readonly RunLock mine;
+    private readonly RunLock? mine;
     private readonly ExperimentModels models;
 
     /// <summary>Plans the runs and takes the directory for this process.</summary>
@@ -50,12 +51,13 @@ internal sealed class ExperimentRunner : IDisposable
     /// <param name="threads">Threads of the CPU; 0 for one per core.</param>
     /// <param name="known">What can be measured.</param>
     /// <param name="observer">Who is told.</param>
+    /// <param name="ranks">Who the runs are dealt to; null for this process alone.</param>
     /// <exception cref="NolaException">A setting or a score is not known, or another process is at it.</exception>
     public ExperimentRunner(
         ExperimentFile file, string root, string deviceName, int threads,
-        IReadOnlyList<IExperimentScore> known, IExperimentObserver observer)
+        IReadOnlyList<IExperimentScore> known, IExperimentObserver observer, ICollective? ranks = null)
     {
-        (this.file, this.root, this.observer) = (file, root, observer);
+        (this.file, this.root, this.observer, this.ranks) = (file, root, observer, ranks ?? Alone.Instance);
         scores = [.. file.Scores.Select(name => known.FirstOrDefault(s => s.Name == name)
             ?? throw new NolaException($"The score '{name}' is not known; known are {string.Join(", ", known.Select(s => s.Name))}."))];
         string[] columns = [.. scores.SelectMany(score => score.Columns)];
@@ -64,14 +66,14 @@ internal sealed class ExperimentRunner : IDisposable
                 $"plot is '{file.Plot}', which no score of this experiment gives; expected {string.Join(", ", columns)}.");
         Runs = ExperimentRun.Plan(file, root, deviceName, threads);
         AtomicFile.EnsureDirectory(root);
-        mine = RunLock.Take(root, "is running this experiment");
+        mine = this.ranks.Rank == 0 ? RunLock.Take(root, "is running this experiment") : null;
         try
         {
             device = Device.Open(deviceName, threads);
         }
         catch
         {
-            mine.Dispose();
+            mine?.Dispose();
             throw;
         }
         models = new ExperimentModels(device);
@@ -80,7 +82,7 @@ internal sealed class ExperimentRunner : IDisposable
     /// <summary>All runs, in their order.</summary>
     public IReadOnlyList<ExperimentRun> Runs { get; }
 
-    /// <summary>Does what is not done yet.</summary>
+    /// <summary>Does what is not done yet; of several ranks each does its part, and all learn what it came to.</summary>
     /// <exception cref="NolaException">A file or a model cannot be read or written; what is complete stays.</exception>
     public ExperimentSummary Run(CancellationToken cancel = default)
     {
@@ -89,6 +91,7 @@ internal sealed class ExperimentRunner : IDisposable
         for (int i = 0; i < Runs.Count; i++)
         {
             ExperimentRun run = Runs[i];
+            if (OwnerOf(run) != ranks.Rank) continue;
             RunRecord? record = RunRecord.Read(run.ResultFile);
             if (record is not null && IsComplete(record)) skipped++;
             else
@@ -100,14 +103,17 @@ internal sealed class ExperimentRunner : IDisposable
                 if (record is null) return Summary(true);
                 done++;
                 observer.OnResult(run, record);
-                ExperimentReport.Write(file, Summarize(), root);
+                if (ranks.Rank == 0) ExperimentReport.Write(file, Summarize(), root);
             }
             if (record.TrainInfo.Status == TrainInfo.Failed) failed++;
         }
-        ExperimentReport.Write(file, Summarize(), root);
-        return Summary(false);
+        ExperimentSummary summary = Summary(false);
+        if (ranks.Rank == 0) ExperimentReport.Write(file, Summarize(), root);
+        return summary;
 
-        ExperimentSummary Summary(bool interrupted) => new(Runs.Count, done, skipped, failed, interrupted);
+        // All come here, and so the runs of all are done.
+        ExperimentSummary Summary(bool interrupted) =>
+            new(Runs.Count, ranks.Sum(done), ranks.Sum(skipped), ranks.Sum(failed), ranks.Any(interrupted));
     }
 
     /// <summary>The results of each method so far, in the order of the file.</summary>
@@ -120,7 +126,19 @@ internal sealed class ExperimentRunner : IDisposable
     {
         models.Dispose();
         device.Dispose();
-        mine.Dispose();
+        mine?.Dispose();
+    }
+
+    // A run is dealt to the rank that has the one whose adapter it rounds.
+    private int OwnerOf(ExperimentRun run)
+    {
+        int i = 0;
+        foreach (ExperimentRun one in Runs)
+        {
+            if (one == (run.Source ?? run)) return i % ranks.Size;
+            if (one.Source is null) i++;
+        }
+        throw new InvalidOperationException($"{run.Title} is none of the runs.");
     }
 
     private bool IsComplete(RunRecord record) => record.TrainInfo.Status == TrainInfo.Failed

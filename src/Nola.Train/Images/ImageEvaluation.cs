@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -41,6 +42,11 @@ public static class ImageEvaluation
     /// <exception cref="NolaException">A class is none of the model's, or an image cannot be read.</exception>
     public static ImageResult Test(
         VisionModel model, ImageSet set, IAdapter? adapter = null, int batchSize = 32, Action<int>? onRead = null,
+        CancellationToken cancel = default) => Test(model, set, adapter, Alone.Instance, batchSize, onRead, cancel);
+
+    /// <summary>The same, with the batches dealt to ranks; each gets the whole result.</summary>
+    internal static ImageResult Test(
+        VisionModel model, ImageSet set, IAdapter? adapter, ICollective ranks, int batchSize = 32, Action<int>? onRead = null,
         CancellationToken cancel = default)
     {
         set = set.For(model.Config.Labels);
@@ -50,22 +56,31 @@ public static class ImageEvaluation
         PreparedImages images = new(model, set.Images, Augmentation.None, 0);
         StreamAhead streams = new(images.Stream);
         int[][] batches = [.. Enumerable.Range(0, set.Images.Count).Chunk(batchSize)];
-        for (int b = 0, read = 0; b < batches.Length; b++)
+        int read = 0;
+        byte[][] all = ranks.Deal(batches.Length, Rows, cancel);
+        for (int b = 0; b < batches.Length; b++)
         {
-            cancel.ThrowIfCancellationRequested();
-            TokenStream stream = streams.Take(batches[b], 0).With(adapter);
-            if (b + 1 < batches.Length) streams.Prepare(batches[b + 1], 0);
-            float[] logits = model.Logits(stream);
-            for (int i = 0; i < batches[b].Length; i++)
+            // Of each image its class, and a value for each class.
+            ReadOnlySpan<float> rows = MemoryMarshal.Cast<byte, float>(all[b]);
+            for (; rows.Length > 0; rows = rows[(classes + 1)..])
             {
-                ReadOnlySpan<float> row = logits.AsSpan(i * classes, classes);
-                int label = stream.Targets[i];
+                int label = (int)rows[0];
+                ReadOnlySpan<float> row = rows[1..(classes + 1)];
                 confusion[label, Best(row)]++;
                 loss += LogSum(row) - row[label];
             }
-            onRead?.Invoke(read += batches[b].Length);
         }
         return new ImageResult(model.Config.Labels, confusion, loss / set.Images.Count);
+
+        byte[] Rows(int b)
+        {
+            TokenStream stream = streams.Take(batches[b], 0).With(adapter);
+            if (b + ranks.Size < batches.Length) streams.Prepare(batches[b + ranks.Size], 0);
+            float[] logits = model.Logits(stream);
+            onRead?.Invoke(read += batches[b].Length);
+            float[] rows = [.. stream.Targets.SelectMany((label, i) => logits[(i * classes)..((i + 1) * classes)].Prepend(label))];
+            return MemoryMarshal.AsBytes<float>(rows).ToArray();
+        }
     }
 
     /// <summary>The probabilities of the classes: softmax of a row of logits.</summary>

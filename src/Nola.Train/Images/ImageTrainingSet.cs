@@ -49,9 +49,11 @@ internal sealed class ImageTrainingSet : ITrainingSet
 
     public TokenStream Stream(int[] batch, int epoch) => streams.Take(batch, epoch);
 
+    public int Positions(int[] batch) => batch.Length;
+
     public void Prepare(int[] batch, int epoch) => streams.Prepare(batch, epoch);
 
-    public EvalReport Evaluate(IModel model, IAdapter? adapter, CancellationToken cancel)
+    public EvalReport Evaluate(IModel model, IAdapter? adapter, ICollective ranks, CancellationToken cancel)
     {
         ImageSet set = validation!;
         if (options.EvalPairs > 0 && options.EvalPairs < set.Images.Count)
@@ -60,7 +62,7 @@ internal sealed class ImageTrainingSet : ITrainingSet
             set = new ImageSet(
                 set.Name, set.Labels, [.. Enumerable.Range(0, some).Select(i => validation!.Images[(int)((long)i * all / some)])]);
         }
-        ImageResult result = ImageEvaluation.Test((VisionModel)model, set, adapter, cancel: cancel);
+        ImageResult result = ImageEvaluation.Test((VisionModel)model, set, adapter, ranks, cancel: cancel);
         return new EvalReport(0, result.Loss, result.Count, false) { Accuracy = result.Accuracy };
     }
 }

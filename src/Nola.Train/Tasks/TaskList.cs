@@ -91,13 +91,13 @@ internal static class TaskList
     }
 
     // It becomes the name of a directory.
-    private static void CheckName(string name, string place)
+    internal static void CheckName(string name, string place)
     {
         bool fits = name.Length is > 0 and <= 100 && name.All(c => char.IsLetterOrDigit(c) || c is '-' or '_' or '.' or ' ')
             && name.Trim(' ', '.').Length == name.Length;
         if (!fits)
             throw new NolaException(
-                $"{place}: a task is called {Quoted.Of(name)}; expected 1 to 100 letters, digits, '-', '_', '.' and spaces, since it "
+                $"{place}: its name is {Quoted.Of(name)}; expected 1 to 100 letters, digits, '-', '_', '.' and spaces, since it "
                 + "becomes the name of a directory.");
     }
 }
