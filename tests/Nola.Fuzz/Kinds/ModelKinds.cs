@@ -7,19 +7,37 @@ namespace Nola.Fuzz;
 /// <summary>Model directories: loaded, run on a few tokens, and now and then saved and loaded again.</summary>
 /// <param name="name">What it is called.</param>
 /// <param name="damage">Which file is damaged: its configuration, its weights or its index.</param>
-internal sealed class ModelKind(string name, string damage) : FilesKind(name)
+/// <param name="examples">The models.</param>
+internal sealed class ModelKind(string name, string damage, ModelConfig[] examples) : FilesKind(name)
 {
     private const string Config = "config.json", Single = "model.safetensors", Index = "model.safetensors.index.json";
 
     /// <summary>All kinds of model files.</summary>
     public static IEnumerable<FuzzKind> All() =>
-        [new ModelKind("config", Config), new ModelKind("checkpoint", Single), new ModelKind("index", Index)];
+    [
+        new ModelKind("config", Config, gpt2), new ModelKind("checkpoint", Single, gpt2), new ModelKind("index", Index, gpt2),
+        new ModelKind("config-llama", Config, llamas), new ModelKind("checkpoint-llama", Single, llamas),
+    ];
+
+    private static readonly Gpt2Config[] gpt2 =
+        [.. ((bool[])[true, false]).Select(tied => new Gpt2Config(2, 2, 8, 11, 6) { TiedHead = tied, Inner = tied ? 32 : 20 })];
+
+    // What each of the family has that the others do not.
+    private static readonly LlamaConfig[] llamas =
+    [
+        new("llama", 2, 4, 2, 4, 8, 12, 11, 9)
+        {
+            Rotary = new(500000, "llama3", 32, 1, 4, 8), AttentionBias = true, MlpBias = true, TiedHead = true,
+        },
+        new("mistral", 2, 2, 1, 6, 8, 12, 11, 9) { Window = 4, Rotary = new(10000, "linear", 2) },
+        new("qwen2", 2, 2, 2, 4, 8, 12, 11, 9),
+        new("qwen3", 2, 2, 1, 4, 8, 12, 11, 9) { Window = 3 },
+    ];
 
     public override void Prepare(Bench bench)
     {
-        foreach (bool tied in (bool[])[true, false])
+        foreach (ModelConfig sizes in examples)
         {
-            Gpt2Config sizes = new(2, 2, 8, 11, 6) { TiedHead = tied, Inner = tied ? 32 : 20 };
             using LanguageModel model = LanguageModel.Create(sizes, bench.Device, 9);
             model.Save(bench.Output);
             byte[] config = File.ReadAllBytes(bench.Saved(Config)), weights = File.ReadAllBytes(bench.Saved(Single));
@@ -49,9 +67,10 @@ internal sealed class ModelKind(string name, string damage) : FilesKind(name)
     private static void RoundTrip(string path)
     {
         if (!File.Exists(path)) return;
-        Gpt2Config config = Gpt2Config.Parse(File.ReadAllBytes(path), path);
-        Gpt2Config again = Gpt2Config.Parse(Encoding.UTF8.GetBytes(config.ToJson()), path);
-        if (config != again) throw new FuzzException($"{config} became {again} when it was written again");
+        ModelConfig config = ModelFamilies.Parse(File.ReadAllBytes(path), path);
+        ModelConfig again = ModelFamilies.Parse(Encoding.UTF8.GetBytes(config.ToJson()), path);
+        if (config.Description != again.Description || config.ToJson() != again.ToJson())
+            throw new FuzzException($"{config} became {again} when it was written again");
         _ = config.ParameterCount;
     }
 
