@@ -19,7 +19,8 @@ internal sealed class CommonOptions
 
     public Option<string> DeviceName { get; } = new("--device")
     {
-        Description = "auto, cpu, cuda or cuda:1",
+        Description = "auto, cpu, cuda or cuda:1; cpu,bfloat16 computes products of bfloat16 where the processor has them, "
+            + "cuda,float32 and cuda,tf32 those of a GPU otherwise than in bfloat16",
         DefaultValueFactory = _ => "auto",
     };
 

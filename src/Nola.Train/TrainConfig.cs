@@ -89,7 +89,7 @@ internal sealed record TrainConfig
         new("chat",
             "Write conversations, and pairs as conversations, by the model's chat template; answers alone are learned",
             "true or false", true),
-        new("device", "auto, cpu, cuda or cuda:1 [auto]", "auto, cpu, cuda or cuda:1"),
+        new("device", "auto, cpu, cpu,bfloat16 (where the chip has such products), cuda or cuda:1 [auto]", "auto, cpu, cuda or cuda:1"),
         new("threads", "Threads of the CPU; 0 for one per core [0]", "0 to 256"),
     ];
 

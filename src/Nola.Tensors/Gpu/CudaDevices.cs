@@ -25,7 +25,7 @@ internal static class CudaDevices
             || place != "cuda" && (!place.StartsWith("cuda:", StringComparison.Ordinal)
                 || !int.TryParse(place.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)))
             throw new NolaException(
-                $"Device '{name}' is not known; use auto, cpu, cuda or cuda:1, the last two also with ,float32 or ,tf32.");
+                $"Device '{name}' is not known; use auto, cpu, cuda or cuda:1; cpu also with ,bfloat16, the others ,float32 or ,tf32.");
         CudaFindings found = CudaDriver.Look();
         if (found.Problem is { } problem) throw Refused(name, problem);
         if (index >= found.Cards.Count)
