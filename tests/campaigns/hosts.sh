@@ -64,12 +64,24 @@ gone() { # whether no rank of a run is there any more
     ! pgrep -f -- "^$nola train .*--out $1" >/dev/null
 }
 
+row() { # row LAUNCHER WHAT RESULT
+    echo "| $1 | $2 | $3 |" | tee -a "$work/report"
+}
+
+same_bits() { # same_bits LAUNCHER WHAT HOSTS RUN ARGUMENTS...: ranks must end with the bits of one process
+    local launcher=$1 what=$2 count=$3 run=$4 why="it failed"
+    shift 4
+    if ranks "$launcher" "$count" train "$@" --out "$run" && why=$(same_run "$run" "$work/reference"); then
+        row "$launcher" "$what" "the bits of one process"
+    else
+        row "$launcher" "$what" "WRONG: $why"
+        wrong "$launcher, $what: $why"
+    fi
+}
+
 one_launcher() {
-    local launcher=$1 run=$work/$1 from took
-    echo "| $launcher | train on 3 hosts | $(
-        ranks "$launcher" 3 train "$settings" --out "$run-bits" && same_run "$run-bits" "$work/reference" && echo "the bits of one process" || echo "WRONG"
-    ) |" | tee -a "$work/report"
-    grep -q WRONG "$work/report" && wrong "3 hosts of $launcher"
+    local launcher=$1 run=$work/$1 from took said
+    same_bits "$launcher" "train on 3 hosts" 3 "$run-bits" "$settings"
     ranks "$launcher" 3 train "$settings" --out "$run-lost" &
     local all=$!
     until [ -e "$run-lost/last.safetensors" ] || ! kill -0 $all 2>/dev/null; do sleep 0.1; done
@@ -79,15 +91,11 @@ one_launcher() {
     took=$((($(now) - from) / 1000))
     pkill -9 -f "$launcher.*$run-lost" 2>/dev/null
     wait $all 2>/dev/null
-    local said
     said=$(grep -ohE 'Rank [0-9]+ on [^ ]+ is gone[^,.]*' "$work/out" "$work/err" | head -n 1)
-    echo "| $launcher | host3 loses its network | all ended after $took s: ${said:-the launcher ended them} |" | tee -a "$work/report"
+    row "$launcher" "host3 loses its network" "all ended after $took s: ${said:-the launcher ended them}"
     [ "$took" -le 40 ] || wrong "$launcher: ranks took $took s to end"
     ip -n nola-host3 link set eth0 up
-    echo "| $launcher | resume on 2 hosts | $(
-        ranks "$launcher" 2 train --resume --out "$run-lost" --device cpu && same_run "$run-lost" "$work/reference" && echo "the bits of one process" || echo "WRONG"
-    ) |" | tee -a "$work/report"
-    grep -q WRONG "$work/report" && wrong "resume of $launcher"
+    same_bits "$launcher" "resume on 2 hosts" 2 "$run-lost" --resume --device cpu
 }
 
 failed=0

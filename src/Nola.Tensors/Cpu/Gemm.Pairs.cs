@@ -26,23 +26,22 @@ internal static unsafe partial class Gemm
     /// </summary>
     public static void PackPairs(ThreadTeam team, float* b, nint rowStride, nint columnStride, int k, int n, uint* packed)
     {
-        long panel = (long)PairsOf(k) * 32;
-        int panels = Panels(n), runs = (PairsOf(k) + PairRun - 1) / PairRun;
+        int panels = Panels(n), pairs = PairsOf(k), runs = (pairs + PairRun - 1) / PairRun;
         if (columnStride == 1)
             team.For(runs, 1, (first, last) =>
             {
                 for (int run = first; run < last; run++)
-                    for (int i = 0; i < panels; i++) Pack(i, run * PairRun, Math.Min(PairsOf(k), (run + 1) * PairRun));
+                    for (int i = 0; i < panels; i++) Pack(i, run * PairRun, Math.Min(pairs, (run + 1) * PairRun));
             });
         else
             team.For(panels, 1, (first, last) =>
             {
-                for (int i = first; i < last; i++) Pack(i, 0, PairsOf(k));
+                for (int i = first; i < last; i++) Pack(i, 0, pairs);
             });
 
         void Pack(int i, int first, int last) => PackLanes(
             b + i * 32 * columnStride + 2 * first * rowStride, columnStride, rowStride, Math.Min(32, n - i * 32), 32,
-            Math.Min(k - 2 * first, 2 * (last - first)), last - first, packed + i * panel + first * 32);
+            Math.Min(k - 2 * first, 2 * (last - first)), last - first, packed + ((long)i * pairs + first) * 32);
     }
 
     /// <summary>A panel of (steps, 32) floats.</summary>
