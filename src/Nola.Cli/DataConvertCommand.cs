@@ -16,19 +16,40 @@ internal static class DataConvertCommand
         };
         Option<string> output = new("--out") { Description = "File to write; its extension is .jsonl", Required = true };
         Option<string> subset = Subset();
+        Option<string> template = new("--template")
+        {
+            Description = "Write each context into this text, in the place of {context}; \\n is a line break",
+        };
+        Option<bool> asText = new("--as-text")
+        {
+            Description = "Write {\"text\": …}: context and completion as one text, all of which is learned, with nothing between them",
+        };
+        Option<int> longest = new("--longest")
+        {
+            Description = "Leave out pairs of more characters, a space between the two sides counted [no limit]",
+        };
+        Option<int> first = new("--first") { Description = "Only so many of the pairs that are not left out [all]" };
         Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} per line, or {\"text\": …}.")
         {
-            input, output, subset, common.Json,
+            input, output, subset, template, asText, longest, first, common.Json,
         };
         command.Does((r, _) =>
         {
             string path = r.GetValue(output)!;
             if (Path.GetExtension(path) != ".jsonl")
                 throw new NolaException($"--out is '{path}'; give a name that ends in .jsonl, so that it can be read back.");
-            TextPairs pairs = TextPairs.Open(r.GetValue(input)!, Read(r.GetValue(subset)!));
+            TextPairs all = TextPairs.Open(r.GetValue(input)!, Read(r.GetValue(subset)!));
+            PairRewriting how = new(
+                r.GetValue(template)?.Replace("\\n", "\n", StringComparison.Ordinal), r.GetValue(asText),
+                r.GetResult(longest) is null ? null : r.GetValue(longest), r.GetResult(first) is null ? null : r.GetValue(first));
+            TextPairs pairs = how.Rewrite(all);
             pairs.SaveLines(path);
-            if (r.GetValue(common.Json)) Terminal.Json(new { @out = path, pairs = pairs.Count, bytes = new FileInfo(path).Length });
-            else Terminal.Say($"Wrote {pairs.Count:N0} pairs to {path}.{EmptyCompletions(pairs)}");
+            int left = all.Count - pairs.Count;
+            if (r.GetValue(common.Json))
+                Terminal.Json(new { @out = path, pairs = pairs.Count, left_out = left, bytes = new FileInfo(path).Length });
+            else
+                Terminal.Say(
+                    $"Wrote {pairs.Count:N0} pairs to {path}{(left > 0 ? $", and left out {left:N0}" : "")}.{EmptyCompletions(pairs)}");
             return 0;
         });
         return command;

@@ -14,10 +14,14 @@ internal static class ExperimentCommand
         Argument<string> path = new("file") { Description = "JSON file with settings, methods and seeds; see docs/experiments.md" };
         Option<string> output = new("--out") { Description = "Directory of all runs [runs/<name of the experiment>]" };
         Option<string> wordNet = ScoreCommand.WordNetOption(), paraphrases = ScoreCommand.ParaphrasesOption();
+        Option<string> comparison = new("--method-comparison")
+        {
+            Description = "Also write each trained run's result into this directory, in the shape of Hugging Face PEFT's method_comparison",
+        };
         Command command = new("experiment", "Train and score several methods over several seeds, "
             + "and compare them in a table and a plot. Run it again to continue where it stopped.")
         {
-            path, output, wordNet, paraphrases, common.DeviceName, common.Threads, common.Json,
+            path, output, wordNet, paraphrases, comparison, common.DeviceName, common.Threads, common.Json,
         };
         command.Does((r, cancel) => Ranks.Run(ranks =>
         {
@@ -26,7 +30,11 @@ internal static class ExperimentCommand
             using ExperimentRunner runner = new(
                 file, root, Ranks.Device(ranks, r.GetValue(common.DeviceName)!), Ranks.Threads(ranks, r.GetValue(common.Threads)),
                 TextScore.All(file, ScoreCommand.Meteor(r.GetValue(wordNet), r.GetValue(paraphrases))), new View(), ranks);
+            string? results = r.GetValue(comparison);
+            if (results is not null) MethodComparison.Check(file, runner.Runs);
             ExperimentSummary summary = runner.Run(cancel);
+            if (results is not null && ranks.Rank == 0)
+                foreach (string written in MethodComparison.Write(file, runner.Runs, results)) Terminal.Say($"Wrote {written}.");
             if (ranks.Rank == 0) return Report(summary, runner, root, r.GetValue(common.Json));
             return summary.Interrupted ? Terminal.Interrupted : summary.Failed > 0 ? 1 : 0;
         }));

@@ -23,16 +23,21 @@ internal static class PairNames
     private static readonly string[] contexts = ["context", "prompt", Meaning, Instruction];
     private static readonly string[] completions = ["completion", "ref", "response", "output"];
 
+    // Of MetaMathQA and GSM8K. They count where there is no other form of example, beside which such a column may be anything.
+    private static readonly string[] questions = ["query", "question"], answers = ["answer"];
+
     /// <summary>What is expected, for messages.</summary>
-    public static string Expected { get; } = "context,completion or prompt,completion or mr,ref or instruction,input,output";
+    public static string Expected { get; } = "context,completion or prompt,completion or mr,ref or instruction,input,output or question,answer";
 
     /// <summary>The name of the context that is there; null for none.</summary>
     /// <exception cref="NolaException">There are two.</exception>
-    public static string? Context(IReadOnlyList<string> there, string place) => Only(contexts, there, place);
+    public static string? Context(IReadOnlyList<string> there, string place) =>
+        Only(contexts, there, place) ?? (IsQuestion(there) ? Only(questions, there, place) : null);
 
     /// <summary>The name of the completion that is there; null for none.</summary>
     /// <exception cref="NolaException">There are two.</exception>
-    public static string? Completion(IReadOnlyList<string> there, string place) => Only(completions, there, place);
+    public static string? Completion(IReadOnlyList<string> there, string place) =>
+        Only(completions, there, place) ?? (IsQuestion(there) ? Only(answers, there, place) : null);
 
     /// <summary>The context's text, in the form that a model reads.</summary>
     /// <param name="name">What the context is called.</param>
@@ -48,10 +53,13 @@ internal static class PairNames
     };
 
     /// <summary>Whether one of the names is a context's.</summary>
-    public static bool IsContext(IReadOnlyList<string> names) => names.Any(contexts.Contains);
+    public static bool IsContext(IReadOnlyList<string> names) => names.Any(contexts.Contains) || IsQuestion(names);
 
     /// <summary>Whether one of the names is a completion's.</summary>
-    public static bool IsCompletion(IReadOnlyList<string> names) => names.Any(completions.Contains);
+    public static bool IsCompletion(IReadOnlyList<string> names) => names.Any(completions.Contains) || (IsQuestion(names) && names.Any(answers.Contains));
+
+    private static bool IsQuestion(IReadOnlyList<string> there) =>
+        there.Any(questions.Contains) && !there.Any(name => contexts.Contains(name) || name is Text or Messages);
 
     private static string? Only(string[] names, IReadOnlyList<string> there, string place)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -21,7 +22,7 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
 
     private const string TextFile = "outputs.txt", AboutFile = "outputs.json";
 
-    private (string Folder, Corpus Corpus)? last;
+    private (string Folder, Corpus Corpus, IReadOnlyList<DecodedText> Texts)? last;
     private (TextPairs Test, string BaseModel, ReferenceSet Set)? references;
 
     /// <summary>The decoding in one line.</summary>
@@ -33,9 +34,15 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
 
     /// <summary>The outputs of a run beside their references; decoded unless that was done before.</summary>
     /// <exception cref="NolaException">A context does not fit the model, or the outputs cannot be written.</exception>
-    public Corpus Of(ScoreInput input, CancellationToken cancel)
+    public Corpus Of(ScoreInput input, CancellationToken cancel) => Decoded(input, cancel).Corpus;
+
+    /// <summary>The same outputs as they are, with their line breaks, and the pairs that each answers.</summary>
+    /// <exception cref="NolaException">As <see cref="Of"/>.</exception>
+    public IReadOnlyList<DecodedText> TextsOf(ScoreInput input, CancellationToken cancel) => Decoded(input, cancel).Texts;
+
+    private (Corpus Corpus, IReadOnlyList<DecodedText> Texts) Decoded(ScoreInput input, CancellationToken cancel)
     {
-        if (last is { } kept && kept.Folder == input.Folder) return kept.Corpus;
+        if (last is { } kept && kept.Folder == input.Folder) return (kept.Corpus, kept.Texts);
         // Ids are not the text that they look like.
         TextPair[][] groups = [.. input.Test
             .GroupBy(pair => pair.ContextIds is { } ids ? (true, string.Join(' ', ids)) : (false, pair.Context))
@@ -45,9 +52,12 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
         ReferenceSet set = References(input, groups, tokenizer, options);
         string[] outputs = Read(input.Folder, input.TestName, groups.Length)
             ?? Decode(input, [.. groups.Select(group => group[0])], tokenizer, options, cancel);
-        Corpus corpus = new(outputs, set, form, allowEmpty: true) { Contexts = [.. groups.Select(group => group[0].Context)] };
-        last = (input.Folder, corpus);
-        return corpus;
+        IReadOnlyList<string> contexts = [.. groups.Select(group => group[0].Context)];
+        string[] lines = [.. outputs.Select(GeneratedText.OneLine)];
+        Corpus corpus = new(lines, set, form, allowEmpty: true) { Contexts = contexts };
+        DecodedText[] texts = [.. outputs.Zip(groups, (text, pairs) => new DecodedText(text, pairs))];
+        last = (input.Folder, corpus, texts);
+        return (corpus, texts);
     }
 
     /// <summary>Makes a run decode anew.</summary>
@@ -82,13 +92,16 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
             [.. contexts.Select(pair => GeneratedText.Context(pair, tokenizer, input.Model.Shape, room: room, chat: chat))];
         int[][] tokens = input.Model.GenerateAll(
             prompts, input.Adapter, options, (_, _) => input.OnDecoded?.Invoke(++done, contexts.Length), cancel);
-        string[] outputs = [.. tokens.Select(ids => GeneratedText.OneLine(GeneratedText.Of(ids, tokenizer, options)))];
-        string text = string.Concat(outputs.Select(line => line + "\n"));
+        string[] outputs = [.. tokens.Select(ids => GeneratedText.Of(ids, tokenizer, options))];
+        string text = string.Concat(outputs.Select(output => GeneratedText.OneLine(output) + "\n"));
         AtomicFile.EnsureDirectory(input.Folder);
         AtomicFile.WriteText(Path.Combine(input.Folder, TextFile), text);
         // Written last, with the text's digest: what it describes is what stands there.
         long newTokens = tokens.Sum(ids => (long)ids.Length);
-        About about = new(input.TestName, Settings, contexts.Length, newTokens, Digest(Encoding.UTF8.GetBytes(text)));
+        Dictionary<string, string> broken = outputs.Index()
+            .Where(output => GeneratedText.OneLine(output.Item) != output.Item)
+            .ToDictionary(output => (output.Index + 1).ToString(CultureInfo.InvariantCulture), output => output.Item);
+        About about = new(input.TestName, Settings, contexts.Length, newTokens, Digest(Encoding.UTF8.GetBytes(text)), broken);
         AtomicFile.WriteText(Path.Combine(input.Folder, AboutFile), JsonSerializer.Serialize(about, RunRecord.Format) + "\n");
         return outputs;
     }
@@ -104,7 +117,14 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
             if (document.Deserialize<About>(RunRecord.Format) is not { } about) return null;
             if (about.Test != test || about.Decoding != Settings || about.Inputs != count || about.Sha256 != Digest(text)) return null;
             string[] lines = Encoding.UTF8.GetString(text).Split('\n');
-            return lines.Length == count + 1 ? lines[..count] : null;
+            if (lines.Length != count + 1) return null;
+            foreach ((string line, string whole) in about.Broken)
+            {
+                if (!int.TryParse(line, CultureInfo.InvariantCulture, out int i) || i < 1 || i > count) return null;
+                if (GeneratedText.OneLine(whole) != lines[i - 1]) return null;
+                lines[i - 1] = whole;
+            }
+            return lines[..count];
         }
         catch (Exception error) when (error is JsonException or NolaException)
         {
@@ -115,5 +135,12 @@ internal sealed class DecodedOutputs(GenerateOptions decoding, ReferenceForm for
 
     private static string Digest(byte[] text) => Convert.ToHexStringLower(SHA256.HashData(text));
 
-    private sealed record About(string Test, string Decoding, int Inputs, long NewTokens, string Sha256);
+    // Broken: by the number of their line, the texts with line breaks, which the file of lines cannot have.
+    private sealed record About(
+        string Test, string Decoding, int Inputs, long NewTokens, string Sha256, IReadOnlyDictionary<string, string> Broken);
 }
+
+/// <summary>What a run's model says to a context.</summary>
+/// <param name="Text">The text, with its line breaks.</param>
+/// <param name="Pairs">The pairs of that context.</param>
+internal sealed record DecodedText(string Text, IReadOnlyList<TextPair> Pairs);

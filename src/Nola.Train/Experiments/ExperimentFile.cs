@@ -35,7 +35,7 @@ internal sealed record ExperimentMethod(
 internal sealed partial class ExperimentFile
 {
     private static readonly string[] keys =
-        ["name", "settings", "methods", "seeds", "samples", "test", "test-subset", "scores", "decoding", "mmlu", "plot"];
+        ["name", "settings", "methods", "seeds", "samples", "test", "test-subset", "scores", "decoding", "mmlu", "forgetting", "plot"];
 
     // Chosen by the runner.
     private static readonly string[] reserved = ["out", "seed", "device", "threads"];
@@ -65,6 +65,7 @@ internal sealed partial class ExperimentFile
             ? DecodingReader.Read(decoding, $"{path}, decoding")
             : GenerateOptions.Published;
         Mmlu = reader.Text("mmlu", "");
+        Forgetting = reader.Text("forgetting", "");
         Plot = reader.Text("plot", Scores[0]);
         TestSubset = reader.Text("test-subset", "all") switch
         {
@@ -102,6 +103,9 @@ internal sealed partial class ExperimentFile
 
     /// <summary>The directory of MMLU's questions; empty for none.</summary>
     public string Mmlu { get; }
+
+    /// <summary>The texts that forgetting is measured on; empty for none.</summary>
+    public string Forgetting { get; }
 
     /// <summary>The value on the plot's upright axis.</summary>
     public string Plot { get; }

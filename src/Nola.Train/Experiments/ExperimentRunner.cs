@@ -151,8 +151,9 @@ internal sealed class ExperimentRunner : IDisposable
     // What is missing for scoring is said before anything is trained.
     private TextPairs Prepare()
     {
-        foreach (IExperimentScore score in scores) score.Prepare();
-        return TextPairs.Open(file.Test, file.TestSubset);
+        TextPairs test = TextPairs.Open(file.Test, file.TestSubset);
+        foreach (IExperimentScore score in scores) score.Prepare(test);
+        return test;
     }
 
     // Trains unless that is done, then measures what is missing. Null when it was interrupted.

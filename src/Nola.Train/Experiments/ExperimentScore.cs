@@ -33,8 +33,9 @@ internal interface IExperimentScore
     IReadOnlyList<string> Columns { get; }
 
     /// <summary>Before the first run: reads what measuring needs.</summary>
-    /// <exception cref="NolaException">It is missing or malformed.</exception>
-    void Prepare() { }
+    /// <param name="test">The pairs that will be measured on.</param>
+    /// <exception cref="NolaException">It is missing or malformed, or the pairs are none that this can measure.</exception>
+    void Prepare(TextPairs test) { }
 
     /// <summary>Measures every column.</summary>
     IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel);

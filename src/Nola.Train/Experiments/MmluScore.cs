@@ -18,7 +18,7 @@ internal sealed class MmluScore(string directory) : IExperimentScore
     public IReadOnlyList<string> Columns => [Name];
 
     /// <inheritdoc/>
-    public void Prepare()
+    public void Prepare(TextPairs test)
     {
         if (directory.Length == 0) throw new NolaException("The score 'MMLU' needs \"mmlu\", the directory of its questions.");
         questions ??= ChoiceFile.ReadMmlu(directory, "val");
@@ -27,7 +27,7 @@ internal sealed class MmluScore(string directory) : IExperimentScore
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
     {
-        Prepare();
+        Prepare(input.Test);
         return new Dictionary<string, double> { [Name] = 100 * Mmlu.Ask(input.Model, questions!, input.Adapter, cancel: cancel).Accuracy };
     }
 }

@@ -24,7 +24,7 @@ internal sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOpti
     public IReadOnlyList<string> Columns => [metric];
 
     /// <inheritdoc/>
-    public void Prepare() => _ = measure.Value;
+    public void Prepare(TextPairs test) => _ = measure.Value;
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel) =>
@@ -39,7 +39,7 @@ internal sealed class TextScore(string metric, DecodedOutputs outputs, ScoreOpti
         DecodedOutputs outputs = new(file.Decoding, file.Scores.Contains(Scorer.MultiBleu) ? ReferenceForm.Columns : ReferenceForm.Groups);
         return
         [
-            new LossScore(), new AccuracyScore(), new MmluScore(file.Mmlu),
+            new LossScore(), new AccuracyScore(), new MmluScore(file.Mmlu), new AnswerScore(outputs), new ForgettingScore(file.Forgetting),
             .. Scorer.Names.Select(name => new TextScore(name, outputs, options)),
         ];
     }

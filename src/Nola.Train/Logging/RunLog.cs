@@ -116,6 +116,10 @@ internal sealed class RunLog : ITrainObserver, IDisposable
         return (evaluations, peak);
     }
 
+    /// <summary>The steps of a run's log: loss, tokens since the start, and the most memory until then.</summary>
+    internal static IReadOnlyList<(double Loss, long Tokens, long PeakBytes)> Steps(string directory) =>
+        [.. Entries(PathIn(directory)).Where(entry => !entry.IsEvaluation).Select(entry => (entry.Loss, entry.Tokens, entry.PeakBytes))];
+
     private static string PathIn(string directory) => System.IO.Path.Combine(directory, "log.jsonl");
 
     private static IEnumerable<Entry> Entries(string path) =>
@@ -182,7 +186,7 @@ internal sealed class RunLog : ITrainObserver, IDisposable
     }
 
     /// <summary>A line of the log.</summary>
-    private readonly record struct Entry(bool IsEvaluation, int Step, double Loss, long PeakBytes)
+    private readonly record struct Entry(bool IsEvaluation, int Step, double Loss, long Tokens, long PeakBytes)
     {
         /// <summary>What a line says; null when it is not a line of a log.</summary>
         public static Entry? Of(byte[] line)
@@ -206,8 +210,11 @@ internal sealed class RunLog : ITrainObserver, IDisposable
             if (!root.TryGetProperty("event", out JsonElement kind) || kind.ValueKind != JsonValueKind.String) return null;
             bool evaluation = kind.GetString() == "eval";
             if (!evaluation && kind.GetString() != "step") return null;
-            return new(evaluation, number, value, Number(root, "peak_bytes") is { } peak && peak.TryGetInt64(out long bytes) ? bytes : 0);
+            return new(evaluation, number, value, Count(root, "tokens"), Count(root, "peak_bytes"));
         }
+
+        private static long Count(JsonElement root, string key) =>
+            Number(root, key) is { } value && value.TryGetInt64(out long count) ? count : 0;
 
         private static JsonElement? Number(JsonElement root, string key) =>
             root.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value : null;

@@ -53,7 +53,7 @@ public sealed class DecodedOutputsTests : IDisposable
     [Fact]
     public void Ids_are_not_the_text_that_they_look_like()
     {
-        TextPairs pairs = new([new("15496 995", "one"), new("", "two") { ContextIds = [15496, 995] }, new("15496 995", "three")], "pairs");
+        TextPairs pairs = new([new("464 995", "one"), new("", "two") { ContextIds = [464, 995] }, new("464 995", "three")], "pairs");
         Corpus corpus = Of(pairs);
         Assert.Equal([["one", "three"], ["two"]], corpus.References);
         Assert.Equal(2, corpus.Hypotheses.Count);

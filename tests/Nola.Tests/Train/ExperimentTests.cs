@@ -148,10 +148,11 @@ public sealed class ExperimentTests : IDisposable
         string[] lines = File.ReadAllLines(Path.Combine(root, Path.GetFileName(Directory.GetDirectories(root).Single()), "outputs.txt"));
         using (LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, new CpuDevice(1)))
         {
-            int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. Gpt2Tokenizer.Default.Encode(c), 50256])];
+            ITokenizer tokenizer = model.Tokenizer;
+            int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. tokenizer.Encode(c), tokenizer.EndOfText])];
             int[][] ids = model.GenerateAll(contexts, null, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
             Assert.Equal(
-                ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, Gpt2Tokenizer.Default, new() { StopTokens = [50256, 628] }))),
+                ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, tokenizer, new() { StopTokens = [tokenizer.EndOfText, 628] }))),
                 lines);
         }
         Corpus corpus = new(lines, [.. pairs.GroupBy(p => p.Context).Select(g => g.Select(p => p.Completion).ToArray())], allowEmpty: true);
@@ -345,11 +346,11 @@ public sealed class ExperimentTests : IDisposable
         ExperimentFile file = ExperimentFile.Read(path);
         StopAfter watch = new(0, new());
         Assert.StartsWith("nowhere.jsonl: there is no such file", Refused(new()));
-        Assert.StartsWith("nothing: there is no such WordNet directory", Refused(new() { WordNet = "nothing" }));
         string pairs = Path.Combine(directory, "long.jsonl");
         File.WriteAllText(pairs, $$"""{"context":{{JsonSerializer.Serialize(Enumerable.Repeat(1, 5000))}},"completion":[1]}""");
         File.WriteAllText(path, File.ReadAllText(path).Replace("\"nowhere.jsonl\"", JsonSerializer.Serialize(pairs)));
         file = ExperimentFile.Read(path);
+        Assert.StartsWith("nothing: there is no such WordNet directory", Refused(new() { WordNet = "nothing" }));
         Assert.Contains("long.jsonl, line 1: the pair has 5001 tokens", Refused(new()));
         Assert.Equal(0, watch.Steps);
         Assert.Empty(Directory.GetDirectories(root));
@@ -391,6 +392,7 @@ public sealed class ExperimentTests : IDisposable
                 "fewshot-mae-base",
                 "fewshot-vit-base",
                 "fewshot-vit-large",
+                "metamathqa-llama-3.2-3b",
                 "methods-e2e",
                 "methods-e2e-rates",
                 "webnlg-gpt2-large",
