@@ -29,15 +29,20 @@ internal static class Program
             Description = "gpt2, gpt2-medium, …, with random weights",
             DefaultValueFactory = _ => "gpt2",
         };
+        Option<int> tasks = new("--tasks")
+        {
+            Description = "Tasks that are trained together beside the embedded model; 0 leaves that out",
+            DefaultValueFactory = _ => 64,
+        };
         Option<string> output = new("--out") { Description = "Also write this file" };
-        RootCommand root = new("Serving many adapters beside one model.") { count, threads, clients, seconds, rounds, size, output };
+        RootCommand root = new("Serving many adapters beside one model.") { count, threads, clients, seconds, rounds, size, tasks, output };
         root.SetAction(r => Run(
             r.GetValue(count), r.GetValue(threads), r.GetValue(clients), r.GetValue(seconds), r.GetValue(rounds), r.GetValue(size)!,
-            r.GetValue(output)));
+            r.GetValue(tasks), r.GetValue(output)));
         return root.Parse(args).Invoke();
     }
 
-    private static int Run(int count, int threads, int clients, double seconds, int rounds, string size, string? output)
+    private static int Run(int count, int threads, int clients, double seconds, int rounds, string size, int tasks, string? output)
     {
         StringBuilder report = new();
         using CpuDevice device = new(threads);
@@ -59,6 +64,7 @@ internal static class Program
         {
             Directory.Delete(directory, recursive: true);
         }
+        if (tasks > 0) new TasksBench(tasks, threads, Line).Run();
         if (output is not null) File.WriteAllText(output, report.ToString());
         return 0;
 

@@ -395,6 +395,8 @@ public sealed class ExperimentTests : IDisposable
                 "metamathqa-llama-3.2-3b",
                 "methods-e2e",
                 "methods-e2e-rates",
+                "methods-gpt2-medium",
+                "methods-llama-3.2-1b",
                 "webnlg-gpt2-large",
                 "webnlg-gpt2-medium",
                 "webnlg-tiny",
