@@ -6,8 +6,9 @@ namespace Nola.Tensors;
 
 internal static unsafe partial class Gemm
 {
-    // Packed rows of A that stay in the second-level cache, in step pairs.
-    private const int BlockPairs = 128 * 1024;
+    // Packed rows of A that stay in the second-level cache, in step pairs; and the tiles of rows that a panel serves that is made for
+    // them: more, which are read from the third level, since making it takes as long as a dozen of them.
+    private const int BlockPairs = 128 * 1024, MadeTiles = 64;
 
     // Elements of the vectors that pack pairs; and the step pairs that are packed for all lanes before those that follow, where lanes
     // lie next to each other: so that what a cache line or a page holds for the next lanes is still there when they are packed.
@@ -48,17 +49,17 @@ internal static unsafe partial class Gemm
     public static void PackPairs(float* panel, int steps, uint* packed) => PackLanes(panel, 1, 32, 32, 32, steps, PairsOf(steps), packed);
 
     /// <summary>
-    /// C (m × n) = alpha · A · B [+ bias] [+ C] over the team, of A rounded to bfloat16 and of packed pairs, with float32 sums. The order
-    /// of summation depends on the shapes alone.
+    /// C (m × n) = alpha · A · B [+ bias] [+ C] over the team, of A rounded to bfloat16 and of packed pairs, or of panels that are made
+    /// and rounded, with float32 sums. The order of summation depends on the shapes alone.
     /// </summary>
     private static void MultiplyPairs(
-        ThreadTeam team, int m, int n, int k, Operand a, uint* b, float* c, nint cStride,
+        ThreadTeam team, int m, int n, int k, Operand a, Panels b, float* c, nint cStride,
         float alpha, float* bias, bool accumulate, Epilogue? after)
     {
         int panels = Panels(n), tiles = (m + PairKernels.MostRows - 1) / PairKernels.MostRows;
         // A whole number of turns, so that blocks of steps begin where a turn does.
         int steps = 2 * PairsOf(StepsOf(k));
-        int most = Math.Clamp(BlockPairs / (steps / 2) / 16, 1, 32), rowBlocks = (tiles + most - 1) / most;
+        int most = b.AreMade ? MadeTiles : Math.Clamp(BlockPairs / (steps / 2) / 16, 1, 32), rowBlocks = (tiles + most - 1) / most;
         rowBlocks = Math.Min(tiles, (rowBlocks + team.Threads - 1) / team.Threads * team.Threads);
         int columnBlocks = Math.Min(panels, rowBlocks >= team.Threads ? 1 : m == 1 ? 6 * team.Threads : team.Threads);
         long panelPairs = (long)PairsOf(k) * 32;
@@ -80,12 +81,19 @@ internal static unsafe partial class Gemm
         void Block(int i, int height, int panel, int last, int p, int deep)
         {
             int pairs = PairsOf(deep);
-            float* sums = Scratch.Floats(32 * PairKernels.MostRows + (long)(height + PairKernels.MostRows) * 2 * pairs + 16);
-            uint* packed = (uint*)(sums + 32 * PairKernels.MostRows);
+            long rowPairs = (long)(height + PairKernels.MostRows) * 2 * pairs + 16;
+            float* sums = Scratch.Floats(32 * PairKernels.MostRows + rowPairs + (b.AreMade ? 32L * (pairs + deep) : 0));
+            uint* packed = (uint*)(sums + 32 * PairKernels.MostRows), made = packed + rowPairs;
             PackRows(a, i, height, p, deep, packed);
             for (; panel < last; panel++)
             {
-                uint* right = b + panel * panelPairs + (long)(p / 2) * 32;
+                uint* right = b.AreMade ? made : b.Pairs + panel * panelPairs + (long)(p / 2) * 32;
+                if (b.AreMade)
+                {
+                    float* wide = (float*)(made + 32L * pairs);
+                    b.Make(panel, p, deep, wide);
+                    PackPairs(wide, deep, made);
+                }
                 int columns = Math.Min(32, n - panel * 32);
                 float* bj = p == 0 && bias != null ? bias + panel * 32 : null;
                 uint* left = packed;

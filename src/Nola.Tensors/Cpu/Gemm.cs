@@ -57,9 +57,10 @@ internal static unsafe partial class Gemm
         float alpha = 1, float* bias = null, bool accumulate = false, Epilogue? after = null)
     {
         if (m == 0 || n == 0) return;
-        if (b.Pairs != null)
+        // Codes of one row take as long as reading them; making pairs of them would take many times that.
+        if (b.Pairs != null || (b.AreRounded && m > 1))
         {
-            MultiplyPairs(team, m, n, k, a, b.Pairs, c, cStride, alpha, bias, accumulate, after);
+            MultiplyPairs(team, m, n, k, a, b, c, cStride, alpha, bias, accumulate, after);
             return;
         }
         int width = PanelWidth, panels = Panels(n), tiles = (m + TileRows - 1) / TileRows;

@@ -2,7 +2,8 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// The packed right operand of a product: float32 panels as they lie; or a weight that is kept otherwise, or read across its
-/// panels, and made float32 panel by panel in the cache; or pairs of bfloat16, which <see cref="PairKernels"/> multiply.
+/// panels, and made float32 panel by panel in the cache, and then perhaps rounded; or pairs of bfloat16, which
+/// <see cref="PairKernels"/> multiply.
 /// </summary>
 internal readonly unsafe struct Panels
 {
@@ -24,6 +25,12 @@ internal readonly unsafe struct Panels
 
     /// <summary>Whether panels are made when they are read.</summary>
     public bool AreMade => weight is not null;
+
+    /// <summary>Whether panels that are made are rounded to pairs of bfloat16.</summary>
+    public bool AreRounded { get; private init; }
+
+    /// <summary>The same, rounded to pairs of bfloat16 when they are made.</summary>
+    public Panels Rounded => new(weight!, transposed) { AreRounded = true };
 
     /// <summary>The weight, where one row can be multiplied with it as it lies.</summary>
     public PackedWeight? Straight => transposed ? null : weight;

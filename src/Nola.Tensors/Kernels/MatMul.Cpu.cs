@@ -17,12 +17,10 @@ public sealed unsafe partial class CpuDevice
             : PackedWeights.Halves(Narrow(packed), rows, columns));
     }
 
-    /// <summary>A frozen matrix of a packed weight; codes of 8 and 4 bits are made float32 in the cache, whatever products round.</summary>
-    internal FrozenMatrix Packed(PackedWeight weight) =>
-        new PackedMatrix(weight, RoundsProducts && weight.Format is WeightFormat.Float32 or WeightFormat.BFloat16 ? this : null);
+    /// <summary>A frozen matrix of a packed weight.</summary>
+    internal FrozenMatrix Packed(PackedWeight weight) => new PackedMatrix(weight, RoundsProducts ? this : null);
 
-    private protected override FrozenMatrix FreezeCore(IReadOnlyList<QuantizedMatrix> parts) =>
-        new PackedMatrix(PackedWeights.Of(this, parts));
+    private protected override FrozenMatrix FreezeCore(IReadOnlyList<QuantizedMatrix> parts) => Packed(PackedWeights.Of(this, parts));
 
     private protected override FrozenRows FreezeRowsCore(int rows, int columns, WeightFormat format, bool compact) =>
         new PackedRows(this, rows, columns, format, compact);
@@ -128,6 +126,7 @@ public sealed unsafe partial class CpuDevice
     /// <param name="weight">W.</param>
     /// <param name="rounding">
     /// Where products round their operands to bfloat16: W, and for gradients Wᵀ, are packed for that when they are first asked for.
+    /// Codes of 8 and 4 bits stay what they are, and are rounded panel by panel in the cache.
     /// </param>
     internal sealed class PackedMatrix(PackedWeight weight, CpuDevice? rounding = null)
         : FrozenMatrix(weight.Rows, weight.Columns, weight.Format)
@@ -136,11 +135,17 @@ public sealed unsafe partial class CpuDevice
 
         public PackedWeight Weight => weight;
 
-        public Panels Forward => rounding is null ? weight.Forward : PanelsOf(pairs ??= Pairs(rounding, transposed: false));
+        public Panels Forward => rounding is null ? weight.Forward
+            : HasCodes ? weight.Forward.Rounded
+            : PanelsOf(pairs ??= Pairs(rounding, transposed: false));
 
-        public Panels Backward => rounding is null ? weight.Backward : PanelsOf(across ??= Pairs(rounding, transposed: true));
+        public Panels Backward => rounding is null ? weight.Backward
+            : HasCodes ? weight.Backward.Rounded
+            : PanelsOf(across ??= Pairs(rounding, transposed: true));
 
         public override long Bytes => weight.Bytes + (pairs?.Bytes ?? 0) + (across?.Bytes ?? 0);
+
+        private bool HasCodes => weight.Format is not (WeightFormat.Float32 or WeightFormat.BFloat16);
 
         public override void Dispose()
         {
