@@ -36,9 +36,10 @@ internal static class LlamaBench
     }
 
     /// <summary>In a process of its own: NOLA steps of 1.2 billion parameters; its bytes, and a step's seconds.</summary>
-    public static (long Bytes, double Seconds) LargeStep(Bench bench, string format)
+    public static (long Bytes, double Seconds) LargeStep(Bench bench, string format, bool rounds)
     {
-        using LanguageModel model = LanguageModel.Create(large, bench.Device, 1, trainable: false, WeightFormats.Find(format)!.Value);
+        using CpuDevice device = new(bench.Device.Threads, rounds);
+        using LanguageModel model = LanguageModel.Create(large, device, 1, trainable: false, WeightFormats.Find(format)!.Value);
         using TrainStep step = new(model, Nola(model)) { CheckpointBlocks = true };
         TokenStream stream = Stream(large, LongStep);
         // As the trainer does before its first step.
@@ -54,9 +55,10 @@ internal static class LlamaBench
     private static void Step(Bench bench)
     {
         TokenStream stream = Stream(small, bench.Tokens);
+        using CpuDevice rounding = new(bench.Device.Threads, bfloat16: true);
         bench.Section(
             $"A training step of {Millions} million parameters of LLaMA's kind on {stream.Length:N0} tokens, NOLA on q and v",
-            "storage", "time", "tokens/s", "share of peak", "weights");
+            "storage", "time", "tokens/s", "share of peak", "weights", "with products of bfloat16, tokens/s", "times as fast");
         foreach (WeightFormat format in formats)
         {
             using LanguageModel model = LanguageModel.Create(small, bench.Device, 1, trainable: false, format);
@@ -64,10 +66,22 @@ internal static class LlamaBench
             double flop = Flop(model, small, stream);
             (Timing[] times, Peak peak) = bench.TimeWithPeak([() => step.Run(stream)], 1);
             double share = 100 * peak.Share(times[0], flop);
+            (string speed, string gain) = Rounded(step, format);
             bench.Row(
                 format.Name(), $"{times[0].Median:F2} s ({times[0].Fastest:F2}–{times[0].Slowest:F2})",
-                $"{stream.Length / times[0].Median:F0}", $"{share:F0} %", $"{model.Maps.Sum(map => map.Frozen!.Bytes) / 1e6:F0} MB");
+                $"{stream.Length / times[0].Median:F0}", $"{share:F0} %",
+                $"{model.Maps.Sum(map => map.Frozen!.Bytes) / 1e6:F0} MB", speed, gain);
             bench.AtLeast($"LLaMA training step, {format.Name()}", share, format.IsQuantized() ? 70 : 76, "% of peak");
+        }
+
+        // The same step in bfloat16, in turn with the one in float32.
+        (string Speed, string Gain) Rounded(TrainStep whole, WeightFormat format)
+        {
+            if (!rounding.RoundsProducts) return ("not on this chip", "");
+            using LanguageModel model = LanguageModel.Create(small, rounding, 1, trainable: false, format);
+            using TrainStep step = new(model, Nola(model));
+            Timing[] times = bench.Time([() => whole.Run(stream), () => step.Run(stream)], 1);
+            return ($"{stream.Length / times[1].Median:F0}", $"{times[0].Over(times[1]):F2}");
         }
     }
 
@@ -96,18 +110,27 @@ internal static class LlamaBench
 
     private static void Memory(Bench bench)
     {
+        using CpuDevice rounding = new(1, bfloat16: true);
+        bool rounds = rounding.RoundsProducts;
         bench.Section(
             $"A NOLA step on Llama 3.2 1B's shape (random weights), {LongStep:N0} tokens, blocks computed again, in a process of its own",
-            "storage", "peak resident", "the second step", "tokens/s");
+            "storage", "peak resident", "the second step", "tokens/s", "with products of bfloat16, tokens/s");
         foreach ((WeightFormat format, double limit) in (ReadOnlySpan<(WeightFormat, double)>)
             [(WeightFormat.BFloat16, 5), (WeightFormat.Int8, 3.6), (WeightFormat.Nf4, 2.6), (WeightFormat.Nf4Double, 2.6)])
         {
-            string output = Child.Run(
-                Environment.ProcessPath!, [.. Child.SelfArguments, "memory", format.Name(), "--threads", $"{bench.Device.Threads}"]);
-            string[] numbers = output.Trim().Split(' ');
-            double gigabytes = long.Parse(numbers[0]) / 1e9, seconds = double.Parse(numbers[1]);
-            bench.Row(format.Name(), $"{gigabytes:F2} GB", $"{seconds:F1} s", $"{LongStep / seconds:F0}");
+            (double gigabytes, double seconds) = Measure(format);
+            string rounded = rounds ? $"{LongStep / Measure(format, "--bfloat16").Seconds:F0}" : "not on this chip";
+            bench.Row(format.Name(), $"{gigabytes:F2} GB", $"{seconds:F1} s", $"{LongStep / seconds:F0}", rounded);
             bench.AtMost($"peak memory of a NOLA step on Llama 3.2 1B's shape, {format.Name()}", gigabytes, limit, "GB");
+        }
+
+        (double Gigabytes, double Seconds) Measure(WeightFormat format, params string[] more)
+        {
+            string output = Child.Run(
+                Environment.ProcessPath!,
+                [.. Child.SelfArguments, "memory", format.Name(), "--threads", $"{bench.Device.Threads}", .. more]);
+            string[] numbers = output.Trim().Split(' ');
+            return (long.Parse(numbers[0]) / 1e9, double.Parse(numbers[1]));
         }
     }
 

@@ -53,7 +53,9 @@ internal static class Program
         };
         foreach ((string name, string what, Action<Bench> run) in parts) root.Add(Part(name, what, run));
         Argument<string> form = new("form");
-        Command memory = new("memory", "Prints the peak memory of a NOLA step in bytes, of the large model also its seconds") { form };
+        Option<bool> rounds = new("--bfloat16") { Description = "Of the large model, with products of bfloat16" };
+        Command memory = new(
+            "memory", "Prints the peak memory of a NOLA step in bytes, of the large model also its seconds") { form, rounds };
         memory.Hidden = true;
         memory.SetAction(r =>
         {
@@ -62,7 +64,7 @@ internal static class Program
             if (WeightFormats.Find(kind) is null) Console.WriteLine(StepBench.PeakMemory(bench, kind == "small"));
             else
             {
-                (long bytes, double seconds) = LlamaBench.LargeStep(bench, kind);
+                (long bytes, double seconds) = LlamaBench.LargeStep(bench, kind, r.GetValue(rounds));
                 Console.WriteLine($"{bytes} {seconds:F3}");
             }
         });

@@ -95,8 +95,9 @@ internal sealed class TasksBench(int tasks, int threads, Action<string> line)
         {
             string[] command =
             [
-                Path.Combine(AppContext.BaseDirectory, "nola.dll"), "train", "--data", path, "--out", path + ".process", "--batch-tokens", "0",
-                "--batch-size", $"{BatchSize}", "--max-steps", $"{options.MaxSteps}", "--device", "cpu", "--threads", $"{threads}", "--json",
+                Path.Combine(AppContext.BaseDirectory, "nola.dll"), "train", "--data", path, "--out", path + ".process",
+                "--batch-tokens", "0", "--batch-size", $"{BatchSize}", "--max-steps", $"{options.MaxSteps}",
+                "--device", "cpu", "--threads", $"{threads}", "--json",
             ];
             using Process process = Process.Start(new ProcessStartInfo("dotnet", command)
             {

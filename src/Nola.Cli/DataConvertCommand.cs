@@ -24,11 +24,11 @@ internal static class DataConvertCommand
         {
             Description = "Write {\"text\": …}: context and completion as one text, all of which is learned, with nothing between them",
         };
-        Option<int> longest = new("--longest")
+        WholeOption<int> longest = new("--longest")
         {
             Description = "Leave out pairs of more characters, a space between the two sides counted [no limit]",
         };
-        Option<int> first = new("--first") { Description = "Only so many of the pairs that are not left out [all]" };
+        WholeOption<int> first = new("--first") { Description = "Only so many of the pairs that are not left out [all]" };
         Command command = new("convert", "Write pairs as JSONL: one {\"context\": …, \"completion\": …} per line, or {\"text\": …}.")
         {
             input, output, subset, template, asText, longest, first, common.Json,

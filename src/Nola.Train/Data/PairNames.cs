@@ -27,7 +27,8 @@ internal static class PairNames
     private static readonly string[] questions = ["query", "question"], answers = ["answer"];
 
     /// <summary>What is expected, for messages.</summary>
-    public static string Expected { get; } = "context,completion or prompt,completion or mr,ref or instruction,input,output or question,answer";
+    public static string Expected { get; } =
+        "context,completion or prompt,completion or mr,ref or instruction,input,output or question,answer";
 
     /// <summary>The name of the context that is there; null for none.</summary>
     /// <exception cref="NolaException">There are two.</exception>
@@ -56,7 +57,8 @@ internal static class PairNames
     public static bool IsContext(IReadOnlyList<string> names) => names.Any(contexts.Contains) || IsQuestion(names);
 
     /// <summary>Whether one of the names is a completion's.</summary>
-    public static bool IsCompletion(IReadOnlyList<string> names) => names.Any(completions.Contains) || (IsQuestion(names) && names.Any(answers.Contains));
+    public static bool IsCompletion(IReadOnlyList<string> names) =>
+        names.Any(completions.Contains) || (IsQuestion(names) && names.Any(answers.Contains));
 
     private static bool IsQuestion(IReadOnlyList<string> there) =>
         there.Any(questions.Contains) && !there.Any(name => contexts.Contains(name) || name is Text or Messages);

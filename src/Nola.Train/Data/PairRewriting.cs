@@ -36,7 +36,9 @@ internal sealed record PairRewriting(string? Template, bool AsText, int? Longest
             throw new NolaException($"{pair.Place}: a template and one text are for a context and a completion in text, and this pair has "
                 + $"{(pair.IsDocument ? "a text alone" : pair.Messages is not null ? "a conversation" : "token ids")}.");
         string context = Template?.Replace(Place, pair.Context, StringComparison.Ordinal) ?? pair.Context;
-        return AsText ? pair with { Context = "", Completion = context + pair.Completion, IsDocument = true } : pair with { Context = context };
+        return AsText
+            ? pair with { Context = "", Completion = context + pair.Completion, IsDocument = true }
+            : pair with { Context = context };
     }
 
     private static int Length(TextPair pair) => pair.Context.EnumerateRunes().Count() + 1 + pair.Completion.EnumerateRunes().Count();

@@ -149,7 +149,7 @@ public sealed class ExperimentTests : IDisposable
         using (LanguageModel model = LanguageModel.Load(LanguageModel.EmbeddedName, new CpuDevice(1)))
         {
             ITokenizer tokenizer = model.Tokenizer;
-            int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(c => (int[])[.. tokenizer.Encode(c), tokenizer.EndOfText])];
+            int[][] contexts = [.. pairs.Select(p => p.Context).Distinct().Select(tokenizer.EncodeContext)];
             int[][] ids = model.GenerateAll(contexts, null, GenerateOptions.Published with { Beams = 2, MaxNewTokens = 9 });
             Assert.Equal(
                 ids.Select(i => GeneratedText.OneLine(GeneratedText.Of(i, tokenizer, new() { StopTokens = [tokenizer.EndOfText, 628] }))),

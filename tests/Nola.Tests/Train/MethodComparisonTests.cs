@@ -19,7 +19,8 @@ public sealed class MethodComparisonTests : IDisposable
         ("train_info.accelerator_memory_reserved_99th", JsonValueKind.Number), ("train_info.train_time", JsonValueKind.Number),
         ("train_info.file_size", JsonValueKind.Number), ("train_info.num_trainable_params", JsonValueKind.Number),
         ("train_info.status", JsonValueKind.String), ("meta_info.package_info.peft-version", JsonValueKind.Null),
-        ("meta_info.package_info.transformers-version", JsonValueKind.Null), ("meta_info.package_info.datasets-version", JsonValueKind.Null),
+        ("meta_info.package_info.transformers-version", JsonValueKind.Null),
+        ("meta_info.package_info.datasets-version", JsonValueKind.Null),
         ("meta_info.package_info.torch-version", JsonValueKind.Null), ("meta_info.package_info.bitsandbytes-version", JsonValueKind.Null),
         ("meta_info.system_info", JsonValueKind.Object),
     ];
@@ -72,7 +73,7 @@ public sealed class MethodComparisonTests : IDisposable
     [Fact]
     public void A_result_has_what_PEFT_s_reader_reads()
     {
-        ExperimentFile file = Write("""{ "name": "r2", "method": "lora", "rank": 2, "lr": 0.03 }, { "name": "base", "method": "base" }""");
+        ExperimentFile file = Write("""{ "name": "r2", "method": "lora", "rank": 2, "lr": 0.01 }, { "name": "base", "method": "base" }""");
         string results = Path.Combine(directory, "results");
         using ExperimentRunner runner = new(
             file, Path.Combine(directory, "runs"), "cpu", 1, TextScore.All(file, new()), new StopAfter(0, new()));
@@ -92,8 +93,8 @@ public sealed class MethodComparisonTests : IDisposable
         JsonElement info = document.RootElement.GetProperty("train_info"), last = info.GetProperty("metrics").EnumerateArray().Last();
         Assert.All(readOfLastMetric, name => Assert.Equal(JsonValueKind.Number, last.GetProperty(name).ValueKind));
         Assert.Equal("success", info.GetProperty("status").GetString());
-        // 25 steps of four pairs: it has learned the one answer there is, and forgotten something for it.
-        Assert.Equal((25, 100, 1.0), (last.GetProperty("step").GetInt32(), last.GetProperty("train samples").GetInt32(),
+        // 40 steps of four pairs: it has learned the one answer there is, and forgotten something for it.
+        Assert.Equal((40, 160, 1.0), (last.GetProperty("step").GetInt32(), last.GetProperty("train samples").GetInt32(),
             last.GetProperty("test accuracy").GetDouble()));
         Assert.InRange(last.GetProperty("forgetting").GetDouble(), 0.001, 10);
         JsonElement config = document.RootElement.GetProperty("run_info").GetProperty("peft_config");
@@ -117,7 +118,8 @@ public sealed class MethodComparisonTests : IDisposable
         File.WriteAllText(Pairs, """{"context": "2 + 2", "completion": "4"}""");
         using ExperimentRunner runner = new(
             bare, Path.Combine(directory, "bare"), "cpu", 1, TextScore.All(bare, new()), new StopAfter(0, new()));
-        Assert.Contains("pairs.jsonl, line 1: the completion announces no final answer", Assert.Throws<NolaException>(() => runner.Run()).Message);
+        Assert.Contains(
+            "pairs.jsonl, line 1: the completion announces no final answer", Assert.Throws<NolaException>(() => runner.Run()).Message);
 
         string Refused(ExperimentFile file) => Assert.Throws<NolaException>(
             () => MethodComparison.Check(file, ExperimentRun.Plan(file, directory, "cpu", 1))).Message;
@@ -183,7 +185,7 @@ public sealed class MethodComparisonTests : IDisposable
             ["eval-every"] = 10,
             ["batch-tokens"] = 0,
             ["batch-size"] = 4,
-            ["max-steps"] = 25,
+            ["max-steps"] = 40,
             ["epochs"] = 20,
         };
         File.WriteAllText(
