@@ -89,6 +89,12 @@ internal sealed class Api(Uri address, string? key = null) : IDisposable
             temperature = 0,
         })).GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!;
 
+    /// <summary>
+    /// Fifteen long texts beside what a test asks: alone, a small model reaches its limit before it is noticed that a client went away.
+    /// </summary>
+    public Task<JsonElement> BusyAsync() => PostAsync(
+        "/v1/completions", new { model = "nola-tiny", prompt = "The", n = 15, max_tokens = 500, temperature = 1, ignore_eos = true });
+
     public static StringContent Json(string json) => new(json, Encoding.UTF8, "application/json");
 
     public void Dispose() => Http.Dispose();

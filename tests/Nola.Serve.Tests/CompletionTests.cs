@@ -267,6 +267,8 @@ public sealed class CompletionTests(ServerFixture fixture)
     public async Task A_client_that_goes_away_frees_its_place()
     {
         long before = fixture.Server.Scheduler.Statistics.Canceled;
+        Task busy = api.BusyAsync();
+        while (fixture.Server.Scheduler.Statistics.Running < 15) await Task.Delay(5);
         using HttpRequestMessage message = new(HttpMethod.Post, "/v1/completions")
         {
             Content = Api.Json(JsonSerializer.Serialize(new
@@ -280,6 +282,7 @@ public sealed class CompletionTests(ServerFixture fixture)
         };
         using (HttpResponseMessage answer = await api.Http.SendAsync(message, HttpCompletionOption.ResponseHeadersRead))
             await (await answer.Content.ReadAsStreamAsync()).ReadExactlyAsync(new byte[100]);
+        await busy;
         for (int i = 0; i < 300 && fixture.Server.Scheduler.Statistics is var now && (now.Canceled == before || now.Running > 0); i++)
             await Task.Delay(10);
         Assert.Equal(before + 1, fixture.Server.Scheduler.Statistics.Canceled);

@@ -161,7 +161,8 @@ public sealed class ServerTests(ServerFixture fixture)
         NolaServer server = await NolaServer.StartAsync(
             model, new() { Url = "http://127.0.0.1:0", Scheduler = new() { MaxRunning = 1, MaxQueue = 2 } });
         using Api api = new(server.Address);
-        object request = new { model = "nola-tiny", prompt = "The", max_tokens = 200, temperature = 0, ignore_eos = true };
+        // As long as the model can, so that the queue stays full while it is asked.
+        object request = new { model = "nola-tiny", prompt = "The", max_tokens = 510, temperature = 0, ignore_eos = true };
         Task<JsonElement> running = api.PostAsync("/v1/completions", request);
         while (server.Scheduler.Statistics.Running == 0) await Task.Delay(5);
         Task<JsonElement>[] waiting = [.. Enumerable.Range(0, 2).Select(_ => api.PostAsync("/v1/completions", request))];
