@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Nola.Bench;
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;
@@ -99,16 +100,7 @@ internal sealed class TasksBench(int tasks, int threads, Action<string> line)
                 "--batch-tokens", "0", "--batch-size", $"{BatchSize}", "--max-steps", $"{options.MaxSteps}",
                 "--device", "cpu", "--threads", $"{threads}", "--json",
             ];
-            using Process process = Process.Start(new ProcessStartInfo("dotnet", command)
-            {
-                RedirectStandardOutput = true,
-                RedirectStandardError = true,
-            })!;
-            process.ErrorDataReceived += (_, _) => { };
-            process.BeginErrorReadLine();
-            process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            if (process.ExitCode != 0) throw new InvalidOperationException($"{string.Join(' ', command)} ended with {process.ExitCode}.");
+            Child.Run("dotnet", command);
         }
         return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }

@@ -41,9 +41,11 @@ internal sealed class ForgettingScore(string texts) : IExperimentScore
         Prepare(input.Test);
         EncodedPair[] encoded = [.. read!.Select(text => Encode(text, input.Model))];
         bool untrained = input.Adapter is null && input.Model.Source == input.BaseModel;
-        double after = untrained ? 0 : Loss(input.Model, input.Adapter);
         if (before?.Model != input.BaseModel) before = (input.BaseModel, Before());
-        return new Dictionary<string, double> { [Called] = untrained ? 0 : after - before.Value.Loss };
+        return new Dictionary<string, double>
+        {
+            [Called] = untrained ? 0 : Loss(input.Model, input.Adapter) - before.Value.Loss,
+        };
 
         double Before()
         {

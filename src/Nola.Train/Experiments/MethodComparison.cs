@@ -80,7 +80,7 @@ internal static class MethodComparison
                 experiment_name = name,
                 peft_branch = "nola",
                 peft_worktree_is_dirty = false,
-                train_config = TrainConfigOf(file, run, record),
+                train_config = TrainConfigOf(file, run, record, steps.Count),
                 peft_config = PeftConfigOf(run.Config),
                 error_msg = record.RunInfo.ErrorMsg,
             },
@@ -123,7 +123,7 @@ internal static class MethodComparison
     };
 
     // PEFT's own settings by their names, those that this has; and all that it was run with, under a key of its own.
-    private static object TrainConfigOf(ExperimentFile file, ExperimentRun run, RunRecord record)
+    private static object TrainConfigOf(ExperimentFile file, ExperimentRun run, RunRecord record, int steps)
     {
         TrainOptions o = run.Config.Options;
         return new
@@ -137,7 +137,7 @@ internal static class MethodComparison
             max_seq_length = (int?)null,
             batch_size = o.BatchSize,
             batch_size_eval = (int?)null,
-            max_steps = RunLog.Steps(run.Folder).Count,
+            max_steps = steps,
             eval_steps = o.EvalEvery,
             compile = false,
             use_gc = o.CheckpointBlocks,
