@@ -249,6 +249,7 @@ def main():
     if not hasattr(F, "scaled_dot_product_attention"):
         sys.exit(f"torch_gpt2.py: PyTorch {torch.__version__} is here and has no scaled_dot_product_attention; the peer needs 2.0 or newer and was not run.")
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)  # set_device wants a number.
         torch.cuda.set_device(device)
     with open(options.against, encoding="utf-8") as file:
         report = json.load(file)

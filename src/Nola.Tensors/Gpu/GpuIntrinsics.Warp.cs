@@ -47,6 +47,10 @@ internal static partial class GpuIntrinsics
     [IntrinsicImplementation]
     public static float SumOfSixteen(float x) => Butterfly(Float4.All(x), 16, static (a, b) => a + b).X;
 
+    /// <summary>Four sums over sixteen lanes.</summary>
+    [IntrinsicImplementation]
+    public static Float4 SumsOfSixteen(Float4 x) => Butterfly(x, 16, static (a, b) => a + b);
+
     private static Float2 Butterfly(Float2 x, int count, Func<Float4, Float4, Float4> meet)
     {
         Float4 met = Butterfly(Float4.Of(x.X, x.Y, 0, 0), count, meet);
@@ -84,6 +88,9 @@ internal static partial class GpuIntrinsics
     private static void GenerateSumOfEight(PTXBackend backend, PTXCodeGenerator code, Value value) => Butterfly(code, value, 8, "add.f32");
 
     private static void GenerateSumOfSixteen(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Butterfly(code, value, 16, "add.f32");
+
+    private static void GenerateSumsOfSixteen(PTXBackend backend, PTXCodeGenerator code, Value value) =>
         Butterfly(code, value, 16, "add.f32");
 
     private static void Butterfly(PTXCodeGenerator code, Value value, int count, string meet)

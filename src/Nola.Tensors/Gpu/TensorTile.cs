@@ -33,12 +33,16 @@ internal sealed record TensorTile(
         "128x128", 128, 128, 32, TensorKernels.AlongAcross, TensorKernels.AlongAlong,
         TensorKernels.AcrossAcross, TensorKernels.AcrossAlong);
 
+    /// <summary>128 sums a thread, two blocks of four warps: a warp reads less of shared memory for each operation.</summary>
+    public static readonly TensorTile SquareBy4 = new(
+        "128x128/4", 128, 128, 32, TensorKernels.AlongAcrossBy4, TensorKernels.AlongAlongBy4, TensorKernels.AcrossAcrossBy4);
+
     /// <summary>The fewest bytes for each operation: 128 sums a thread, one block of eight warps, two strips in 48 KiB.</summary>
     public static readonly TensorTile Large = new(
         "256x128", 256, 128, 32, TensorKernels.AlongAcross256x128, TensorKernels.AlongAlong256x128, TensorKernels.AcrossAcross256x128);
 
     /// <summary>What the table chooses from.</summary>
-    public static readonly IReadOnlyList<TensorTile> All = [Small, Half, Square, Large];
+    public static readonly IReadOnlyList<TensorTile> All = [Small, Half, Square, SquareBy4, Large];
 
     /// <summary>
     /// Blocks that share a result, with parts of the inner dimension for each: about as many as a large card has at once, of the

@@ -42,6 +42,21 @@ internal struct Float4
     public static float Dot(Float4 a, Float4 b) => a.X * b.X + a.Y * b.Y + a.Z * b.Z + a.W * b.W;
 }
 
+/// <summary>Eight floats: those of eight elements that are read at once.</summary>
+internal struct Float8
+{
+    public Float4 Low, High;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float8 Of(Float4 low, Float4 high)
+    {
+        Float8 v = default;
+        v.Low = low;
+        v.High = high;
+        return v;
+    }
+}
+
 /// <summary>Two floats that are read and written at once.</summary>
 internal struct Float2
 {

@@ -73,8 +73,17 @@ internal static class AttentionCachedKernels
             weights[Group.IdxX] = p;
             places[Group.IdxX] = place;
             Warp.Barrier();
-            int count = IntrinsicMath.Min(32, seen - k);
-            for (int j = 0; j < count; j++)
+            int count = IntrinsicMath.Min(32, seen - k), j = 0;
+            for (; j + 4 <= count; j += 4)
+            {
+                int at = 32 * warp + j;
+                Float4 v0 = Columns(values, (head + places[at]) * s.Size, lane, s.Size);
+                Float4 v1 = Columns(values, (head + places[at + 1]) * s.Size, lane, s.Size);
+                Float4 v2 = Columns(values, (head + places[at + 2]) * s.Size, lane, s.Size);
+                Float4 v3 = Columns(values, (head + places[at + 3]) * s.Size, lane, s.Size);
+                output = output + v0 * weights[at] + v1 * weights[at + 1] + v2 * weights[at + 2] + v3 * weights[at + 3];
+            }
+            for (; j < count; j++)
                 output += Columns(values, (head + places[32 * warp + j]) * s.Size, lane, s.Size) * weights[32 * warp + j];
             Warp.Barrier();
         }
@@ -122,7 +131,16 @@ internal static class AttentionCachedKernels
         if ((size & 3) == 0)
         {
             ArrayView<Float4> query4 = query.Cast<Float4>(), keys4 = keys.Cast<Float4>();
-            for (int d = 0; d < size / 4; d++) sum += Float4.Dot(query4[d], keys4[at / 4 + d]);
+            int d = 0;
+            long first = at / 4;
+            for (; d + 4 <= size / 4; d += 4)
+            {
+                // On their way at once, and added in their order.
+                Float4 k0 = keys4[first + d], k1 = keys4[first + d + 1], k2 = keys4[first + d + 2], k3 = keys4[first + d + 3];
+                sum = sum + Float4.Dot(query4[d], k0) + Float4.Dot(query4[d + 1], k1)
+                    + Float4.Dot(query4[d + 2], k2) + Float4.Dot(query4[d + 3], k3);
+            }
+            for (; d < size / 4; d++) sum += Float4.Dot(query4[d], keys4[first + d]);
             return sum;
         }
         for (int d = 0; d < size; d++) sum += query[d] * keys[at + d];

@@ -19,6 +19,9 @@ internal static class BasisKernels
     // Floats between rows of a tile: rows start four banks apart.
     private const int Pitch = Across + 4;
 
+    // Fours of factors between matrices: eight lanes write to all banks.
+    private const int FactorPitch = Layers / 4 + 1;
+
     [Kernel(256, 2)]
     public static void MixUniform(ArrayView<float> coefficients, ArrayView<float> partial, ArrayView<float> table, BasisNumbers n) =>
         Mix<UniformEntries>(coefficients, partial, table, n);
@@ -51,23 +54,19 @@ internal static class BasisKernels
         where TEntries : struct, IEntries
     {
         ArrayView<Float4> entries = SharedMemory.Allocate<Float4>(Matrices * Pitch / 4);
-        ArrayView<Float4> factors = SharedMemory.Allocate<Float4>(Matrices * Layers / 4);
-        ArrayView<float> factor = factors.Cast<float>();
+        ArrayView<Float4> factors = SharedMemory.Allocate<Float4>(Matrices * FactorPitch);
         int lane = Group.IdxX & 31, warp = Group.IdxX / 32, e0 = Grid.IdxX * Across, l0 = Grid.IdxY * Layers;
         int end = IntrinsicMath.Min(n.Count, (Grid.IdxZ + 1) * MatricesOfPart);
         Float4x4 sums = default;
         for (int i0 = Grid.IdxZ * MatricesOfPart; i0 < end; i0 += Matrices)
         {
             Generate<TEntries>(entries.Cast<float>(), table, n, i0, e0);
-            for (int q = Group.IdxX; q < Matrices * Layers; q += 256)
-            {
-                int i = q & (Matrices - 1), l = q / Matrices;
-                factor[i * Layers + l] = i0 + i < end && l0 + l < n.Rows ? coefficients[n.Offset + (l0 + l) * n.Count + i0 + i] : 0;
-            }
+            // A lane has a matrix and a warp four rows, which are the four that it multiplies.
+            if (l0 + 4 * warp < n.Rows) factors[lane * FactorPitch + warp] = Four(coefficients, n, i0 + lane, end, l0 + 4 * warp);
             Group.Barrier();
             // Warps without rows only generate.
             if (l0 + 4 * warp < n.Rows)
-                for (int i = 0; i < Matrices; i++) sums.AddOuter(factors[i * (Layers / 4) + warp], entries[i * (Pitch / 4) + lane]);
+                for (int i = 0; i < Matrices; i++) sums.AddOuter(factors[i * FactorPitch + warp], entries[i * (Pitch / 4) + lane]);
             Group.Barrier();
         }
         int row = l0 + 4 * warp, column = e0 + 4 * lane, at = (Grid.IdxZ * n.Rows + row) * n.Size + column;
@@ -91,10 +90,10 @@ internal static class BasisKernels
         for (int e0 = Grid.IdxZ * EntriesOfPart; e0 < end; e0 += Across)
         {
             Generate<TEntries>(entries.Cast<float>(), table, n, i0, e0);
-            for (int q = Group.IdxX; q < Layers * Across; q += 256)
+            for (int q = Group.IdxX; q < IntrinsicMath.Min(Layers, n.Rows - l0) * Across; q += 256)
             {
                 int e = q & (Across - 1), row = q / Across;
-                rowsOfOne[row * Pitch + e] = e0 + e < end && l0 + row < n.Rows ? dw[n.Offset + (l0 + row) * n.Size + e0 + e] : 0;
+                rowsOfOne[row * Pitch + e] = e0 + e < end ? dw[n.Offset + (l0 + row) * n.Size + e0 + e] : 0;
             }
             Group.Barrier();
             // Nearly every warp either has the second row or has it not.
@@ -127,6 +126,19 @@ internal static class BasisKernels
         if (hasTop && hasSecond) partial[at + 16] = right;
         if (hasBottom && hasFirst) partial[at + 16 * n.Count] = below;
         if (hasBottom && hasSecond) partial[at + 16 * n.Count + 16] = far;
+    }
+
+    // The coefficients of one matrix in four rows.
+    private static Float4 Four(ArrayView<float> coefficients, BasisNumbers n, int i, int end, int row)
+    {
+        Float4 v = default;
+        if (i >= end) return v;
+        int at = n.Offset + row * n.Count + i;
+        v.X = coefficients[at];
+        if (row + 1 < n.Rows) v.Y = coefficients[at + n.Count];
+        if (row + 2 < n.Rows) v.Z = coefficients[at + 2 * n.Count];
+        if (row + 3 < n.Rows) v.W = coefficients[at + 3 * n.Count];
+        return v;
     }
 
     // Entries e0 … e0 + 127 of matrices i0 … i0 + 31, matrix by matrix; each call of the generator gives every sixteenth.

@@ -54,6 +54,9 @@ internal interface IElement<T> where T : unmanaged
 
     /// <summary>Four neighbors at 4 · <paramref name="quarter"/>.</summary>
     static abstract Float4 Four(ArrayView<T> elements, int quarter);
+
+    /// <summary>Eight neighbors at 8 · <paramref name="eighth"/>.</summary>
+    static abstract Float8 Eight(ArrayView<T> elements, int eighth);
 }
 
 /// <summary>float32 as it is.</summary>
@@ -64,6 +67,10 @@ internal readonly struct WideElement : IElement<float>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Float4 Four(ArrayView<float> elements, int quarter) => elements.Cast<Float4>()[quarter];
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float8 Eight(ArrayView<float> elements, int eighth) =>
+        Float8.Of(elements.Cast<Float4>()[2 * eighth], elements.Cast<Float4>()[2 * eighth + 1]);
 }
 
 /// <summary>bfloat16: the upper half of a float32.</summary>
@@ -76,10 +83,21 @@ internal readonly struct NarrowElement : IElement<ushort>
     public static Float4 Four(ArrayView<ushort> elements, int quarter)
     {
         Word2 bits = elements.Cast<Word2>()[quarter];
-        return Float4.Of(
-            Interop.IntAsFloat(bits.X << 16), Interop.IntAsFloat(bits.X & 0xFFFF0000),
-            Interop.IntAsFloat(bits.Y << 16), Interop.IntAsFloat(bits.Y & 0xFFFF0000));
+        return Four(bits.X, bits.Y);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Float8 Eight(ArrayView<ushort> elements, int eighth)
+    {
+        Word4 bits = elements.Cast<Word4>()[eighth];
+        return Float8.Of(Four(bits.X, bits.Y), Four(bits.Z, bits.W));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Float4 Four(uint near, uint far) =>
+        Float4.Of(
+            Interop.IntAsFloat(near << 16), Interop.IntAsFloat(near & 0xFFFF0000),
+            Interop.IntAsFloat(far << 16), Interop.IntAsFloat(far & 0xFFFF0000));
 }
 
 /// <summary>One warp copies a row. Adding to rows follows chains of equal indices, so no two threads add to one element.</summary>

@@ -46,14 +46,28 @@ internal static class LayerNormKernels
         ArrayView<Float4> x4 = x.Cast<Float4>(), y4 = y.Cast<Float4>(), weight4 = weight.Cast<Float4>(), bias4 = bias.Cast<Float4>();
 
         float sum = 0;
-        for (int j = lane; j < wide; j += 32) sum += x4[start + j].Sum;
+        int near = lane;
+        // Few rows wait for memory alone, so four reads are on their way at once; they are added in their order all the same.
+        for (; near + 96 < wide; near += 128)
+        {
+            Float4 v0 = x4[start + near], v1 = x4[start + near + 32], v2 = x4[start + near + 64], v3 = x4[start + near + 96];
+            sum = sum + v0.Sum + v1.Sum + v2.Sum + v3.Sum;
+        }
+        for (; near < wide; near += 32) sum += x4[start + near].Sum;
         for (int j = 4 * wide + lane; j < columns; j += 32) sum += x[first + j];
         float m = GpuIntrinsics.WarpSum(sum) / columns;
 
         float squares = 0;
-        for (int j = lane; j < wide; j += 32)
+        near = lane;
+        for (; near + 96 < wide; near += 128)
         {
-            Float4 d = x4[start + j] + Float4.All(-m);
+            Float4 d0 = x4[start + near] + Float4.All(-m), d1 = x4[start + near + 32] + Float4.All(-m);
+            Float4 d2 = x4[start + near + 64] + Float4.All(-m), d3 = x4[start + near + 96] + Float4.All(-m);
+            squares = squares + Float4.Dot(d0, d0) + Float4.Dot(d1, d1) + Float4.Dot(d2, d2) + Float4.Dot(d3, d3);
+        }
+        for (; near < wide; near += 32)
+        {
+            Float4 d = x4[start + near] + Float4.All(-m);
             squares += Float4.Dot(d, d);
         }
         for (int j = 4 * wide + lane; j < columns; j += 32) squares += (x[first + j] - m) * (x[first + j] - m);

@@ -74,7 +74,15 @@ internal static class LogitsKernels
         Float4 larger = Float4.All(float.NegativeInfinity);
         for (int j = Group.IdxX; j < wide; j += Group.DimX) larger = Float4.Max(larger, z4[start + j]);
         float max = IntrinsicMath.Max(IntrinsicMath.Max(larger.X, larger.Y), IntrinsicMath.Max(larger.Z, larger.W));
-        for (int j = 4 * wide + Group.IdxX; j < columns; j += Group.DimX) max = IntrinsicMath.Max(max, z[first + j]);
+        // Most vocabularies are no multiple of four. Eight reads are on their way at once, and are taken in their order.
+        int each = Group.DimX, near = 4 * wide + Group.IdxX;
+        for (; near + 7 * each < columns; near += 8 * each)
+        {
+            Float8 v = Read(z, first + near, each);
+            Float4 both = Float4.Max(v.Low, v.High);
+            max = IntrinsicMath.Max(max, IntrinsicMath.Max(IntrinsicMath.Max(both.X, both.Y), IntrinsicMath.Max(both.Z, both.W)));
+        }
+        for (; near < columns; near += each) max = IntrinsicMath.Max(max, z[first + near]);
         max = GpuMath.BlockMax(max, shared);
         // Of a row of −∞, which has no differences, the result is −∞ as well.
         float shift = IntrinsicMath.Max(max, float.MinValue), sum = 0;
@@ -83,7 +91,16 @@ internal static class LogitsKernels
             Float4 v = z4[start + j];
             sum += Float4.Of(GpuMath.Exp(v.X - shift), GpuMath.Exp(v.Y - shift), GpuMath.Exp(v.Z - shift), GpuMath.Exp(v.W - shift)).Sum;
         }
-        for (int j = 4 * wide + Group.IdxX; j < columns; j += Group.DimX) sum += GpuMath.Exp(z[first + j] - shift);
+        near = 4 * wide + Group.IdxX;
+        for (; near + 7 * each < columns; near += 8 * each)
+        {
+            Float8 v = Read(z, first + near, each);
+            sum = sum + GpuMath.Exp(v.Low.X - shift) + GpuMath.Exp(v.Low.Y - shift)
+                + GpuMath.Exp(v.Low.Z - shift) + GpuMath.Exp(v.Low.W - shift);
+            sum = sum + GpuMath.Exp(v.High.X - shift) + GpuMath.Exp(v.High.Y - shift)
+                + GpuMath.Exp(v.High.Z - shift) + GpuMath.Exp(v.High.W - shift);
+        }
+        for (; near < columns; near += each) sum += GpuMath.Exp(z[first + near] - shift);
         sum = GpuMath.BlockSum(sum, shared.SubView(8, 8));
         if (Group.IdxX == 0) y[Grid.IdxX] = shift + GpuMath.Log(sum);
     }
@@ -110,7 +127,20 @@ internal static class LogitsKernels
                 best = Ranked.Better(best, v.Z, 4 * j + 2, last);
                 best = Ranked.Better(best, v.W, 4 * j + 3, last);
             }
-            for (int j = 4 * wide + Group.IdxX; j < columns; j += Group.DimX) best = Ranked.Better(best, x[first + j], j, last);
+            int each = Group.DimX, near = 4 * wide + Group.IdxX;
+            for (; near + 7 * each < columns; near += 8 * each)
+            {
+                Float8 v = Read(x, first + near, each);
+                best = Ranked.Better(best, v.Low.X, near, last);
+                best = Ranked.Better(best, v.Low.Y, near + each, last);
+                best = Ranked.Better(best, v.Low.Z, near + 2 * each, last);
+                best = Ranked.Better(best, v.Low.W, near + 3 * each, last);
+                best = Ranked.Better(best, v.High.X, near + 4 * each, last);
+                best = Ranked.Better(best, v.High.Y, near + 5 * each, last);
+                best = Ranked.Better(best, v.High.Z, near + 6 * each, last);
+                best = Ranked.Better(best, v.High.W, near + 7 * each, last);
+            }
+            for (; near < columns; near += each) best = Ranked.Better(best, x[first + near], near, last);
             float max = GpuMath.BlockMax(best.Value, shared);
             if (best.Value == max) Atomic.Min(ref lowest[0], best.Index);
             Group.Barrier();
@@ -150,6 +180,12 @@ internal static class LogitsKernels
             z[at] = (d < 0 ? d * n.Penalty : d / n.Penalty) + shift;
         }
     }
+
+    // Eight elements, each so far from the one before.
+    private static Float8 Read(ArrayView<float> x, long at, int step) =>
+        Float8.Of(
+            Float4.Of(x[at], x[at + step], x[at + 2L * step], x[at + 3L * step]),
+            Float4.Of(x[at + 4L * step], x[at + 5L * step], x[at + 6L * step], x[at + 7L * step]));
 
     private static bool IsList(ArrayView<int> starts, ArrayView<int> ids, int row, ArrayView<int> faults)
     {

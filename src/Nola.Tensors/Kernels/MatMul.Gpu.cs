@@ -72,6 +72,11 @@ public sealed partial class GpuDevice
             TensorProduct(a, transposeA, b, transposeB, c, alpha, beta, after, frozen);
             return;
         }
+        if (IsFewRows(a, transposeA, b, transposeB, k))
+        {
+            RowsProduct(a, b, transposeB, c, alpha, beta, after);
+            return;
+        }
         // Adapters' products have a side of r: a tile of 16 there wastes little.
         (int tileRows, int tileColumns) = n <= 16 ? (256, 16) : m <= 16 ? (16, 256) : (64, 64);
         int down = Blocks.For(m, tileRows), across = Blocks.For(n, tileColumns), parts = PartsOf(down * across, k, 256);

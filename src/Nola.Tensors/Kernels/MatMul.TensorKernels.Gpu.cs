@@ -69,6 +69,24 @@ internal static class TensorKernels
         ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
         TensorTiles.Multiply<Tile128x128, Across, Along, BFloat16>(a, b, c, bias, residual, activated, s);
 
+    [Kernel(128, 2)]
+    public static void AlongAcrossBy4(
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        TensorTiles.Multiply<Tile128x128By4, Along, Across, BFloat16>(a, b, c, bias, residual, activated, s);
+
+    [Kernel(128, 2)]
+    public static void AlongAlongBy4(
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        TensorTiles.Multiply<Tile128x128By4, Along, Along, BFloat16>(a, b, c, bias, residual, activated, s);
+
+    [Kernel(128, 2)]
+    public static void AcrossAcrossBy4(
+        ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
+        ArrayView<float> residual, ArrayView<float> activated, TensorShape s) =>
+        TensorTiles.Multiply<Tile128x128By4, Across, Across, BFloat16>(a, b, c, bias, residual, activated, s);
+
     [Kernel(256)]
     public static void AlongAcross256x128(
         ArrayView<Word4> a, ArrayView<Word4> b, ArrayView<float> c, ArrayView<float> bias,
@@ -138,6 +156,22 @@ internal static class TensorKernels
         public static int WarpColumns => 32;
 
         public static int Threads => 256;
+
+        public static int Strips => 3;
+    }
+
+    /// <summary>Four warps of 64 × 64.</summary>
+    private readonly struct Tile128x128By4 : ITile
+    {
+        public static int Rows => 128;
+
+        public static int Columns => 128;
+
+        public static int WarpRows => 64;
+
+        public static int WarpColumns => 64;
+
+        public static int Threads => 128;
 
         public static int Strips => 3;
     }
