@@ -51,10 +51,19 @@ internal static class Program
         {
             Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json",
         };
-        RootCommand root = new(About) { device, size, tokens, output, steps, tiles };
+        Option<string?> table = new("--table") { Description = "A table of tiles, as --tiles writes one, to use instead of the built-in one" };
+        Option<string> precisions = new("--precisions")
+        {
+            Description = "In which precisions products are verified and timed, of float32, tf32 and bfloat16; all else needs bfloat16",
+            DefaultValueFactory = _ => "float32,tf32,bfloat16",
+        };
+        RootCommand root = new(About) { device, size, tokens, output, steps, tiles, table, precisions };
         root.SetAction(r => Guarded(() => r.GetValue(tiles)
             ? Tiles(r.GetValue(device)!, r.GetValue(output)!)
-            : All(r.GetValue(device)!, Workload.Of(r.GetValue(size)!, r.GetValue(tokens)), r.GetValue(output)!, r.GetValue(steps))));
+            : All(
+                r.GetValue(device)!, Workload.Of(r.GetValue(size)!, r.GetValue(tokens)), r.GetValue(output)!, r.GetValue(steps),
+                r.GetValue(precisions)!.Split(','),
+                r.GetValue(table) is { } path ? TileTable.FromJson(File.ReadAllText(path)) : TileTable.Embedded)));
         Command first = new(StartUp.Command, "One training step, for the time from the start of the process") { Hidden = true };
         first.SetAction(r => Guarded(() =>
         {
@@ -80,8 +89,10 @@ internal static class Program
         }
     }
 
-    private static int All(string name, Workload work, string output, int trainSteps)
+    private static int All(string name, Workload work, string output, int trainSteps, string[] precisions, TileTable tiles)
     {
+        if (precisions.FirstOrDefault(p => p is not ("float32" or "tf32" or "bfloat16")) is { } unknown)
+            throw new NolaException($"--precisions has '{unknown}'; expected float32, tf32 and bfloat16, separated by commas.");
         if (trainSteps < 0) throw new NolaException($"--train-steps is {trainSteps}; expected 0 or more.");
         // The last is the one that trains.
         (string Suffix, Precision Precision)[] ways = name == "cpu"
@@ -94,7 +105,7 @@ internal static class Program
         E2EExamples e2e = E2EExamples.Of(work.Tokens);
         File.WriteAllText(output + "-e2e.json", e2e.ToJson());
         bool complete = true;
-        foreach ((string suffix, Precision precision) in ways)
+        foreach ((string suffix, Precision precision) in ways.Where(w => name == "cpu" || precisions.Contains(Bench.Name(w.Precision))))
             complete &= Part(report, $"{name}{suffix}", () => Way(name + suffix, precision, precision == ways[^1].Precision));
         complete &= Part(report, "The first step", () => StartUp.Run(name, work, report, bars));
         if (trainSteps == 0) bars.Skip("training", "left out by --train-steps 0");
@@ -114,6 +125,7 @@ internal static class Program
         {
             using Device? device = Opened(place, precision, report);
             if (device is null) return true;
+            if (device is GpuDevice gpu) gpu.TileTable = tiles;
             Bench bench = new(device, precision, work, report, bars);
             bool agrees = Part(report, $"Verification in {precision}", () => Verification.Run(device, precision, report));
             return (trains ? Times(bench, e2e) : Part(report, $"Products in {precision}", () => ProductSpeed.Table(bench))) & agrees;

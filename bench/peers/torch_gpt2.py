@@ -97,8 +97,8 @@ def kernels(setting, examples, device):
         yield from kernel(f"dy · Wᵀ {shape}", work, lambda: dy @ w.T, device)
         yield from kernel(f"xᵀ · dy {shape}", work, lambda: x.T @ dy, device)
     lengths = [len(e["ids"]) - 1 for e in examples]
-    yield from attention(setting["sequences"], setting["length"], c, heads, setting["sequences"] * setting["length"] * (setting["length"] + 1), "", device)
     yield from attention(len(lengths), max(lengths), c, heads, sum(t * (t + 1) for t in lengths), ", E2E's lengths", device)
+    yield from attention(setting["sequences"], setting["length"], c, heads, setting["sequences"] * setting["length"] * (setting["length"] + 1), "", device)
 
 
 def kernel(name, work, run, device):
@@ -111,39 +111,46 @@ def kernel(name, work, run, device):
 
 def attention(sequences, length, c, heads, pairs, how, device):
     """Padded where lengths differ; pairs: twice the queries with their keys that count, of all sequences."""
-    q, k, v = (torch.randn(sequences, heads, length, c // heads, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-    dy = torch.randn_like(q)
 
-    def forward():
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    def leaves():
+        return [torch.randn(sequences, heads, length, c // heads, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
 
-    def both():
-        torch.autograd.grad(forward(), (q, k, v), dy)
+    def forward(inputs):
+        return F.scaled_dot_product_attention(*inputs, is_causal=True)
 
+    def both(inputs, dy):
+        torch.autograd.grad(forward(inputs), inputs, dy)
+
+    inputs = leaves()
+    dy = torch.randn_like(inputs[0])
     with torch.no_grad():
-        yield from kernel("attention" + how, 2 * pairs * c, forward, device)
-    y = forward()
-    yield from kernel("its gradient" + how, 5 * pairs * c, lambda: torch.autograd.grad(y, (q, k, v), dy, retain_graph=True), device)
-    yield from kernel("attention, both ways" + how, 7 * pairs * c, both, device)
+        yield from kernel("attention" + how, 2 * pairs * c, lambda: forward(inputs), device)
+    y = forward(inputs)
+    yield from kernel("its gradient" + how, 5 * pairs * c, lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True), device)
+    del y
+    yield from kernel("attention, both ways" + how, 7 * pairs * c, lambda: both(inputs, dy), device)
     if device.type == "cuda":
+        # What autograd keeps of a tensor belongs to the stream that made it, and a recording allows no other.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            apart = leaves()
         try:
-            replay = graph(both)
+            replay = graph(lambda: both(apart, dy), side)
         except RuntimeError as error:
             print(f"  attention as a graph: not run, {error}", file=sys.stderr)
         else:
             yield from kernel("attention, both ways" + how + bars.GRAPH, 7 * pairs * c, replay, device)
 
 
-def graph(run):
-    """What queues everything that run queues at once."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+def graph(run, side):
+    """What queues everything that run queues on that stream at once."""
     with torch.cuda.stream(side):
         for _ in range(3):
             run()
-    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
     recorded = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(recorded):
+    with torch.cuda.graph(recorded, stream=side):
         run()
     return recorded.replay
 
@@ -165,13 +172,22 @@ def steps(setting, examples, device):
     check(model, work[sizes[0], "gathered"][0], work[sizes[0], "masked"][0], device)
     print(f"  LoRA: a pass over {len(examples)} examples, {tokens} tokens")
     best, most = (sizes[-1], "gathered"), 0
-    for size, form in work:
-        for found in row(f"LoRA, batches of {size}, {form}", "LoRA", model, model.loss, work[size, form], True):
-            if found["examples_per_second"] > most:
-                best, most = (size, form), found["examples_per_second"]
-            yield found
+    # From the largest down, as long as smaller batches are not far behind: their many steps take many times as long to time.
+    kept = []
+    for size in reversed(sizes):
+        rates = []
+        for form in ("gathered", "masked"):
+            for found in row(f"LoRA, batches of {size}, {form}", "LoRA", model, model.loss, work[size, form], True):
+                rates.append(found["examples_per_second"])
+                if rates[-1] > most:
+                    best, most = (size, form), rates[-1]
+                yield found
+        kept.append(size)
+        if rates and max(rates) < 0.5 * most:
+            print(f"  LoRA: batches of fewer than {size} are left out, half as fast as the best already")
+            break
     dynamic = torch.compile(model.loss, dynamic=True)
-    for size in sizes:
+    for size in kept:
         for found in row(f"LoRA, batches of {size}, {best[1]}, compiled for any shape", "LoRA", model, dynamic, work[size, best[1]], True):
             if found["examples_per_second"] > most:
                 best, most = (size, best[1]), found["examples_per_second"]
