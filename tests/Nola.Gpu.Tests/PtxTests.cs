@@ -52,7 +52,10 @@ public sealed class PtxTests(ITestOutputHelper output)
             Assert.Equal(MultipliesTiles(name) && name != "Tf32Kernels.AcrossAcross", ptx.Contains("ldmatrix"));
             // Each 16 × 8 tile of a warp once for each half of a strip's steps.
             if (IsProduct(name))
-                Assert.Equal(name.EndsWith("64x64") ? 16 : name.EndsWith("256x128") || name.EndsWith("By4") ? 64 : 32, Regex.Count(ptx, @"mma\.sync"));
+            {
+                bool wide = name.EndsWith("256x128") || name.EndsWith("By4");
+                Assert.Equal(name.EndsWith("64x64") ? 16 : wide ? 64 : 32, Regex.Count(ptx, @"mma\.sync"));
+            }
             Assert.Equal(!narrowByNature.Contains(name), Regex.IsMatch(ptx, @"(ld|st)\.(global|shared)\.v4\.|cp\.async\.cg"));
         }
     }

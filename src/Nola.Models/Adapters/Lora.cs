@@ -71,7 +71,7 @@ internal sealed class LoraMethod : AdapterMethod
 
     public override double LearningRate => 0.0002;
 
-    public override double LearningRateForEmbedded => 0.003;
+    public override double LearningRateForEmbedded => 0.005;
 
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [

@@ -8,9 +8,12 @@ public sealed partial class GpuDevice
     // Few rows read a weight once and multiply little: what counts is how many of its bytes are on their way at once.
     private const int FewRows = 16;
 
+    // Tiles add a shallower inner dimension in one order whatever their number, so there a row has the same bits among any others.
+    private const int LeastDepth = 256;
+
     private static bool IsFewRows(Matrix a, bool transposeA, Matrix b, bool transposeB, int k)
     {
-        if (transposeA || a.Rows > FewRows || ((b.Offset | b.Stride) & 7) != 0) return false;
+        if (transposeA || a.Rows > FewRows || k < LeastDepth || ((b.Offset | b.Stride) & 7) != 0) return false;
         return transposeB ? (k & 7) == 0 && ((a.Offset | a.Stride) & 3) == 0 : (b.Columns & 7) == 0;
     }
 
@@ -50,7 +53,8 @@ public sealed partial class GpuDevice
 /// <summary>
 /// Products of one row, or of four at a time, with a matrix that is read once, eight elements by a thread, and the
 /// <see cref="Epilogue"/>; float32 throughout. Across: rows of b run along the result, x · W with W stored (in, out). Along: they
-/// run along the inner dimension, x · Wᵀ. A row has the same bits whatever rows stand beside it.
+/// run along the inner dimension, x · Wᵀ. A row has the same bits whatever other rows of
+/// the sixteen stand beside it.
 /// </summary>
 internal static class RowsKernels
 {

@@ -115,7 +115,7 @@ public sealed class ResultFileTests : IDisposable
     [Fact]
     public void Steps_alone_are_no_epochs_when_a_configuration_is_read_again()
     {
-        (string, string, double?, int)[] cases = [("max-steps", "7", null, 7), ("epochs", "2.5", 2.5, 0), ("lr", "1", null, 400)];
+        (string, string, double?, int)[] cases = [("max-steps", "7", null, 7), ("epochs", "2.5", 2.5, 0), ("lr", "1", null, 300)];
         foreach ((string key, string value, double? epochs, int steps) in cases)
         {
             Settings settings = new(TrainConfig.Keys), again = new(TrainConfig.Keys);
