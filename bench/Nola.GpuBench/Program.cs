@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.Json;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -63,7 +64,7 @@ internal static class Program
             : All(
                 r.GetValue(device)!, Workload.Of(r.GetValue(size)!, r.GetValue(tokens)), r.GetValue(output)!, r.GetValue(steps),
                 r.GetValue(precisions)!.Split(','),
-                r.GetValue(table) is { } path ? TileTable.FromJson(File.ReadAllText(path)) : TileTable.Embedded)));
+                r.GetValue(table) is { } path ? TableOf(path) : TileTable.Embedded)));
         Command first = new(StartUp.Command, "One training step, for the time from the start of the process") { Hidden = true };
         first.SetAction(r => Guarded(() =>
         {
@@ -86,6 +87,18 @@ internal static class Program
         {
             Console.Error.WriteLine($"nola-gpu-bench: nothing was measured. {error.Message}");
             return 2;
+        }
+    }
+
+    private static TileTable TableOf(string path)
+    {
+        try
+        {
+            return TileTable.FromJson(File.ReadAllText(path));
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or JsonException or InvalidDataException)
+        {
+            throw new NolaException($"--table {path} cannot be used: {error.Message} Write one with --tiles.", error);
         }
     }
 
