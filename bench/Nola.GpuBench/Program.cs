@@ -52,7 +52,10 @@ internal static class Program
         {
             Description = "Measure every tile of the products on tensor cores instead, and write NAME-tiles.json",
         };
-        Option<string?> table = new("--table") { Description = "A table of tiles, as --tiles writes one, to use instead of the built-in one" };
+        Option<string?> table = new("--table")
+        {
+            Description = "A table of tiles, as --tiles writes one, to use instead of the built-in one",
+        };
         Option<string> precisions = new("--precisions")
         {
             Description = "In which precisions products are verified and timed, of float32, tf32 and bfloat16; all else needs bfloat16",

@@ -80,7 +80,7 @@ internal sealed class NolaMethod : AdapterMethod
 
     public override AdapterOptions Defaults { get; } = new NolaOptions();
 
-    // What got most of full fine-tuning's gain with 1.2 % of the parameters: q, k and v give the least, and the head more (docs/results.md).
+    // What got most of full fine-tuning's gain with 1.2 % of the parameters: q, k and v give the least, the head more (docs/results.md).
     public override AdapterOptions DefaultsForEmbedded { get; } =
         new NolaOptions { Rank = 16, Alpha = 16, Bases = 2040, Targets = ["attn.c_proj", "c_fc", "mlp.c_proj", "lm_head"] };
 
