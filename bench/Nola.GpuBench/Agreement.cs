@@ -12,7 +12,7 @@ namespace Nola.GpuBench;
 internal static class Agreement
 {
     /// <summary>Steps of the default job.</summary>
-    public const int Steps = 300;
+    public const int Steps = TrainConfig.StepsForEmbedded;
 
     /// <summary>Rows and the bar.</summary>
     public static void Run(string device, int steps, Report report, Bars bars)

@@ -16,6 +16,9 @@ internal sealed record TrainConfig
     // Full fine-tuning's learning rates, as those of the methods.
     private const double FullRate = 0.0001, FullRateForEmbedded = 0.001;
 
+    /// <summary>Steps of a run on what is embedded, unless steps or epochs are given.</summary>
+    public const int StepsForEmbedded = 300;
+
     // What NOLA's code for ViT does.
     private const int ImageEpochs = 50, ImageBatch = 16;
     private const double ImageSmoothing = 0.1;
@@ -53,7 +56,8 @@ internal sealed record TrainConfig
         .. AdapterKeys,
         new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit. "
-            + "With epochs too, the first that is reached ends the run [0; 300 for what is embedded]", "a whole number from 0"),
+            + $"With epochs too, the first that is reached ends the run [0; {StepsForEmbedded} for what is embedded]",
+            "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
@@ -374,7 +378,7 @@ internal sealed record TrainConfig
     private static TrainOptions Loop(Settings s, bool embedded, bool images) => new()
     {
         Epochs = s.Has("epochs") ? s.Real("epochs", 0) : images && !s.Has("max-steps") ? ImageEpochs : null,
-        MaxSteps = s.Whole("max-steps", embedded && !s.Has("epochs") ? 300 : 0),
+        MaxSteps = s.Whole("max-steps", embedded && !s.Has("epochs") ? StepsForEmbedded : 0),
         BatchTokens = s.Whole("batch-tokens", images ? 0 : standard.BatchTokens),
         BatchSize = s.Whole("batch-size", images ? ImageBatch : standard.BatchSize),
         Accumulation = s.Whole("accumulation", standard.Accumulation),
