@@ -15,15 +15,16 @@ internal sealed class TasksBench(int tasks, int threads, Action<string> line)
     private const int Pairs = 200, BatchSize = 8;
 
     // Of those that are done alone: each takes as long as the others.
-    private const int InTurn = 16, Processes = 6;
+    private const int InTurn = 8, Processes = 4;
 
-    private static readonly NolaOptions adapter = new() { Rank = 16, Alpha = 16, Bases = 1024, Targets = ["*"] };
+    // What nola train takes by itself beside the embedded model.
+    private static readonly AdapterOptions adapter = AdapterMethods.Find("nola")!.DefaultsForEmbedded;
     private static readonly TrainOptions options = new()
     {
         BatchSize = BatchSize,
         BatchTokens = 0,
         MaxSteps = Pairs / BatchSize,
-        LearningRate = 0.03f,
+        LearningRate = 0.02f,
         EvalEvery = 0,
     };
 

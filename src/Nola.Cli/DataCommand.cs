@@ -3,7 +3,7 @@ using Nola.Train;
 
 namespace Nola.Cli;
 
-/// <summary><c>nola data</c>: what <c>--data</c> can be, where it comes from and under which license.</summary>
+/// <summary><c>nola data</c>: what <c>--data</c> and <c>--images</c> can be, where it comes from and under which license.</summary>
 internal static class DataCommand
 {
     public static Command Create()
@@ -24,7 +24,13 @@ internal static class DataCommand
             List<FoundData> found = [.. DataCatalog.Embedded()];
             if (r.GetValue(directory) is { } place) found.AddRange(DataCatalog.Find(place, skipped.Add));
             if (r.GetValue(common.Json))
-                Terminal.Json(new { data = found.Select(Facts), skipped, published = DataCatalog.Published.Select(Facts) });
+                Terminal.Json(new
+                {
+                    data = found.Select(Facts),
+                    images = Images(),
+                    skipped,
+                    published = DataCatalog.Published.Select(Facts),
+                });
             else Show(found, skipped);
             return 0;
         });
@@ -51,6 +57,23 @@ internal static class DataCommand
         splits = set.Splits.Select(s => new { split = s.Name, pairs = s.Pairs }),
     };
 
+    private static object[] Images()
+    {
+        ImageSet train = EmbeddedImages.Read(ImagePart.Train), test = EmbeddedImages.Read(ImagePart.Test);
+        return
+        [
+            new
+            {
+                path = EmbeddedImages.Name,
+                classes = train.Labels.Count,
+                train = train.Images.Count,
+                test = test.Images.Count,
+                license = EmbeddedImages.License,
+                home = EmbeddedImages.Home,
+            },
+        ];
+    }
+
     private static void Show(List<FoundData> found, List<string> skipped)
     {
         foreach (FoundData data in found)
@@ -60,6 +83,9 @@ internal static class DataCommand
                 : $"{data.Set.Key}: not the number of pairs of a published split";
             Console.Out.WriteLine($"{data.Path,-32} {data.Pairs,7:N0} pairs, {data.Contexts,6:N0} contexts  {what}");
         }
+        ImageSet images = EmbeddedImages.Read(ImagePart.Train);
+        Console.Out.WriteLine(
+            $"{EmbeddedImages.Name,-32} {images.Images.Count,7:N0} images of {images.Labels.Count} classes, for --images");
         foreach (string problem in skipped) Terminal.Say($"Not read: {problem}");
         Terminal.Say("");
         Terminal.Say($"Supported are {DataForms.Known}; directories of WebNLG's XML; and - for standard input. See docs/data.md.");
@@ -68,5 +94,7 @@ internal static class DataCommand
             string embedded = EmbeddedData.Names.Contains(set.Key) ? " (embedded)" : "";
             Terminal.Say($"{set.Key,-7} {set.Title}; {set.License}; {set.Home}{embedded}");
         }
+        Terminal.Say(
+            $"{EmbeddedImages.Name,-7} {EmbeddedImages.Title}; {EmbeddedImages.License}; {EmbeddedImages.Home} (embedded)");
     }
 }

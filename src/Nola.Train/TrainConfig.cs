@@ -42,7 +42,7 @@ internal sealed record TrainConfig
         new(
             "images",
             "Images instead of text, for a vision transformer: a directory with a folder for each class, also below train and test; or "
-            + "MNIST's IDX files, or CIFAR's binary ones",
+            + $"MNIST's IDX files, or CIFAR's binary ones; or {EmbeddedImages.Name}, the embedded Greek letters",
             "a directory"),
         new("shots", "Learn from this many images of each class; 0 for all [0]", "a whole number from 0"),
         new("shots-seed", "Seed of the choice of these images [that of seed]", "a whole number from 0"),

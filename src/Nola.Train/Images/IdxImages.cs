@@ -39,17 +39,28 @@ internal static class IdxImages
     /// <exception cref="NolaException">A file is damaged, or they do not fit each other.</exception>
     public static ImageSet Read(string imagesPath, string labelsPath, string classesPath)
     {
-        (int[] size, byte[] pixels) = ReadFile(imagesPath, 3, 4);
-        (int[] count, byte[] labels) = ReadFile(labelsPath, 1, 1);
+        using Stream images = Open(imagesPath), labels = Open(labelsPath);
+        return Read((images, imagesPath), (labels, labelsPath), last => ImageSetReader.Labels(classesPath, last));
+    }
+
+    /// <summary>Reads images and labels, each with what it is called in messages.</summary>
+    /// <param name="images">The images.</param>
+    /// <param name="labels">Their classes, from 0.</param>
+    /// <param name="classes">The names of the classes up to a number.</param>
+    /// <exception cref="NolaException">One is damaged, or they do not fit each other.</exception>
+    public static ImageSet Read((Stream Stream, string Place) images, (Stream Stream, string Place) labels, Func<int, string[]> classes)
+    {
+        (int[] size, byte[] pixels) = Read(images.Stream, images.Place, 3, 4);
+        (int[] count, byte[] numbers) = Read(labels.Stream, labels.Place, 1, 1);
         if (count[0] != size[0])
-            throw new NolaException($"{labelsPath}: has {count[0]} labels, and {imagesPath} has {size[0]} images.");
+            throw new NolaException($"{labels.Place}: has {count[0]} labels, and {images.Place} has {size[0]} images.");
         if (size.Length == 4 && size[3] != 3)
-            throw new NolaException($"{imagesPath}: its pixels have {size[3]} values; expected 3, red, green and blue.");
-        string[] names = ImageSetReader.Labels(classesPath, labels.Max());
+            throw new NolaException($"{images.Place}: its pixels have {size[3]} values; expected 3, red, green and blue.");
+        string[] names = classes(numbers.Max());
         (int height, int width) = (size[1], size[2]);
         int length = pixels.Length / Math.Max(1, size[0]);
-        return new ImageSet(imagesPath, names, [.. labels.Select((label, i) =>
-            new LabeledImage($"{imagesPath}, image {i}", label, width, height, pixels.AsMemory(i * length, length)))]);
+        return new ImageSet(images.Place, names, [.. numbers.Select((label, i) =>
+            new LabeledImage($"{images.Place}, image {i}", label, width, height, pixels.AsMemory(i * length, length)))]);
     }
 
     private static string? First(string directory, string prefix, string[] names) => names
@@ -57,11 +68,14 @@ internal static class IdxImages
         .Select(name => Path.Combine(directory, prefix + name))
         .FirstOrDefault(File.Exists);
 
-    private static (int[] Dimensions, byte[] Elements) ReadFile(string path, int least, int most)
+    private static Stream Open(string path)
     {
-        using FileStream file = InputFile.Open(path);
-        bool packed = path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase);
-        using Stream stream = packed ? new GZipStream(file, CompressionMode.Decompress) : file;
+        FileStream file = InputFile.Open(path);
+        return path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? new GZipStream(file, CompressionMode.Decompress) : file;
+    }
+
+    private static (int[] Dimensions, byte[] Elements) Read(Stream stream, string path, int least, int most)
+    {
         try
         {
             Span<byte> four = stackalloc byte[4];

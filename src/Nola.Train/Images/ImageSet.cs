@@ -41,9 +41,10 @@ public sealed class ImageSet
 
     /// <summary>
     /// Reads a set: a directory with a folder for each class, also below <c>train</c> and <c>test</c>; IDX files as MNIST has them, gray or
-    /// in color; or CIFAR's binary files. Classes of folders are in the order of their names.
+    /// in color; or CIFAR's binary files. Classes of folders are in the order of their names. The embedded set of Greek letters is
+    /// <c>greek</c>.
     /// </summary>
-    /// <param name="path">The directory.</param>
+    /// <param name="path">The directory, or <c>greek</c>.</param>
     /// <param name="part">Which part of it.</param>
     /// <exception cref="NolaException">There is no such part, or it is none of these.</exception>
     public static ImageSet Read(string path, ImagePart part) => Find(path, part) ?? throw new NolaException(

@@ -14,7 +14,9 @@ internal static class ImageSetReader
     /// <summary>A part of a set; null where there is none.</summary>
     public static ImageSet? Read(string path, ImagePart part)
     {
-        if (!Directory.Exists(path)) throw new NolaException($"{path}: there is no such directory of images.");
+        if (EmbeddedImages.Has(path)) return EmbeddedImages.Read(part);
+        if (!Directory.Exists(path))
+            throw new NolaException($"{path}: there is no such directory of images, and only {EmbeddedImages.Name} is embedded.");
         if (IdxImages.Find(path, part) is { } idx) return IdxImages.Read(idx.Images, idx.Labels, Path.Combine(path, "classes.txt"));
         if (CifarImages.Find(path, part) is { Files.Count: > 0 } cifar) return CifarImages.Read(cifar, path);
         string[] train = Folders(path, trainFolders), test = Folders(path, testFolders);
@@ -31,6 +33,13 @@ internal static class ImageSetReader
     {
         if (!File.Exists(path)) return [.. Enumerable.Range(0, last + 1).Select(i => $"{i}")];
         using TextInput text = TextInput.Open(path);
+        return Labels(text, path, last);
+    }
+
+    /// <summary>The names of classes in a text.</summary>
+    /// <exception cref="NolaException">It cannot be read, or names no class.</exception>
+    public static string[] Labels(TextReader text, string path, int last)
+    {
         List<string> names = [];
         while (text.ReadLine() is { } line)
             if (line.Trim().Length > 0) names.Add(line.Split('\t')[0].Trim());

@@ -74,6 +74,22 @@ public sealed class ImageSetTests : IDisposable
     }
 
     [Fact]
+    public void Greek_letters_are_embedded()
+    {
+        ImageSet train = ImageSet.Read("greek", ImagePart.Train), test = ImageSet.Read("greek", ImagePart.Test);
+        Assert.Equal((24, "Alpha", "Omega"), (train.Labels.Count, train.Labels[0], train.Labels[^1]));
+        Assert.Equal(train.Labels, test.Labels);
+        foreach (ImageSet part in (ImageSet[])[train, test])
+        {
+            Assert.Equal(Enumerable.Range(0, 24).Select(_ => 10), part.Images.CountBy(image => image.Label).Select(pair => pair.Value));
+            Assert.All(part.Images, image => Assert.Equal((28, 28), (image.Read().Width, image.Read().Height)));
+        }
+        // No drawing is in both.
+        Assert.Equal(480, train.Images.Concat(test.Images).Select(image => Convert.ToHexString(image.Read().Pixels)).Distinct().Count());
+        Assert.Contains("only greek is embedded", Assert.Throws<NolaException>(() => ImageSet.Read("latin", ImagePart.Train)).Message);
+    }
+
+    [Fact]
     public void So_many_images_of_each_class_are_a_function_of_the_seed()
     {
         ImageSet set = new("set", ["a", "b"], [.. Enumerable.Range(0, 40).Select(i => new LabeledImage($"{i}.png", i % 2))]);
