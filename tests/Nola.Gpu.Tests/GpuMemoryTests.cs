@@ -32,6 +32,33 @@ public sealed class GpuMemoryTests
     }
 
     [Fact]
+    public void A_second_thread_that_drives_a_device_is_told_so()
+    {
+        using GpuDevice gpu = TestGpu.Open();
+        using Tensor x = gpu.From([1, 2, 3], [3]), y = gpu.Empty([3]);
+        gpu.Gelu(x, y);
+        using ManualResetEventSlim inside = new(), tried = new();
+        Thread first = new(() => gpu.Gelu(x, y));
+        gpu.Tap = _ =>
+        {
+            inside.Set();
+            tried.Wait();
+            return false;
+        };
+        first.Start();
+        inside.Wait();
+        gpu.Tap = null;
+        InvalidOperationException launch = Assert.Throws<InvalidOperationException>(() => gpu.Gelu(x, y));
+        InvalidOperationException upload = Assert.Throws<InvalidOperationException>(() => gpu.UploadAt([4f, 5, 6], x, 0));
+        InvalidOperationException wait = Assert.Throws<InvalidOperationException>(gpu.Synchronize);
+        tried.Set();
+        first.Join();
+        Assert.All((Exception[])[launch, upload, wait], error => Assert.Contains("one thread at a time drives a device", error.Message));
+        // The first is not disturbed, and the device can be used afterwards, by any thread.
+        Assert.Equal([0.841192f, 1.954598f, 2.996363f], y.ToArray(), (a, b) => MathF.Abs(a - b) < 1e-5f);
+    }
+
+    [Fact]
     public void A_steady_loop_takes_no_memory()
     {
         GpuDevice gpu = TestGpu.Device;

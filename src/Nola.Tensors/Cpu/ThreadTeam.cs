@@ -13,8 +13,9 @@ internal sealed class ThreadTeam : IDisposable
 
     private readonly Thread[] helpers;
     private readonly object wake = new();
+    private readonly DriverTurn turn = new();
     private Action<int, int> body = (_, _) => { };
-    private int count, grain, next, running, generation, sleepers, busy;
+    private int count, grain, next, running, generation, sleepers;
     private Exception? failure;
     private bool closed;
 
@@ -44,17 +45,8 @@ internal sealed class ThreadTeam : IDisposable
             for (int start = 0; start < items; start += pieceSize) work(start, Math.Min(items, start + pieceSize));
             return;
         }
-        if (Interlocked.Exchange(ref busy, 1) != 0)
-            throw new InvalidOperationException(
-                "Two threads use one device at once, or work on it began in work on it; one thread at a time drives a device.");
-        try
-        {
-            Share(items, pieceSize, work);
-        }
-        finally
-        {
-            Volatile.Write(ref busy, 0);
-        }
+        using DriverTurn.Held held = turn.Take();
+        Share(items, pieceSize, work);
     }
 
     public void Dispose()

@@ -46,6 +46,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2]))) return;
         Launches++;
         try { launch(stream, config, a1, a2); }
@@ -59,6 +60,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3); }
@@ -72,6 +74,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4); }
@@ -85,6 +88,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4, a5); }
@@ -99,6 +103,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4, a5, a6); }
@@ -113,6 +118,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7); }
@@ -128,6 +134,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8); }
@@ -143,6 +150,7 @@ public sealed partial class GpuDevice
         (Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9> launch, int threads) =
             kernels.Get<Action<AcceleratorStream, KernelConfig, T1, T2, T3, T4, T5, T6, T7, T8, T9>>(kernel.Method);
         KernelConfig config = Config(blocks, threads);
+        using DriverTurn.Held held = turn.Take();
         if (Tap is { } tap && tap(new(kernel.Method, config, launch, stream, [a1, a2, a3, a4, a5, a6, a7, a8, a9]))) return;
         Launches++;
         try { launch(stream, config, a1, a2, a3, a4, a5, a6, a7, a8, a9); }

@@ -7,7 +7,8 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Kernels in C# that ILGPU compiles to PTX and the NVIDIA driver to machine code. Everything is queued on one stream in
-/// the order of the calls, so memory can be used again as soon as it is given back, and only a download waits.
+/// the order of the calls, so memory can be used again as soon as it is given back, and only a download waits. One thread at a time
+/// queues.
 /// An index outside a table or a list that does not fit cannot throw inside a kernel: it is noted, and the next download throws.
 /// </summary>
 public sealed partial class GpuDevice : Device
@@ -18,6 +19,7 @@ public sealed partial class GpuDevice : Device
     /// </summary>
     internal const string SeparateVariable = "NOLA_GPU_SEPARATE";
 
+    private readonly DriverTurn turn = new();
     private readonly Context context;
     private readonly Accelerator accelerator;
     private readonly AcceleratorStream stream;
@@ -161,6 +163,7 @@ public sealed partial class GpuDevice : Device
     public void Synchronize()
     {
         CheckNotRecording("A wait");
+        using DriverTurn.Held held = turn.Take();
         try
         {
             faults.Fetch();
@@ -214,6 +217,7 @@ public sealed partial class GpuDevice : Device
 
     private void Stage(ReadOnlySpan<byte> source, ArrayView<byte> destination)
     {
+        using DriverTurn.Held held = turn.Take();
         try
         {
             staging.Upload(source, destination);
