@@ -172,7 +172,7 @@ public static partial class Ops
             make(dy, dx);
             return;
         }
-        using Tensor part = dy.Device.Empty(dy.Shape);
+        using Tensor part = dy.Device.Empty(x.Shape);
         make(dy, part);
         dy.Device.Axpby(1, part, 1, dx);
     }

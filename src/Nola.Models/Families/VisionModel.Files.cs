@@ -12,8 +12,8 @@ public sealed partial class VisionModel
     private const string ConfigName = "config.json";
 
     /// <summary>
-    /// Loads a checkpoint of a ViT or DeiT: a directory with <c>config.json</c> and safetensors, in Hugging Face's layout or timm's, or a
-    /// name in the Hugging Face cache such as <c>google/vit-base-patch16-224</c>.
+    /// Loads a checkpoint of a ViT, DeiT or DINOv2: a directory with <c>config.json</c> and safetensors, in Hugging Face's layout or
+    /// timm's, or a name in the Hugging Face cache such as <c>google/vit-base-patch16-224</c>.
     /// </summary>
     /// <param name="model">Name or directory.</param>
     /// <param name="device">Where to put the weights.</param>
@@ -23,7 +23,8 @@ public sealed partial class VisionModel
     /// own too.
     /// </param>
     /// <param name="imageSize">
-    /// Pixels of a side of the images, where they are not the checkpoint's: positions are interpolated to it. 0 for the checkpoint's own.
+    /// Pixels of a side of the images, where they are not the checkpoint's: positions are interpolated to it. 0 for the checkpoint's own;
+    /// of DINOv2, which reads any size, for that of its prepared pictures.
     /// </param>
     /// <param name="trainable">Every weight as a parameter, for full fine-tuning; else frozen and packed.</param>
     /// <param name="format">How frozen weights are kept.</param>
@@ -44,6 +45,8 @@ public sealed partial class VisionModel
         // Numbers are names that nobody gave, as in adapters of PEFT.
         if (labels?.Count == stored.Labels.Count && labels.SequenceEqual(VitConfigReader.Numbered(labels.Count))) labels = null;
         bool isFresh = labels is not null && !labels.SequenceEqual(stored.Labels);
+        preprocessing = (embedded ? null : ImagePreprocessor.Find(directory)) ?? preprocessing ?? Standard(stored);
+        if (imageSize == 0 && stored.IsDinov2 && preprocessing.Output is { } made && made.Height == made.Width) imageSize = made.Height;
         VitConfig config = stored with
         {
             Labels = labels ?? stored.Labels,
@@ -52,8 +55,6 @@ public sealed partial class VisionModel
         config.Check(imageSize > 0 ? $"{path}, with images of {imageSize} pixels a side" : path);
         (int from, int to) = (stored.ImageSize / stored.PatchSize, config.ImageSize / config.PatchSize);
         VitWeights source = new(weights, device, isFresh ? config.Classifiers : [], from, to, config.Prefix);
-        if (!embedded) preprocessing = ImagePreprocessor.Find(directory) ?? preprocessing;
-        preprocessing ??= ImagePreprocessor.Square(stored.ImageSize);
         if (imageSize > 0) preprocessing = preprocessing.For(imageSize);
         CheckPreprocessing(preprocessing, config, directory);
         VisionModel loaded = new(config, preprocessing, device, trainable, format, model, isFresh, source);
@@ -97,7 +98,7 @@ public sealed partial class VisionModel
         (VitConfig config, ImagePreprocessor? preprocessing, _) = embedded
             ? VitConfigReader.Parse(Resource(ConfigName, directory), directory)
             : VitConfigReader.Read(Path.Combine(directory, ConfigName));
-        return preprocessing ?? ImagePreprocessor.Square(config.ImageSize);
+        return preprocessing ?? Standard(config);
     }
 
     /// <summary>Whether a name or directory is that of a vision model and not of a language model.</summary>
@@ -144,6 +145,10 @@ public sealed partial class VisionModel
     private static Stream Stream(string name, string place) =>
         Assembly.GetExecutingAssembly().GetManifestResourceStream($"{EmbeddedName}.{name}")
         ?? throw new NolaException($"This build has no {place}; name a directory or a model in the Hugging Face cache.");
+
+    // Of a checkpoint that does not say it.
+    private static ImagePreprocessor Standard(VitConfig config) =>
+        config.IsDinov2 ? ImagePreprocessor.Dinov2 : ImagePreprocessor.Square(config.ImageSize);
 
     private static bool IsClassifier(string name) => name[..Math.Max(0, name.LastIndexOf('.'))]
         is "classifier" or "cls_classifier" or "distillation_classifier" or "head" or "head_dist";

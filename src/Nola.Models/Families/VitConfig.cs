@@ -31,6 +31,12 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
     /// <summary>Whether its files are DeiT's (<c>model_type</c> is <c>deit</c>).</summary>
     public bool IsDeit { get; init; }
 
+    /// <summary>
+    /// Whether it is a DINOv2 (<c>model_type</c> is <c>dinov2</c>): what a block adds is multiplied by trained vectors, and the classifier
+    /// reads the class token and the mean of the patches.
+    /// </summary>
+    public bool IsDinov2 { get; init; }
+
     /// <summary>What the classes are called, in their order (<c>id2label</c>); empty where there is no classifier.</summary>
     public IReadOnlyList<string> Labels { get; init; } = [];
 
@@ -60,7 +66,8 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
         {
             long c = Channels, i = Inner, block = 4 * c + 4 * c * c + (QueryBias ? 4 : 1) * c + 2 * c * i + i + c;
             long embeddings = (Prefix + Tokens) * c + PatchColumns * c + c;
-            return embeddings + Layers * block + 2 * c + Classifiers.Count * (c + 1) * Labels.Count;
+            if (IsDinov2) block += 2 * c;
+            return embeddings + Layers * block + 2 * c + Classifiers.Count * (ClassifierInputs + 1L) * Labels.Count;
         }
     }
 
@@ -70,6 +77,9 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
     /// <summary>T: tokens of an image.</summary>
     internal int Tokens => Prefix + Patches;
 
+    /// <summary>Width of what a classifier reads.</summary>
+    internal int ClassifierInputs => IsDinov2 ? 2 * Channels : Channels;
+
     /// <summary>Pixels of a patch, with their colors.</summary>
     internal int PatchColumns => Colors * PatchSize * PatchSize;
 
@@ -77,10 +87,10 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
     internal AttentionLayout Attention => new(Heads, Heads, Channels / Heads, causal: false);
 
     /// <summary>What is called so in prose.</summary>
-    internal string Title => IsDeit ? "DeiT" : "ViT";
+    internal string Title => IsDeit ? "DeiT" : IsDinov2 ? "Dinov2" : "ViT";
 
     /// <summary>What may stand before the names of tensors.</summary>
-    internal string NamePrefix => IsDeit ? "deit." : "vit.";
+    internal string NamePrefix => IsDeit ? "deit." : IsDinov2 ? "dinov2." : "vit.";
 
     /// <summary>The checkpoint's names of the classifiers.</summary>
     internal IReadOnlyList<string> Classifiers => Labels.Count == 0 ? []
@@ -90,7 +100,7 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
     internal string Description => string.Create(
         CultureInfo.InvariantCulture,
         $"vit {Layers} {Heads} {Channels} {Inner} {ImageSize} {PatchSize} {BitConverter.SingleToUInt32Bits(NormEpsilon):x8}"
-        + $"{(IsDistilled ? " distilled" : "")}{(HasTeacher ? " teacher" : "")}");
+        + $"{(IsDistilled ? " distilled" : "")}{(HasTeacher ? " teacher" : "")}{(IsDinov2 ? " dinov2" : "")}");
 
     /// <summary>Refuses sizes that no model can have.</summary>
     /// <param name="place">Where they came from, for messages.</param>
@@ -113,21 +123,24 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
             throw new NolaException($"{place}: layer_norm_eps is {NormEpsilon}; expected a finite number from 0.");
         long side = ImageSize / PatchSize, tokens = side * side + Prefix;
         long pixels = (long)Colors * PatchSize * PatchSize;
-        long largest = Channels * Math.Max(Math.Max(tokens, pixels), Math.Max(3L * Channels, Math.Max(Inner, Labels.Count)));
+        long widest = Math.Max(3L * Channels, Math.Max(Inner, Labels.Count * (long)ClassifierInputs / Channels));
+        long largest = Channels * Math.Max(Math.Max(tokens, pixels), widest);
         if (largest > int.MaxValue || pixels * side * side > int.MaxValue)
             throw new NolaException(
                 $"{place}: these sizes make a weight of {largest} elements; this version holds at most {int.MaxValue} in one.");
     }
 
     /// <summary>
-    /// Initial values of a new weight: N(0, 0.02²) for matrices, tokens and positions as Hugging Face begins, 1 for a norm's scale, and 0
-    /// for biases and classifiers.
+    /// Initial values of a new weight: N(0, 0.02²) for matrices, tokens and positions as Hugging Face begins, 1 for the scale of a norm or
+    /// a layer, and 0 for biases and classifiers.
     /// </summary>
     /// <param name="name">The checkpoint's name.</param>
-    /// <param name="mean">1 for a norm's scale, else 0.</param>
+    /// <param name="mean">1 for the scale of a norm or a layer, else 0.</param>
     internal float Deviation(string name, out float mean)
     {
-        bool bias = name.EndsWith(".bias", StringComparison.Ordinal), norm = name.Contains("layernorm", StringComparison.Ordinal);
+        bool bias = name.EndsWith(".bias", StringComparison.Ordinal);
+        bool norm = name.Contains("layernorm", StringComparison.Ordinal) || name.Contains(".norm", StringComparison.Ordinal)
+            || name.EndsWith(".lambda1", StringComparison.Ordinal);
         mean = norm && !bias ? 1 : 0;
         return bias || norm || name.Contains("classifier.", StringComparison.Ordinal) ? 0 : 0.02f;
     }
@@ -138,7 +151,7 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
         string kind = Labels.Count == 0 ? "Model" : HasTeacher ? "ForImageClassificationWithTeacher" : "ForImageClassification";
         Dictionary<string, object> fields = new()
         {
-            ["model_type"] = IsDeit ? "deit" : "vit",
+            ["model_type"] = IsDeit ? "deit" : IsDinov2 ? "dinov2" : "vit",
             ["architectures"] = new[] { Title + kind },
             ["hidden_size"] = Channels,
             ["num_hidden_layers"] = Layers,
@@ -151,6 +164,11 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
             ["num_channels"] = Colors,
             ["qkv_bias"] = QueryBias,
         };
+        if (IsDinov2)
+        {
+            (fields["layerscale_value"], fields["use_swiglu_ffn"]) = (1, false);
+            fields["mlp_ratio"] = Inner % Channels == 0 ? Inner / Channels : (double)Inner / Channels;
+        }
         if (Labels.Count > 0)
         {
             fields["id2label"] = Labels.Select((label, i) => (Key: i.ToString(CultureInfo.InvariantCulture), label))

@@ -5,13 +5,13 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>Reads the <c>config.json</c> of a vision transformer: Hugging Face's for ViT, DeiT and MAE, and timm's.</summary>
+/// <summary>Reads the <c>config.json</c> of a vision transformer: Hugging Face's for ViT, DeiT, MAE and DINOv2, and timm's.</summary>
 internal static partial class VitConfigReader
 {
     // More classes than the largest set of pictures has.
     private const int MostLabels = 100_000;
 
-    private static readonly string[] types = ["vit", "deit", "vit_mae"];
+    private static readonly string[] types = ["vit", "deit", "vit_mae", "dinov2"];
 
     private static readonly string[] timmArguments =
         ["img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "num_classes", "class_token"];
@@ -42,16 +42,19 @@ internal static partial class VitConfigReader
 
     private static VitConfig OfHuggingFace(ConfigFields fields)
     {
-        bool deit = fields.Text("model_type") == "deit";
+        bool deit = fields.Text("model_type") == "deit", dinov2 = fields.Text("model_type") == "dinov2";
         if (fields.Text("hidden_act") is { } activation && activation != "gelu")
             throw fields.Bad("hidden_act", "supported is \"gelu\", the form by the error function");
         if (fields.Size("num_channels") is { } colors && colors != VitConfig.Colors)
             throw fields.Bad("num_channels", "expected 3, red, green and blue");
-        if (fields.Flag("use_mask_token") == true) throw fields.Bad("use_mask_token", "such models cannot be loaded");
+        if (fields.Flag("use_swiglu_ffn") == true) throw fields.Bad("use_swiglu_ffn", "DINOv2 is supported with its ordinary MLP");
+        // DINOv2's is for its pretraining, and nothing reads it afterwards.
+        if (!dinov2 && fields.Flag("use_mask_token") == true) throw fields.Bad("use_mask_token", "such models cannot be loaded");
         QuantizationConfig.Check(fields);
         VitConfig config = new(
             fields.Size("num_hidden_layers") ?? 12, fields.Size("num_attention_heads") ?? 12, fields.Size("hidden_size") ?? 768,
-            fields.Size("intermediate_size") ?? 3072, Side(fields, "image_size") ?? 224, Side(fields, "patch_size") ?? 16);
+            fields.Size("intermediate_size") ?? 3072, Side(fields, "image_size") ?? 224, Side(fields, "patch_size") ?? (dinov2 ? 14 : 16));
+        if (dinov2) config = config with { Inner = Inner(fields, config.Channels), NormEpsilon = 1e-6f };
         string[] architectures = fields.Given("architectures") is { ValueKind: JsonValueKind.Array } list
             ? [.. list.EnumerateArray().Where(item => item.ValueKind == JsonValueKind.String).Select(item => item.GetString()!)]
             : [];
@@ -61,11 +64,18 @@ internal static partial class VitConfigReader
             QueryBias = fields.Flag("qkv_bias") ?? true,
             IsDeit = deit,
             IsDistilled = deit,
+            IsDinov2 = dinov2,
             HasTeacher = architectures.Any(name => name.Contains("WithTeacher", StringComparison.Ordinal)),
             Labels = architectures.Any(name => name.Contains("ForImageClassification", StringComparison.Ordinal)) ? Labels(fields) : [],
         };
         config.Check(fields.Path);
         return config;
+    }
+
+    private static int Inner(ConfigFields fields, int channels)
+    {
+        double ratio = fields.Positive("mlp_ratio") ?? 4;
+        return ratio <= 1000 ? (int)(channels * ratio) : throw fields.Bad("mlp_ratio", "expected at most 1000");
     }
 
     private static (VitConfig, ImagePreprocessor?, bool) OfTimm(ConfigFields fields, Match name)
@@ -78,11 +88,10 @@ internal static partial class VitConfigReader
         if (given?.Flag("class_token") == false) throw given.Bad("class_token", "models without a class token are not supported");
         VitConfig published = VitConfig.ByName("vit-" + name.Groups["size"].Value)!;
         int channels = given?.Size("embed_dim") ?? published.Channels;
-        double ratio = given?.Positive("mlp_ratio") ?? 4;
-        if (ratio > 1000) throw given!.Bad("mlp_ratio", "expected at most 1000");
         ConfigFields? pretrained = fields.Within("pretrained_cfg");
         VitConfig config = new(
-            given?.Size("depth") ?? published.Layers, given?.Size("num_heads") ?? published.Heads, channels, (int)(channels * ratio),
+            given?.Size("depth") ?? published.Layers, given?.Size("num_heads") ?? published.Heads, channels,
+            given is null ? 4 * channels : Inner(given, channels),
             given?.Size("img_size") ?? ImageSide(pretrained) ?? Number("image"),
             given?.Size("patch_size") ?? Number("patch"))
         {

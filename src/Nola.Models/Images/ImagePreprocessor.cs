@@ -57,6 +57,16 @@ public sealed record ImagePreprocessor
     /// <param name="side">Pixels of a side.</param>
     public static ImagePreprocessor Square(int side) => new() { Size = (side, side) };
 
+    /// <summary>DINOv2's own: the shorter side to 256 pixels, bicubic, the middle 224 of it, by ImageNet's means and deviations.</summary>
+    public static ImagePreprocessor Dinov2 { get; } = new()
+    {
+        ShortestEdge = 256,
+        Resample = Resampling.Bicubic,
+        Crop = (224, 224),
+        Mean = [0.485f, 0.456f, 0.406f],
+        Deviation = [0.229f, 0.224f, 0.225f],
+    };
+
     /// <summary>Reads a <c>preprocessor_config.json</c>, or the one in a directory.</summary>
     /// <param name="path">The file or the directory.</param>
     /// <exception cref="NolaException">There is none, or it asks for something that is not supported; the message names it.</exception>

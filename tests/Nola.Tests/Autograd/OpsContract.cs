@@ -58,6 +58,26 @@ public abstract class OpsContract(Device device)
             x => [.. x[0].Chunk(rows * c).SelectMany(own => (double[])[.. x[1], .. x[2], .. own])]);
     }
 
+    [Contract(30)]
+    public void Concat_puts_columns_beside_columns(int seed)
+    {
+        Random r = new(seed);
+        int n = Size(r), a = Size(r), b = Size(r);
+        OpCheck.Run(
+            device, r, [("a", [n, a], 1), ("b", [n, b], 1)], (_, x) => Ops.Concat(x[0], x[1]),
+            x => [.. Enumerable.Range(0, n).SelectMany(i => (double[])[.. x[0][(i * a)..((i + 1) * a)], .. x[1][(i * b)..((i + 1) * b)]])]);
+    }
+
+    [Contract(30)]
+    public void ScaleColumns_multiplies_each_row_by_the_same_numbers(int seed)
+    {
+        Random r = new(seed);
+        int n = Size(r), c = Size(r);
+        OpCheck.Run(
+            device, r, [("x", [n, c], 1), ("l", [c], 1)], (_, x) => Ops.ScaleColumns(x[0], x[1]),
+            x => [.. x[0].Select((value, i) => value * x[1][i % c])]);
+    }
+
     [Contract(40)]
     public void MatMul(int seed)
     {

@@ -9,8 +9,8 @@ using static Nola.Tests.GoldenFile;
 namespace Nola.Tests;
 
 /// <summary>
-/// Small vision transformers against transformers, timm and PEFT in float64 (data/golden/vision): logits, losses, hidden states, every
-/// gradient, LoRA, AdamW. With NOLA_TEST_DATA naming a directory, those in its vision are run too.
+/// Small vision transformers against transformers, timm and PEFT in float64 (data/golden/vision), and DINOv2 against its formulas in numpy:
+/// logits, losses, hidden states, every gradient, LoRA, AdamW. With NOLA_TEST_DATA naming a directory, those in its vision are run too.
 /// </summary>
 public sealed class VitGoldenTests : IDisposable
 {
@@ -28,6 +28,7 @@ public sealed class VitGoldenTests : IDisposable
     [Theory]
     [InlineData("vit")]
     [InlineData("deit")]
+    [InlineData("dinov2")]
     public void Logits_losses_and_hidden_states_are_those_of_transformers(string name)
     {
         using Golden golden = new(Path.Combine(data, name));
@@ -48,6 +49,8 @@ public sealed class VitGoldenTests : IDisposable
     [InlineData("vit", false)]
     [InlineData("vit", true)]
     [InlineData("deit", false)]
+    [InlineData("dinov2", false)]
+    [InlineData("dinov2", true)]
     public void Every_weight_has_the_gradient_that_PyTorch_finds(string name, bool checkpointBlocks)
     {
         using Golden golden = new(Path.Combine(data, name));
@@ -191,6 +194,52 @@ public sealed class VitGoldenTests : IDisposable
         Assert.True(model.HasNewClassifier);
         Assert.Equal(new float[12], model.Logits(golden.Images));
         Assert.Equal(bare.Identity, model.Identity);
+    }
+
+    [Fact]
+    public void DINOv2_reads_images_as_they_are_prepared_and_is_written_as_it_was_read()
+    {
+        using Golden golden = new(Path.Combine(data, "dinov2"));
+        using VisionModel model = VisionModel.Load(golden.Place, device), large = VisionModel.Load(golden.Place, device, imageSize: 24);
+        // Positions are stored for 24 pixels; pictures are cut to 16.
+        Assert.Equal((16, 24), (model.Config.ImageSize, large.Config.ImageSize));
+        model.Save(directory);
+        using VisionModel again = VisionModel.Load(directory, device);
+        Assert.Equal(model.Identity, again.Identity);
+        Assert.Equal(model.Logits(golden.Images), again.Logits(golden.Images));
+        using Safetensors theirs = Safetensors.Open(Path.Combine(golden.Place, "model.safetensors"));
+        using Safetensors ours = Safetensors.Open(Path.Combine(directory, "model.safetensors"));
+        IEnumerable<string> read = theirs.Entries.Select(e => e.Name).Where(name => !name.Contains("mask"));
+        Assert.Equal(read.Order(), ours.Entries.Select(e => e.Name).Order());
+        string config = File.ReadAllText(Path.Combine(golden.Place, "config.json"));
+        File.WriteAllText(
+            Path.Combine(directory, "config.json"), config.Replace("\"use_swiglu_ffn\": false", "\"use_swiglu_ffn\": true"));
+        Assert.Contains("use_swiglu_ffn is true", Assert.Throws<NolaException>(() => VisionModel.Load(directory, device)).Message);
+    }
+
+    [Theory]
+    [InlineData("query", "fc1")]
+    [InlineData("attn.proj", "mlp.fc2")]
+    public void What_is_merged_into_a_DINOv2_says_what_the_adapter_did(params string[] targets)
+    {
+        using Golden golden = new(Path.Combine(data, "dinov2"));
+        using VisionModel model = VisionModel.Load(golden.Place, device);
+        using TrainableAdapter adapter =
+            model.NewAdapter(new NolaOptions { Rank = 4, Alpha = 4, Bases = 12, Targets = targets, TrainHead = true });
+        TrainOptions options = new() { ClipNorm = 0 };
+        using AdamW optimizer = new(adapter.Parameters, options);
+        double first = Backward(model, golden, adapter, false);
+        Assert.Equal(golden.Values("loss")[0], first, 1e-5);
+        for (int i = 0; i < 20; i++)
+        {
+            optimizer.Step(0.02f, optimizer.GradientNorm());
+            adapter.Update();
+            Backward(model, golden, adapter, false);
+        }
+        float[] trained = model.Logits(golden.Images, adapter);
+        Assert.True(Loss(model, golden, adapter, 0) < 0.8 * first);
+        adapter.Merge();
+        Close(trained, model.Logits(golden.Images), 1e-5, "merged");
     }
 
     public static TheoryData<string> More

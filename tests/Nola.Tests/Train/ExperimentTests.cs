@@ -389,6 +389,7 @@ public sealed class ExperimentTests : IDisposable
                 "e2e-gpt2-medium",
                 "e2e-gpt2-small",
                 "e2e-tiny",
+                "fewshot-dinov2-base",
                 "fewshot-mae-base",
                 "fewshot-vit-base",
                 "fewshot-vit-large",
