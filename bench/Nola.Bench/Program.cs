@@ -21,6 +21,7 @@ internal static class Program
         ("bfloat16", "Products and training steps of bfloat16, beside float32", RoundedBench.Run),
         ("published", "E2E examples a second, from the published way to this library's", PublishedBench.Run),
         ("llama", "LLaMA's kind with weights in 32, 16, 8 and 4 bits: a training step, decoding, memory", LlamaBench.Run),
+        ("vision", "ViT-B/16: forward, training steps, and the pictures that they wait for", VisionBench.Run),
         ("generate", "Decoding token by token, and the time to the first token", GenerateBench.Run),
     ];
 

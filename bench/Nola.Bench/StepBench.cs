@@ -10,10 +10,10 @@ namespace Nola.Bench;
 internal sealed class TrainStep : IDisposable
 {
     private readonly AdamW optimizer;
-    private readonly LanguageModel model;
+    private readonly IModel model;
     private readonly TrainableAdapter? adapter;
 
-    public TrainStep(LanguageModel model, TrainableAdapter? adapter)
+    public TrainStep(IModel model, TrainableAdapter? adapter)
     {
         (this.model, this.adapter) = (model, adapter);
         // A rate of zero: every repetition computes the same step.
