@@ -19,7 +19,7 @@ internal static class Program
     private static int Main(string[] args)
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        Option<int> count = new("--adapters") { Description = "Adapter files", DefaultValueFactory = _ => 10_000 };
+        Option<int> count = new("--adapters") { Description = "Adapter files; 0 leaves serving out", DefaultValueFactory = _ => 10_000 };
         Option<int> threads = new("--threads") { Description = "Threads; 0 for one per core" };
         Option<int> clients = new("--clients") { Description = "Clients that ask at once", DefaultValueFactory = _ => 16 };
         Option<double> seconds = new("--seconds") { Description = "Seconds of each load", DefaultValueFactory = _ => 20 };
@@ -45,33 +45,38 @@ internal static class Program
     private static int Run(int count, int threads, int clients, double seconds, int rounds, string size, int tasks, string? output)
     {
         StringBuilder report = new();
+        if (count > 0) Serve(count, threads, clients, seconds, rounds, size, Line);
+        if (tasks > 0) new TasksBench(tasks, threads, Line).Run();
+        if (output is not null) File.WriteAllText(output, report.ToString());
+        return 0;
+
+        void Line(string text)
+        {
+            Console.WriteLine(text);
+            report.AppendLine(text);
+        }
+    }
+
+    private static void Serve(int count, int threads, int clients, double seconds, int rounds, string size, Action<string> line)
+    {
         using CpuDevice device = new(threads);
         using LanguageModel model = LanguageModel.Create(Gpt2Config.ByName(size)!, device, 1, trainable: false);
         NolaOptions options = new() { Rank = 8, Bases = 512, Targets = ["attn.q", "attn.v"] };
         string directory = Directory.CreateTempSubdirectory("nola-serve-bench").FullName;
         try
         {
-            Line($"# Nola serves {count} adapters beside {size}");
-            Line();
-            Line(
+            line($"# Nola serves {count} adapters beside {size}");
+            line("");
+            line(
                 $"{DateTime.UtcNow:yyyy-MM-dd}, {device.Description}, .NET {Environment.Version}. "
                 + "NOLA, k = 512, r = 8, on queries and values.");
-            Line($"{clients} clients, 24 tokens of prompt, 32 new tokens; {rounds} rounds of {seconds} s each, medians.");
+            line($"{clients} clients, 24 tokens of prompt, 32 new tokens; {rounds} rounds of {seconds} s each, medians.");
             string[] files = AdapterFiles.Write(model, options, directory, count);
-            Measure(new Bench(model, files, clients, seconds, rounds, Line));
+            Measure(new Bench(model, files, clients, seconds, rounds, line));
         }
         finally
         {
             Directory.Delete(directory, recursive: true);
-        }
-        if (tasks > 0) new TasksBench(tasks, threads, Line).Run();
-        if (output is not null) File.WriteAllText(output, report.ToString());
-        return 0;
-
-        void Line(string text = "")
-        {
-            Console.WriteLine(text);
-            report.AppendLine(text);
         }
     }
 
