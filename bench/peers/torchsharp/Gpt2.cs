@@ -1,4 +1,5 @@
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -27,7 +28,7 @@ internal sealed class Gpt2
     }
 
     /// <summary>The adapters' factors, in float32.</summary>
-    public IReadOnlyList<Modules.Parameter> Trained { get; }
+    public IReadOnlyList<Parameter> Trained { get; }
 
     /// <summary>The mean loss at some positions.</summary>
     /// <param name="ids">Tokens. (B, T)</param>
@@ -50,7 +51,7 @@ internal sealed class Gpt2
     {
         private readonly Gpt2 model;
         private readonly Tensor ln1, ln1b, ln2, ln2b, attention, attentionBias, output, outputBias, up, upBias, down, downBias;
-        private readonly Modules.Parameter qa, qb, va, vb;
+        private readonly Parameter qa, qb, va, vb;
 
         public Block(Gpt2 model)
         {
@@ -60,8 +61,8 @@ internal sealed class Gpt2
             (output, outputBias) = (model.Frozen(Channels, Channels), Zero(Channels));
             (up, upBias) = (model.Frozen(Inner, Channels), Zero(Inner));
             (down, downBias) = (model.Frozen(Channels, Inner), Zero(Channels));
-            (qa, va) = (new Modules.Parameter(randn(Rank, Channels) * 0.02), new Modules.Parameter(randn(Rank, Channels) * 0.02));
-            (qb, vb) = (new Modules.Parameter(zeros(Channels, Rank)), new Modules.Parameter(zeros(Channels, Rank)));
+            (qa, va) = (new Parameter(randn(Rank, Channels) * 0.02), new Parameter(randn(Rank, Channels) * 0.02));
+            (qb, vb) = (new Parameter(zeros(Channels, Rank)), new Parameter(zeros(Channels, Rank)));
             Trained = [qa, qb, va, vb];
 
             Tensor One() => ones(Channels, dtype: model.type);
@@ -69,7 +70,7 @@ internal sealed class Gpt2
             Tensor Zero(long size) => zeros(size, dtype: model.type);
         }
 
-        public Modules.Parameter[] Trained { get; }
+        public Parameter[] Trained { get; }
 
         public Tensor Forward(Tensor x)
         {
