@@ -51,8 +51,8 @@ internal static class VisionBench
         bench.Row("training step, NOLA", Spread(times[1]), $"{Images / times[1].Median:F1}", $"{share:F0} %");
         bench.Line();
         bench.Line(
-            $"Adapters on fc1 and fc2 beside a trained classifier, r = {Rank}, k = {Bases}. Useful work: {ForwardFlop / 1e9:F0} GFLOP forward, "
-            + $"{StepFlop / 1e9:F0} a step, which goes back to the first block's fc1; peak {peak.Rate / 1e9:F0} GFLOP/s.");
+            $"Adapters on fc1 and fc2 beside a trained classifier, r = {Rank}, k = {Bases}. Useful work: {ForwardFlop / 1e9:F0} GFLOP "
+            + $"forward, {StepFlop / 1e9:F0} a step, which goes back to the first block's fc1; peak {peak.Rate / 1e9:F0} GFLOP/s.");
         bench.AtLeast("ViT-B/16, training step, NOLA on the MLP", share, 76, "% of peak", $"{Images / times[1].Median:F1} images/s");
         bench.AtMost("ViT-B/16, NOLA step ÷ LoRA step", times[1].Over(times[0]), 1.02, "", $"shared basis, k = {Bases}, r = {Rank}");
         return times[1].Median;

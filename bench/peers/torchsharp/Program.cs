@@ -4,7 +4,7 @@ using TorchSharp;
 using TorchSharpBench;
 using static TorchSharp.torch;
 
-// The rows of Nola.Bench's "gemm", "attention" and "train-step" by libtorch, on the same shapes. Medians of as many repetitions as it asks for.
+// The rows of Nola.Bench's "gemm", "attention" and "train-step" by libtorch, on the same shapes.
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 const int Sequences = 38, Length = 54, Tokens = 1968, LossPositions = 955, Repeats = 7;
 int threads = args is [var given, ..] ? int.Parse(given) : Environment.ProcessorCount;
