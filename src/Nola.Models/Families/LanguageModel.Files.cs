@@ -156,7 +156,7 @@ public sealed partial class LanguageModel
     {
         const string Place = "the embedded model " + EmbeddedName;
         using Stream json = Resource("config.json")
-            ?? throw new NolaException($"This build has no {Place}; name a directory or a model in the Hugging Face cache.");
+            ?? throw new NolaException($"This build does not have {Place}; name a directory or a model in the Hugging Face cache.");
         byte[] config = new byte[json.Length];
         json.ReadExactly(config);
         return ModelFamilies.Parse(config, Place);

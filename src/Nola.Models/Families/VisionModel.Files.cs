@@ -144,7 +144,7 @@ public sealed partial class VisionModel
 
     private static Stream Stream(string name, string place) =>
         Assembly.GetExecutingAssembly().GetManifestResourceStream($"{EmbeddedName}.{name}")
-        ?? throw new NolaException($"This build has no {place}; name a directory or a model in the Hugging Face cache.");
+        ?? throw new NolaException($"This build does not have {place}; name a directory or a model in the Hugging Face cache.");
 
     // Of a checkpoint that does not say it.
     private static ImagePreprocessor Standard(VitConfig config) =>
