@@ -152,5 +152,6 @@ internal static class StepBench
         }
     }
 
-    private static string Spread(Timing t) => $"{t.Median:F2} s ({t.Fastest:F2}–{t.Slowest:F2})";
+    /// <summary>Median, fastest and slowest.</summary>
+    public static string Spread(Timing t) => $"{t.Median:F2} s ({t.Fastest:F2}–{t.Slowest:F2})";
 }

@@ -33,7 +33,7 @@ internal static class VisionBench
         (Timing[] times, Peak peak) = bench.TimeWithPeak([() => model.Logits(images)], 1);
         double share = 100 * peak.Share(times[0], ForwardFlop);
         bench.Section($"ViT-B/16, {Images} images of 224 × 224 pixels", "", "time", "images/s", "share of peak");
-        bench.Row("forward", Spread(times[0]), $"{Images / times[0].Median:F1}", $"{share:F0} %");
+        bench.Row("forward", StepBench.Spread(times[0]), $"{Images / times[0].Median:F1}", $"{share:F0} %");
         bench.AtLeast("ViT-B/16, forward", share, 80, "% of peak", $"{Images} images, {Images / times[0].Median:F1} images/s");
     }
 
@@ -47,8 +47,8 @@ internal static class VisionBench
         (Timing[] times, Peak peak) = bench.TimeWithPeak([() => one.Run(stream), () => two.Run(stream)], 1);
         double share = 100 * peak.Share(times[1], StepFlop);
         double other = 100 * peak.Share(times[0], StepFlop);
-        bench.Row("training step, LoRA", Spread(times[0]), $"{Images / times[0].Median:F1}", $"{other:F0} %");
-        bench.Row("training step, NOLA", Spread(times[1]), $"{Images / times[1].Median:F1}", $"{share:F0} %");
+        bench.Row("training step, LoRA", StepBench.Spread(times[0]), $"{Images / times[0].Median:F1}", $"{other:F0} %");
+        bench.Row("training step, NOLA", StepBench.Spread(times[1]), $"{Images / times[1].Median:F1}", $"{share:F0} %");
         bench.Line();
         bench.Line(
             $"Adapters on fc1 and fc2 beside a trained classifier, r = {Rank}, k = {Bases}. Useful work: {ForwardFlop / 1e9:F0} GFLOP "
@@ -123,6 +123,4 @@ internal static class VisionBench
             return ForwardFlop + back + layers * 2 * 6 * Tokens * Rank * (config.Channels + config.Inner);
         }
     }
-
-    private static string Spread(Timing t) => $"{t.Median:F2} s ({t.Fastest:F2}–{t.Slowest:F2})";
 }

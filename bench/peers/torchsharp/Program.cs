@@ -17,7 +17,8 @@ Console.WriteLine("| work | float32 | bfloat16 |");
 Console.WriteLine("|---|---|---|");
 foreach ((int rows, int inputs, int outputs) in (ReadOnlySpan<(int, int, int)>)
     [(2048, 768, 2304), (2048, 768, 768), (2048, 768, 3072), (2048, 3072, 768), (512, 768, 50257)])
-    Row($"x · W, {rows} × {inputs} × {outputs}", "GFLOP/s", type => 2e-9 * rows * inputs * outputs / Product(rows, inputs, outputs, type));
+    Row($"x · W, {rows} × {inputs} × {outputs}", "GFLOP/s",
+        type => 2e-9 * rows * inputs * outputs / Product(rows, inputs, outputs, type));
 Row($"attention and its gradient, {Sequences} × {Length} tokens, 12 heads of 64", "ms", type => 1e3 * Attention(type));
 Row($"training step, LoRA of rank 8 on q and v, {Tokens:N0} tokens in {Sequences} × {Length}, {LossPositions} losses", "tokens/s",
     type => Tokens / Step(type));

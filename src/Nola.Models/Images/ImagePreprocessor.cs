@@ -14,6 +14,8 @@ public sealed record ImagePreprocessor
     // Far larger than any model reads.
     private const int LargestSide = 16_384;
 
+    private static readonly float[] imageNetMean = [0.485f, 0.456f, 0.406f], imageNetDeviation = [0.229f, 0.224f, 0.225f];
+
     private static readonly string[] silent =
     [
         "image_processor_type", "feature_extractor_type", "processor_class", "do_convert_rgb", "_valid_processor_keys",
@@ -63,8 +65,8 @@ public sealed record ImagePreprocessor
         ShortestEdge = 256,
         Resample = Resampling.Bicubic,
         Crop = (224, 224),
-        Mean = [0.485f, 0.456f, 0.406f],
-        Deviation = [0.229f, 0.224f, 0.225f],
+        Mean = imageNetMean,
+        Deviation = imageNetDeviation,
     };
 
     /// <summary>Reads a <c>preprocessor_config.json</c>, or the one in a directory.</summary>
@@ -127,8 +129,8 @@ public sealed record ImagePreprocessor
             Resample = filter,
             Crop = (side, side),
             CropsToEven = true,
-            Mean = Three(fields, "mean") ?? [0.485f, 0.456f, 0.406f],
-            Deviation = Three(fields, "std") ?? [0.229f, 0.224f, 0.225f],
+            Mean = Three(fields, "mean") ?? imageNetMean,
+            Deviation = Three(fields, "std") ?? imageNetDeviation,
         };
     }
 
