@@ -189,7 +189,7 @@ public static class AdapterMethods
     [
         NolaMethod.Instance, LoraMethod.Instance, VeraMethod.Instance,
         LoraXsMethod.Instance, UniLoraMethod.Instance, BeftMethod.Instance,
-        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance, RandLoraMethod.Instance,
+        FourierFtMethod.Instance, Ia3Method.Instance, VbLoraMethod.Instance, RandLoraMethod.Instance, LoKrMethod.Instance,
         BitFitMethod.Instance, HeadMethod.Instance,
     ];
     private static readonly Lock gate = new();

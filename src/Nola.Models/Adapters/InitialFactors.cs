@@ -23,14 +23,15 @@ internal static class InitialFactors
     /// <summary>The stacked matrices of the adapted layers. (L, in, r), row-major.</summary>
     public static float[] Uniform(ulong seed, MapGroup group, int rank) => Uniform(seed, group.Layers, group.Stream, group.In, rank);
 
-    /// <summary>The same by layers, the number of the kind of map, and its inputs.</summary>
-    public static float[] Uniform(ulong seed, int[] layers, int stream, int inputs, int rank)
+    /// <summary>The same by layers, the number of the kind of map, and its inputs; or of its other factor, by that one's rows.</summary>
+    public static float[] Uniform(ulong seed, int[] layers, int stream, int inputs, int rank, int factor = 0)
     {
         float[] stacked = new float[layers.Length * inputs * rank];
         float bound = 1 / MathF.Sqrt(inputs);
         for (int i = 0; i < layers.Length; i++)
         {
-            RandomBasis basis = new(seed, RandomBasis.StreamOf(stream, 0), (uint)layers[i] + 1, 1, inputs, rank, BasisEntries.Uniform);
+            RandomBasis basis = new(
+                seed, RandomBasis.StreamOf(stream, factor), (uint)layers[i] + 1, 1, inputs, rank, BasisEntries.Uniform);
             Span<float> part = stacked.AsSpan(i * inputs * rank, inputs * rank);
             basis.Fill(RandomBasis.OffsetIndex, part);
             foreach (ref float entry in part) entry *= bound;

@@ -71,6 +71,7 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
     [
         new FourierFtOptions { Frequencies = 9 }, new Ia3Options { FeedForward = ["c_fc"] },
         new VbLoraOptions { Rank = 2, Vectors = 5, VectorLength = 4 }, new RandLoraOptions { Rank = 5 },
+        new LoKrOptions { Rank = 2, Factor = 2 },
     ];
 
     /// <summary>All kinds of adapter files.</summary>

@@ -175,7 +175,7 @@ public sealed class RunCommandTests : IDisposable
         string help = string.Join(' ', Run("train", "--help").Output.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
         string[] choices =
         [
-            "nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, vblora, randlora, bitfit, head or full",
+            "nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, vblora, randlora, lokr, bitfit, head or full",
             "uniform, normal or sign", "shared or per-layer",
             "offset or paper", "constant, linear or cosine", "float32, bfloat16, int8, nf4 or nf4-double",
         ];

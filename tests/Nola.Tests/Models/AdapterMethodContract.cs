@@ -98,6 +98,30 @@ public abstract class AdapterMethodContract(Device device)
         });
     }
 
+    [Contract(25)]
+    public void LoKr(int seed)
+    {
+        Random r = new(seed);
+        Case at = new(device, r, widths);
+        LoKrOptions options = new()
+        {
+            Rank = 1 + r.Next(5),
+            Alpha = 0.5f + r.Next(4),
+            Factor = r.Next(3) == 0 ? -1 : 1 + r.Next(6),
+            Targets = [at.Target],
+        };
+        (int m, int n, int l, int k, bool isWhole) = LoKrMethod.Sides.Of(at.In, at.Out, options);
+        Assert.Equal((at.In, at.Out), (m * n, l * k));
+        Check(at, r, options, (parameters, x, y) =>
+        {
+            int rank = options.Rank;
+            double[] w1 = parameters[0][(at.Row * m * l)..], w2 = isWhole
+                ? parameters[1][(at.Row * n * k)..]
+                : Reference.MatMul(parameters[1][(at.Row * n * rank)..], parameters[2][(at.Row * rank * k)..], n, rank, k);
+            return at.Add(x, y, (i, o) => options.Alpha / (double)rank * w1[i / n * l + o / k] * w2[i % n * k + o % k]);
+        });
+    }
+
     private void Check(Case at, Random r, AdapterOptions options, Formula formula)
     {
         using TrainableAdapter adapter = at.Model.NewAdapter(options);

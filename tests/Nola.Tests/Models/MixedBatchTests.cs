@@ -28,6 +28,7 @@ public sealed class MixedBatchTests : IDisposable
             model.NewAdapter(new Ia3Options { Targets = ["k", "v", "c_proj"] }),
             model.NewAdapter(new VbLoraOptions { Rank = 2, Vectors = 9, VectorLength = 8, Targets = ["c_attn", "c_fc"] }),
             model.NewAdapter(new RandLoraOptions { Rank = 7, Alpha = 7, Targets = ["c_attn", "c_proj"] }),
+            model.NewAdapter(new LoKrOptions { Rank = 2, Targets = ["v", "c_fc", "lm_head"] }),
         ];
         foreach (TrainableAdapter adapter in adapters) TinyModels.Randomize(adapter, r, 0.2);
         EncodedPair[] pairs = TinyModels.Pairs(r, 6, 61);

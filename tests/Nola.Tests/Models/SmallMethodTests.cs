@@ -13,7 +13,7 @@ public sealed class SmallMethodTests : IDisposable
 {
     private static readonly string golden = Path.Combine(AppContext.BaseDirectory, "data", "golden");
 
-    private static readonly string[] names = ["rslora", "dora", "lora-xs", "uni-lora", "beft"];
+    private static readonly string[] names = ["rslora", "dora", "lora-xs", "uni-lora", "lokr", "beft"];
 
     private readonly CpuDevice device = new(2);
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
@@ -71,6 +71,7 @@ public sealed class SmallMethodTests : IDisposable
     [InlineData("dora", "LORA")]
     [InlineData("lora-xs", "LORA")]
     [InlineData("uni-lora", "UNILORA")]
+    [InlineData("lokr", "LOKR")]
     [InlineData("beft", "BEFT")]
     public void On_LLaMA_it_goes_through_PEFTs_directory_and_our_file(string method, string type)
     {
@@ -450,6 +451,7 @@ public sealed class SmallMethodTests : IDisposable
         "dora" => new LoraOptions { Rank = 1 + r.Next(5), Alpha = 3, Decomposed = true, Targets = targets },
         "lora-xs" => new LoraXsOptions { Rank = 1 + r.Next(9), Alpha = 3, Targets = targets },
         "uni-lora" => new UniLoraOptions { Rank = 1 + r.Next(5), Length = 1 + r.Next(90), Seed = (ulong)r.NextInt64(), Targets = targets },
+        "lokr" => new LoKrOptions { Rank = 1 + r.Next(5), Factor = r.Next(2) == 0 ? -1 : 2, Targets = targets },
         _ => new BeftOptions { Targets = targets },
     };
 

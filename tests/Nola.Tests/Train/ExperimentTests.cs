@@ -234,7 +234,7 @@ public sealed class ExperimentTests : IDisposable
     [InlineData(
         """{"method":"qlora","name":"a"}""",
         "method 1 ('a'): the method 'qlora' is not known; expected nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, "
-        + "vblora, randlora, bitfit, head, full or base")]
+        + "vblora, randlora, lokr, bitfit, head, full or base")]
     [InlineData("""{"name":"a"},{"name":"A"}""", "two methods are called 'A'")]
     [InlineData("""{"name":"a/b"}""", "the name 'a/b' becomes a directory's")]
     [InlineData("""{"method":"nola"}""", "the name '' becomes a directory's")]

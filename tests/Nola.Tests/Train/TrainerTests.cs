@@ -240,7 +240,8 @@ public sealed class TrainerTests : IDisposable
     [InlineData("lr", "-1", "lr is -1; expected above 0")]
     [InlineData(
         "method", "qlora",
-        "method is 'qlora'; expected nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, vblora, randlora, bitfit, head or full")]
+        "method is 'qlora'; expected nola, lora, vera, lora-xs, uni-lora, beft, fourierft, ia3, vblora, randlora, lokr, bitfit, head "
+        + "or full")]
     [InlineData("entries", "3", "entries is '3'; expected uniform, normal or sign")]
     [InlineData("sharing", "none", "sharing is 'none'")]
     [InlineData("batch-tokens", "0", "batch-tokens is 0; expected above 0 when batch-size is 0")]
