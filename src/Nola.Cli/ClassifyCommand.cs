@@ -24,7 +24,7 @@ internal static class ClassifyCommand
         Option<int> size = CommonOptions.ImageSize();
         Command command = new("classify", "Tell what images show, with the probability of each class.") { files, top, size, common.Json };
         common.AddTo(command);
-        common.Model.Description = "A directory of a vision transformer, or a name in the Hugging Face cache";
+        common.TakeImages();
         command.Does((r, cancel) =>
         {
             int count = r.GetValue(top);

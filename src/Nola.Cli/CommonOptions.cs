@@ -85,6 +85,13 @@ internal sealed class CommonOptions
         return run(model, adapter);
     }
 
+    /// <summary>For commands of images alone: their model is another one by default.</summary>
+    public void TakeImages()
+    {
+        Model.Description = "Embedded nola-tiny-vit, a directory of a vision transformer, or a name in the Hugging Face cache";
+        Model.DefaultValueFactory = _ => VisionModel.EmbeddedName;
+    }
+
     /// <summary>An option for the size of images.</summary>
     public static Option<int> ImageSize() => new WholeOption<int>("--image-size")
     {

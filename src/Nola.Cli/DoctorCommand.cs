@@ -46,7 +46,8 @@ internal static class DoctorCommand
             if (library is not null) Console.Out.WriteLine($"driver   {library}");
             foreach ((string name, IReadOnlyList<(string Part, string Result)> lines) in cards)
                 foreach ((string part, string result) in lines) Console.Out.WriteLine($"{name,-8} {part,-8} {result}");
-            Console.Out.WriteLine($"models   {models} usable in {cache}, and the embedded {LanguageModel.EmbeddedName}");
+            Console.Out.WriteLine(
+                $"models   {models} usable in {cache}, and the embedded {LanguageModel.EmbeddedName} and {VisionModel.EmbeddedName}");
             return 0;
         });
         return command;

@@ -23,6 +23,7 @@ internal static class EvaluateImages
             directory, part, picture, size, common.Json,
         };
         common.AddTo(command);
+        common.TakeImages();
         command.Does((r, cancel) => common.WithVision(r, r.GetValue(size), (model, adapter) =>
         {
             ImageSet set = ImageSet.Read(r.GetValue(directory)!, r.GetValue(part) == "train" ? ImagePart.Train : ImagePart.Test);

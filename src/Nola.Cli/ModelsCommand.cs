@@ -9,7 +9,7 @@ internal static class ModelsCommand
     public static Command Create()
     {
         CommonOptions common = new();
-        Command command = new("models", "List the models on this machine: the embedded one and those in the Hugging Face cache.")
+        Command command = new("models", "List the models on this machine: the embedded ones and those in the Hugging Face cache.")
         {
             common.Json,
         };
@@ -20,7 +20,7 @@ internal static class ModelsCommand
             {
                 Terminal.Json(new
                 {
-                    embedded = LanguageModel.EmbeddedName,
+                    embedded = (string[])[LanguageModel.EmbeddedName, VisionModel.EmbeddedName],
                     cache = ModelLocator.Current.Cache,
                     models = found.Select(m => new
                     {
@@ -35,6 +35,7 @@ internal static class ModelsCommand
                 return 0;
             }
             Console.Out.WriteLine($"{LanguageModel.EmbeddedName,-32} embedded");
+            Console.Out.WriteLine($"{VisionModel.EmbeddedName,-32} embedded  for images");
             foreach (FoundModel model in found)
             {
                 string state = model.Problem is { } problem

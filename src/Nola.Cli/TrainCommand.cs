@@ -179,8 +179,8 @@ internal static class TrainCommand
         if (test is not null) Terminal.Say($"{test.Right:N0} of {test.Count:N0} test images are told right: {100 * test.Accuracy:F1} %.");
         if (config.UsesImages && config.Adapter is not null)
         {
-            string files = $"--model {Invocation.Quoted(config.Model)} --adapter {Invocation.Quoted(saved)}";
-            Terminal.Say($"Ask it:  {Invocation.Tool} classify {files} image.png");
+            string chosen = config.Model == VisionModel.EmbeddedName ? "" : $"--model {Invocation.Quoted(config.Model)} ";
+            Terminal.Say($"Ask it:  {Invocation.Tool} classify {chosen}--adapter {Invocation.Quoted(saved)} image.png");
         }
         if (config.UsesImages || config.Adapter is null || EmbeddedData.Prompt(config.Data) is not { } prompt) return;
         Terminal.Say($"Ask it:  {Invocation.Tool} {Ask(config.Model, saved, prompt)}");
