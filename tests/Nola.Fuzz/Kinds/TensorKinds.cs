@@ -169,8 +169,9 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
             "peft-methods",
             plain with { Targets = ["c_attn"], Bias = LoraBias.All }, plain with { Targets = ["c_fc"], Bias = LoraBias.LoraOnly },
             new VeraOptions { Rank = 3, Targets = ["c_attn", "c_proj"] });
-        yield return new PeftKind(
-            "peft-small", [.. AdapterKind.Methods.Select(options => options with { Targets = ["c_attn", "c_fc"] })]);
+        // PEFT does not have LoKr on GPT-2's modules.
+        IEnumerable<AdapterOptions> small = AdapterKind.Methods.Where(options => options is not LoKrOptions);
+        yield return new PeftKind("peft-small", [.. small.Select(options => options with { Targets = ["c_attn", "c_fc"] })]);
     }
 
     public override void Prepare(Bench bench)
