@@ -155,7 +155,9 @@ public sealed partial class VisionModel : IModel
     /// <inheritdoc/>
     public void Dispose() => parts.DisposeParts();
 
-    private void CheckClassifier()
+    /// <summary>Refuses to tell classes where there is no classifier.</summary>
+    /// <exception cref="NolaException">There is none.</exception>
+    internal void CheckClassifier()
     {
         if (Config.Labels.Count == 0)
             throw new NolaException(

@@ -49,6 +49,7 @@ public static class ImageEvaluation
         VisionModel model, ImageSet set, IAdapter? adapter, ICollective ranks, int batchSize = 32, Action<int>? onRead = null,
         CancellationToken cancel = default)
     {
+        model.CheckClassifier();
         set = set.For(model.Config.Labels);
         int classes = model.Config.Labels.Count;
         int[,] confusion = new int[classes, classes];

@@ -34,6 +34,16 @@ public sealed class EmbeddedVisionModelTests : IDisposable
     }
 
     [Fact]
+    public void Without_an_adapter_it_tells_no_classes_and_says_what_to_do()
+    {
+        using VisionModel model = VisionModel.Load(VisionModel.EmbeddedName, device);
+        ImageSet letters = ImageSet.Read("greek", ImagePart.Test);
+        Assert.Contains(
+            "has no classifier; load it with the names of classes and train one, or load an adapter that has one",
+            Assert.Throws<NolaException>(() => ImageEvaluation.Test(model, letters)).Message);
+    }
+
+    [Fact]
     public void Saved_it_is_a_checkpoint_of_the_same_model()
     {
         using VisionModel model = VisionModel.Load(VisionModel.EmbeddedName, device);
