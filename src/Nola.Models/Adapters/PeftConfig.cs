@@ -103,6 +103,16 @@ internal sealed class PeftConfig : IDisposable
             : throw Bad(key, "a whole number from 1");
     }
 
+    /// <summary>A finite number above 0; <paramref name="otherwise"/> where none is given.</summary>
+    /// <exception cref="NolaException">It is none.</exception>
+    public float Positive(string key, float otherwise)
+    {
+        if (Given(key) is null) return otherwise;
+        return Number(key) is { } text && StrictNumber.TryReal(text, out float value) && value > 0
+            ? value
+            : throw Bad(key, "a finite number above 0");
+    }
+
     /// <summary>A seed of PyTorch's generator; <paramref name="otherwise"/> where none is given.</summary>
     /// <exception cref="NolaException">It is none.</exception>
     public ulong Key(string key, ulong otherwise)

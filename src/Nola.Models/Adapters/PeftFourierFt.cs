@@ -31,10 +31,7 @@ internal sealed class PeftFourierFt : PeftForm
         if (config.Given(Norm) is { } norm && config.Text(norm, Norm) != "backward") throw config.Bad(Norm, "'backward'");
         FourierFtOptions plain = new();
         int count = config.Count(Count, plain.Frequencies);
-        float scaling = plain.Scaling;
-        if (config.Given(Scaling) is not null
-            && !(config.Number(Scaling) is { } text && StrictNumber.TryReal(text, out scaling) && scaling > 0))
-            throw config.Bad(Scaling, "a finite number above 0");
+        float scaling = config.Positive(Scaling, plain.Scaling);
         Dictionary<AdaptableMap, float[]> found = [];
         foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("FourierFT spectrum", _ => false))
         {

@@ -30,7 +30,8 @@ internal sealed class PeftLoKr : PeftForm
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
-        LoKrOptions options = new() { Rank = config.Rank(), Alpha = ReadAlpha(config), Factor = ReadFactor(config) };
+        LoKrOptions options = new();
+        options = options with { Rank = config.Rank(), Alpha = config.Positive(Alpha, options.Alpha), Factor = ReadFactor(config) };
         Dictionary<AdaptableMap, Dictionary<string, SafetensorsEntry>> found = [];
         foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoKr factor", _ => false))
         {
@@ -111,15 +112,6 @@ internal sealed class PeftLoKr : PeftForm
             yield return (".A", SecondB, n, options.Rank);
             yield return (".B", SecondA, options.Rank, k);
         }
-    }
-
-    private static float ReadAlpha(PeftConfig config)
-    {
-        float alpha = new LoKrOptions().Alpha;
-        if (config.Given(Alpha) is not null
-            && !(config.Number(Alpha) is { } text && StrictNumber.TryReal(text, out alpha) && alpha > 0))
-            throw config.Bad(Alpha, "a finite number above 0");
-        return alpha;
     }
 
     private static int ReadFactor(PeftConfig config)

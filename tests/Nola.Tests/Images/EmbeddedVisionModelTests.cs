@@ -52,7 +52,7 @@ public sealed class EmbeddedVisionModelTests : IDisposable
         Assert.Equal(model.Identity, saved.Identity);
     }
 
-    // Some seven passes in place of the default's fifty, by which 29 % are told right; chance is 1 of 24.
+    // Some seven passes in place of the default's fifty. Chance is 1 of 24, and the bound five times that.
     [Fact]
     public void Five_letters_of_each_kind_teach_it_the_others()
     {
