@@ -119,6 +119,17 @@ internal static unsafe partial class Gemm
         return new Operand(packed, 1, stride, size);
     }
 
+    // Rows that lie a multiple of 4 KiB apart, a little further apart: those of a tile do not push each other out of the first-level cache.
+    private static Operand PadRows(in Operand a, int rows, int steps, float* padded)
+    {
+        nint stride = PaddedStride(steps);
+        for (int r = 0; r < rows; r++)
+            new ReadOnlySpan<float>(a.Data + r * a.Row, steps).CopyTo(new Span<float>(padded + r * stride, steps));
+        return new Operand(padded, stride, 1);
+    }
+
+    private static nint PaddedStride(int steps) => (steps + 15 & ~15) + 16;
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void CopyTile(float* from, nint step, int rows, int steps, float* to, int stride)
     {
@@ -139,6 +150,31 @@ internal static unsafe partial class Gemm
                 Transpose4(from + r * row + p, row, to + (nint)p * stride + r, stride);
         for (int r = 0; r < rows; r++)
             for (int p = r < whole ? wholeSteps : 0; p < steps; p++) to[(nint)p * stride + r] = from[r * row + p];
+    }
+
+    /// <summary>to (columns, rows) = fromᵀ [+ to] of a small matrix. from: (rows, columns)</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Transpose(float* from, int rows, int columns, float* to, nint stride, bool accumulate)
+    {
+        float* four = stackalloc float[16];
+        int wholeRows = rows & ~3, wholeColumns = columns & ~3;
+        for (int j = 0; j < wholeRows; j += 4)
+            for (int i = 0; i < wholeColumns; i += 4)
+            {
+                Transpose4(from + j * columns + i, columns, four, 4);
+                for (int r = 0; r < 4; r++)
+                {
+                    float* target = to + (i + r) * stride + j;
+                    Vector128<float> value = Vector128.Load(four + 4 * r);
+                    (accumulate ? value + Vector128.Load(target) : value).Store(target);
+                }
+            }
+        for (int j = 0; j < rows; j++)
+            for (int i = j < wholeRows ? wholeColumns : 0; i < columns; i++)
+            {
+                float* target = to + i * stride + j;
+                *target = accumulate ? *target + from[j * columns + i] : from[j * columns + i];
+            }
     }
 
     // to[p · toStride + r] = from[r · fromStride + p] for r, p in 0 … 3.

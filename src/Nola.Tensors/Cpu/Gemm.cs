@@ -31,6 +31,12 @@ internal static unsafe partial class Gemm
     // there for every tile.
     private const int BlockSteps = 1024, BlockFloats = 224 * 768;
 
+    // Steps of a transposed A that few panels use: read in the order in which it lies, and again from the cache for the next tile.
+    private const int NarrowSteps = 128;
+
+    // Steps that are few, and what such a B may have to be read again for each tile of rows.
+    private const int FewSteps = 32, FewStepsFloats = 32768;
+
     /// <summary>Rows of the largest micro-kernel: 28 sums and four more vectors fill 32 registers, 12 sums AVX2's sixteen.</summary>
     public static int TileRows => PanelWidth == 16 ? 6 : 14;
 
@@ -67,7 +73,9 @@ internal static unsafe partial class Gemm
         bool pack = ShouldPack(a, m, panels);
         // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
         // is packed once, so then pieces are rows only.
-        int steps = StepsOf(k);
+        bool narrow = !pack && panels <= 2 && !b.AreMade;
+        int steps = narrow && a.Step != 1 ? StepsOf(k, NarrowSteps) : StepsOf(k);
+        bool pad = narrow && a.Step == 1 && a.Row % 1024 == 0 && m > 1;
         // A panel that is made anew for each block of rows asks for more of them.
         int share = b.AreMade ? 2 : 1;
         int most = Math.Clamp(share * BlockFloats / steps / TileRows, 1, share * 16), rowBlocks = (tiles + most - 1) / most;
@@ -84,7 +92,13 @@ internal static unsafe partial class Gemm
                 int across = Math.Min(n, Share(panels, column + 1, columnBlocks) * width) - j;
                 // One tile of rows stays in the cache beside B, which is then read as it lies, panel by panel.
                 int group = height <= TileRows && !pack ? (height == 1 ? 4 * width : width) : across;
-                for (int g = 0; g < across; g += group) Stripe(i, height, panel + g / width, Math.Min(group, across - g));
+                // Of few steps most of the work is to read and write C: tile by tile of rows, along them, with all of B in the cache.
+                bool few = k <= FewSteps && !pack && !b.AreMade;
+                int rowsAtOnce = few || pad ? TileRows : height;
+                if (few && height > TileRows) group = Math.Min(across, FewStepsFloats / Math.Max(1, k) / width * width);
+                for (int g = 0; g < across; g += group)
+                    for (int r = 0; r < height; r += rowsAtOnce)
+                        Stripe(i + r, Math.Min(rowsAtOnce, height - r), panel + g / width, Math.Min(group, across - g));
                 after?.Invoke(i, j, height, across);
             }
         });
@@ -93,12 +107,13 @@ internal static unsafe partial class Gemm
         void Stripe(int i, int height, int panel, int columns)
         {
             nint tileFloats = pack ? PackedTilesSize(height, steps) : 0;
-            float* scratch = pack || b.AreMade ? Scratch.Floats(tileFloats + (b.AreMade ? steps * width : 0)) : null;
+            if (pad) tileFloats = height * PaddedStride(steps);
+            float* scratch = pack || pad || b.AreMade ? Scratch.Floats(tileFloats + (b.AreMade ? steps * width : 0)) : null;
             for (int p = 0; p < k || p == 0; p += steps)
             {
                 int deep = Math.Min(steps, k - p), j = panel * width;
                 bool adds = accumulate || p > 0;
-                Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : a.At(i, p);
+                Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : pad ? PadRows(a.At(i, p), height, deep, scratch) : a.At(i, p);
                 float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
                 if (b.AreMade) Made(panel, p, deep, height, columns, left, scratch + tileFloats, to, first, adds);
                 else
@@ -146,9 +161,9 @@ internal static unsafe partial class Gemm
     }
 
     /// <summary>Steps of k that are summed at once; the sums of blocks of them are added in order.</summary>
-    internal static int StepsOf(int k)
+    internal static int StepsOf(int k, int most = BlockSteps)
     {
-        int blocks = Math.Max(1, (k + BlockSteps - 1) / BlockSteps);
+        int blocks = Math.Max(1, (k + most - 1) / most);
         return Math.Max(1, (k + blocks - 1) / blocks);
     }
 
@@ -184,8 +199,20 @@ internal static unsafe partial class Gemm
                 new ReadOnlySpan<float>(bj, columns).CopyTo(new Span<float>(edgeBias, width));
                 bj = edgeBias;
             }
-            // The last panel is padded, C is not: compute into a tile of the full width and copy what exists.
-            for (int i = 0; i < m; i += TileRows)
+            // The last panel is padded, C is not: compute into a tile of the full width and copy what exists. Half a panel takes half.
+            int half = 0;
+            if (columns <= S.Width && (a.Tile == 0 || TileRows == 14))
+            {
+                for (; half + 14 <= m; half += 14)
+                {
+                    bool whole = columns == S.Width;
+                    float* to = whole ? cj + half * cStride : edge;
+                    nint stride = whole ? cStride : S.Width;
+                    MicroKernels.Half14<S, V>(k, a.RowAt(half), a.Row, a.Step, b, to, stride, alpha, bj, whole && accumulate);
+                    for (int r = 0; r < 14 && !whole; r++) CopyEdge(edge + r * S.Width, cj + (half + r) * cStride, columns, accumulate);
+                }
+            }
+            for (int i = half; i < m; i += TileRows)
             {
                 int rows = Math.Min(TileRows, m - i);
                 Column<S, V>(rows, k, a.Tile == 0 ? a.At(i, 0) : new(a.RowAt(i), a.Row, a.Step, a.Tile), b, edge, width, alpha, bj, false);

@@ -5,6 +5,9 @@ public sealed unsafe partial class CpuDevice
     // The least of rows, columns and steps of a product of two tensors that is rounded.
     private const int SmallestRounded = 32;
 
+    // Rows of a product that is computed as its transpose: half a panel of AVX-512.
+    private const int NarrowRows = 16;
+
     private protected override FrozenMatrix FreezeCore(Matrix weight, bool transposed, WeightFormat format)
     {
         (int rows, int columns) = transposed ? (weight.Columns, weight.Rows) : (weight.Rows, weight.Columns);
@@ -56,6 +59,14 @@ public sealed unsafe partial class CpuDevice
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
+        // Few rows by many columns: B, by far the larger operand, would be packed to be read once. Cᵀ = Bᵀ · A packs A and reads B as it lies.
+        if (transposeA && !transposeB && bias is null && !rounds && m > NarrowRows / 2 && m <= NarrowRows && n > 2 * Gemm.PanelWidth && k > m)
+        {
+            using Tensor transposed = Empty([n, m]), narrow = PackOperand(Floats(a), a.Stride, 1, k, m, false);
+            Gemm.Multiply(team, n, m, k, new(Floats(b), 1, b.Stride), PanelsOf(narrow), Floats(transposed), m, alpha);
+            Gemm.Transpose(Floats(transposed), n, m, Floats(c), c.Stride, beta != 0);
+            return;
+        }
         (nint row, nint column) = transposeB ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);
         using Tensor packed = PackOperand(Floats(b), row, column, k, n, rounds);
         Operand left = transposeA ? new(Floats(a), 1, a.Stride) : new(Floats(a), a.Stride, 1);

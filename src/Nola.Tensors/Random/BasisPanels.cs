@@ -56,11 +56,16 @@ internal static unsafe class BasisPanels
     {
         int group = basis.GroupSize;
         long panel = (long)iCount * width;
-        Runs layout = width == 32 ? new(1, panel, 8) : new(0, 16 / width * panel, width == 8 ? panel : 8);
+        PanelRuns layout = width == 32 ? new(1, panel, 8) : new(0, 16 / width * panel, width == 8 ? panel : 8);
         for (int c = 0; c < eCount; c += group)
         {
             float* to = panels + c / width * panel;
             uint counter = (uint)(16 * ((e0 + c) / group));
+            if (basis.Entries == BasisEntries.Uniform && eCount - c >= group)
+            {
+                UniformPanels.Entries<S, V>(basis, counter, (uint)i0, iCount, to, width, layout);
+                continue;
+            }
             // Pairs of runs fill whole panels of every width.
             int runs = (Math.Min(group, eCount - c) + 31) / 32 * 2;
             for (int p = 0; p < iCount; p++, to += width)
@@ -74,12 +79,18 @@ internal static unsafe class BasisPanels
     {
         int group = basis.GroupSize;
         long panel = (long)panelRows * width;
-        Runs layout = new(0, 16 * width, width == 8 ? panel : 8);
+        PanelRuns layout = new(0, 16 * width, width == 8 ? panel : 8);
         for (int c = 0; c < iCount; c += 16)
         {
             for (int e = 0; e < eCount; e += group)
             {
                 int count = Math.Min(group, eCount - e);
+                if (basis.Entries == BasisEntries.Uniform && count == group)
+                {
+                    float* start = panels + c / width * panel + (long)e * width + c % width;
+                    UniformPanels.Bases<S, V>(basis, (uint)(16 * ((e0 + e) / group)), (uint)(i0 + c), start, width, layout);
+                    continue;
+                }
                 for (int lane = 0; lane < Math.Min(16, count); lane++)
                 {
                     // The counter of this lane gives its own row and every sixteenth after it.
@@ -97,7 +108,7 @@ internal static unsafe class BasisPanels
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Sixteen<S, V>(
-        in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in Runs layout, int runs)
+        in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in PanelRuns layout, int runs)
         where S : struct, IWords<V>
         where V : struct
     {
@@ -139,7 +150,7 @@ internal static unsafe class BasisPanels
         step == 0 ? S.Broadcast(start) : S.Add(S.Broadcast(start + first), S.Indices);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Uniforms<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+    private static void Uniforms<S, V>(V words, float* lane, in PanelRuns layout, int run, int runs)
         where S : struct, IWords<V>
         where V : struct
     {
@@ -147,7 +158,7 @@ internal static unsafe class BasisPanels
         if (run + 1 < runs) S.StoreHighUniform(words, lane + layout.At(run + 1));
     }
 
-    private static void Normals<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+    private static void Normals<S, V>(V words, float* lane, in PanelRuns layout, int run, int runs)
         where S : struct, IWords<V>
         where V : struct
     {
@@ -160,23 +171,23 @@ internal static unsafe class BasisPanels
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Signs<S, V>(V words, float* lane, in Runs layout, int run, int runs)
+    private static void Signs<S, V>(V words, float* lane, in PanelRuns layout, int run, int runs)
         where S : struct, IWords<V>
         where V : struct
     {
         for (int end = Math.Min(run + 32, runs); run < end; run++, words = S.DoubleEach(words))
             S.StoreSign(words, lane + layout.At(run));
     }
+}
 
-    /// <summary>
-    /// Where runs of sixteen go: run h at (h / 2) · step + (h mod 2) · 16 where a panel holds two of them (pair = 1), else at
-    /// h · step; the second eight lanes of a run halfStep behind the first (8 unless panels are that narrow).
-    /// </summary>
-    private readonly struct Runs(int pair, long step, long halfStep)
-    {
-        public long HalfStep => halfStep;
+/// <summary>
+/// Where runs of sixteen go: run h at (h / 2) · step + (h mod 2) · 16 where a panel holds two of them (pair = 1), else at
+/// h · step; the second eight lanes of a run halfStep behind the first (8 unless panels are that narrow).
+/// </summary>
+internal readonly struct PanelRuns(int pair, long step, long halfStep)
+{
+    public long HalfStep => halfStep;
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public long At(int run) => (run >> pair) * step + (run & pair) * 16;
-    }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public long At(int run) => (run >> pair) * step + (run & pair) * 16;
 }

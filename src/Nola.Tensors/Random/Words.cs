@@ -61,8 +61,8 @@ internal readonly unsafe struct Words512 : IWords<Vector512<uint>>
     public static Vector512<uint> OddToEven(Vector512<uint> a) => (a.AsUInt64() >>> 32).AsUInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<uint> Weave(Vector512<uint> even, Vector512<uint> odd) =>
-        ((even.AsUInt64() & Vector512.Create(0xFFFFFFFFUL)) | (odd.AsUInt64() << 32)).AsUInt32();
+    public static Vector512<uint> Weave(Vector512<uint> even, Vector512<uint> odd) => Avx512F.PermuteVar16x32x2(
+        even, Vector512.Create(0u, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30), odd);
 
     public static Vector512<uint> DoubleEach(Vector512<uint> a) => a << 1;
 
