@@ -113,7 +113,9 @@ internal static unsafe partial class Gemm
             {
                 int deep = Math.Min(steps, k - p), j = panel * width;
                 bool adds = accumulate || p > 0;
-                Operand left = pack ? PackTiles(a.At(i, p), height, deep, scratch) : pad ? PadRows(a.At(i, p), height, deep, scratch) : a.At(i, p);
+                Operand left = a.At(i, p);
+                if (pack) left = PackTiles(left, height, deep, scratch);
+                else if (pad) left = PadRows(left, height, deep, scratch);
                 float* to = c + i * cStride + j, first = p == 0 && bias != null ? bias + j : null;
                 if (b.AreMade) Made(panel, p, deep, height, columns, left, scratch + tileFloats, to, first, adds);
                 else

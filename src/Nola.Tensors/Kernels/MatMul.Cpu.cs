@@ -59,8 +59,10 @@ public sealed unsafe partial class CpuDevice
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
-        // Few rows by many columns: B, by far the larger operand, would be packed to be read once. Cᵀ = Bᵀ · A packs A and reads B as it lies.
-        if (transposeA && !transposeB && bias is null && !rounds && m > NarrowRows / 2 && m <= NarrowRows && n > 2 * Gemm.PanelWidth && k > m)
+        // Few rows by many columns: B, by far the larger operand, would be packed to be read once. Cᵀ = Bᵀ · A packs A, and reads B as
+        // it lies.
+        bool narrows = m > NarrowRows / 2 && m <= NarrowRows && n > 2 * Gemm.PanelWidth && k > m;
+        if (narrows && transposeA && !transposeB && bias is null && !rounds)
         {
             using Tensor transposed = Empty([n, m]), narrow = PackOperand(Floats(a), a.Stride, 1, k, m, false);
             Gemm.Multiply(team, n, m, k, new(Floats(b), 1, b.Stride), PanelsOf(narrow), Floats(transposed), m, alpha);

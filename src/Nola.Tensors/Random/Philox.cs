@@ -121,7 +121,7 @@ public static class Philox
     }
 }
 
-/// <summary>The four words of a vector of blocks between two rounds, each in an even word; what stands in the odd ones, nothing reads.</summary>
+/// <summary>The words of a vector of blocks between two rounds, each in an even word; nothing reads what stands in the odd ones.</summary>
 internal struct PhiloxWords<V>(V x0, V x1, V x2, V x3) where V : struct
 {
     public V X0 = x0, X1 = x1, X2 = x2, X3 = x3;

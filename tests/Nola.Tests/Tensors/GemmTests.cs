@@ -39,6 +39,38 @@ public sealed unsafe class GemmTests
         }
     }
 
+    // What an adapter multiplies: one side is its rank, and the steps are inputs, outputs or tokens, on rows that may lie a multiple of
+    // 4 KiB apart. Each of these has a way of its own through Gemm.
+    [Property(MaxTest = 60)]
+    public void Products_with_a_small_side_are_right_for_any_number_of_threads(int seed)
+    {
+        Random r = new(seed);
+        int[] sides = [1 + r.Next(40), 1 + r.Next(300), r.Next(3) == 0 ? 1024 : 1 + r.Next(300)];
+        r.Shuffle(sides);
+        (int m, int n, int k) = (sides[0], sides[1], sides[2]);
+        bool transposeA = r.Next(2) == 0, transposeB = r.Next(2) == 0;
+        float alpha = r.NextSingle(), beta = r.Next(2);
+        float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1), start = OpCheck.Values(r, m * n, 1);
+        float[] one = Product(1);
+        Assert.Equal(one, Product(3));
+        double[] left = transposeA ? Transposed(a, k, m) : OpCheck.Wide(a), right = transposeB ? Transposed(b, n, k) : OpCheck.Wide(b);
+        double[] expected = Reference.MatMul(left, right, m, k, n);
+        // Elements are below 1: a sum of k products is within k · 2⁻²³ · k of itself at the very worst, and far nearer as a rule.
+        for (int i = 0; i < one.Length; i++) Assert.Equal(alpha * expected[i] + beta * start[i], one[i], 1e-6 + k * 2e-7);
+
+        float[] Product(int threads)
+        {
+            using CpuDevice device = new(threads);
+            using Tensor x = device.From(a, transposeA ? [k, m] : [m, k]), w = device.From(b, transposeB ? [n, k] : [k, n]);
+            using Tensor y = device.From(start, [m, n]);
+            device.MatMul(x, transposeA, w, transposeB, y, alpha, beta);
+            return y.ToArray();
+        }
+
+        static double[] Transposed(float[] values, int rows, int columns) =>
+            [.. Enumerable.Range(0, rows * columns).Select(i => (double)values[i % rows * columns + i / rows])];
+    }
+
     private static void Check<S, V>(Random r, int m, int n, int k) where S : struct, ISimd<V> where V : struct
     {
         int width = 2 * S.Width;
