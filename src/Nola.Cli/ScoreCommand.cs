@@ -61,7 +61,7 @@ internal static class ScoreCommand
             IReadOnlyList<Score> scores = Scorer.Score(corpus, Meteor(r.GetValue(wordNet), r.GetValue(paraphrases)) with
             {
                 Metrics = [.. (r.GetValue(metrics) ?? [])
-                    .SelectMany(m => m.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],
+                    .SelectMany(m => m.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))],
                 V13a = r.GetValue(mteval) == "v13a",
             });
             Show(corpus, scores, r.GetValue(common.Json));

@@ -40,8 +40,7 @@ public sealed class ScoreCommandTests
                 "--hyp",
                 MetricFiles.At("webnlg-unseen-sys-triples.txt.gz"),
                 "--metrics",
-                "TER,chrF++",
-                "multi-bleu",
+                "TER,chrF++ multi-bleu",
                 "--json",
             ]);
         Assert.True(code == 0, error);
