@@ -2,7 +2,6 @@
 // Answers by Microsoft.Extensions.AI with a task's adapter, and scores the answer. Run it with: dotnet run samples/chat.cs
 #:project ../src/Nola.Extensions.AI/Nola.Extensions.AI.csproj
 #:package Microsoft.Extensions.DependencyInjection
-#:property PublishAot=false
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.AI.Evaluation;
 using Microsoft.Extensions.DependencyInjection;

@@ -1,7 +1,6 @@
 #!/usr/bin/env dotnet
 // Teaches a small GPT-2 to describe restaurants, on the CPU or a GPU, with nothing downloaded. Run it with: dotnet run samples/first.cs
 #:project ../src/Nola.Train/Nola.Train.csproj
-#:property PublishAot=false
 using Nola.Models;
 using Nola.Tensors;
 using Nola.Train;

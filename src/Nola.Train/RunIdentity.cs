@@ -66,13 +66,13 @@ internal sealed class RunIdentity
 
     /// <summary>A digest of what decides: equal for runs that <see cref="DifferencesTo"/> finds no difference between.</summary>
     public string Digest() => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
-        JsonSerializer.Serialize(items.Where(item => !item.Key.StartsWith(NameOf, StringComparison.Ordinal))))));
+        JsonSerializer.Serialize(items.Where(item => !item.Key.StartsWith(NameOf, StringComparison.Ordinal)), JsonForms.Plain))));
 
     /// <summary>All items, to be sent to another process.</summary>
-    public string ToText() => JsonSerializer.Serialize(items);
+    public string ToText() => JsonSerializer.Serialize(items, JsonForms.Plain);
 
     /// <summary>What <see cref="ToText"/> gave.</summary>
-    public static RunIdentity FromText(string text) => From(JsonSerializer.Deserialize<Dictionary<string, string>>(text)!);
+    public static RunIdentity FromText(string text) => From(JsonSerializer.Deserialize<Dictionary<string, string>>(text, JsonForms.Plain)!);
 
     /// <summary>What <see cref="Items"/> were, from a file.</summary>
     public static RunIdentity From(IEnumerable<KeyValuePair<string, string>> items)

@@ -279,7 +279,7 @@ internal sealed record TrainConfig
             foreach (AdapterOption option in Adapter.Method.Options)
                 keys[option.Key] = option.Get(Adapter) is float real ? StrictNumber.Shortest(real) : option.Get(Adapter);
         Dictionary<string, object?> given = keys.Where(key => key.Value is not null).ToDictionary();
-        return JsonSerializer.Serialize(given, new JsonSerializerOptions { WriteIndented = true }) + "\n";
+        return JsonSerializer.Serialize(given, JsonForms.Indented) + "\n";
     }
 
     private static string Storages => Settings.Names([.. WeightFormats.Names]);

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -23,8 +22,6 @@ internal sealed class AdapterSettings
     // How many parts' gradients were added up in each step of training; informational, and absent for steps in one piece.
     private const string ShardsKey = "shards";
 
-    // Names in any script stay readable.
-    private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static readonly string[] commonKeys = ["format", "method", "base_model", "base_identity"];
     private static readonly string[] packedKeys = ["bits", "values"], frozenKeys = ["generator", "fingerprint"];
@@ -92,7 +89,7 @@ internal sealed class AdapterSettings
         data["method"] = method.Name;
         Add(method.OwnOptions);
         Add([AdapterOption.Head]);
-        if (options.TrainHead) data[LabelsKey] = JsonSerializer.Serialize(adapter.Model.Labels, readable);
+        if (options.TrainHead) data[LabelsKey] = JsonSerializer.Serialize(adapter.Model.Labels, JsonForms.Readable);
         if (adapter is TrainableAdapter { Shards: > 1 } trained) data[ShardsKey] = trained.Shards.ToString(CultureInfo.InvariantCulture);
         if (method.Generator is { } generator) data["generator"] = generator;
         if (method.Fingerprint(options, adapter.Groups) is { } fingerprint) data["fingerprint"] = fingerprint;

@@ -129,7 +129,7 @@ public static class PeftFiles
         IModel model = adapter.Model;
         AtomicFile.EnsureDirectory(directory);
         SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors);
-        string json = JsonSerializer.Serialize(written.Config, new JsonSerializerOptions { WriteIndented = true });
+        string json = JsonSerializer.Serialize(written.Config, JsonForms.Indented);
         AtomicFile.WriteText(Path.Combine(directory, ConfigName), json + "\n");
         AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"], how));
     }

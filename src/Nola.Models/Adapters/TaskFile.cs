@@ -1,4 +1,3 @@
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using Nola.Tensors;
 
@@ -19,7 +18,6 @@ public static class TaskFile
 
     private const string TasksKey = "tasks", FormatKey = "format", NameKey = "base_model";
 
-    private static readonly JsonSerializerOptions readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Puts adapter files into one file.</summary>
     /// <param name="adapters">The name of each task, and the file of its adapter; at least one.</param>
@@ -45,7 +43,7 @@ public static class TaskFile
             Dictionary<string, string> metadata = new(files[0].Metadata)
             {
                 [FormatKey] = IsPacked(files[0]) ? QuantizedFormat : Format,
-                [TasksKey] = JsonSerializer.Serialize(adapters.Select(adapter => adapter.Name), readable),
+                [TasksKey] = JsonSerializer.Serialize(adapters.Select(adapter => adapter.Name), JsonForms.Readable),
             };
             SafetensorsWriter.Write(output, files[0].Entries.Select(entry => Stacked(files, entry)), metadata);
         }

@@ -145,7 +145,7 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
             ["bos_token_id"] = Vocabulary - 1,
             ["eos_token_id"] = Vocabulary - 1,
         },
-        new JsonSerializerOptions { WriteIndented = true });
+        JsonForms.Indented);
 
     internal static Gpt2Config Parse(JsonElement root, string path)
     {

@@ -151,7 +151,7 @@ public sealed record LlamaConfig(
             fields["use_sliding_window"] = Window > 0;
             fields["max_window_layers"] = Window > 0 ? 0 : Layers;
         }
-        return JsonSerializer.Serialize(fields, new JsonSerializerOptions { WriteIndented = true });
+        return JsonSerializer.Serialize(fields, JsonForms.Indented);
     }
 
     internal static LlamaConfig Parse(JsonElement root, string path, LlamaFamily family) =>

@@ -177,6 +177,6 @@ public sealed record VitConfig(int Layers, int Heads, int Channels, int Inner, i
             fields["label2id"] = Labels.Select((label, i) => (label, i)).DistinctBy(pair => pair.label)
                 .ToDictionary(pair => pair.label, pair => pair.i);
         }
-        return JsonSerializer.Serialize(fields, new JsonSerializerOptions { WriteIndented = true });
+        return JsonSerializer.Serialize(fields, JsonForms.Indented);
     }
 }

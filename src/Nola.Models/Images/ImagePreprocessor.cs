@@ -101,7 +101,7 @@ public sealed record ImagePreprocessor
             ["image_std"] = Deviation.Select(StrictNumber.Shortest),
         };
         if (Crop is { } crop) (fields["do_center_crop"], fields["crop_size"]) = (true, Sides(crop));
-        return JsonSerializer.Serialize(fields, new JsonSerializerOptions { WriteIndented = true });
+        return JsonSerializer.Serialize(fields, JsonForms.Indented);
 
         static Dictionary<string, int> Sides((int Height, int Width) size) =>
             new() { ["height"] = size.Height, ["width"] = size.Width };

@@ -1,6 +1,5 @@
 using System.IO.Compression;
 using System.Text;
-using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Microsoft.ML.Tokenizers;
@@ -29,7 +28,6 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     private const int Bytes = 256;
 
     // Letters of other languages, and what HTML escapes, are written as they are.
-    private static readonly JsonSerializerOptions asTheyAre = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static readonly Lazy<Gpt2Tokenizer> shared = new(() => OfMerges(GptVocabulary));
 
@@ -119,7 +117,7 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     {
         Dictionary<string, int> ids = tokens.OrderBy(token => token.Id).ToDictionary(token => token.Token, token => token.Id);
         AtomicFile.EnsureDirectory(directory);
-        AtomicFile.WriteText(Path.Combine(directory, TokenizerFiles.Vocabulary), JsonSerializer.Serialize(ids, asTheyAre));
+        AtomicFile.WriteText(Path.Combine(directory, TokenizerFiles.Vocabulary), JsonSerializer.Serialize(ids, JsonForms.Readable));
         string lines = string.Concat(merges().Select(merge => merge + "\n"));
         AtomicFile.WriteText(Path.Combine(directory, TokenizerFiles.Merges), "#version: 0.2\n" + lines);
     }

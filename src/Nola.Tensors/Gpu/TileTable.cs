@@ -11,7 +11,8 @@ namespace Nola.Tensors;
 /// <param name="Rules">The first that fits decides; the last fits everything.</param>
 internal sealed record TileTable(string Source, IReadOnlyList<TileTable.Rule> Rules)
 {
-    private static readonly JsonSerializerOptions format = new(JsonSerializerDefaults.Web) { WriteIndented = true };
+    private static readonly JsonSerializerOptions format =
+        JsonForms.ByReflection(new(JsonSerializerDefaults.Web) { WriteIndented = true });
 
     /// <summary>The table that this program was built with.</summary>
     public static TileTable Embedded { get; } = Read();

@@ -17,7 +17,7 @@ internal static class MethodComparison
     private static readonly string[] needed = [AnswerScore.Called, ForgettingScore.Called];
 
     private static readonly JsonSerializerOptions format =
-        new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        JsonForms.ByReflection(new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 
     /// <summary>Refuses, before anything runs, an experiment that has not what a result consists of.</summary>
     /// <exception cref="NolaException">A score is missing, or batches are not counted in examples.</exception>

@@ -17,7 +17,7 @@ namespace Nola.Train;
 internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnlyDictionary<string, ScoreRecord> Scores, MetaInfo MetaInfo)
 {
     /// <summary>The form of every file that an experiment writes: snake_case, indented.</summary>
-    internal static readonly JsonSerializerOptions Format = new()
+    internal static readonly JsonSerializerOptions Format = JsonForms.ByReflection(new()
     {
         PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
         WriteIndented = true,
@@ -26,7 +26,7 @@ internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnly
         // A file with a null, or without a value, in a place that has none is refused in place of failing somewhere else.
         RespectNullableAnnotations = true,
         RespectRequiredConstructorParameters = true,
-    };
+    });
 
     /// <summary>Reads a result; null when there is none.</summary>
     /// <exception cref="NolaException">The file is not a result.</exception>

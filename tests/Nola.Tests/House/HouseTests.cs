@@ -53,6 +53,17 @@ public sealed class HouseTests
             : throw new InvalidOperationException(file);
     }
 
+    // A program can turn off that types are looked up by reflection where nobody says so; file-based programs do. The tool is a program
+    // of its own.
+    [Fact]
+    public void Libraries_say_how_JSON_finds_types()
+    {
+        string[] users = [.. Sources().Where(file => !file.Contains("Nola.Cli") && File.ReadAllText(file).Contains("JsonSerializer."))];
+        Assert.True(users.Length > 10);
+        foreach (string file in users)
+            Assert.Matches(@"\bJsonForms\.|\bRunRecord\.Format\b|\bJsonTypeInfo<|: JsonSerializerContext\b|, type\)", File.ReadAllText(file));
+    }
+
     [Fact]
     public void ILGPU_is_named_only_by_files_for_the_GPU()
     {
