@@ -71,11 +71,12 @@ internal static unsafe partial class Gemm
         }
         int width = PanelWidth, panels = Panels(n), tiles = (m + TileRows - 1) / TileRows;
         bool pack = ShouldPack(a, m, panels);
-        // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
-        // is packed once, so then pieces are rows only.
+        // Of few columns an element of A is used once or twice, which packing does not pay for.
         bool narrow = !pack && panels <= 2 && !b.AreMade;
         int steps = narrow && a.Step != 1 ? StepsOf(k, NarrowSteps) : StepsOf(k);
         bool pad = narrow && a.Step == 1 && a.Row % 1024 == 0 && m > 1;
+        // Enough pieces for the team to end together: rows are shared out by tiles, columns by panels. What is packed
+        // is packed once, so then pieces are rows only.
         // A panel that is made anew for each block of rows asks for more of them.
         int share = b.AreMade ? 2 : 1;
         int most = Math.Clamp(share * BlockFloats / steps / TileRows, 1, share * 16), rowBlocks = (tiles + most - 1) / most;
