@@ -18,7 +18,6 @@ public static class TaskFile
 
     private const string TasksKey = "tasks", FormatKey = "format", NameKey = "base_model";
 
-
     /// <summary>Puts adapter files into one file.</summary>
     /// <param name="adapters">The name of each task, and the file of its adapter; at least one.</param>
     /// <param name="output">The file to write; not one that exists.</param>

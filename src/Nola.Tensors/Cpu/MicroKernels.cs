@@ -362,21 +362,8 @@ internal static unsafe class MicroKernels
         where S : struct, ISimd<V>
         where V : struct
     {
-        V scale = S.Broadcast(alpha);
-        left = S.Multiply(left, scale);
-        right = S.Multiply(right, scale);
-        if (bias != null)
-        {
-            left = S.Add(left, S.Load(bias));
-            right = S.Add(right, S.Load(bias + S.Width));
-        }
-        if (accumulate)
-        {
-            left = S.Add(left, S.Load(c));
-            right = S.Add(right, S.Load(c + S.Width));
-        }
-        S.Store(left, c);
-        S.Store(right, c + S.Width);
+        FinishHalf<S, V>(left, c, alpha, bias, accumulate);
+        FinishHalf<S, V>(right, c + S.Width, alpha, bias == null ? null : bias + S.Width, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -55,6 +55,8 @@ internal static unsafe class BasisPanels
         where V : struct
     {
         int group = basis.GroupSize;
+        uint* keys = stackalloc uint[Philox.Keys];
+        Philox.Schedule(basis.Seed, keys);
         long panel = (long)iCount * width;
         PanelRuns layout = width == 32 ? new(1, panel, 8) : new(0, 16 / width * panel, width == 8 ? panel : 8);
         for (int c = 0; c < eCount; c += group)
@@ -63,13 +65,13 @@ internal static unsafe class BasisPanels
             uint counter = (uint)(16 * ((e0 + c) / group));
             if (basis.Entries == BasisEntries.Uniform && eCount - c >= group)
             {
-                UniformPanels.Entries<S, V>(basis, counter, (uint)i0, iCount, to, width, layout);
+                UniformPanels.Entries<S, V>(basis, keys, counter, (uint)i0, iCount, to, width, layout);
                 continue;
             }
             // Pairs of runs fill whole panels of every width.
             int runs = (Math.Min(group, eCount - c) + 31) / 32 * 2;
             for (int p = 0; p < iCount; p++, to += width)
-                Sixteen<S, V>(basis, counter, 1, (uint)(i0 + p), 0, to, layout, runs);
+                Sixteen<S, V>(basis, keys, counter, 1, (uint)(i0 + p), 0, to, layout, runs);
         }
     }
 
@@ -78,6 +80,8 @@ internal static unsafe class BasisPanels
         where V : struct
     {
         int group = basis.GroupSize;
+        uint* keys = stackalloc uint[Philox.Keys];
+        Philox.Schedule(basis.Seed, keys);
         long panel = (long)panelRows * width;
         PanelRuns layout = new(0, 16 * width, width == 8 ? panel : 8);
         for (int c = 0; c < iCount; c += 16)
@@ -88,7 +92,7 @@ internal static unsafe class BasisPanels
                 if (basis.Entries == BasisEntries.Uniform && count == group)
                 {
                     float* start = panels + c / width * panel + (long)e * width + c % width;
-                    UniformPanels.Bases<S, V>(basis, (uint)(16 * ((e0 + e) / group)), (uint)(i0 + c), start, width, layout);
+                    UniformPanels.Bases<S, V>(basis, keys, (uint)(16 * ((e0 + e) / group)), (uint)(i0 + c), start, width, layout);
                     continue;
                 }
                 for (int lane = 0; lane < Math.Min(16, count); lane++)
@@ -96,7 +100,7 @@ internal static unsafe class BasisPanels
                     // The counter of this lane gives its own row and every sixteenth after it.
                     float* to = panels + c / width * panel + (long)(e + lane) * width + c % width;
                     uint counter = (uint)(16 * ((e0 + e) / group) + lane);
-                    Sixteen<S, V>(basis, counter, 0, (uint)(i0 + c), 1, to, layout, (count - lane + 15) / 16);
+                    Sixteen<S, V>(basis, keys, counter, 0, (uint)(i0 + c), 1, to, layout, (count - lane + 15) / 16);
                 }
             }
         }
@@ -108,7 +112,8 @@ internal static unsafe class BasisPanels
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Sixteen<S, V>(
-        in RandomBasis basis, uint counter, uint counterStep, uint index, uint indexStep, float* to, in PanelRuns layout, int runs)
+        in RandomBasis basis, uint* keys, uint counter, uint counterStep, uint index, uint indexStep, float* to, in PanelRuns layout,
+        int runs)
         where S : struct, IWords<V>
         where V : struct
     {
@@ -116,7 +121,7 @@ internal static unsafe class BasisPanels
         {
             V x0 = Lanes<S, V>(counter, counterStep, (uint)t), x1 = Lanes<S, V>(index, indexStep, (uint)t);
             V x2 = S.Broadcast(basis.Stream), x3 = S.Broadcast(basis.Layer);
-            Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, basis.Seed);
+            Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, keys);
             float* lane = to + (t >> 3) * layout.HalfStep + (t & 7);
             if (basis.Entries == BasisEntries.Sign)
             {

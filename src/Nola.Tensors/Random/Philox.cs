@@ -29,17 +29,15 @@ public static class Philox
     }
 
     /// <summary>
-    /// A vector of blocks: lane t has counter (c0, c1, c2, c3)[t], and word w of its output comes back in lane t of the
-    /// w-th vector. Even and odd lanes go through the rounds apart, so that a 64-bit product is used where it stands; what
+    /// A vector of blocks under the keys of <see cref="Schedule"/>: lane t has counter (c0, c1, c2, c3)[t], and word w of its output comes
+    /// back in lane t of the w-th vector. Even and odd lanes go through the rounds apart, so that a 64-bit product is used where it stands; what
     /// a round leaves in the odd words no later product reads.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static unsafe void Blocks<S, V>(ref V c0, ref V c1, ref V c2, ref V c3, ulong key)
+    internal static unsafe void Blocks<S, V>(ref V c0, ref V c1, ref V c2, ref V c3, uint* keys)
         where S : struct, IWords<V>
         where V : struct
     {
-        uint* keys = stackalloc uint[Keys];
-        Schedule(key, keys);
         V m0 = S.Broadcast(M0), m1 = S.Broadcast(M1);
         PhiloxWords<V> e = new(c0, c1, c2, c3), o = new(S.OddToEven(c0), S.OddToEven(c1), S.OddToEven(c2), S.OddToEven(c3));
         for (int round = 0; round < 3; round++) Both<S, V>(ref e, ref o, m0, m1, keys + 2 * round);

@@ -13,13 +13,12 @@ internal static unsafe class UniformPanels
     /// <paramref name="first"/> on, those of the next <paramref name="toNext"/> floats behind. Lanes are neighboring counters.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Entries<S, V>(in RandomBasis basis, uint counter, uint first, int count, float* to, int toNext, in PanelRuns layout)
+    public static void Entries<S, V>(
+        in RandomBasis basis, uint* keys, uint counter, uint first, int count, float* to, int toNext, in PanelRuns layout)
         where S : struct, IWords<V>
         where V : struct
     {
         long second = layout.At(1), two = layout.At(2);
-        uint* keys = stackalloc uint[Philox.Keys];
-        Philox.Schedule(basis.Seed, keys);
         ulong stream = (ulong)Philox.M1 * basis.Stream;
         uint streamHigh = (uint)(stream >> 32) ^ keys[0];
         V m0 = S.Broadcast(Philox.M0), m1 = S.Broadcast(Philox.M1);
@@ -71,13 +70,11 @@ internal static unsafe class UniformPanels
     /// <paramref name="counter"/> on give, entry after entry <paramref name="toNext"/> floats apart. Lanes are matrices.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Bases<S, V>(in RandomBasis basis, uint counter, uint first, float* to, int toNext, in PanelRuns layout)
+    public static void Bases<S, V>(in RandomBasis basis, uint* keys, uint counter, uint first, float* to, int toNext, in PanelRuns layout)
         where S : struct, IWords<V>
         where V : struct
     {
         long second = layout.At(1), two = layout.At(2);
-        uint* keys = stackalloc uint[Philox.Keys];
-        Philox.Schedule(basis.Seed, keys);
         ulong stream = (ulong)Philox.M1 * basis.Stream;
         uint layer = basis.Layer;
         V m0 = S.Broadcast(Philox.M0), m1 = S.Broadcast(Philox.M1);

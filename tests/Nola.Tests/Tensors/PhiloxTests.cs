@@ -152,7 +152,9 @@ public sealed unsafe class PhiloxTests
             c1[t] = t < second.Length ? second[t] : (uint)t;
         }
         V x0 = Unsafe.ReadUnaligned<V>(c0), x1 = Unsafe.ReadUnaligned<V>(c1), x2 = S.Broadcast(c2), x3 = S.Broadcast(c3);
-        Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, key);
+        uint* keys = stackalloc uint[Philox.Keys];
+        Philox.Schedule(key, keys);
+        Philox.Blocks<S, V>(ref x0, ref x1, ref x2, ref x3, keys);
         uint* words = stackalloc uint[4 * S.Lanes];
         S.Store(x0, words);
         S.Store(x1, words + S.Lanes);
