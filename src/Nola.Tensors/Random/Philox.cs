@@ -30,8 +30,8 @@ public static class Philox
 
     /// <summary>
     /// A vector of blocks under the keys of <see cref="Schedule"/>: lane t has counter (c0, c1, c2, c3)[t], and word w of its output comes
-    /// back in lane t of the w-th vector. Even and odd lanes go through the rounds apart, so that a 64-bit product is used where it stands; what
-    /// a round leaves in the odd words no later product reads.
+    /// back in lane t of the w-th vector. Even and odd lanes go through the rounds apart, so that a 64-bit product is used where it
+    /// stands; what a round leaves in the odd words no later product reads.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static unsafe void Blocks<S, V>(ref V c0, ref V c1, ref V c2, ref V c3, uint* keys)
