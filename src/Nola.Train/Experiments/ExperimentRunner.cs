@@ -51,7 +51,7 @@ internal sealed class ExperimentRunner : IDisposable
     /// <param name="threads">Threads of the CPU; 0 for one per core.</param>
     /// <param name="known">What can be measured.</param>
     /// <param name="observer">Who is told.</param>
-    /// <param name="ranks">Who the runs are dealt to; null for this process alone.</param>
+    /// <param name="ranks">Who shares the runs; null for this process alone.</param>
     /// <exception cref="NolaException">A setting or a score is not known, or another process is at it.</exception>
     public ExperimentRunner(
         ExperimentFile file, string root, string deviceName, int threads,
@@ -86,34 +86,41 @@ internal sealed class ExperimentRunner : IDisposable
     /// <exception cref="NolaException">A file or a model cannot be read or written; what is complete stays.</exception>
     public ExperimentSummary Run(CancellationToken cancel = default)
     {
-        int done = 0, skipped = 0, failed = 0;
+        // All ranks count what is there before any of them begins.
+        List<int> open = [.. Enumerable.Range(0, Runs.Count).Where(i => !IsComplete(Runs[i]))];
+        int skipped = Runs.Count - open.Count, failedBefore = Runs.Count(run => IsFailed(RunRecord.Read(run.ResultFile)));
+        int done = 0, failed = 0;
+        RunClaims claims = new(root, ranks);
         TextPairs? pairs = null;
-        for (int i = 0; i < Runs.Count; i++)
+        // What rounds the adapter of a run that another rank is at is left: that rank, or one before it, takes it afterwards.
+        for (int next; (next = open.FindIndex(i => Runs[i].Source is not { } source || IsComplete(source))) >= 0;)
         {
-            ExperimentRun run = Runs[i];
-            if (OwnerOf(run) != ranks.Rank) continue;
-            RunRecord? record = RunRecord.Read(run.ResultFile);
-            if (record is not null && IsComplete(record)) skipped++;
-            else
-            {
-                if (cancel.IsCancellationRequested) return Summary(true);
-                if (!run.Config.UsesImages) pairs ??= Prepare();
-                observer.OnRun(run, i + 1, Runs.Count);
-                record = Complete(run, record, pairs, cancel);
-                if (record is null) return Summary(true);
-                done++;
-                observer.OnResult(run, record);
-                if (ranks.Rank == 0) ExperimentReport.Write(file, Summarize(), root);
-            }
-            if (record.TrainInfo.Status == TrainInfo.Failed) failed++;
+            int number = open[next];
+            ExperimentRun run = Runs[number];
+            open.RemoveAt(next);
+            if (!claims.Take(run)) continue;
+            if (cancel.IsCancellationRequested) return Summary(true);
+            if (!run.Config.UsesImages) pairs ??= Prepare();
+            observer.OnRun(run, number + 1, Runs.Count);
+            if (Complete(run, RunRecord.Read(run.ResultFile), pairs, cancel) is not { } record) return Summary(true);
+            done++;
+            if (IsFailed(record)) failed++;
+            observer.OnResult(run, record);
+            if (ranks.Rank == 0) ExperimentReport.Write(file, Summarize(), root);
         }
         ExperimentSummary summary = Summary(false);
-        if (ranks.Rank == 0) ExperimentReport.Write(file, Summarize(), root);
+        if (ranks.Rank == 0)
+        {
+            ExperimentReport.Write(file, Summarize(), root);
+            claims.Clear();
+        }
         return summary;
+
+        static bool IsFailed(RunRecord? record) => record?.TrainInfo.Status == TrainInfo.Failed;
 
         // All come here, and so the runs of all are done.
         ExperimentSummary Summary(bool interrupted) =>
-            new(Runs.Count, ranks.Sum(done), ranks.Sum(skipped), ranks.Sum(failed), ranks.Any(interrupted));
+            new(Runs.Count, ranks.Sum(done), skipped, failedBefore + ranks.Sum(failed), ranks.Any(interrupted));
     }
 
     /// <summary>The results of each method so far, in the order of the file.</summary>
@@ -129,20 +136,9 @@ internal sealed class ExperimentRunner : IDisposable
         mine?.Dispose();
     }
 
-    // A run is dealt to the rank that has the one whose adapter it rounds.
-    private int OwnerOf(ExperimentRun run)
-    {
-        int i = 0;
-        foreach (ExperimentRun one in Runs)
-        {
-            if (one == (run.Source ?? run)) return i % ranks.Size;
-            if (one.Source is null) i++;
-        }
-        throw new InvalidOperationException($"{run.Title} is none of the runs.");
-    }
-
-    private bool IsComplete(RunRecord record) => record.TrainInfo.Status == TrainInfo.Failed
-        || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score));
+    private bool IsComplete(ExperimentRun run) => RunRecord.Read(run.ResultFile) is { } record
+        && (record.TrainInfo.Status == TrainInfo.Failed
+            || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)));
 
     private string TestName => $"{file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
 

@@ -6,8 +6,9 @@ namespace Nola.Tests;
 internal sealed class CountingScore(string settings) : IExperimentScore
 {
     private readonly LossScore loss = new();
+    private int calls;
 
-    public int Calls { get; private set; }
+    public int Calls => calls;
 
     public string Name => "loss";
 
@@ -17,7 +18,7 @@ internal sealed class CountingScore(string settings) : IExperimentScore
 
     public IReadOnlyDictionary<string, double> Measure(ScoreInput input, CancellationToken cancel)
     {
-        Calls++;
+        Interlocked.Increment(ref calls);
         return loss.Measure(input, cancel);
     }
 }

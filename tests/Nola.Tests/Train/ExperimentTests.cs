@@ -212,6 +212,49 @@ public sealed class ExperimentTests : IDisposable
     }
 
     [Fact]
+    public void Ranks_share_the_runs_and_none_waits_for_a_slower_one()
+    {
+        string root = Path.Combine(directory, "a");
+        // Of an experiment that was killed.
+        Directory.CreateDirectory(Path.Combine(root, ".claims"));
+        foreach (ExperimentRun run in ExperimentRun.Plan(Read(Methods), root, "cpu", 1))
+            File.WriteAllText(Path.Combine(root, ".claims", Path.GetFileName(run.Folder)), "");
+
+        CountingScore score = new("first");
+        int others = 0;
+        ExperimentSummary[] all = ThreadRanks.Run(3, ranks =>
+        {
+            SlowFirst observer = new(ranks.Rank == 1, () => Volatile.Read(ref others), () => Interlocked.Increment(ref others));
+            using ExperimentRunner runner = new(Read(Methods), root, "cpu", 1, [score], observer, ranks);
+            return runner.Run();
+        });
+        Assert.All(all, summary => Assert.Equal(new ExperimentSummary(13, 13, 0, 0, false), summary));
+        Assert.Equal(13, score.Calls);
+        Assert.False(Directory.Exists(Path.Combine(root, ".claims")));
+        Assert.Equal(new ExperimentSummary(13, 0, 13, 0, false), Run(root, Methods, [score]));
+    }
+
+    // A rank that is at its first run until the others have ended all but that and the one that rounds its adapter.
+    private sealed class SlowFirst(bool isSlow, Func<int> others, Action ended) : IExperimentObserver
+    {
+        private bool isFirst = true;
+
+        public void OnRun(ExperimentRun run, int number, int count)
+        {
+            if (isSlow && isFirst)
+                Assert.True(SpinWait.SpinUntil(() => others() >= count - 2, TimeSpan.FromMinutes(2)), $"{run.Title}: {others()} ended");
+            isFirst = false;
+        }
+
+        public void OnResult(ExperimentRun run, RunRecord record)
+        {
+            if (!isSlow) ended();
+        }
+
+        public void OnStep(StepReport report) { }
+    }
+
+    [Fact]
     public void Two_processes_do_not_run_one_experiment_and_a_broken_result_is_named()
     {
         string root = Path.Combine(directory, "a");
