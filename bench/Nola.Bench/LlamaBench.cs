@@ -31,8 +31,15 @@ internal static class LlamaBench
     public static void Run(Bench bench)
     {
         Step(bench);
-        Decode(bench);
+        Decoding(bench);
         Memory(bench);
+    }
+
+    /// <summary>What decoding waits for: one row by a weight, and one token by a model.</summary>
+    public static void Decoding(Bench bench)
+    {
+        OneRow(bench);
+        Decode(bench);
     }
 
     /// <summary>In a process of its own: NOLA steps of 1.2 billion parameters; its bytes, and a step's seconds.</summary>
@@ -82,6 +89,36 @@ internal static class LlamaBench
             using TrainStep step = new(model, Nola(model));
             Timing[] times = bench.Time([() => whole.Run(stream), () => step.Run(stream)], 1);
             return ($"{stream.Length / times[1].Median:F0}", $"{times[0].Over(times[1]):F2}");
+        }
+    }
+
+    private static void OneRow(Bench bench)
+    {
+        const int In = 1024, Out = 4096;
+        const double Megabytes = 128;
+        bench.Section(
+            $"One row by weights of ({In:N0}, {Out:N0}), {Megabytes:F0} MB of them", "storage", "weights", "time", "GB/s", "the loop, GB/s",
+            "share");
+        Device device = bench.Device;
+        Random random = new(1);
+        float[] values = [.. Enumerable.Range(0, In * Out).Select(_ => random.NextSingle() - 0.5f)];
+        using Tensor weight = device.From(values, [Out, In]), x = device.From(values[..In], [1, In]), y = device.Empty([1, Out]);
+        foreach (WeightFormat format in formats)
+        {
+            List<FrozenMatrix> weights = [device.Freeze(weight, transposed: true, format)];
+            while (weights.Sum(w => w.Bytes) < Megabytes * 1e6) weights.Add(device.Freeze(weight, transposed: true, format));
+            (Timing[] t, Timing read) = bench.TimeWithReading([All], 1, 3 * bench.Repeats);
+            double bytes = weights.Sum(w => w.Bytes), seconds = t[0].Median, share = 100 * bytes * read.Median / seconds;
+            bench.Row(
+                format.Name(), $"{weights.Count}", $"{seconds * 1e3:F2} ms", $"{bytes / seconds / 1e9:F1}", $"{1 / read.Median / 1e9:F1}",
+                $"{share:F0} %");
+            bench.AtLeast($"one row by a weight, {format.Name()}", share, 88, "% of bandwidth", $"{bytes / seconds / 1e9:F1} GB/s");
+            foreach (FrozenMatrix one in weights) one.Dispose();
+
+            void All()
+            {
+                foreach (FrozenMatrix one in weights) device.MatMul(x, one, null, y);
+            }
         }
     }
 

@@ -73,6 +73,7 @@ internal static class Program
         Command exchange = new("exchange", "What ranks exchange in a step, between those that mpirun starts: mpirun -n 4 … exchange");
         exchange.SetAction(r => ExchangeBench.Run(100 * r.GetValue(repeats)));
         root.Add(exchange);
+        root.Add(Part("decoding", "The decoding of llama alone", LlamaBench.Decoding));
         root.Add(Part("all", "Everything, and the table of bars with pass or fail", bench =>
         {
             foreach ((_, _, Action<Bench> run) in parts) run(bench);

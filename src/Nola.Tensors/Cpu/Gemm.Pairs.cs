@@ -83,6 +83,8 @@ internal static unsafe partial class Gemm
             int pairs = PairsOf(deep);
             long rowPairs = (long)(height + PairKernels.MostRows) * 2 * pairs + 16;
             float* sums = Scratch.Floats(32 * PairKernels.MostRows + rowPairs + (b.AreMade ? 32L * (pairs + deep) : 0));
+            float* scale = stackalloc float[32];
+            new Span<float>(scale, 32).Fill(alpha);
             uint* packed = (uint*)(sums + 32 * PairKernels.MostRows), made = packed + rowPairs;
             PackRows(a, i, height, p, deep, packed);
             for (; panel < last; panel++)
@@ -96,12 +98,13 @@ internal static unsafe partial class Gemm
                 }
                 int columns = Math.Min(32, n - panel * 32);
                 float* bj = p == 0 && bias != null ? bias + panel * 32 : null;
+                if (b.Scales(panel) is var scales and not null) Scaled(alpha, scales, columns, scale);
                 uint* left = packed;
                 for (int r = 0; r < height; r += PairKernels.MostRows)
                 {
                     int rows = Math.Min(PairKernels.MostRows, height - r);
                     PairKernels.Run(rows, pairs, left, right, sums);
-                    FinishPairs(sums, rows, columns, c + (i + r) * cStride + panel * 32, cStride, alpha, bj, accumulate || p > 0);
+                    FinishPairs(sums, rows, columns, c + (i + r) * cStride + panel * 32, cStride, scale, bj, accumulate || p > 0);
                     left += (long)pairs * PairKernels.Stride(rows);
                 }
             }
@@ -251,24 +254,23 @@ internal static unsafe partial class Gemm
 
     private static uint Pair(float first, float second) => DTypes.ToBFloat16(first) | (uint)DTypes.ToBFloat16(second) << 16;
 
-    // C = alpha · sums [+ bias] [+ C]. sums: (rows, 32)
+    // C = sums · diag(scale) [+ bias] [+ C]. sums: (rows, 32)
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FinishPairs(float* sums, int rows, int columns, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+    private static void FinishPairs(float* sums, int rows, int columns, float* c, nint cStride, float* scale, float* bias, bool accumulate)
     {
-        Vector512<float> scale = Vector512.Create(alpha);
         for (int r = 0; r < rows; r++, sums += 32, c += cStride)
         {
             int j = 0;
             for (; j + 16 <= columns; j += 16)
             {
-                Vector512<float> value = Vector512.Load(sums + j) * scale;
+                Vector512<float> value = Vector512.Load(sums + j) * Vector512.Load(scale + j);
                 if (bias != null) value += Vector512.Load(bias + j);
                 if (accumulate) value += Vector512.Load(c + j);
                 value.Store(c + j);
             }
             for (; j < columns; j++)
             {
-                float value = sums[j] * alpha;
+                float value = sums[j] * scale[j];
                 if (bias != null) value += bias[j];
                 c[j] = accumulate ? value + c[j] : value;
             }

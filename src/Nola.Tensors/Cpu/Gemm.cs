@@ -40,18 +40,18 @@ internal static unsafe partial class Gemm
     /// <summary>Rows of the largest micro-kernel: 28 sums and four more vectors fill 32 registers, 12 sums AVX2's sixteen.</summary>
     public static int TileRows => PanelWidth == 16 ? 6 : 14;
 
-    /// <summary>C (m × n) = alpha · A (m × k) · B [+ bias] [+ C], on the calling thread. B is packed; its steps may be
-    /// a part of a longer operand whose panels are <paramref name="panelStride"/> floats apart.</summary>
+    /// <summary>C (m × n) = alpha · A (m × k) · B [· diag(scales)] [+ bias] [+ C], on the calling thread. B is packed; its steps may
+    /// be a part of a longer operand whose panels are <paramref name="panelStride"/> floats apart.</summary>
     public static void Block(
         int m, int n, int k, Operand a, float* b, long panelStride, float* c, nint cStride,
-        float alpha = 1, float* bias = null, bool accumulate = false)
+        float alpha = 1, float* bias = null, bool accumulate = false, float* scales = null)
     {
         if (Vector512.IsHardwareAccelerated)
-            Block<Simd512, Vector512<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate);
+            Block<Simd512, Vector512<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate, scales);
         else if (Vector256.IsHardwareAccelerated)
-            Block<Simd256, Vector256<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate);
+            Block<Simd256, Vector256<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate, scales);
         else
-            Block<Simd128, Vector128<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate);
+            Block<Simd128, Vector128<float>>(m, n, k, a, b, panelStride, c, cStride, alpha, bias, accumulate, scales);
     }
 
     /// <summary>What is done to a finished rectangle of C while it is in the cache.</summary>
@@ -139,7 +139,7 @@ internal static unsafe partial class Gemm
             {
                 b.Make(panel, p, deep, wide);
                 float* own = first == null ? null : first + q;
-                Block(height, Math.Min(width, columns - q), deep, left, wide, 0, to + q, cStride, alpha, own, adds);
+                Block(height, Math.Min(width, columns - q), deep, left, wide, 0, to + q, cStride, alpha, own, adds, b.Scales(panel));
             }
         }
     }
@@ -155,9 +155,11 @@ internal static unsafe partial class Gemm
         {
             int some = Math.Min(Together * width, columns - j);
             weight.Row(panel, Panels(some), step, steps, x.Data, x.Step, sums);
+            float* scales = weight.Scales(panel);
             for (int i = 0; i < some; i++)
             {
-                float sum = bias == null ? sums[i] : sums[i] + bias[j + i];
+                float sum = scales == null ? sums[i] : sums[i] * scales[i];
+                if (bias != null) sum += bias[j + i];
                 c[j + i] = accumulate ? sum + c[j + i] : sum;
             }
         }
@@ -179,21 +181,24 @@ internal static unsafe partial class Gemm
 
     internal static void Block<S, V>(
         int m, int n, int k, Operand a, float* b, long panelStride, float* c, nint cStride,
-        float alpha, float* bias, bool accumulate)
+        float alpha, float* bias, bool accumulate, float* scales = null)
         where S : struct, ISimd<V>
         where V : struct
     {
         int width = 2 * S.Width;
         float* edge = stackalloc float[2 * 16 * 14];
         float* edgeBias = stackalloc float[2 * 16];
+        float* scale = stackalloc float[2 * 16];
+        new Span<float>(scale, width).Fill(alpha);
         for (int j = 0; j < n; j += width, b += panelStride)
         {
             int columns = Math.Min(width, n - j);
             float* cj = c + j;
+            if (scales != null) Scaled(alpha, scales + j, columns, scale);
             float* bj = bias == null ? null : bias + j;
             if (columns == width)
             {
-                Column<S, V>(m, k, a, b, cj, cStride, alpha, bj, accumulate);
+                Column<S, V>(m, k, a, b, cj, cStride, scale, bj, accumulate);
                 continue;
             }
             if (bj != null)
@@ -211,14 +216,14 @@ internal static unsafe partial class Gemm
                     bool whole = columns == S.Width;
                     float* to = whole ? cj + half * cStride : edge;
                     nint stride = whole ? cStride : S.Width;
-                    MicroKernels.Half14<S, V>(k, a.RowAt(half), a.Row, a.Step, b, to, stride, alpha, bj, whole && accumulate);
+                    MicroKernels.Half14<S, V>(k, a.RowAt(half), a.Row, a.Step, b, to, stride, scale, bj, whole && accumulate);
                     for (int r = 0; r < 14 && !whole; r++) CopyEdge(edge + r * S.Width, cj + (half + r) * cStride, columns, accumulate);
                 }
             }
             for (int i = half; i < m; i += TileRows)
             {
                 int rows = Math.Min(TileRows, m - i);
-                Column<S, V>(rows, k, a.Tile == 0 ? a.At(i, 0) : new(a.RowAt(i), a.Row, a.Step, a.Tile), b, edge, width, alpha, bj, false);
+                Column<S, V>(rows, k, a.Tile == 0 ? a.At(i, 0) : new(a.RowAt(i), a.Row, a.Step, a.Tile), b, edge, width, scale, bj, false);
                 for (int r = 0; r < rows; r++) CopyEdge(edge + r * width, cj + (i + r) * cStride, columns, accumulate);
             }
         }
@@ -226,7 +231,7 @@ internal static unsafe partial class Gemm
 
     // One panel of C: tiles of 14 rows (6 where there are 16 registers), then what is left.
     private static void Column<S, V>(
-        int m, int k, Operand a, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int m, int k, Operand a, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -236,19 +241,19 @@ internal static unsafe partial class Gemm
             for (; i + 14 <= m; i += 14)
             {
                 FetchRows(c + i * cStride, cStride, 14);
-                MicroKernels.Rows14<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+                MicroKernels.Rows14<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
             }
             for (; i + 8 <= m; i += 8)
-                MicroKernels.Rows8<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+                MicroKernels.Rows8<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
         }
         for (; i + 6 <= m; i += 6)
-            MicroKernels.Rows6<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows6<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
         for (; i + 4 <= m; i += 4)
-            MicroKernels.Rows4<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows4<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
         for (; i + 2 <= m; i += 2)
-            MicroKernels.Rows2<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows2<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
         if (i < m)
-            MicroKernels.Rows1<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, alpha, bias, accumulate);
+            MicroKernels.Rows1<S, V>(k, a.RowAt(i), a.Row, a.Step, b, c + i * cStride, cStride, scale, bias, accumulate);
     }
 
     // A tile's sums are stored only after all its steps: its rows can be on their way to the second-level cache meanwhile. Not
@@ -261,6 +266,11 @@ internal static unsafe partial class Gemm
             Sse.Prefetch1(c);
             Sse.Prefetch1(c + PanelWidth / 2);
         }
+    }
+
+    private static void Scaled(float alpha, float* scales, int columns, float* to)
+    {
+        for (int j = 0; j < columns; j++) to[j] = alpha * scales[j];
     }
 
     private static void CopyEdge(float* from, float* to, int count, bool accumulate)

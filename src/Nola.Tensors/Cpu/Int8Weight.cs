@@ -4,10 +4,10 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// A weight in 8 bits: its codes in panels, and the largest magnitude of each column. A value is code · magnitude · 1/127, as
-/// <see cref="QuantizedMatrix.Row"/> computes it.
+/// <see cref="QuantizedMatrix.Row"/> computes it; x·W is (x · codes) · (magnitude · 1/127), column by column.
 /// </summary>
 /// <param name="codes">Signed bytes. (panels, rows, width)</param>
-/// <param name="scales">(panels, width)</param>
+/// <param name="scales">Magnitudes, then magnitudes · 1/127. (2, panels, width)</param>
 /// <param name="rows">in.</param>
 /// <param name="columns">out.</param>
 internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int rows, int columns) : PackedWeight(rows, columns)
@@ -24,13 +24,22 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
     public override void Make(int panel, int step, int steps, float* to)
     {
         sbyte* from = At(panel, step);
-        V left = S.Load(Scale(panel)), right = S.Load(Scale(panel) + S.Width);
+        V left = S.Load(Magnitudes(panel)), right = S.Load(Magnitudes(panel) + S.Width);
         for (int p = 0; p < steps; p++, from += Width, to += Width)
         {
             S.Store(Value(from, left), to);
             S.Store(Value(from + S.Width, right), to + S.Width);
         }
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void MakeUnscaled(int panel, int step, int steps, float* to)
+    {
+        sbyte* from = At(panel, step);
+        for (int i = 0; i < steps * Width; i += S.Width) S.Store(S.FromBytes(from + i), to + i);
+    }
+
+    public override float* Scales(int panel) => Magnitudes(panel) + (long)Gemm.Panels(Columns) * Width;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void MakeTransposed(int panel, int step, int steps, float* to)
@@ -42,7 +51,7 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
         {
             int some = Math.Min((o / Width + 1) * Width, step + steps) - o;
             Transpose.Bytes((byte*)At(o / Width, first) + o % Width, Width, (byte*)square, Width, count, some);
-            float* scale = Scale(o / Width) + o % Width;
+            float* scale = Magnitudes(o / Width) + o % Width;
             for (int c = 0; c < some; c++, to += Width)
             {
                 V own = S.Broadcast(scale[c]);
@@ -59,13 +68,12 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
         for (; i + 2 <= panels; i += 2) Pair(panel + i, step, steps, x, stride, sums + i * Width);
         if (i == panels) return;
         sbyte* from = At(panel + i, step);
-        float* scale = Scale(panel + i);
-        V left = S.Load(scale), right = S.Load(scale + S.Width), a = S.Zero, b = S.Zero;
+        V a = S.Zero, b = S.Zero;
         for (int p = 0; p < steps; p++, from += Width)
         {
             V factor = S.Broadcast(x[p * stride]);
-            a = S.MultiplyAdd(factor, Value(from, left), a);
-            b = S.MultiplyAdd(factor, Value(from + S.Width, right), b);
+            a = S.MultiplyAdd(factor, S.FromBytes(from), a);
+            b = S.MultiplyAdd(factor, S.FromBytes(from + S.Width), b);
         }
         S.Store(a, sums + i * Width);
         S.Store(b, sums + i * Width + S.Width);
@@ -82,19 +90,16 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
     private void Pair(int panel, int step, int steps, float* x, nint stride, float* sums)
     {
         sbyte* first = At(panel, step), second = At(panel + 1, step);
-        float* scale = Scale(panel);
-        V left = S.Load(scale), right = S.Load(scale + S.Width);
-        V nextLeft = S.Load(scale + Width), nextRight = S.Load(scale + Width + S.Width);
         V a = S.Zero, b = S.Zero, c = S.Zero, d = S.Zero;
         for (int p = 0; p < steps; p++, first += Width, second += Width)
         {
             Fetch.Ahead(first);
             Fetch.Ahead(second);
             V factor = S.Broadcast(x[p * stride]);
-            a = S.MultiplyAdd(factor, Value(first, left), a);
-            b = S.MultiplyAdd(factor, Value(first + S.Width, right), b);
-            c = S.MultiplyAdd(factor, Value(second, nextLeft), c);
-            d = S.MultiplyAdd(factor, Value(second + S.Width, nextRight), d);
+            a = S.MultiplyAdd(factor, S.FromBytes(first), a);
+            b = S.MultiplyAdd(factor, S.FromBytes(first + S.Width), b);
+            c = S.MultiplyAdd(factor, S.FromBytes(second), c);
+            d = S.MultiplyAdd(factor, S.FromBytes(second + S.Width), d);
         }
         S.Store(a, sums);
         S.Store(b, sums + S.Width);
@@ -107,5 +112,5 @@ internal sealed unsafe class Int8Weight<S, V>(Tensor codes, Tensor scales, int r
 
     private sbyte* At(int panel, int step) => (sbyte*)CpuDevice.Ints(codes) + ((long)panel * Rows + step) * Width;
 
-    private float* Scale(int panel) => CpuDevice.Floats(scales) + (long)panel * Width;
+    private float* Magnitudes(int panel) => CpuDevice.Floats(scales) + (long)panel * Width;
 }

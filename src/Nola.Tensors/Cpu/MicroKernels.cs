@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Nola.Tensors;
 
 /// <summary>
-/// The inner loops of every matrix product: C (R × 2V) = alpha · A (R × k) · B (k × 2V) [+ bias] [+ C], with all of C's
+/// The inner loops of every matrix product: C (R × 2V) = A (R × k) · B (k × 2V) · diag(scale) [+ bias] [+ C], with all of C's
 /// elements in vector registers. B is a packed panel of two vectors a row, so its reads are sequential; an element of A
 /// is broadcast from <c>a[row · rowStride + p · stepStride]</c>, so A may be row-major, transposed or packed. Fourteen
 /// rows fill the 32 registers of AVX-512 and ARM64 (28 sums, two of B, one broadcast); six fill AVX2's sixteen; the
@@ -14,7 +14,7 @@ internal static unsafe class MicroKernels
 {
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows14<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -90,25 +90,25 @@ internal static unsafe class MicroKernels
             a4 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
-        Finish<S, V>(c1l, c1r, c + cStride, alpha, bias, accumulate);
-        Finish<S, V>(c2l, c2r, c + 2 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c3l, c3r, c + 3 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c4l, c4r, c + 4 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c5l, c5r, c + 5 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c6l, c6r, c + 6 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c7l, c7r, c + 7 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c8l, c8r, c + 8 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c9l, c9r, c + 9 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c10l, c10r, c + 10 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c11l, c11r, c + 11 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c12l, c12r, c + 12 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c13l, c13r, c + 13 * cStride, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
+        Finish<S, V>(c1l, c1r, c + cStride, scale, bias, accumulate);
+        Finish<S, V>(c2l, c2r, c + 2 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c3l, c3r, c + 3 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c4l, c4r, c + 4 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c5l, c5r, c + 5 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c6l, c6r, c + 6 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c7l, c7r, c + 7 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c8l, c8r, c + 8 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c9l, c9r, c + 9 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c10l, c10r, c + 10 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c11l, c11r, c + 11 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c12l, c12r, c + 12 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c13l, c13r, c + 13 * cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows8<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -156,19 +156,19 @@ internal static unsafe class MicroKernels
             a2 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
-        Finish<S, V>(c1l, c1r, c + cStride, alpha, bias, accumulate);
-        Finish<S, V>(c2l, c2r, c + 2 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c3l, c3r, c + 3 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c4l, c4r, c + 4 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c5l, c5r, c + 5 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c6l, c6r, c + 6 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c7l, c7r, c + 7 * cStride, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
+        Finish<S, V>(c1l, c1r, c + cStride, scale, bias, accumulate);
+        Finish<S, V>(c2l, c2r, c + 2 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c3l, c3r, c + 3 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c4l, c4r, c + 4 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c5l, c5r, c + 5 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c6l, c6r, c + 6 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c7l, c7r, c + 7 * cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows6<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -206,17 +206,17 @@ internal static unsafe class MicroKernels
             a1 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
-        Finish<S, V>(c1l, c1r, c + cStride, alpha, bias, accumulate);
-        Finish<S, V>(c2l, c2r, c + 2 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c3l, c3r, c + 3 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c4l, c4r, c + 4 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c5l, c5r, c + 5 * cStride, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
+        Finish<S, V>(c1l, c1r, c + cStride, scale, bias, accumulate);
+        Finish<S, V>(c2l, c2r, c + 2 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c3l, c3r, c + 3 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c4l, c4r, c + 4 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c5l, c5r, c + 5 * cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows4<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -246,15 +246,15 @@ internal static unsafe class MicroKernels
             a1 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
-        Finish<S, V>(c1l, c1r, c + cStride, alpha, bias, accumulate);
-        Finish<S, V>(c2l, c2r, c + 2 * cStride, alpha, bias, accumulate);
-        Finish<S, V>(c3l, c3r, c + 3 * cStride, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
+        Finish<S, V>(c1l, c1r, c + cStride, scale, bias, accumulate);
+        Finish<S, V>(c2l, c2r, c + 2 * cStride, scale, bias, accumulate);
+        Finish<S, V>(c3l, c3r, c + 3 * cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows2<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -273,13 +273,13 @@ internal static unsafe class MicroKernels
             a0 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
-        Finish<S, V>(c1l, c1r, c + cStride, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
+        Finish<S, V>(c1l, c1r, c + cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows1<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -296,7 +296,7 @@ internal static unsafe class MicroKernels
             a0 += stepStride;
             b += 2 * S.Width;
         }
-        Finish<S, V>(c0l, c0r, c, alpha, bias, accumulate);
+        Finish<S, V>(c0l, c0r, c, scale, bias, accumulate);
     }
 
     /// <summary>
@@ -305,7 +305,7 @@ internal static unsafe class MicroKernels
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Half14<S, V>(
-        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float alpha, float* bias, bool accumulate)
+        int k, float* a, nint rowStride, nint stepStride, float* b, float* c, nint cStride, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
@@ -341,37 +341,37 @@ internal static unsafe class MicroKernels
             a4 += stepStride;
             b += 2 * S.Width;
         }
-        FinishHalf<S, V>(c0, c, alpha, bias, accumulate);
-        FinishHalf<S, V>(c1, c + cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c2, c + 2 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c3, c + 3 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c4, c + 4 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c5, c + 5 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c6, c + 6 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c7, c + 7 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c8, c + 8 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c9, c + 9 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c10, c + 10 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c11, c + 11 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c12, c + 12 * cStride, alpha, bias, accumulate);
-        FinishHalf<S, V>(c13, c + 13 * cStride, alpha, bias, accumulate);
+        FinishHalf<S, V>(c0, c, scale, bias, accumulate);
+        FinishHalf<S, V>(c1, c + cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c2, c + 2 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c3, c + 3 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c4, c + 4 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c5, c + 5 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c6, c + 6 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c7, c + 7 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c8, c + 8 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c9, c + 9 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c10, c + 10 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c11, c + 11 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c12, c + 12 * cStride, scale, bias, accumulate);
+        FinishHalf<S, V>(c13, c + 13 * cStride, scale, bias, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish<S, V>(V left, V right, float* c, float alpha, float* bias, bool accumulate)
+    private static void Finish<S, V>(V left, V right, float* c, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
-        FinishHalf<S, V>(left, c, alpha, bias, accumulate);
-        FinishHalf<S, V>(right, c + S.Width, alpha, bias == null ? null : bias + S.Width, accumulate);
+        FinishHalf<S, V>(left, c, scale, bias, accumulate);
+        FinishHalf<S, V>(right, c + S.Width, scale + S.Width, bias == null ? null : bias + S.Width, accumulate);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void FinishHalf<S, V>(V sum, float* c, float alpha, float* bias, bool accumulate)
+    private static void FinishHalf<S, V>(V sum, float* c, float* scale, float* bias, bool accumulate)
         where S : struct, ISimd<V>
         where V : struct
     {
-        sum = S.Multiply(sum, S.Broadcast(alpha));
+        sum = S.Multiply(sum, S.Load(scale));
         if (bias != null) sum = S.Add(sum, S.Load(bias));
         if (accumulate) sum = S.Add(sum, S.Load(c));
         S.Store(sum, c);

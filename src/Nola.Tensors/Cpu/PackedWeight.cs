@@ -35,8 +35,17 @@ internal abstract unsafe class PackedWeight(int rows, int columns) : IDisposable
     public abstract void MakeTransposed(int panel, int step, int steps, float* to);
 
     /// <summary>
-    /// sums = Σ x[p] · W[step + p] over steps p, one after the other, for all columns of some panels. The bits are those of
-    /// <see cref="MicroKernels"/>. sums: (panels, width)
+    /// The same as <see cref="Make"/>, without what all values of a column have in common: sums of products with them are multiplied
+    /// with <see cref="Scales"/>, once for a sum in place of once for a value. to: (steps, width)
+    /// </summary>
+    public virtual void MakeUnscaled(int panel, int step, int steps, float* to) => Make(panel, step, steps, to);
+
+    /// <summary>What all values of a column have in common, for the columns from a panel on; null for nothing.</summary>
+    public virtual float* Scales(int panel) => null;
+
+    /// <summary>
+    /// sums = Σ x[p] · W[step + p] over steps p, one after the other, for all columns of some panels, of unscaled values. The bits are
+    /// those of <see cref="MicroKernels"/>. sums: (panels, width)
     /// </summary>
     public abstract void Row(int panel, int panels, int step, int steps, float* x, nint stride, float* sums);
 

@@ -73,16 +73,19 @@ internal static unsafe class PackedWeights
         return codes;
     }
 
+    // Magnitudes, and what they are divided by 127: (2, panels, width).
     private static Tensor Scales(CpuDevice device, IReadOnlyList<QuantizedMatrix> parts, int columns)
     {
-        Tensor scales = device.Empty([Gemm.Panels(columns), Gemm.PanelWidth]);
-        Span<float> to = new(CpuDevice.Floats(scales), scales.Length);
-        to.Clear();
+        Tensor scales = device.Empty([2, Gemm.Panels(columns), Gemm.PanelWidth]);
+        Span<float> all = new(CpuDevice.Floats(scales), scales.Length), to = all;
+        all.Clear();
         foreach (QuantizedMatrix part in parts)
         {
             part.Scales.CopyTo(to);
             to = to[part.Outputs..];
         }
+        int half = all.Length / 2;
+        for (int i = 0; i < half; i++) all[half + i] = all[i] * QuantizedMatrix.ByteStep;
         return scales;
     }
 

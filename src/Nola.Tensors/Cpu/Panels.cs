@@ -39,10 +39,16 @@ internal readonly unsafe struct Panels
 
     public static implicit operator Panels(uint* pairs) => new(pairs);
 
-    /// <summary>Some steps of a panel as float32. to: (steps, <see cref="Gemm.PanelWidth"/>)</summary>
+    /// <summary>
+    /// Some steps of a panel as float32; sums with them are multiplied with <see cref="Scales"/>. to: (steps,
+    /// <see cref="Gemm.PanelWidth"/>)
+    /// </summary>
     public void Make(int panel, int step, int steps, float* to)
     {
         if (transposed) weight!.MakeTransposed(panel, step, steps, to);
-        else weight!.Make(panel, step, steps, to);
+        else weight!.MakeUnscaled(panel, step, steps, to);
     }
+
+    /// <summary>What the sums of a panel's columns are multiplied with; null for nothing.</summary>
+    public float* Scales(int panel) => transposed || weight is null ? null : weight.Scales(panel);
 }

@@ -40,7 +40,7 @@ public sealed class QuantizedModelTests : IDisposable
         using LanguageModel rounded = LanguageModel.Load(Rounded(place, format), device);
         Assert.All(quantized.Maps, map => Assert.Equal(format, map.Frozen!.Format));
         int[] ids = TinyModels.Ids(new Random(4), 30, 61);
-        Assert.Equal(rounded.Logits(ids), quantized.Logits(ids));
+        Same(rounded.Logits(ids), quantized.Logits(ids), format);
         GenerateOptions greedy = new() { MaxNewTokens = 12, StopTokens = [] };
         Assert.Equal(rounded.Generate([7, 3], null, greedy), quantized.Generate([7, 3], null, greedy));
         // An adapter knows its base by what the checkpoint has.
@@ -64,7 +64,14 @@ public sealed class QuantizedModelTests : IDisposable
             new LoraOptions { Rank = 3, Targets = ["*"], Decomposed = true }, new LoraXsOptions { Rank = 3, Targets = ["*"] },
         ];
         foreach (AdapterOptions options in all)
-            Assert.Equal(Gradients(rounded, options, pairs), Gradients(quantized, options, pairs));
+            Same(Gradients(rounded, options, pairs), Gradients(quantized, options, pairs), format);
+    }
+
+    // In 8 bits sums are multiplied with what their values have in common, and so are rounded otherwise than sums of whole values.
+    private static void Same(float[] expected, float[] given, WeightFormat format)
+    {
+        if (format != WeightFormat.Int8) Assert.Equal(expected, given);
+        else Assert.All(expected.Zip(given), pair => Assert.Equal(pair.First, pair.Second, 2e-5f * expected.Max(MathF.Abs)));
     }
 
     [Theory]
@@ -198,7 +205,7 @@ public sealed class QuantizedModelTests : IDisposable
         long values = model.Maps.Sum(map => (long)map.In * map.Out), kept = model.Maps.Sum(map => map.Frozen!.Bytes);
         double bits = 8.0 * kept / values;
         // Of so small maps the table of what codes of magnitudes stand for, 1 KB, is a part.
-        double most = format switch { WeightFormat.Int8 => 8.15, WeightFormat.Nf4 => 4.51, _ => 4.17 };
+        double most = format switch { WeightFormat.Int8 => 8.25, WeightFormat.Nf4 => 4.51, _ => 4.17 };
         Assert.InRange(bits, format == WeightFormat.Int8 ? 8 : 4, most);
         // A step reads what is there: no second copy of a weight, in whatever form.
         Gradients(model, new NolaOptions { Rank = 2, Bases = 12, Targets = ["*"] }, TinyModels.Pairs(new Random(2), 5, 61));

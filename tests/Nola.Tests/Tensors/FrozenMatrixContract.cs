@@ -52,7 +52,11 @@ public abstract class FrozenMatrixContract(Device device)
         Assert.Equal(format, codes.Format);
         device.Unpack(codes, back, transposed: true);
         Assert.Equal(reference.Values(), back.ToArray());
-        Assert.Equal(Everything(wide, sizes, seed), Everything(codes, sizes, seed));
+        float[] expected = Everything(wide, sizes, seed), given = Everything(codes, sizes, seed);
+        // The CPU multiplies sums, not values, with what a column's bytes have in common: of at most 1,280 products of magnitude 1.
+        if (format == WeightFormat.Int8 && device is CpuDevice)
+            for (int i = 0; i < expected.Length; i++) Assert.Equal(expected[i], given[i], 2e-4f);
+        else Assert.Equal(expected, given);
     }
 
     [Contract(10)]

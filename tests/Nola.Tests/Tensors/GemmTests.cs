@@ -75,15 +75,20 @@ public sealed unsafe class GemmTests
     {
         int width = 2 * S.Width;
         float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1);
-        float[] bias = OpCheck.Values(r, n, 1), start = OpCheck.Values(r, m * n, 1);
+        float[] bias = OpCheck.Values(r, n, 1), start = OpCheck.Values(r, m * n, 1), scales = OpCheck.Values(r, n, 1);
+        bool scaled = r.Next(2) == 0;
         float[] packed = new float[(n + width - 1) / width * width * k], c = [.. start];
         for (int j = 0; j < n; j++)
             for (int p = 0; p < k; p++)
                 packed[(j / width * k + p) * width + j % width] = b[p * n + j];
-        fixed (float* pa = a, pb = packed, pc = c, pd = bias)
-            Gemm.Block<S, V>(m, n, k, new Operand(pa, k, 1), pb, width * k, pc, n, 0.5f, pd, accumulate: true);
+        fixed (float* pa = a, pb = packed, pc = c, pd = bias, ps = scales)
+            Gemm.Block<S, V>(
+                m, n, k, new Operand(pa, k, 1), pb, width * k, pc, n, 0.5f, pd, accumulate: true, scaled ? ps : null);
         double[] expected = Reference.MatMul(OpCheck.Wide(a), OpCheck.Wide(b), m, k, n);
         for (int i = 0; i < c.Length; i++)
-            Assert.Equal(0.5 * expected[i] + bias[i % n] + start[i], c[i], 2e-5);       // 50 products of magnitude 1 in float32
+        {
+            double alpha = scaled ? 0.5 * scales[i % n] : 0.5;
+            Assert.Equal(alpha * expected[i] + bias[i % n] + start[i], c[i], 2e-5);     // 50 products of magnitude 1 in float32
+        }
     }
 }
