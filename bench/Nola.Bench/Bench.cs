@@ -165,7 +165,9 @@ internal sealed class Bench : IDisposable
 
     private static Timing[] Time(Action[] actions, int warmup, int repeats)
     {
-        for (int i = 0; i < warmup; i++)
+        // So often that the runtime has compiled what short actions call as it does in the long run.
+        Stopwatch warm = Stopwatch.StartNew();
+        for (int i = 0; i < warmup || (warmup > 0 && warm.Elapsed.TotalSeconds < 0.5); i++)
             foreach (Action action in actions)
                 action();
         double[][] seconds = [.. actions.Select(_ => new double[repeats])];

@@ -87,11 +87,17 @@ internal static unsafe partial class Gemm
         }
     }
 
-    // Columns of the source lie next to each other in k: four by four through registers.
+    // Columns of the source lie next to each other in k: sixteen by sixteen or four by four through registers.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackColumns(float* from, nint rowStride, nint columnStride, int steps, float* to)
     {
         int width = PanelWidth, whole = rowStride == 1 ? steps & ~3 : 0;
+        if (Avx512F.IsSupported && rowStride == 1 && steps == Lanes)
+        {
+            Square((uint*)from, columnStride, (uint*)to, width);
+            Square((uint*)(from + Lanes * columnStride), columnStride, (uint*)(to + Lanes), width);
+            return;
+        }
         for (int j = 0; j < width; j += 4)
             for (int p = 0; p < whole; p += 4)
                 Transpose4(from + p + j * columnStride, columnStride, to + p * width + j, width);
@@ -209,10 +215,20 @@ internal static unsafe partial class Gemm
     }
 
     // The last panel: the columns that B has, then zeros.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackEdge(float* from, nint rowStride, nint columnStride, int steps, int columns, float* to)
     {
-        int width = PanelWidth;
-        for (int p = 0; p < steps; p++, from += rowStride, to += width)
-            for (int j = 0; j < width; j++) to[j] = j < columns ? from[j * columnStride] : 0;
+        int width = PanelWidth, whole = rowStride == 1 ? columns & ~3 : 0, wholeSteps = steps & ~3, square = 0;
+        new Span<float>(to, steps * width).Clear();
+        if (Avx512F.IsSupported && rowStride == 1 && steps == Lanes && columns >= Lanes)
+        {
+            Square((uint*)from, columnStride, (uint*)to, width);
+            square = Lanes;
+        }
+        for (int j = square; j < whole; j += 4)
+            for (int p = 0; p < wholeSteps; p += 4)
+                Transpose4(from + p + j * columnStride, columnStride, to + p * width + j, width);
+        for (int p = 0; p < steps; p++)
+            for (int j = p < wholeSteps ? whole : 0; j < columns; j++) to[p * width + j] = from[p * rowStride + j * columnStride];
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -179,6 +180,7 @@ internal static unsafe partial class Gemm
     private static bool ShouldPack(in Operand a, int m, int panels) =>
         m >= 4 * TileRows && panels >= 3 && (a.Step != 1 || a.Row % 1024 == 0);
 
+    [SkipLocalsInit]
     internal static void Block<S, V>(
         int m, int n, int k, Operand a, float* b, long panelStride, float* c, nint cStride,
         float alpha, float* bias, bool accumulate, float* scales = null)

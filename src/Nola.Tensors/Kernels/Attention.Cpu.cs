@@ -1,13 +1,19 @@
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
 
 public sealed unsafe partial class CpuDevice
 {
-    // Query rows done together: four tiles of the micro-kernel, whose scores against 1,024 keys take 229 KB. Half as many
-    // for short sequences, where what a block computes beyond the diagonal is a large part.
-    private static int QueryBlock(int tokens) => tokens <= 256 ? 28 : 56;
+    // Query rows done together: four tiles of the micro-kernel, whose scores against 1,024 keys take 229 KB. Fewer in short
+    // sequences, where what a block computes beyond the diagonal is a large part.
+    private static int QueryBlock(int tokens) => tokens <= ShortSequence ? 14 : tokens <= 256 ? 28 : MostQueries;
+
+    private const int MostQueries = 56;
+
+    // Tokens of a sequence whose scores are computed whole before anything is made of them: 128 KB with their gradients.
+    private const int ShortSequence = 128;
 
     // Floats of the heads that are copied together: with what is computed from them they fit the second-level cache.
     private const int GroupFloats = 160 * 1024;
@@ -65,8 +71,8 @@ public sealed unsafe partial class CpuDevice
     {
         public int Count => Until - From;
 
-        /// <summary>Count in whole panels.</summary>
-        public int Across => (Count + Gemm.PanelWidth - 1) / Gemm.PanelWidth * Gemm.PanelWidth;
+        /// <summary>Count in whole vectors.</summary>
+        public int Across => (Count + Gemm.PanelWidth / 2 - 1) / (Gemm.PanelWidth / 2) * (Gemm.PanelWidth / 2);
 
         /// <summary>Of queries first … first + rows − 1 of a sequence.</summary>
         public static Sight Of(AttentionLayout layout, int first, int rows, int tokens)
@@ -87,47 +93,58 @@ public sealed unsafe partial class CpuDevice
     // y: from the first head's column on, in rows of all heads.
     private static void AttendHeads(AttentionLayout layout, int head, int count, float* qkv, int t, float* y, float* lse, int lseStride)
     {
-        int d = layout.HeadSize, firstKeys = head / layout.Group, keyHeads = (head + count - 1) / layout.Group - firstKeys + 1;
-        int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
-        int block = QueryBlock(t), rowsSize = t * d, keyRowsSize = columns * d;
-        int keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
-        float* q = Scratch.Floats(
-            (long)count * rowsSize + (long)keyHeads * (rowsSize + keyRowsSize) + keysSize + valuesSize + (long)block * columns);
-        float* k = q + (long)count * rowsSize;
-        float* v = k + (long)keyHeads * keyRowsSize;
-        float* keys = v + (long)keyHeads * rowsSize;
-        float* values = keys + keysSize;
-        float* scores = values + valuesSize;
-        for (int i = 0; i < t; i++)
-        {
-            float* row = qkv + (long)i * layout.Width;
-            Gather(row + head * d, count, d, q + i * d, rowsSize);
-            Gather(row + layout.KeyColumn + firstKeys * d, keyHeads, d, k + i * d, keyRowsSize);
-            Gather(row + layout.ValueColumn + firstKeys * d, keyHeads, d, v + i * d, rowsSize);
-        }
+        int d = layout.HeadSize, width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width;
+        int block = QueryBlock(t), keysSize = columns * d, valuesSize = Gemm.Panels(d) * width * t;
+        float* q = Scratch.Floats((long)block * d + keysSize + valuesSize + (long)block * columns);
+        float* keys = q + block * d, values = keys + keysSize, scores = values + valuesSize;
         float scale = 1 / MathF.Sqrt(d);
-        for (int h = 0, packed = -1; h < count; h++, q += rowsSize)
+        for (int h = 0, packed = -1; h < count; h++)
         {
-            int g = (head + h) / layout.Group - firstKeys;
+            int g = (head + h) / layout.Group;
             if (g != packed)
             {
-                float* kg = k + (long)g * keyRowsSize;
-                new Span<float>(kg + t * d, (columns - t) * d).Clear();
-                Gemm.Pack(kg, 1, d, d, columns, keys);                                    // Kᵀ (D, T)
-                Gemm.Pack(v + (long)g * rowsSize, d, 1, t, d, values);                    // V (T, D)
+                Gemm.Pack(qkv + layout.KeyColumn + g * d, 1, layout.Width, d, t, keys);           // Kᵀ (D, T)
+                Gemm.Pack(qkv + layout.ValueColumn + g * d, layout.Width, 1, t, d, values);       // V (T, D)
                 packed = g;
             }
             for (int i = 0; i < t; i += block)
             {
                 int rows = Math.Min(block, t - i);
                 Sight sight = Sight.Of(layout, i, rows, t);
+                float* own = qkv + (long)i * layout.Width + (head + h) * d;
+                CopyRows(own, layout.Width, rows, d, q);
+                if (h + 1 < count)
+                {
+                    // The next head, which is far from this one, is on its way meanwhile.
+                    Ahead(own + d, layout.Width, rows, d);
+                    if ((head + h + 1) % layout.Group == 0)
+                    {
+                        float* next = qkv + (long)i * layout.Width + (g + 1) * d;
+                        Ahead(next + layout.KeyColumn, layout.Width, rows, d);
+                        Ahead(next + layout.ValueColumn, layout.Width, rows, d);
+                    }
+                }
                 float* blockKeys = keys + (long)sight.From * d;
-                Gemm.Block(rows, sight.Across, d, new(q + i * d, d, 1), blockKeys, (long)width * d, scores, columns, scale);
+                Gemm.Block(rows, sight.Across, d, new(q, d, 1), blockKeys, (long)width * d, scores, columns, scale);
                 Dispatch.Run(new MaskedSoftmax(scores, columns, sight, lse + (long)h * lseStride + i), 0, rows);
                 Gemm.Block(rows, d, sight.Count, new(scores, columns, 1), values + (long)sight.From * width, (long)width * t,
                     y + (long)i * layout.QueryWidth + h * d, layout.QueryWidth);
             }
         }
+    }
+
+    // Asks for rows of a head, for the second-level cache.
+    private static void Ahead(float* from, nint stride, int rows, int d)
+    {
+        if (!Sse.IsSupported) return;
+        for (int i = 0; i < rows; i++, from += stride)
+            for (int j = 0; j < d; j += 16) Sse.Prefetch1(from + j);
+    }
+
+    // Some rows of a head, which lie apart by what all heads take.
+    private static void CopyRows(float* from, nint stride, int rows, int d, float* to)
+    {
+        for (int i = 0; i < rows; i++) new ReadOnlySpan<float>(from + i * stride, d).CopyTo(new Span<float>(to + i * d, d));
     }
 
     // One token's heads, which lie side by side, to the rows of each head.
@@ -149,7 +166,7 @@ public sealed unsafe partial class CpuDevice
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
-            float* mask = stackalloc float[2 * 16];
+            float* mask = stackalloc float[2 * 16], largests = stackalloc float[MostQueries];
             for (int j = 0; j < S.Width; j++) (mask[j], mask[S.Width + j]) = (1, 0);
             for (int r = start; r < end; r++)
             {
@@ -176,12 +193,15 @@ public sealed unsafe partial class CpuDevice
                     total = S.Add(total, e);
                 }
                 float sum = S.Sum(total);
-                lse[r] = max + MathF.Log(sum);
+                (lse[r], largests[r]) = (sum, max);
                 V inverse = S.Broadcast(1 / sum);
                 for (int j = from; j < valid; j += S.Width) S.Store(S.Multiply(S.Load(row + j), inverse), row + j);
                 for (int j = (valid + S.Width - 1) / S.Width * S.Width; j < sight.Count; j += S.Width) S.Store(S.Zero, row + j);
                 new Span<float>(row, lowest).Clear();
             }
+            Span<float> sums = new(lse + start, end - start);
+            TensorPrimitives.Log(sums, sums);
+            TensorPrimitives.Add(sums, new ReadOnlySpan<float>(largests + start, end - start), sums);
         }
     }
 
@@ -196,6 +216,81 @@ public sealed unsafe partial class CpuDevice
         private readonly float* qkv = qkv, y = y, lse = lse, dy = dy, dqkv = dqkv;
 
         public void Run()
+        {
+            if (t <= ShortSequence && (!layout.Causal || layout.Reach >= t)) RunShort();
+            else RunLong();
+        }
+
+        // All scores first, then each gradient in one piece, where it belongs: nothing is copied there and back.
+        private void RunShort()
+        {
+            int d = layout.HeadSize, c = layout.QueryWidth, count = keyHeads * layout.Group, row = layout.Width, block = QueryBlock(t);
+            int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width, across = Gemm.Panels(d) * width;
+            float* keys = Scratch.Floats(2L * columns * d + 3L * across * t + 2L * t * columns + 2L * block * d + t);   // Kᵀ (D, T), packed
+            float* values = keys + columns * d;                                           // Vᵀ (D, T), packed
+            float* keyRows = values + columns * d;                                        // K (T, D), packed
+            float* queryRows = keyRows + across * t;                                      // Q (T, D), packed
+            float* dyRows = queryRows + across * t;                                       // dy (T, D), packed
+            float* p = dyRows + across * t;                                               // (T, T)
+            float* ds = p + t * columns;                                                  // (T, T)
+            float* q = ds + t * columns;                                                  // (rows, D)
+            float* g = q + block * d;                                                     // dy (rows, D)
+            float* dot = g + block * d;                                                   // ⟨dy, y⟩ (T)
+            float scale = 1 / MathF.Sqrt(d);
+            for (int h = 0; h < count; h++)
+            {
+                int query = (keyHead * layout.Group + h) * d, key = layout.KeyColumn + (keyHead + h / layout.Group) * d;
+                int value = key + layout.KeyWidth;
+                bool firstOfKeys = h % layout.Group == 0, nextKeys = (h + 1) % layout.Group == 0, isLast = h + 1 == count;
+                float* yh = y + h * d, gh = dy + h * d;
+                if (firstOfKeys)
+                {
+                    Gemm.Pack(qkv + key, 1, row, d, t, keys);
+                    Gemm.Pack(qkv + value, 1, row, d, t, values);
+                    Gemm.Pack(qkv + key, row, 1, t, d, keyRows);
+                }
+                Gemm.Pack(qkv + query, row, 1, t, d, queryRows);
+                Gemm.Pack(gh, c, 1, t, d, dyRows);
+                for (int i = 0; i < t; i += block)
+                {
+                    int rows = Math.Min(block, t - i);
+                    Sight sight = Sight.Of(layout, i, rows, t);
+                    float* own = qkv + i * row, pi = p + i * columns, dsi = ds + i * columns;
+                    CopyRows(own + query, row, rows, d, q);
+                    CopyRows(gh + i * c, c, rows, d, g);
+                    for (int r = 0; r < rows; r++) dot[i + r] = Dot(g + r * d, yh + (i + r) * c, d);
+                    if (!isLast)
+                    {
+                        Ahead(own + query + d, row, rows, d);
+                        Ahead(gh + i * c + d, c, rows, d);
+                        Ahead(yh + i * c + d, c, rows, d);
+                        if (nextKeys) Ahead(own + key + d, row, rows, d);
+                        if (nextKeys) Ahead(own + value + d, row, rows, d);
+                    }
+                    Gemm.Block(rows, sight.Across, d, new(q, d, 1), keys, (long)width * d, pi, columns, scale);
+                    Gemm.Block(rows, sight.Across, d, new(g, d, 1), values, (long)width * d, dsi, columns);
+                    Dispatch.Run(new ScoreGrad(pi, dsi, columns, sight, lse + (long)h * lseStride + i, dot + i, scale), 0, rows);
+                    Gemm.Block(
+                        rows, d, sight.Count, new(dsi, columns, 1), keyRows, (long)width * t, dqkv + i * row + query, row,
+                        1, null, beta != 0);
+                }
+                // Keys and values get what the queries give them that see them.
+                int some = layout.Causal ? block : t;
+                for (int j = 0; j < t; j += some)
+                {
+                    int first = layout.Causal ? j : 0, seen = Math.Min(some, t - j), at = first * columns + j;
+                    bool adds = beta != 0 || !firstOfKeys;
+                    Gemm.Block(
+                        seen, d, t - first, new(ds + at, 1, columns), queryRows + first * width, (long)width * t, dqkv + j * row + key, row,
+                        1, null, adds);
+                    Gemm.Block(
+                        seen, d, t - first, new(p + at, 1, columns), dyRows + first * width, (long)width * t, dqkv + j * row + value, row,
+                        1, null, adds);
+                }
+            }
+        }
+
+        private void RunLong()
         {
             int d = layout.HeadSize, c = layout.QueryWidth, count = keyHeads * layout.Group, head = keyHead * layout.Group;
             int width = Gemm.PanelWidth, columns = Gemm.Panels(t) * width, across = Gemm.Panels(d) * width;
