@@ -49,7 +49,8 @@ public sealed class ImageSet
     /// <exception cref="NolaException">There is no such part, or it is none of these.</exception>
     public static ImageSet Read(string path, ImagePart part) => Find(path, part) ?? throw new NolaException(
         $"{path}: there are no images to {(part == ImagePart.Train ? "learn from" : "test on")}; expected a folder for each class with PNG "
-        + $"or JPEG files, also below {ImageSetReader.FolderOf(part)}, or IDX files, or CIFAR's binary files.");
+        + $"or JPEG files, also below {ImageSetReader.FolderOf(part)}, or IDX files, or CIFAR's binary files."
+        + (path == EmbeddedImages.Name ? $" The embedded set {path} is read where no directory is called so." : ""));
 
     /// <summary>The same; null where the directory has no such part.</summary>
     /// <exception cref="NolaException">There is no such directory, or a file of it is damaged.</exception>
