@@ -46,7 +46,7 @@ internal static class CommandLine
 
     private static RootCommand Of(IEnumerable<(string Name, Func<Command> Create)> some)
     {
-        RootCommand root = new("Fine-tune language models with NOLA, LoRA and ten more kinds of adapters, and run them. "
+        RootCommand root = new("Fine-tune language models with NOLA, LoRA and eleven more kinds of adapters, and run them. "
             + "Start with 'nola train': it needs no data, no model and no GPU.");
         foreach ((_, Func<Command> create) in some) root.Add(create());
         Examples.AddTo(root);
