@@ -31,8 +31,9 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
 
     private int One(int[] context, ITokenizer? tokenizer, CancellationToken cancel)
     {
-        int[] generated = model.Generate(context, adapter, options, json ? null : Printer(tokenizer, Begins(context, tokenizer)), cancel);
-        if (!json) Console.Out.WriteLine();
+        TextPieces? pieces = tokenizer is null ? null : new(tokenizer, options, trims: !form.Raw, Begins(context, tokenizer));
+        int[] generated = model.Generate(context, adapter, options, json ? null : Printer(pieces), cancel);
+        if (!json) Console.Out.WriteLine(pieces?.End());
         cancel.ThrowIfCancellationRequested();
         FinishReason reason = Reason(context, generated);
         string? text = json ? Text(context, generated, tokenizer) : null;
@@ -56,15 +57,12 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
     }
 
     // Prints each token as it comes: its text, or its id.
-    private Action<int> Printer(ITokenizer? tokenizer, bool begins)
+    private static Action<int> Printer(TextPieces? pieces)
     {
-        IncrementalDecoder? decoder = tokenizer is null ? null : new(tokenizer, begins);
         bool first = true;
         return token =>
         {
-            if (decoder is null) Console.Out.Write((first ? "" : ",") + token.ToString(CultureInfo.InvariantCulture));
-            else if (options.StopTokens!.Contains(token)) return;
-            else Console.Out.Write(first ? Begun(decoder.Add(token)) : decoder.Add(token));
+            Console.Out.Write(pieces?.Add(token) ?? (first ? "" : ",") + token.ToString(CultureInfo.InvariantCulture));
             Console.Out.Flush();
             first = false;
         };

@@ -114,6 +114,9 @@ internal sealed class PretrainCommand
         if (Files(given, images).Length > 0) return RunImages(given, cancel);
         if (Files(given, text).Length + Files(given, pairs).Length == 0)
             throw new NolaException("There is nothing to train on; give --text, --pairs or --images.");
+        foreach (Option option in (Option[])[imageSize, patchSize, batchSize, augment])
+            if (given.GetResult(option) is { Implicit: false })
+                throw new NolaException($"{option.Name} is given without --images; it means nothing for text.");
         string place = given.GetValue(output)!;
         bool resumes = given.GetValue(resume);
         if (!resumes) RunDirectory.RefuseUsed(place);
@@ -138,7 +141,7 @@ internal sealed class PretrainCommand
 
     private int RunImages(ParseResult given, CancellationToken cancel)
     {
-        foreach (Option option in (Option[])[text, pairs, mix, from, tokenizer, vocabulary, positions, tokens, completions])
+        foreach (Option option in (Option[])[text, pairs, mix, from, tokenizer, vocabulary, positions, tokens, completions, evalTokens])
             if (given.GetResult(option) is { Implicit: false })
                 throw new NolaException($"--images and {option.Name} are both given; a model learns from images or from text.");
         string place = given.GetValue(output)!;

@@ -32,6 +32,12 @@ internal static class ServeCommand
             DefaultValueFactory = _ => "127.0.0.1",
         };
         Option<int> port = new WholeOption<int>("--port") { Description = "Port; 0 for a free one", DefaultValueFactory = _ => 8080 };
+        Option<string[]> allowed = new("--allow-host")
+        {
+            Description = "Further names that requests may be sent to, such as a reverse proxy's, where only this machine is listened to "
+                + "and there is no API key; * for any",
+            AllowMultipleArgumentsPerToken = true,
+        };
         Option<string> key = new("--api-key") { Description = $"What requests must send as their bearer token [{KeyVariable}]" };
         Option<int> mixed = Megabytes("--mixed-memory", "Memory for mixed adapters, in MiB", defaults.Pool.MixedMemory);
         Option<int> cache = Megabytes(
@@ -47,7 +53,7 @@ internal static class ServeCommand
             "--drain", "Seconds that requests have to end when the server is stopped", (int)defaults.Drain.TotalSeconds);
         Command command = new("serve", "Answer requests by HTTP, as OpenAI's API does, with a model and the adapters of a directory.")
         {
-            common.Model, adapters, outside, name, host, port, key, mixed, cache, prefix, batch, running, queue, drain,
+            common.Model, adapters, outside, name, host, port, allowed, key, mixed, cache, prefix, batch, running, queue, drain,
             common.DeviceName, common.Threads, common.Storage, common.Json,
         };
         command.Does((r, _) =>
@@ -58,6 +64,7 @@ internal static class ServeCommand
                 ModelName = r.GetValue(name),
                 Adapters = r.GetValue(adapters),
                 AllowOutside = r.GetValue(outside),
+                AllowedHosts = r.GetValue(allowed) ?? [],
                 ApiKey = r.GetValue(key) ?? (Environment.GetEnvironmentVariable(KeyVariable) is { Length: > 0 } set ? set : null),
                 Drain = TimeSpan.FromSeconds(r.GetValue(drain)),
                 Pool = new() { MixedMemory = Bytes(r.GetValue(mixed)) },

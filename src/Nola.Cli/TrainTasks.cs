@@ -25,7 +25,11 @@ internal static class TrainTasks
         IReadOnlyList<TaskFiles> files = TaskList.Read(list);
         // What is embedded has defaults of its own.
         given.Set("data", files[0].Data, list);
+        if (resume && !given.Has("out"))
+            throw new NolaException("--resume needs --out, the directory of the tasks' runs.");
         TrainConfig config = TrainConfig.From(given);
+        // Without --out the name is made of the time, which each rank has for itself.
+        config = config with { Out = ranks.Share(config.Out) };
         AdapterOptions method = config.Adapter
             ?? throw new NolaException("--method full trains the model's own weights; --tasks needs a method that trains adapters.");
         if (config.Options.Shards > 1)

@@ -22,6 +22,12 @@ public sealed record ServeOptions
     /// <summary>Load adapters from everywhere, and follow links out of <see cref="Adapters"/>.</summary>
     public bool AllowOutside { get; init; }
 
+    /// <summary>
+    /// Further names that requests may be sent to (their <c>Host</c>), such as that of a reverse proxy, where the server listens to its own
+    /// machine alone and has no API key; <c>*</c> for any.
+    /// </summary>
+    public IReadOnlyList<string> AllowedHosts { get; init; } = [];
+
     /// <summary>What requests must give as their bearer token; null for nothing.</summary>
     public string? ApiKey { get; init; }
 
@@ -47,6 +53,8 @@ public sealed record ServeOptions
         if (!Uri.TryCreate(Url, UriKind.Absolute, out Uri? address) || address.Scheme != Uri.UriSchemeHttp || address.PathAndQuery != "/")
             throw new NolaException($"{Quoted.Of(Url)} is no address to listen at; expected one such as http://127.0.0.1:8080.");
         if (Drain < TimeSpan.Zero || Drain > TimeSpan.FromDays(1)) throw new NolaException($"Drain is {Drain}; expected 0 to one day.");
+        if (Pool.MixedMemory < 0)
+            throw new NolaException($"The memory for mixed adapters is {Pool.MixedMemory} bytes; expected 0 or more.");
         if (ApiKey is { Length: 0 }) throw new NolaException("The API key is empty; give one, or none.");
         if (ModelName is { } name && (name.Length == 0 || name != NolaException.OneLine(name)))
             throw new NolaException($"{Quoted.Of(name)} cannot be the name of a model.");

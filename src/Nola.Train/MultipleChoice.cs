@@ -63,6 +63,8 @@ public static class MultipleChoice
     {
         ITokenizer tokenizer = model.Tokenizer;
         int[] context = tokenizer.EncodePrompt(question.Context), whole = tokenizer.EncodePrompt($"{question.Context} {choice}");
+        // Where no token begins texts, an empty context is a token that the answer alone has not.
+        if (question.Context.Length == 0 && !whole.AsSpan().StartsWith(context)) whole = [.. context, .. whole];
         if (whole.Length > model.Shape.Positions + 1)
             throw new NolaException(
                 $"{question.Place}: the question with an answer has {whole.Length} tokens "

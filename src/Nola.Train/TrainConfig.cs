@@ -230,7 +230,8 @@ internal sealed record TrainConfig
         WeightFormats.Find(name) ?? throw new NolaException($"storage is {Quoted.Of(name)}; expected {Storages}.");
 
     /// <summary>The settings that a run was made with, so that the same command can be given again.</summary>
-    public string ToJson()
+    /// <param name="withDevice">Also where it ran, so that it is resumed with the same arithmetic.</param>
+    public string ToJson(bool withDevice = false)
     {
         TrainOptions o = Options;
         Dictionary<string, object?> keys = new()
@@ -261,6 +262,7 @@ internal sealed record TrainConfig
             ["checkpoint-blocks"] = o.CheckpointBlocks,
             ["truncate"] = Truncate,
         };
+        if (withDevice) keys["device"] = Device;
         if (Chat) keys["chat"] = true;
         if (o.Shards > 1) keys["shards"] = o.Shards;
         if (o.HeadLearningRate > 0) keys["head-lr"] = StrictNumber.Shortest(o.HeadLearningRate);

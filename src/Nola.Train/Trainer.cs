@@ -152,7 +152,8 @@ public sealed class Trainer
                 "new run.");
         data.Begin(state);
         using ShardedStep? shards = options.Shards > 1 ? new(model, adapter, options, Ranks) : null;
-        int total = TotalSteps(epoch.Count);
+        // Epochs are packed to different numbers of batches; the run is as long as its first one said, also where it is resumed in another.
+        int total = TotalSteps(state.Epoch == 0 ? epoch.Count : data.Epoch(0).Count);
         if (resume) Continue(state, total);
         state.Total = total;
         // What reading the data left behind is as large as a block of the model; the system can have it back.
@@ -319,7 +320,8 @@ public sealed class Trainer
         if (total < state.Step)
             throw new NolaException(
                 $"{Name}: the run is at step {state.Step} already, and {total} are asked for; ask for more steps or epochs.");
-        run?.Accept(state.Step);
+        // The evaluation before the first step is made again.
+        run?.Accept(state.Step == 0 ? -1 : state.Step);
         if (total == state.Total) return;
         state.Waited = 0;
         string schedule = options.Schedule.ToString().ToLowerInvariant();
@@ -334,7 +336,8 @@ public sealed class Trainer
     private int TotalSteps(int batchesPerEpoch)
     {
         double most = options.MaxSteps > 0 ? options.MaxSteps : double.PositiveInfinity;
-        double steps = options.Epochs is { } epochs ? Math.Ceiling(epochs * batchesPerEpoch / options.Accumulation)
+        // A product such as 1.1 · 10 is a little above what it stands for.
+        double steps = options.Epochs is { } epochs ? Math.Ceiling(epochs * batchesPerEpoch / options.Accumulation * (1 - 1e-12))
             : options.MaxSteps > 0 ? most : Math.Ceiling((double)batchesPerEpoch / options.Accumulation);
         steps = Math.Max(1, Math.Min(steps, most));
         return steps <= int.MaxValue ? (int)steps
@@ -383,7 +386,8 @@ public sealed class Trainer
         if (!double.IsFinite(result.Loss)) throw NotFinite(state.Step, "validation loss");
         if (state.Step == 0) state.FirstLoss = result.Loss;
         state.LastLoss = result.Loss;
-        bool best = !(result.Loss >= state.BestLoss);
+        // That of step 0 is the first, also where it is made again.
+        bool best = state.Step == 0 || !(result.Loss >= state.BestLoss);
         if (best) (state.BestLoss, state.BestStep, state.Waited) = (result.Loss, state.Step, 0);
         else state.Waited++;
         Tell(o => o.OnEvaluation(result with { Step = state.Step, Best = best }));

@@ -166,6 +166,20 @@ public sealed class BadInputTests(ServerFixture fixture)
         }
     }
 
+    [Theory]
+    [InlineData("localhost", HttpStatusCode.OK)]
+    [InlineData("127.0.0.2:1234", HttpStatusCode.OK)]
+    [InlineData("[::1]", HttpStatusCode.OK)]
+    [InlineData("evil.example:8080", HttpStatusCode.Forbidden)]
+    [InlineData("192.168.0.1", HttpStatusCode.Forbidden)]
+    public async Task A_name_of_another_machine_is_not_answered(string host, HttpStatusCode status)
+    {
+        using HttpRequestMessage request = new(HttpMethod.Post, "/tokenize") { Content = Api.Json("""{"prompt": "a"}""") };
+        request.Headers.Host = host;
+        using HttpResponseMessage answer = await api.Http.SendAsync(request);
+        Assert.Equal(status, answer.StatusCode);
+    }
+
     [Fact]
     public async Task Connections_that_say_nothing_or_nonsense_hold_nobody_up()
     {

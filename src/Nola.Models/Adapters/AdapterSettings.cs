@@ -20,7 +20,7 @@ internal sealed class AdapterSettings
     private const string LabelsKey = "labels";
 
     // How many parts' gradients were added up in each step of training; informational, and absent for steps in one piece.
-    private const string ShardsKey = "shards";
+    internal const string ShardsKey = "shards";
 
     private static readonly string[] commonKeys = ["format", "method", "base_model", "base_identity"];
     private static readonly string[] packedKeys = ["bits", "values"], frozenKeys = ["generator", "fingerprint"];

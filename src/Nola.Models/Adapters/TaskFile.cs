@@ -44,6 +44,8 @@ public static class TaskFile
                 [FormatKey] = IsPacked(files[0]) ? QuantizedFormat : Format,
                 [TasksKey] = JsonSerializer.Serialize(adapters.Select(adapter => adapter.Name), JsonForms.Readable),
             };
+            // How a step was divided is said of all tasks or of none.
+            if (files.Any(file => Shards(file) != Shards(files[0]))) metadata.Remove(AdapterSettings.ShardsKey);
             SafetensorsWriter.Write(output, files[0].Entries.Select(entry => Stacked(files, entry)), metadata);
         }
         finally
@@ -120,7 +122,8 @@ public static class TaskFile
     private static void RefuseOther(Safetensors first, Safetensors file)
     {
         // The method makes the others what they are, and the format and the fingerprint differ because a setting does.
-        IEnumerable<string> keys = first.Metadata.Keys.Union(file.Metadata.Keys).Where(key => key != NameKey);
+        IEnumerable<string> keys = first.Metadata.Keys.Union(file.Metadata.Keys)
+            .Where(key => key is not (NameKey or AdapterSettings.ShardsKey));
         keys = keys.Order(StringComparer.Ordinal).OrderBy(key => key switch { "method" => 0, FormatKey or "fingerprint" => 2, _ => 1 });
         foreach (string key in keys)
         {
@@ -135,6 +138,8 @@ public static class TaskFile
                 || file.Entries.Count != first.Entries.Count)
                 throw new NolaException($"{file.Path}: its tensors are others than those of {first.Path}; one of the files is damaged.");
     }
+
+    private static string? Shards(Safetensors file) => file.Metadata.GetValueOrDefault(AdapterSettings.ShardsKey);
 
     private static bool IsPacked(Safetensors file) => file.Metadata[FormatKey] is QuantizedFormat or AdapterFile.QuantizedFormat;
 

@@ -124,8 +124,8 @@ public static class TextGeneration
     /// <param name="adapter">What all are read with; null for the base model alone.</param>
     /// <param name="options">How to choose, alike for all.</param>
     /// <param name="onResult">
-    /// Told the index of a sequence and its new tokens, as soon as they are known; of equal prompts that are decoded once, the first
-    /// one's index.
+    /// Told the index of a sequence and its new tokens, as soon as they are known; of equal prompts that are decoded once, each one's
+    /// index.
     /// </param>
     /// <param name="cancel">Ends it.</param>
     /// <exception cref="NolaException">A prompt is empty or longer than the model reads.</exception>
@@ -140,6 +140,7 @@ public static class TextGeneration
         int[] decoded = Decoded(prompts, options, count);
         int[][] results = new int[count][];
         using DecodeLoop loop = new(model, options.BatchTokens);
+        ILookup<int, int> alike = Enumerable.Range(0, count).ToLookup(i => decoded[i]);
         Dictionary<Continuation, int> indices = [];
         foreach (int i in decoded.Distinct())
             indices[loop.Admit(prompts[i / options.NumSamples], options, adapter, options.FirstSequence + i)] = i;
@@ -150,7 +151,7 @@ public static class TextGeneration
         {
             int i = indices[continuation];
             results[i] = [.. continuation.Tokens];
-            onResult?.Invoke(i, results[i]);
+            foreach (int same in alike[i]) onResult?.Invoke(same, results[i]);
         }
     }
 

@@ -6,9 +6,10 @@ namespace Nola.Models;
 /// <param name="tokenizer">The model's.</param>
 /// <param name="options">By which they are chosen; the stop tokens are given.</param>
 /// <param name="trims">Whether spaces at the beginning are left out, as of a completion in the form that is taught.</param>
-internal sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options, bool trims)
+/// <param name="begins">Whether the tokens begin a text, and follow none.</param>
+internal sealed class TextPieces(ITokenizer tokenizer, GenerateOptions options, bool trims, bool begins = false)
 {
-    private readonly IncrementalDecoder decoder = new(tokenizer);
+    private readonly IncrementalDecoder decoder = new(tokenizer, begins);
     private readonly StringBuilder held = new();
     private readonly AnswerText answer = new(trims);
     private bool ended;

@@ -32,6 +32,12 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
     /// <summary>Whether the head is the token embedding (<c>tie_word_embeddings</c>).</summary>
     public bool TiedHead { get; init; } = true;
 
+    /// <summary>
+    /// The token that begins and ends texts (<c>eos_token_id</c>); where a file does not say, the last one of GPT-2's vocabulary, or of a
+    /// smaller one that was made for pretraining. A larger one is padded.
+    /// </summary>
+    internal int EndToken { get; init; } = Math.Min(Vocabulary, Gpt2Tokenizer.GptVocabulary) - 1;
+
     /// <inheritdoc/>
     public override ModelFamily Family => Gpt2Family.Instance;
 
@@ -141,9 +147,8 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
             ["layer_norm_epsilon"] = StrictNumber.Shortest(LayerNormEpsilon),
             ["activation_function"] = "gelu_new",
             ["tie_word_embeddings"] = TiedHead,
-            // The last token of GPT-2's vocabulary, and of any that is made for pretraining.
-            ["bos_token_id"] = Vocabulary - 1,
-            ["eos_token_id"] = Vocabulary - 1,
+            ["bos_token_id"] = EndToken,
+            ["eos_token_id"] = EndToken,
         },
         JsonForms.Indented);
 
@@ -161,6 +166,9 @@ public sealed record Gpt2Config(int Layers, int Heads, int Channels, int Vocabul
             TiedHead = fields.Flag("tie_word_embeddings") ?? true,
         };
         config.Check(path);
+        if (root.TryGetProperty("eos_token_id", out JsonElement end) && end.ValueKind == JsonValueKind.Number
+            && end.TryGetInt32(out int token) && token >= 0 && token < config.Vocabulary)
+            config = config with { EndToken = token };
         return config;
 
         // Of the names that a size goes by; all that are given say the same.

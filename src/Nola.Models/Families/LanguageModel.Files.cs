@@ -117,7 +117,7 @@ public sealed partial class LanguageModel
         AtomicFile.WriteText(Path.Combine(directory, "config.json"), Config.ToJson() + "\n");
         if (Origin is not null) TokenizerFiles.Copy(Origin, directory);
         // GPT-2's own is found without files.
-        else if (FindTokenizer() is Gpt2Tokenizer own && own != Gpt2Tokenizer.Default) own.Save(directory);
+        else if (FindTokenizer() is Gpt2Tokenizer { IsDefault: false } own) own.Save(directory);
     }
 
     /// <summary>The directory of its files, if it was loaded from one.</summary>

@@ -48,6 +48,10 @@ public sealed class SchedulerFullException(int waiting, TimeSpan retryAfter) : N
     public TimeSpan RetryAfter => retryAfter;
 }
 
+/// <summary>A request that was accepted and could not be continued, through no fault of who asked.</summary>
+/// <param name="error">Why.</param>
+public sealed class GenerationFailedException(Exception error) : NolaException(NolaException.OneLine(error.Message), error);
+
 /// <summary>What a scheduler does, and did since it was made.</summary>
 public sealed record SchedulerStatistics
 {

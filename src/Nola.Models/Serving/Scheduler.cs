@@ -338,7 +338,7 @@ public sealed class Scheduler : IAsyncDisposable
         Leave(sample);
         if (request.IsCanceled || continuation.Error is not null)
         {
-            Close(request, continuation.Error);
+            Close(request, continuation.Error is { } failure ? new GenerationFailedException(failure) : null);
             return;
         }
         sample.End(continuation.FinishReason!.Value);
@@ -357,22 +357,24 @@ public sealed class Scheduler : IAsyncDisposable
     {
         if (request.IsClosed) return;
         bool complete = request.Ended == request.Request.Samples;
+        // Before it is closed, after which nothing can cancel it.
+        if (!complete) request.Cancel();
         request.Close(error ?? (complete ? null : new OperationCanceledException("The request was canceled.")));
         joining.Remove(request);
         if (error is not null) meter.Fail();
         else if (complete) meter.Complete(request.Elapsed);
         else meter.Cancel();
-        if (!complete) request.Cancel();
     }
 
     private void FailAll(Exception error)
     {
+        GenerationFailedException failure = new(error);
         foreach (ServedSample sample in running.ToArray())
         {
             Leave(sample);
-            Close(sample.Request, error);
+            Close(sample.Request, failure);
         }
-        foreach (ServedRequest request in joining.ToArray()) Close(request, error);
+        foreach (ServedRequest request in joining.ToArray()) Close(request, failure);
         loop.Dispose();
         loop = NewLoop();
     }

@@ -27,8 +27,6 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     // Tokens before the first merge's: one for each byte.
     private const int Bytes = 256;
 
-    // Letters of other languages, and what HTML escapes, are written as they are.
-
     private static readonly Lazy<Gpt2Tokenizer> shared = new(() => OfMerges(GptVocabulary));
 
     private readonly List<(string Token, int Id)> tokens;
@@ -39,6 +37,9 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     private readonly Lazy<LongWords> longWords;
     private readonly byte[]?[] bytes;
     private readonly int endOfText;
+
+    // Of the model, whose embedding may be padded to a round size.
+    private int padded;
 
     private Gpt2Tokenizer(List<(string Token, int Id)> tokens, Func<IEnumerable<string>> merges)
     {
@@ -135,16 +136,26 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
     {
         if (text.Length <= LongWord) return [.. bpe.Value.EncodeToIds(text)];
         List<int> ids = new(text.Length / 4);
+        // White space is divided by what follows it: what stands before a long word is encoded match by match.
+        List<(int Index, int Length)> blanks = [];
         int start = 0;
         foreach (ValueMatch word in Words().EnumerateMatches(text))
         {
-            if (word.Length <= LongWord) continue;
-            ids.AddRange(bpe.Value.EncodeToIds(text.AsSpan(start, word.Index - start)));
-            LongWords.Encode(text.AsSpan(word.Index, word.Length), ids);
-            start = word.Index + word.Length;
+            if (word.Length > LongWord)
+            {
+                Add(start, (blanks.Count > 0 ? blanks[0].Index : word.Index) - start);
+                foreach ((int index, int length) in blanks) Add(index, length);
+                LongWords.Encode(text.AsSpan(word.Index, word.Length), ids);
+                start = word.Index + word.Length;
+                blanks.Clear();
+            }
+            else if (text.AsSpan(word.Index, word.Length).IsWhiteSpace()) blanks.Add((word.Index, word.Length));
+            else blanks.Clear();
         }
-        ids.AddRange(bpe.Value.EncodeToIds(text.AsSpan(start)));
+        Add(start, text.Length - start);
         return [.. ids];
+
+        void Add(int from, int length) => ids.AddRange(bpe.Value.EncodeToIds(text.AsSpan(from, length)));
     }
 
     /// <summary>The text of token ids; bytes that are not UTF-8 become replacement characters.</summary>
@@ -158,9 +169,25 @@ public sealed partial class Gpt2Tokenizer : ITokenizer
 
     /// <summary>The UTF-8 bytes of one token: may be a part of a character.</summary>
     /// <exception cref="NolaException">The id is outside the vocabulary.</exception>
-    public ReadOnlySpan<byte> BytesOf(int id) => (uint)id < (uint)bytes.Length && bytes[id] is { } found
-        ? found
-        : throw new NolaException($"Token id {id} is outside the tokenizer's vocabulary of {bytes.Length}.");
+    public ReadOnlySpan<byte> BytesOf(int id)
+    {
+        if ((uint)id < (uint)bytes.Length && bytes[id] is { } found) return found;
+        // What stands for no token has no bytes.
+        if (id >= bytes.Length && id < padded) return [];
+        throw new NolaException($"Token id {id} is outside the tokenizer's vocabulary of {bytes.Length}.");
+    }
+
+    /// <summary>The same for a model whose vocabulary is padded to a round size.</summary>
+    internal Gpt2Tokenizer PaddedTo(int vocabulary)
+    {
+        if (vocabulary <= bytes.Length) return this;
+        Gpt2Tokenizer own = (Gpt2Tokenizer)MemberwiseClone();
+        own.padded = vocabulary;
+        return own;
+    }
+
+    /// <summary>Whether it is GPT-2's own, which needs no files.</summary>
+    internal bool IsDefault => shared.IsValueCreated && tokens == shared.Value.tokens;
 
     private static BpeTokenizer Create(List<(string Token, int Id)> tokens, IEnumerable<string> merges) =>
         // The class's defaults are not GPT-2's: without ByteLevel, bytes are lost without a word.

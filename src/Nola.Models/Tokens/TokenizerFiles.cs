@@ -34,8 +34,9 @@ internal static class TokenizerFiles
     public static ITokenizer? Find(string? directory, ModelTokens model)
     {
         ITokenizer? found = directory is null ? null : Read(directory, model);
-        if (found is null) return model.AreGpt2 && model.Vocabulary >= Gpt2Tokenizer.GptVocabulary ? Gpt2Tokenizer.Default : null;
-        if (found.Vocabulary <= model.Vocabulary) return found;
+        if (found is null && model.AreGpt2 && model.Vocabulary >= Gpt2Tokenizer.GptVocabulary) found = Gpt2Tokenizer.Default;
+        if (found is null) return null;
+        if (found.Vocabulary <= model.Vocabulary) return found is Gpt2Tokenizer own ? own.PaddedTo(model.Vocabulary) : found;
         throw new NolaException(
             $"{directory}: the tokenizer has ids up to {found.Vocabulary - 1} and the model's vocabulary is {model.Vocabulary}; "
             + "the files do not belong together.");

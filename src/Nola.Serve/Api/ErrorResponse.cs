@@ -23,6 +23,11 @@ internal static class ErrorResponse
                 return new(503, "The server is stopping.") { Code = "stopping", RetryAfter = TimeSpan.FromSeconds(1) };
             case BadHttpRequestException http:
                 return new(http.StatusCode, NolaException.OneLine(http.Message));
+            case GenerationFailedException { InnerException: NolaException } failed:
+                log($"a request failed while it was continued: {failed.Message}");
+                return new(500, failed.Message) { Code = "generation_failed" };
+            case GenerationFailedException { InnerException: { } fault }:
+                return Of(fault, log);
             case NolaException known:
                 return new(400, known.Message);
             default:

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net;
 using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Http;
@@ -19,6 +20,9 @@ internal sealed class Gate(ServerState state)
     private static readonly string[] open = ["/", "/health", "/openapi.json"];
 
     private readonly byte[]? key = state.Options.ApiKey is { } given ? Digest(given) : null;
+
+    // Whoever reaches this machine's own address is answered.
+    private readonly bool isOpenHere = state.Options.ApiKey is null && IsHere(new Uri(state.Options.Url).Host);
 
     /// <summary>Lets a request pass.</summary>
     public async Task PassAsync(HttpContext context, RequestDelegate next)
@@ -67,6 +71,15 @@ internal sealed class Gate(ServerState state)
         // A page of another site that a browser shows must not use a server that only its own machine reaches.
         if (request.Headers.Origin is [{ Length: > 0 } origin] && !IsOwn(origin, request))
             throw new ApiException(403, "Requests from pages of other sites are not answered.") { Code = "cross_origin" };
+        // Nor may its site's name be turned to this machine, which would make the page look like one of this server.
+        if (isOpenHere && !IsHere(request.Host.Host) && !IsAllowed(request.Host.Host))
+            throw new ApiException(
+                403,
+                $"The request is for {Tensors.Quoted.Of(request.Host.Host)}, and this server is for its own machine; send it to 127.0.0.1 "
+                + "or localhost, or allow that name where the server is started (AllowedHosts).")
+            {
+                Code = "other_host",
+            };
         if (key is null || open.Contains(request.Path.Value)) return;
         const string Scheme = "Bearer ";
         string? given = request.Headers.Authorization is [{ } header] && header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase)
@@ -83,6 +96,12 @@ internal sealed class Gate(ServerState state)
 
     private static bool IsOwn(string origin, HttpRequest request) =>
         Uri.TryCreate(origin, UriKind.Absolute, out Uri? from) && from.Authority == request.Host.Value;
+
+    private static bool IsHere(string host) => host.Length == 0 || host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+        || (IPAddress.TryParse(host, out IPAddress? address) && IPAddress.IsLoopback(address));
+
+    private bool IsAllowed(string host) =>
+        state.Options.AllowedHosts.Any(name => name == "*" || name.Equals(host, StringComparison.OrdinalIgnoreCase));
 
     private static byte[] Digest(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Nola.Models;
+using Nola.Tensors;
 
 namespace Nola.Serve;
 
@@ -31,8 +32,34 @@ internal static class TokenEndpoints
     // Clients learn the number of the token that ends texts by asking for its name alone.
     private static int[] Encode(string text, bool begins, ITokenizer tokenizer)
     {
-        if (text == new TokenTexts(tokenizer).Of(tokenizer.EndOfText)) return [tokenizer.EndOfText];
+        if (EndOf(tokenizer) is { } end && text == new TokenTexts(tokenizer).Of(end)) return [end];
         return begins ? tokenizer.EncodePrompt(text) : tokenizer.EncodeMarkup(text);
+    }
+
+    // Null where no token ends texts.
+    private static int? EndOf(ITokenizer tokenizer)
+    {
+        try
+        {
+            return tokenizer.EndOfText;
+        }
+        catch (NolaException)
+        {
+            return null;
+        }
+    }
+
+    // Null where there is no template, or one that is not known, without which texts are encoded all the same.
+    private static string? ChatOf(LanguageModel model)
+    {
+        try
+        {
+            return model.FindChat()?.Name;
+        }
+        catch (NolaException)
+        {
+            return null;
+        }
     }
 
     /// <summary>The text of token ids.</summary>
@@ -62,7 +89,7 @@ internal static class TokenEndpoints
         string end = texts.Of(tokenizer.EndOfText);
         TokenizerInfo info = new(
             tokenizer.GetType().Name, tokenizer.Vocabulary, model.Shape.Positions, end, tokenizer.EndOfText,
-            begin is { } id ? texts.Of(id) : null, begin, end, null, model.FindChat()?.Name, model.StopTokens);
+            begin is { } id ? texts.Of(id) : null, begin, end, null, ChatOf(model), model.StopTokens);
         return JsonAnswer.WriteAsync(context.Response, info, ServeJson.Wire.TokenizerInfo);
     }
 }

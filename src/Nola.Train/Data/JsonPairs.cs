@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Nola.Models;
 using Nola.Tensors;
 
 namespace Nola.Train;
@@ -32,14 +33,31 @@ internal static class JsonPairs
             using (Utf8JsonWriter json = new(stream, options))
             {
                 json.WriteStartObject();
-                if (!pair.IsDocument) WriteSide(json, "context", pair.Context, pair.ContextIds);
-                WriteSide(json, pair.IsDocument ? PairNames.Text : "completion", pair.Completion, pair.CompletionIds);
+                if (pair.Messages is { } messages) WriteMessages(json, messages);
+                else
+                {
+                    if (!pair.IsDocument) WriteSide(json, "context", pair.Context, pair.ContextIds);
+                    WriteSide(json, pair.IsDocument ? PairNames.Text : "completion", pair.Completion, pair.CompletionIds);
+                }
                 if (pair.Category.Length > 0) json.WriteString("category", pair.Category);
                 if (pair.Origin.Length > 0) json.WriteString("origin", pair.Origin);
                 json.WriteEndObject();
             }
             stream.WriteByte((byte)'\n');
         }
+    }
+
+    private static void WriteMessages(Utf8JsonWriter json, IReadOnlyList<ChatMessage> messages)
+    {
+        json.WriteStartArray(PairNames.Messages);
+        foreach (ChatMessage message in messages)
+        {
+            json.WriteStartObject();
+            json.WriteString("role", message.Role);
+            json.WriteString("content", message.Content);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
     }
 
     /// <summary>

@@ -73,8 +73,8 @@ public sealed class TextPairs : IReadOnlyList<TextPair>
     public IEnumerator<TextPair> GetEnumerator() => pairs.GetEnumerator();
 
     /// <summary>
-    /// Writes the pairs as JSONL, one <c>{"context": …, "completion": …}</c> (or <c>{"text": …}</c>) a line, with category and origin
-    /// where there are any. Reading it gives the same pairs.
+    /// Writes the pairs as JSONL, one <c>{"context": …, "completion": …}</c> (or <c>{"text": …}</c>, or <c>{"messages": …}</c>) a line,
+    /// with category and origin where there are any. Reading it gives the same pairs.
     /// </summary>
     /// <exception cref="NolaException">The file cannot be written.</exception>
     public void SaveLines(string path) => AtomicFile.Write(path, stream => JsonPairs.WriteLines(stream, pairs));

@@ -123,7 +123,7 @@ internal sealed class Lifeline : IDisposable
             {
                 TcpClient client = listener.AcceptTcpClientAsync(late.Token).AsTask().GetAwaiter().GetResult();
                 StreamReader reader = new(client.GetStream(), Encoding.UTF8);
-                string[] hello = (reader.ReadLineAsync(late.Token).AsTask().GetAwaiter().GetResult() ?? "").Split(' ');
+                string[] hello = Hello(reader, late.Token).Split(' ');
                 if (hello is [var word, var number] && word == token && StrictNumber.TryWhole(number, out int peer)
                     && peer > 0 && peer < hosts.Length && !peers.ContainsKey(peer))
                     Listen(peer, client, reader);
@@ -132,6 +132,21 @@ internal sealed class Lifeline : IDisposable
         }
         catch (Exception error) when (error is OperationCanceledException or IOException or SocketException)
         {
+        }
+    }
+
+    // The first line of a connection; nothing where it says nothing for a second, as what looks for open ports does.
+    private static string Hello(StreamReader reader, CancellationToken late)
+    {
+        using CancellationTokenSource soon = CancellationTokenSource.CreateLinkedTokenSource(late);
+        soon.CancelAfter(TimeSpan.FromSeconds(1));
+        try
+        {
+            return reader.ReadLineAsync(soon.Token).AsTask().GetAwaiter().GetResult() ?? "";
+        }
+        catch (Exception error) when (error is IOException || (error is OperationCanceledException && !late.IsCancellationRequested))
+        {
+            return "";
         }
     }
 
@@ -189,7 +204,12 @@ internal sealed class Lifeline : IDisposable
             Thread.Sleep(grace);
             if (!disposed) onStuck(null);
         }
-        else if (!ended.Contains(peer)) Lose(peer, "");
+        else
+        {
+            bool hasEnded;
+            lock (door) hasEnded = ended.Contains(peer);
+            if (!hasEnded) Lose(peer, "");
+        }
     }
 
     private void Hear(int peer, string line)

@@ -17,7 +17,7 @@ internal sealed class ForgettingScore(string texts) : IExperimentScore
     private const int LongestText = 768;
 
     private TextPairs? read;
-    private (string Model, double Loss)? before;
+    private ((string Model, WeightFormat Storage) Base, double Loss)? before;
 
     /// <inheritdoc/>
     public string Name => Called;
@@ -41,10 +41,12 @@ internal sealed class ForgettingScore(string texts) : IExperimentScore
         Prepare(input.Test);
         EncodedPair[] encoded = [.. read!.Select(text => Encode(text, input.Model))];
         bool untrained = input.Adapter is null && input.Model.Source == input.BaseModel;
-        if (before?.Model != input.BaseModel) before = (input.BaseModel, Before());
+        // A base that is kept in fewer bits has another loss.
+        (string, WeightFormat) baseModel = (input.BaseModel, input.Model.Maps[0].Frozen?.Format ?? WeightFormat.Float32);
+        if (before is not { } known || known.Base != baseModel) before = known = (baseModel, Before());
         return new Dictionary<string, double>
         {
-            [Called] = untrained ? 0 : Loss(input.Model, input.Adapter) - before.Value.Loss,
+            [Called] = untrained ? 0 : Loss(input.Model, input.Adapter) - known.Loss,
         };
 
         double Before()

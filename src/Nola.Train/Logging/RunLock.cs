@@ -6,21 +6,25 @@ namespace Nola.Train;
 /// <summary>
 /// A directory taken for one process: <c>.running</c>, locked by the system while the process lives, however it ends. The file
 /// stays when the lock is given back, since a file that is removed could be locked by two processes at once, one of them under
-/// no name. <c>.running.pid</c> says who holds it.
+/// no name. <c>.running.pid</c> says who holds it, and by a number that no other process has, so that a directory that was removed and
+/// made again by another is told from this one's.
 /// </summary>
 internal sealed class RunLock : IDisposable
 {
-    private readonly string directory;
+    private readonly string directory, number;
     private readonly FileStream held;
 
-    private RunLock(string directory, FileStream held) => (this.directory, this.held) = (directory, held);
+    private RunLock(string directory, FileStream held, string number) =>
+        (this.directory, this.held, this.number) = (directory, held, number);
 
     private static string FileIn(string directory) => Path.Combine(directory, ".running");
 
     private static string HolderIn(string directory) => Path.Combine(directory, ".running.pid");
 
-    /// <summary>Whether the file that is locked is still in its place; false once the directory was removed or moved away.</summary>
-    public bool IsInPlace => File.Exists(FileIn(directory));
+    /// <summary>
+    /// Whether the file that is locked is still in its place; false once the directory was removed or moved away, or made by another.
+    /// </summary>
+    public bool IsInPlace => File.Exists(FileIn(directory)) && (HolderLine(directory) is not [_, var named] || named == number);
 
     /// <summary>Takes a directory that is there.</summary>
     /// <param name="directory">The directory.</param>
@@ -35,15 +39,16 @@ internal sealed class RunLock : IDisposable
         }
         catch (IOException error) when (error is not (DirectoryNotFoundException or PathTooLongException) && !AtomicFile.IsFull(error))
         {
-            string process = Holder(directory) is { } number ? $"another process ({number})" : "another process";
-            throw new NolaException($"{directory}: {process} {does}; wait for it, or choose another directory.", error);
+            string other = Holder(directory) is { } holder ? $"another process ({holder})" : "another process";
+            throw new NolaException($"{directory}: {other} {does}; wait for it, or choose another directory.", error);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new NolaException(AtomicFile.Sentence(directory, error), error);
         }
-        Try(() => File.WriteAllText(HolderIn(directory), Environment.ProcessId.ToString(CultureInfo.InvariantCulture)));
-        return new RunLock(directory, held);
+        string number = Guid.NewGuid().ToString("N"), process = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        Try(() => File.WriteAllText(HolderIn(directory), $"{process} {number}"));
+        return new RunLock(directory, held, number);
     }
 
     /// <inheritdoc/>
@@ -54,11 +59,16 @@ internal sealed class RunLock : IDisposable
         held.Dispose();
     }
 
-    private static int? Holder(string directory)
+    private static int? Holder(string directory) =>
+        HolderLine(directory) is [var text, ..] && int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int process)
+            ? process : null;
+
+    // The process and its number; nothing where that cannot be read.
+    private static string[] HolderLine(string directory)
     {
         string text = "";
         Try(() => text = File.ReadAllText(HolderIn(directory)));
-        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int process) ? process : null;
+        return text.Split(' ');
     }
 
     // The number of the process is for people; the lock does not need it.

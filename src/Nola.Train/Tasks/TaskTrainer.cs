@@ -77,9 +77,9 @@ public sealed class TaskTrainer
             onEnd?.Invoke(result, trained);
             return result;
         }
-        catch (NolaException error)
+        catch (Exception error) when (error is NolaException or OutOfMemoryException)
         {
-            TaskResult result = new(task, null, error);
+            TaskResult result = new(task, null, error as NolaException ?? new NolaException(error.Message, error));
             onEnd?.Invoke(result, null);
             return result;
         }

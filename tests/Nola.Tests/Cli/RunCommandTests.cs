@@ -107,7 +107,8 @@ public sealed class RunCommandTests : IDisposable
         {
             Process process = Start(["train", "--out", Out, .. settings]);
             WaitFor(() =>
-                File.Exists(Path.Combine(Out, ".running.pid")) && File.ReadAllText(Path.Combine(Out, ".running.pid")) == $"{process.Id}");
+                File.Exists(Path.Combine(Out, ".running.pid"))
+                && File.ReadAllText(Path.Combine(Out, ".running.pid")).StartsWith($"{process.Id} ", StringComparison.Ordinal));
             (int code, _, string error) = Run(["train", "--out", Out, .. settings]);
             Assert.Equal(1, code);
             Assert.Equal(

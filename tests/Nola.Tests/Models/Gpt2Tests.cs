@@ -53,6 +53,10 @@ public sealed class Gpt2Tests : IDisposable
     {
         Gpt2Config config = new(3, 4, 64, 1000, 77) { Inner = 100, LayerNormEpsilon = epsilon };
         Assert.Equal(config, Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(config.ToJson()), ""));
+        // A vocabulary that is padded ends texts with GPT-2's token, or with what its file says.
+        Assert.Contains("\"eos_token_id\": 50256", new Gpt2Config(1, 1, 4, 50304).ToJson());
+        string other = new Gpt2Config(1, 1, 4, 50304).ToJson().Replace("\"eos_token_id\": 50256", "\"eos_token_id\": 7");
+        Assert.Contains("\"eos_token_id\": 7", Gpt2Config.Parse(System.Text.Encoding.UTF8.GetBytes(other), "").ToJson());
     }
 
     [Fact]

@@ -88,6 +88,36 @@ public sealed class TokenizerTests
         Assert.Throws<NolaException>(() => Gpt2Tokenizer.WithVocabulary(50258));
     }
 
+    [Theory]
+    [InlineData("x\n\n")]
+    [InlineData("x \n\t ")]
+    [InlineData("\n\n\n")]
+    [InlineData("a b  ")]
+    public void White_space_before_a_long_word_is_divided_as_before_any_other(string before)
+    {
+        string word = string.Concat(Enumerable.Repeat("etaoin", 30)), longWord = string.Concat(Enumerable.Repeat("etaoin", 300));
+        List<int> ids = [], longIds = [];
+        tokenizer.LongWords.Encode(word, ids);
+        tokenizer.LongWords.Encode(longWord, longIds);
+        int[] whole = tokenizer.Encode(before + word), longWhole = tokenizer.Encode(before + longWord);
+        // A space that belongs to the word is in its first token.
+        int kept = before.EndsWith(' ') ? 3 : 0;
+        Assert.Equal(whole[..^(ids.Count + kept)], longWhole[..(whole.Length - ids.Count - kept)]);
+        Assert.Equal(before + longWord, tokenizer.Decode(longWhole));
+        if (kept == 0) Assert.Equal(longIds, longWhole[^longIds.Count..]);
+    }
+
+    [Fact]
+    public void Ids_that_a_padded_vocabulary_has_beyond_the_tokenizers_have_no_text()
+    {
+        Gpt2Tokenizer padded = tokenizer.PaddedTo(50304);
+        Assert.Equal("ab", padded.Decode([64, 50257, 65, 50303]));
+        Assert.True(padded.IsDefault);
+        Assert.Throws<NolaException>(() => padded.Decode([50304]));
+        Assert.Throws<NolaException>(() => tokenizer.Decode([50257]));
+        Assert.Same(tokenizer, tokenizer.PaddedTo(50257));
+    }
+
     [Property(MaxTest = 300)]
     public void Long_words_are_encoded_as_others_are(int seed)
     {

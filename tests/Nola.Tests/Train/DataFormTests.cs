@@ -20,6 +20,11 @@ public sealed class DataFormTests : IDisposable
         "Below is an instruction that describes a task. Write a response that appropriately completes the request."
             + "\n\n### Instruction:\nSing.\n\n### Response:";
 
+    private const string Short = """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""";
+    private const string Long = """{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, """
+        + """{"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Who?"}, """
+        + """{"role": "assistant", "content": "Me"}]}""";
+
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
 
     public void Dispose() => Directory.Delete(directory, recursive: true);
@@ -55,10 +60,6 @@ public sealed class DataFormTests : IDisposable
     [Fact]
     public void A_conversation_is_learned_from_in_its_last_answer()
     {
-        const string Short = """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""";
-        const string Long = """{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}, """
-            + """{"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Who?"}, """
-            + """{"role": "assistant", "content": "Me"}]}""";
         const string Context = "system: Be kind.\nuser: Hi\nassistant: Hello\nuser: Who?\nassistant:";
         Assert.Equal([("user: a\nassistant:", "b"), (Context, "Me")], Read("a.jsonl", Short + "\n" + Long));
         Assert.Equal([("user: a\nassistant:", "b")], Read("a.json", $"[{Short}]"));
@@ -66,6 +67,17 @@ public sealed class DataFormTests : IDisposable
         string open = Long.Replace(""", {"role": "assistant", "content": "Me"}""", "");
         Assert.Equal([Context], Prompts.Read(Write("b.jsonl", $"{Long}\n{open}")).Select(p => p.Context));
         Assert.Equal([("user: a\nassistant:", "b")], Read("c.jsonl", Short.Replace("{\"messages\"", "{\"prompt\": \"a\", \"messages\"")));
+    }
+
+    [Fact]
+    public void A_conversation_that_is_saved_is_read_as_the_same()
+    {
+        TextPairs pairs = TextPairs.Read(Write("a.jsonl", $"{Long}\n{Short}"));
+        string saved = Path.Combine(directory, "b.jsonl");
+        pairs.SaveLines(saved);
+        TextPairs again = TextPairs.Read(saved);
+        Assert.Equal(pairs.Select(p => (p.Context, p.Completion)), again.Select(p => (p.Context, p.Completion)));
+        Assert.Equal(pairs.SelectMany(p => p.Messages!), again.SelectMany(p => p.Messages!));
     }
 
     [Fact]

@@ -57,6 +57,25 @@ public sealed class MultipleChoiceTests : IDisposable
     }
 
     [Fact]
+    public void An_answer_without_a_context_is_scored_from_its_first_token_on()
+    {
+        // GPT-2 has no token that begins texts: the empty context is the one that ends them.
+        using LanguageModel model = LanguageModel.Load("nola-tiny", device);
+        string[] choices = [" restaurant", "The Punter is a cheap place", "Zzq"];
+        double[] scores = [.. choices.Select(choice =>
+        {
+            int[] ids = model.Tokenizer.Encode(" " + choice);
+            double[] losses = Evaluation.LogProbabilities(model, [new EncodedPair([model.Tokenizer.EndOfText], ids)], null, 100, default);
+            return losses.Sum();
+        })];
+        ChoiceQuestion one = new("", choices, Array.IndexOf(scores, scores.Max())), other = new("The", ["pub", "Punter is"], 0);
+        Assert.Equal(1, MultipleChoice.Ask(model, [one]).Accuracy);
+        // Those behind it are asked as they are alone.
+        Assert.Equal(
+            (1 + MultipleChoice.Ask(model, [other]).Accuracy) / 2, MultipleChoice.Ask(model, [one, other]).Accuracy);
+    }
+
+    [Fact]
     public void The_letter_behind_the_question_is_the_answer_and_subjects_count_alike()
     {
         using LanguageModel model = LanguageModel.Load(place, device);

@@ -86,6 +86,20 @@ public sealed class RunDirectoryTests : IDisposable
     }
 
     [Fact]
+    public void A_directory_that_another_run_has_taken_is_left_to_it()
+    {
+        using RunDirectory run = new(Folder);
+        Usurper usurper = new(Folder, at: 5);
+        Assert.Contains("is training in this directory", Assert.Throws<NolaException>(() => Train(run, usurper)).Message);
+        run.Dispose();
+        Assert.DoesNotContain(Directory.GetFiles(Folder), file => file.EndsWith(".safetensors", StringComparison.Ordinal));
+        // It still knows whose it is.
+        Assert.Contains("is training in this directory", Assert.Throws<NolaException>(() => new RunDirectory(Folder)).Message);
+        Assert.True(File.Exists(Path.Combine(Folder, ".running.pid")));
+        usurper.Run!.Dispose();
+    }
+
+    [Fact]
     public void Odd_lines_of_a_log_are_passed_over()
     {
         using (RunDirectory run = new(Folder)) Train(run);
@@ -189,6 +203,19 @@ public sealed class RunDirectoryTests : IDisposable
         using TrainableAdapter adapter = model.NewAdapter(new NolaOptions { Rank = 4, Bases = 20 });
         return new Trainer(
             model, adapter, options with { MaxSteps = steps }, run, observer is null ? [] : [observer]).Run(pairs, [], run.Resumes);
+    }
+
+    // Removes the directory of a run and begins another one in its place.
+    private sealed class Usurper(string folder, int at) : ITrainObserver
+    {
+        public RunDirectory? Run { get; private set; }
+
+        public void OnStep(StepReport report)
+        {
+            if (report.Step != at) return;
+            Directory.Delete(folder, recursive: true);
+            Run = new RunDirectory(folder);
+        }
     }
 
     private sealed class Remover(string folder, string? elsewhere, int at) : ITrainObserver

@@ -99,6 +99,71 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_run_of_epochs_of_different_lengths_is_resumed_to_its_own_end()
+    {
+        // Windows of 1,024 sequences are packed by themselves, so that epochs have different numbers of batches.
+        EncodedPair[] many = TinyModels.Pairs(new Random(5), 1030, 61);
+        const int Budget = 80;
+        ulong seed = (ulong)Enumerable.Range(0, 200).First(i => Count(i, 0) != Count(i, 1));
+        int inTheSecond = Count((int)seed, 0) + 3;
+        TrainOptions settings = options with { Epochs = 2, BatchTokens = Budget, EvalEvery = 0, Seed = seed };
+        string whole = Path.Combine(directory, "whole"), parts = Path.Combine(directory, "parts");
+        float[] expected = Train(whole, 0);
+        using CancellationTokenSource stop = new();
+        using (LanguageModel model = TinyModels.Create(device))
+        using (TrainableAdapter adapter = Attach(model, "lora")!)
+        using (RunDirectory run = new(parts))
+            Assert.Throws<OperationCanceledException>(
+                () => new Trainer(model, adapter, settings, run, new StopAfter(inTheSecond, stop)).Run(many, [], false, stop.Token));
+        Assert.Equal(expected, Train(parts, inTheSecond));
+        // What has ended stays so.
+        Assert.Equal(expected, Train(parts, 1));
+
+        int Count(int seed, int epoch) => new Batches(many, Budget, 0, (ulong)seed).Epoch(epoch).Count;
+
+        float[] Train(string path, int resumed)
+        {
+            using LanguageModel model = TinyModels.Create(device);
+            using TrainableAdapter adapter = Attach(model, "lora")!;
+            using RunDirectory run = new(path, resume: resumed > 0);
+            new Trainer(model, adapter, settings, run).Run(many, [], resumed > 0);
+            return [.. adapter.Parameters.SelectMany(p => p.Value.ToArray())];
+        }
+    }
+
+    [Fact]
+    public void A_run_that_was_stopped_after_its_first_evaluation_has_not_waited_for_a_better_one()
+    {
+        // Patience of one: were the first evaluation, made again, one without a new best, the run would end at once.
+        TrainOptions settings = options with { Patience = 1, Epochs = 1 };
+        using CancellationTokenSource stop = new();
+        using (LanguageModel model = TinyModels.Create(device))
+        using (TrainableAdapter adapter = Attach(model, "nola")!)
+        using (RunDirectory run = new(directory))
+            Assert.Throws<OperationCanceledException>(
+                () => new Trainer(model, adapter, settings, run, new StopAtEvaluation(stop)).Run(pairs, pairs, false, stop.Token));
+        using LanguageModel again = TinyModels.Create(device);
+        using TrainableAdapter resumed = Attach(again, "nola")!;
+        using RunDirectory later = new(directory, resume: true);
+        Assert.True(new Trainer(again, resumed, settings, later).Run(pairs, pairs, resume: true).Steps > 0);
+        Assert.Single(
+            File.ReadLines(Path.Combine(directory, "log.jsonl")),
+            line => JsonDocument.Parse(line).RootElement.GetProperty("step").GetInt32() == 0);
+    }
+
+    [Theory]
+    [InlineData(1.1, 11)]
+    [InlineData(0.3, 3)]
+    [InlineData(1.01, 11)]
+    public void A_fraction_of_epochs_is_rounded_up_to_whole_steps(double epochs, int steps)
+    {
+        using LanguageModel model = TinyModels.Create(device);
+        using TrainableAdapter adapter = Attach(model, "nola")!;
+        TrainOptions settings = options with { Epochs = epochs, BatchTokens = 0, BatchSize = 6 };
+        Assert.Equal(steps, new Trainer(model, adapter, settings).Run(pairs, []).Steps);
+    }
+
+    [Fact]
     public void One_thread_trains_the_same_bits_as_three()
     {
         float[][] trained = [.. ((int[])[1, 3]).Select(threads =>
@@ -298,6 +363,13 @@ public sealed class TrainerTests : IDisposable
         {
             if (report.Step == step) stop.Cancel();
         }
+    }
+
+    private sealed class StopAtEvaluation(CancellationTokenSource stop) : ITrainObserver
+    {
+        public void OnStep(StepReport report) { }
+
+        public void OnEvaluation(EvalReport report) => stop.Cancel();
     }
 
     private sealed class Poison(TrainableAdapter adapter, int at) : ITrainObserver
