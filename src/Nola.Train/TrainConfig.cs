@@ -14,7 +14,7 @@ internal sealed record TrainConfig
     private static readonly TrainOptions standard = new();
 
     // Full fine-tuning's learning rates, as those of the methods.
-    private const double FullRate = 0.0001, FullRateForEmbedded = 0.001;
+    private const double FullRate = 0.0001, FullRateForEmbedded = 0.001, FullRateForEmbeddedImages = 0.0003;
 
     /// <summary>Steps of a run on what is embedded, unless steps or epochs are given.</summary>
     public const int StepsForEmbedded = 300;
@@ -49,17 +49,17 @@ internal sealed record TrainConfig
         new("image-size", "Pixels of a side of the images that the model reads, positions interpolated; 0 for the model's own [0]",
             "a whole number from 0"),
         new(
-            "augment", $"How images are changed from epoch to epoch: {Settings.Names<Augmentation>()} [published]",
+            "augment", $"How images are changed from epoch to epoch: {Settings.Names<Augmentation>()} [published; crop for {VisionModel.EmbeddedName}]",
             Settings.Names<Augmentation>()),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
         new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
         .. AdapterKeys,
-        new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it]", "a positive number"),
+        new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it; 50 for images]", "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit. "
             + $"With epochs too, the first that is reached ends the run [0; {StepsForEmbedded} for what is embedded]",
             "a whole number from 0"),
-        new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048]", "a whole number from 0"),
-        new("batch-size", "Most sequences in a batch; 0 for no limit [0]", "a whole number from 0"),
+        new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048; 0 for images]", "a whole number from 0"),
+        new("batch-size", "Most sequences in a batch; 0 for no limit [0; 16 for images]", "a whole number from 0"),
         new("accumulation", "Batches added up for one step [1]", "a whole number from 1"),
         new("shards",
             "Parts that a step's sequences are dealt to, each with gradients of its own that are added up in order; what is trained "
@@ -67,17 +67,17 @@ internal sealed record TrainConfig
             "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
         new("head-lr", "Highest learning rate of a classifier that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
-        new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear]", Settings.Names<Schedule>()),
-        new("warmup", "Steps of warm-up [20]", "a whole number from 0"),
+        new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear; cosine for images]", Settings.Names<Schedule>()),
+        new("warmup", "Steps of warm-up [20; 0 for images]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
         new("beta1", "AdamW's first decay [0.9]", "0 up to 1"),
         new("beta2", "AdamW's second decay [0.999]", "0 up to 1"),
         new("epsilon", "AdamW's epsilon [1e-6]", "a positive number"),
         new("clip", "Clip the gradient to this norm; 0 for no clipping [1]", "0 or more"),
-        new("label-smoothing", "Label smoothing over the whole vocabulary; 0.1 as published [0]", "0 up to 1"),
+        new("label-smoothing", "Label smoothing over the whole vocabulary; 0.1 as published [0; 0.1 for images]", "0 up to 1"),
         new("seed", "Seed of the shuffle [42]", "a whole number from 0"),
         new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for what is embedded]", "a whole number from 0"),
-        new("eval-pairs", "Evaluate on this many sequences; 0 for all [500]", "a whole number from 0"),
+        new("eval-pairs", "Evaluate on this many sequences; 0 for all [500; 0 for images]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),
         new(
@@ -194,7 +194,7 @@ internal sealed record TrainConfig
         bool embedded = IsEmbedded(data) && !s.Has("text") && images.Length == 0;
         string model = s.Text("model", images.Length > 0 ? VisionModel.EmbeddedName : LanguageModel.EmbeddedName);
         // The published settings are for GPT-2 medium and tens of thousands of steps; the embedded model is small, and its run short.
-        bool tiny = model == LanguageModel.EmbeddedName;
+        bool tiny = model is LanguageModel.EmbeddedName or VisionModel.EmbeddedName;
         TrainConfig config = new()
         {
             Model = model,
@@ -206,7 +206,8 @@ internal sealed record TrainConfig
             Shots = s.Whole("shots", 0) is >= 0 and var shots ? shots : throw s.Bad("shots"),
             ShotsSeed = s.Seed("shots-seed", s.Seed("seed", standard.Seed)),
             ImageSize = s.Whole("image-size", 0) is >= 0 and var side ? side : throw s.Bad("image-size"),
-            Augmentation = s.Choice("augment", Augmentation.Published),
+            // What photographs are changed by leaves little of a picture of 32 pixels.
+            Augmentation = s.Choice("augment", tiny ? Augmentation.Crop : Augmentation.Published),
             Adapter = method is null ? null : AdapterOf(s, method, Start(method, tiny, images.Length > 0)),
             Options = Loop(s, embedded, images.Length > 0) with
             {
@@ -340,36 +341,54 @@ internal sealed record TrainConfig
     // A file of that name wins.
     private static bool IsEmbedded(string data) => EmbeddedData.Names.Contains(data) && !File.Exists(data);
 
-    private static double RateOf(AdapterMethod? method, bool tiny, bool images) => images
-        ? method?.LearningRateForImages ?? FullRate
-        : method is null
-        ? tiny ? FullRateForEmbedded : FullRate
-        : tiny ? method.LearningRateForEmbedded : method.LearningRate;
+    private static double RateOf(AdapterMethod? method, bool tiny, bool images) => (images, tiny) switch
+    {
+        (true, true) => method?.LearningRateForEmbeddedImages ?? FullRateForEmbeddedImages,
+        (true, false) => method?.LearningRateForImages ?? FullRate,
+        (false, true) => method?.LearningRateForEmbedded ?? FullRateForEmbedded,
+        (false, false) => method?.LearningRate ?? FullRate,
+    };
 
     private static string RateHelp()
     {
-        IReadOnlyList<AdapterMethod> all = AdapterMethods.Known;
-        string published = string.Join(", ", all.Select(method => Rate(method.Name, method.LearningRate)).Append(Rate(Full, FullRate)));
-        string embedded = string.Join(
-            ", ", all.Select(method => Rate(method.Name, method.LearningRateForEmbedded)).Append(Rate(Full, FullRateForEmbedded)));
-        return $"{published}; for {LanguageModel.EmbeddedName} {embedded}";
+        IEnumerable<AdapterMethod?> all = [.. AdapterMethods.Known, null];
+        // Most methods have one rate for images.
+        string images = string.Join(", ", all
+            .GroupBy(method => RateOf(method, tiny: false, images: true))
+            .OrderByDescending(same => same.Count())
+            .Select((same, i) => i == 0 ? Number(same.Key) : string.Join(", ", same.Select(method => Rate(method, false, true)))));
+        string changed = string.Join(", ", all
+            .Where(method => RateOf(method, true, true) != RateOf(method, false, true))
+            .Select(method => Rate(method, true, true)));
+        return $"{Rates(false)}; for {LanguageModel.EmbeddedName} {Rates(true)}; for images {images}; "
+            + $"for {VisionModel.EmbeddedName} {changed}";
 
-        static string Rate(string name, double rate) => string.Create(CultureInfo.InvariantCulture, $"{name} {rate}");
+        string Rates(bool tiny) => string.Join(", ", all.Select(method => Rate(method, tiny, false)));
+
+        static string Rate(AdapterMethod? method, bool tiny, bool images) =>
+            $"{method?.Name ?? Full} {Number(RateOf(method, tiny, images))}";
+
+        static string Number(double rate) => rate.ToString(CultureInfo.InvariantCulture);
     }
 
     // " [nola 8, lora 4; nola 16 for nola-tiny]"; nothing where an option has no default.
     private static string DefaultHelp(string key)
     {
-        List<(string Name, string Published, string Embedded)> defaults = [];
+        List<(string Name, string Published, string Embedded, string Images)> defaults = [];
         foreach (AdapterMethod method in AdapterMethods.Known)
             if (method.Options.FirstOrDefault(option => option.Key == key) is { } option && option.Get(method.Defaults) is not null)
-                defaults.Add((method.Name, option.Text(method.Defaults), option.Text(method.DefaultsForEmbedded)));
+                defaults.Add((
+                    method.Name, option.Text(method.Defaults), option.Text(method.DefaultsForEmbedded), option.Text(method.DefaultsForImages)));
         if (defaults.Count == 0) return "";
-        (string, string)[] changed = [.. defaults.Where(d => d.Embedded != d.Published).Select(d => (d.Name, d.Embedded))];
         string published = Joined([.. defaults.Select(d => (d.Name, d.Published))]);
-        return changed.Length == 0
-            ? $" [{published}]"
-            : $" [{published}; {(changed.Length == defaults.Count ? Joined(changed) : Named(changed))} for {LanguageModel.EmbeddedName}]";
+        return $" [{published}{Changed(d => d.Embedded, LanguageModel.EmbeddedName)}{Changed(d => d.Images, "images")}]";
+
+        string Changed(Func<(string Name, string Published, string Embedded, string Images), string> text, string where)
+        {
+            (string, string)[] changed = [.. defaults.Where(d => text(d) != d.Published).Select(d => (d.Name, text(d)))];
+            if (changed.Length == 0) return "";
+            return $"; {(changed.Length == defaults.Count ? Joined(changed) : Named(changed))} for {where}";
+        }
 
         static string Joined((string Name, string Text)[] values) =>
             values.Select(v => v.Text).Distinct().Count() == 1 ? values[0].Text : Named(values);

@@ -36,6 +36,9 @@ public abstract class AdapterMethod
     /// <summary>The learning rate for images.</summary>
     public virtual double LearningRateForImages => 0.005;
 
+    /// <summary>The learning rate for images on the small embedded model.</summary>
+    public virtual double LearningRateForEmbeddedImages => LearningRateForImages;
+
     /// <summary>The method's own options, beside rank, alpha and targets.</summary>
     public abstract IReadOnlyList<AdapterOption> OwnOptions { get; }
 

@@ -27,6 +27,8 @@ internal sealed class HeadMethod : AdapterMethod
 
     public override double LearningRate => 0.005;
 
+    public override double LearningRateForEmbeddedImages => 0.02;
+
     public override IReadOnlyList<AdapterOption> OwnOptions => [];
 
     public override IReadOnlyList<AdapterOption> CommonOptions => [];

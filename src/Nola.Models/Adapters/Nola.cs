@@ -92,6 +92,8 @@ internal sealed class NolaMethod : AdapterMethod
 
     public override double LearningRateForEmbedded => 0.02;
 
+    public override double LearningRateForEmbeddedImages => 0.02;
+
     public override IReadOnlyList<AdapterOption> OwnOptions { get; } =
     [
         AdapterOption.Choice<NolaOptions, NolaVariant>(
