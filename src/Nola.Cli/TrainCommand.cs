@@ -103,7 +103,8 @@ internal static class TrainCommand
         using IDisposable held = Signals.Held(Signals.Checkpoint);
         // Of rank 0 alone.
         using RunDirectory? run = open();
-        run?.WriteConfig(config.ToJson(withDevice: true));
+        // What auto has chosen, so that it is resumed with the same arithmetic.
+        run?.WriteConfig((config.Device == "auto" ? config with { Device = device.Name } : config).ToJson(withDevice: true));
         bool resumes = ranks.Any(run?.Resumes == true);
         TrainView view = new();
         Trainer trainer = new(job.Model, adapter, config.Options, run, view)

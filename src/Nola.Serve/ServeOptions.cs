@@ -53,6 +53,8 @@ public sealed record ServeOptions
         if (!Uri.TryCreate(Url, UriKind.Absolute, out Uri? address) || address.Scheme != Uri.UriSchemeHttp || address.PathAndQuery != "/")
             throw new NolaException($"{Quoted.Of(Url)} is no address to listen at; expected one such as http://127.0.0.1:8080.");
         if (Drain < TimeSpan.Zero || Drain > TimeSpan.FromDays(1)) throw new NolaException($"Drain is {Drain}; expected 0 to one day.");
+        if (AllowedHosts.FirstOrDefault(name => name != "*" && Uri.CheckHostName(name) == UriHostNameType.Unknown) is { } host)
+            throw new NolaException($"{Quoted.Of(host)} is no name of a host that can be allowed; expected one without a port.");
         if (Pool.MixedMemory < 0)
             throw new NolaException($"The memory for mixed adapters is {Pool.MixedMemory} bytes; expected 0 or more.");
         if (ApiKey is { Length: 0 }) throw new NolaException("The API key is empty; give one, or none.");

@@ -56,7 +56,7 @@ internal sealed record TrainConfig
         .. AdapterKeys,
         new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it; 50 for images]", "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit. "
-            + $"With epochs too, the first that is reached ends the run [0; {StepsForEmbedded} for what is embedded]",
+            + $"With epochs too, the first that is reached ends the run [0; {StepsForEmbedded} for embedded text]",
             "a whole number from 0"),
         new("batch-tokens", "Most tokens in a batch; 0 for no limit [2048; 0 for images]", "a whole number from 0"),
         new("batch-size", "Most sequences in a batch; 0 for no limit [0; 16 for images]", "a whole number from 0"),
@@ -76,7 +76,7 @@ internal sealed record TrainConfig
         new("clip", "Clip the gradient to this norm; 0 for no clipping [1]", "0 or more"),
         new("label-smoothing", "Label smoothing over the whole vocabulary; 0.1 as published [0; 0.1 for images]", "0 up to 1"),
         new("seed", "Seed of the shuffle [42]", "a whole number from 0"),
-        new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for what is embedded]", "a whole number from 0"),
+        new("eval-every", "Steps between evaluations; 0 for each epoch's end [0; 50 for embedded text]", "a whole number from 0"),
         new("eval-pairs", "Evaluate on this many sequences; 0 for all [500; 0 for images]", "a whole number from 0"),
         new("patience", "Stop after this many evaluations without a new best; 0 for never [0]", "a whole number from 0"),
         new("checkpoint-every", "Steps between checkpoints [100]", "a whole number from 1"),

@@ -301,7 +301,7 @@ public sealed class Scheduler : IAsyncDisposable
         if (request.Adapter is { } adapter && failed.TryGetValue(adapter.Held, out NolaException? error))
         {
             Leave(sample);
-            Close(request, error);
+            Close(request, new GenerationFailedException(error));
             return;
         }
         sample.Continuation = loop.Admit(

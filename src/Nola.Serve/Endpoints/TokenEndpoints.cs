@@ -86,9 +86,10 @@ internal static class TokenEndpoints
         ITokenizer tokenizer = model.Tokenizer;
         TokenTexts texts = new(tokenizer);
         int? begin = (tokenizer as ModelTokenizer)?.BeginOfText;
-        string end = texts.Of(tokenizer.EndOfText);
+        int? last = EndOf(tokenizer);
+        string? end = last is { } token ? texts.Of(token) : null;
         TokenizerInfo info = new(
-            tokenizer.GetType().Name, tokenizer.Vocabulary, model.Shape.Positions, end, tokenizer.EndOfText,
+            tokenizer.GetType().Name, tokenizer.Vocabulary, model.Shape.Positions, end, last,
             begin is { } id ? texts.Of(id) : null, begin, end, null, ChatOf(model), model.StopTokens);
         return JsonAnswer.WriteAsync(context.Response, info, ServeJson.Wire.TokenizerInfo);
     }

@@ -49,7 +49,7 @@ internal sealed record Detokenized(string Prompt);
 
 /// <summary>What clients that encode texts themselves ask about the tokenizer.</summary>
 internal sealed record TokenizerInfo(
-    string TokenizerClass, int VocabSize, int ModelMaxLength, string EosToken, int EosTokenId, string? BosToken, int? BosTokenId,
+    string TokenizerClass, int VocabSize, int ModelMaxLength, string? EosToken, int? EosTokenId, string? BosToken, int? BosTokenId,
     string? PadToken, string? ChatTemplate, string? ChatFormat, IReadOnlyList<int> StopTokenIds);
 
 /// <summary>An adapter was loaded or unloaded.</summary>

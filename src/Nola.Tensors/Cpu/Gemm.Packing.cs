@@ -92,7 +92,7 @@ internal static unsafe partial class Gemm
     private static void PackColumns(float* from, nint rowStride, nint columnStride, int steps, float* to)
     {
         int width = PanelWidth, whole = rowStride == 1 ? steps & ~3 : 0;
-        if (Avx512F.IsSupported && rowStride == 1 && steps == Lanes)
+        if (width == 2 * Lanes && Avx512F.IsSupported && rowStride == 1 && steps == Lanes)
         {
             Square((uint*)from, columnStride, (uint*)to, width);
             Square((uint*)(from + Lanes * columnStride), columnStride, (uint*)(to + Lanes), width);
@@ -220,7 +220,7 @@ internal static unsafe partial class Gemm
     {
         int width = PanelWidth, whole = rowStride == 1 ? columns & ~3 : 0, wholeSteps = steps & ~3, square = 0;
         new Span<float>(to, steps * width).Clear();
-        if (Avx512F.IsSupported && rowStride == 1 && steps == Lanes && columns >= Lanes)
+        if (width == 2 * Lanes && Avx512F.IsSupported && rowStride == 1 && steps == Lanes && columns >= Lanes)
         {
             Square((uint*)from, columnStride, (uint*)to, width);
             square = Lanes;

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
 namespace Nola.Tensors;
@@ -22,8 +23,8 @@ internal static unsafe class PairKernels
 
     private static readonly Lazy<nint[]?> made = new(Make);
 
-    /// <summary>Whether the chip has the instruction.</summary>
-    public static bool IsSupported => CodePage.IsSupported && Avx512BW.IsSupported
+    /// <summary>Whether the chip has the instruction, and panels are as wide as its vectors.</summary>
+    public static bool IsSupported => CodePage.IsSupported && Avx512BW.IsSupported && Vector512.IsHardwareAccelerated
         && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & 1 << 5) != 0;
 
     /// <summary>Whether the kernels can be called: the chip has the instruction, and the system allows code to be made.</summary>

@@ -15,7 +15,8 @@ public sealed unsafe partial class CpuDevice
     // Tokens of a sequence whose scores are computed whole before anything is made of them: 128 KB with their gradients.
     private const int ShortSequence = 128;
 
-    // Floats of the heads that are copied together: with what is computed from them they fit the second-level cache.
+    // Floats of the heads that are done together, and in long sequences copied: with what is computed from them they fit the second-level
+    // cache.
     private const int GroupFloats = 160 * 1024;
 
     private protected override void AttentionCore(Tensor qkv, Tensor starts, AttentionLayout layout, Tensor y, Tensor lse)
@@ -42,8 +43,8 @@ public sealed unsafe partial class CpuDevice
 
     private delegate void HeadGroup(long row, int tokens, int head, int count);
 
-    // A piece of work is some heads of one sequence. A head's rows are far apart in memory; those of several heads are
-    // read as one stretch, so short sequences take many heads at once.
+    // A piece of work is some heads of one sequence. A head's rows are far apart in memory, and beside those of the next heads: short
+    // sequences take many heads at once.
     private void ForEachGroup(Tensor startsOfSequences, int heads, int floatsOfToken, HeadGroup work)
     {
         int* starts = Ints(startsOfSequences);

@@ -33,7 +33,9 @@ internal static class JsonPairs
             using (Utf8JsonWriter json = new(stream, options))
             {
                 json.WriteStartObject();
-                if (pair.Messages is { } messages) WriteMessages(json, messages);
+                // What was changed beside the conversation is written as it is now.
+                if (pair.Messages is [.., { Role: ChatMessage.Assistant } last] messages && last.Content == pair.Completion)
+                    WriteMessages(json, messages);
                 else
                 {
                     if (!pair.IsDocument) WriteSide(json, "context", pair.Context, pair.ContextIds);

@@ -135,11 +135,11 @@ internal sealed class Lifeline : IDisposable
         }
     }
 
-    // The first line of a connection; nothing where it says nothing for a second, as what looks for open ports does.
+    // The first line of a connection; nothing where it says nothing for long, as what looks for open ports does.
     private static string Hello(StreamReader reader, CancellationToken late)
     {
         using CancellationTokenSource soon = CancellationTokenSource.CreateLinkedTokenSource(late);
-        soon.CancelAfter(TimeSpan.FromSeconds(1));
+        soon.CancelAfter(patience / 2);
         try
         {
             return reader.ReadLineAsync(soon.Token).AsTask().GetAwaiter().GetResult() ?? "";

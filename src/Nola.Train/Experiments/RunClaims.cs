@@ -16,14 +16,12 @@ internal sealed class RunClaims
     /// <exception cref="NolaException">The directory cannot be written.</exception>
     public RunClaims(string root, ICollective ranks)
     {
+        string claims = Path.Combine(root, ".claims");
+        // Of an experiment that was killed.
+        if (ranks.Rank == 0) Remove(claims);
         if (ranks.Size == 1) return;
-        directory = Path.Combine(root, ".claims");
-        if (ranks.Rank == 0)
-        {
-            // Of an experiment that was killed.
-            Remove();
-            AtomicFile.EnsureDirectory(directory);
-        }
+        directory = claims;
+        if (ranks.Rank == 0) AtomicFile.EnsureDirectory(claims);
         ranks.Barrier();
     }
 
@@ -49,10 +47,10 @@ internal sealed class RunClaims
     /// <summary>Ends it, when all ranks are done.</summary>
     public void Clear()
     {
-        if (directory is not null) Remove();
+        if (directory is not null) Remove(directory);
     }
 
-    private void Remove()
+    private static void Remove(string directory)
     {
         try
         {

@@ -11,10 +11,11 @@ namespace Nola.Train;
 /// </summary>
 internal sealed class RunLock : IDisposable
 {
-    private readonly string directory, number;
+    private readonly string directory;
+    private readonly string? number;
     private readonly FileStream held;
 
-    private RunLock(string directory, FileStream held, string number) =>
+    private RunLock(string directory, FileStream held, string? number) =>
         (this.directory, this.held, this.number) = (directory, held, number);
 
     private static string FileIn(string directory) => Path.Combine(directory, ".running");
@@ -24,7 +25,7 @@ internal sealed class RunLock : IDisposable
     /// <summary>
     /// Whether the file that is locked is still in its place; false once the directory was removed or moved away, or made by another.
     /// </summary>
-    public bool IsInPlace => File.Exists(FileIn(directory)) && (HolderLine(directory) is not [_, var named] || named == number);
+    public bool IsInPlace => File.Exists(FileIn(directory)) && (number is null || HolderLine(directory) is not [_, var named] || named == number);
 
     /// <summary>Takes a directory that is there.</summary>
     /// <param name="directory">The directory.</param>
@@ -47,8 +48,8 @@ internal sealed class RunLock : IDisposable
             throw new NolaException(AtomicFile.Sentence(directory, error), error);
         }
         string number = Guid.NewGuid().ToString("N"), process = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
-        Try(() => File.WriteAllText(HolderIn(directory), $"{process} {number}"));
-        return new RunLock(directory, held, number);
+        bool named = Try(() => File.WriteAllText(HolderIn(directory), $"{process} {number}"));
+        return new RunLock(directory, held, named ? number : null);
     }
 
     /// <inheritdoc/>
@@ -71,15 +72,17 @@ internal sealed class RunLock : IDisposable
         return text.Split(' ');
     }
 
-    // The number of the process is for people; the lock does not need it.
-    private static void Try(Action action)
+    // The lock holds without the file that says whose it is.
+    private static bool Try(Action action)
     {
         try
         {
             action();
+            return true;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
+            return false;
         }
     }
 }

@@ -79,7 +79,9 @@ public sealed class TaskTrainer
         }
         catch (Exception error) when (error is NolaException or OutOfMemoryException)
         {
-            TaskResult result = new(task, null, error as NolaException ?? new NolaException(error.Message, error));
+            NolaException said = error as NolaException ?? new(
+                "There is not enough memory for the tasks that train together; train fewer at once, or lower batch-tokens.", error);
+            TaskResult result = new(task, null, said);
             onEnd?.Invoke(result, null);
             return result;
         }

@@ -70,8 +70,9 @@ public sealed class QuantizedModelTests : IDisposable
     // In 8 bits sums are multiplied with what their values have in common, and so are rounded otherwise than sums of whole values.
     private static void Same(float[] expected, float[] given, WeightFormat format)
     {
+        float tolerance = 2e-5f * expected.Max(MathF.Abs);
         if (format != WeightFormat.Int8) Assert.Equal(expected, given);
-        else Assert.All(expected.Zip(given), pair => Assert.Equal(pair.First, pair.Second, 2e-5f * expected.Max(MathF.Abs)));
+        else Assert.All(expected.Zip(given), pair => Assert.Equal(pair.First, pair.Second, tolerance));
     }
 
     [Theory]

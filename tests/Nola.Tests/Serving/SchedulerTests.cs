@@ -235,7 +235,7 @@ public sealed class SchedulerTests : IDisposable
                 Collect(scheduler, new() { Prompt = [1, 2, 3], Adapter = broken, Options = options }),
                 Collect(scheduler, new() { Prompt = [1, 2, 3], Options = options }),
             ];
-            Assert.Contains("not numbers", (await Assert.ThrowsAsync<NolaException>(() => all[1])).Message);
+            Assert.Contains("not numbers", (await Assert.ThrowsAsync<GenerationFailedException>(() => all[1])).Message);
             Assert.Equal(place.Alone([1, 2, 3], good.Path, options), (await all[0]).Select(token => token.Id));
             Assert.Equal(place.Alone([1, 2, 3], null, options), (await all[2]).Select(token => token.Id));
             Assert.Equal(1, scheduler.Statistics.Failed);

@@ -1,3 +1,4 @@
+using Nola.Autograd;
 using Nola.Tensors;
 using Xunit;
 
@@ -29,6 +30,28 @@ public sealed class AttentionLayoutTests
     public void What_does_not_fit_is_refused(int heads, int keyValueHeads, int size, bool causal, int window, string message) =>
         Assert.Contains(
             message, Assert.Throws<ArgumentException>(() => new AttentionLayout(heads, keyValueHeads, size, causal, window)).Message);
+
+    // Around the length from which scores are no longer computed whole, and with blocks of 28 and 56 queries.
+    [Theory]
+    [InlineData(127, true, 0)]
+    [InlineData(128, true, 0)]
+    [InlineData(128, false, 0)]
+    [InlineData(129, true, 0)]
+    [InlineData(129, true, 100)]
+    [InlineData(197, false, 0)]
+    [InlineData(260, true, 0)]
+    [InlineData(260, true, 90)]
+    [InlineData(300, false, 0)]
+    public void Attention_over_long_sequences(int tokens, bool causal, int window)
+    {
+        using CpuDevice device = new(2);
+        AttentionLayout layout = new(heads: 4, keyValueHeads: 2, headSize: 20, causal, window);
+        int[] starts = [0, 3, 3 + tokens];
+        using Tensor onDevice = device.From(starts);
+        OpCheck.Run(
+            device, new Random(tokens + window), [("qkv", [starts[^1], layout.Width], 1)],
+            (_, x) => Ops.Attention(x[0], onDevice, layout), x => Reference.Attention(x[0], starts, layout), 5e-5);
+    }
 
     [Theory]
     [InlineData(10, 4)]
