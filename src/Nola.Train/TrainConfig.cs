@@ -49,12 +49,16 @@ internal sealed record TrainConfig
         new("image-size", "Pixels of a side of the images that the model reads, positions interpolated; 0 for the model's own [0]",
             "a whole number from 0"),
         new(
-            "augment", $"How images are changed from epoch to epoch: {Settings.Names<Augmentation>()} [published; crop for {VisionModel.EmbeddedName}]",
+            "augment",
+            $"How images are changed from epoch to epoch: {Settings.Names<Augmentation>()} "
+            + $"[published; crop for {VisionModel.EmbeddedName}]",
             Settings.Names<Augmentation>()),
         new("out", "Run directory for adapter, log, curve and checkpoints [runs/<method>-<time>]", "a directory"),
         new("method", $"What is trained: {Settings.Names(MethodNames)} [{NolaName}]", Settings.Names(MethodNames)),
         .. AdapterKeys,
-        new("epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it; 50 for images]", "a positive number"),
+        new(
+            "epochs", "Passes over the data, may be a fraction [as many as max-steps takes; 1 without it; 50 for images]",
+            "a positive number"),
         new("max-steps", "Stop after this many steps; 0 for no limit. "
             + $"With epochs too, the first that is reached ends the run [0; {StepsForEmbedded} for embedded text]",
             "a whole number from 0"),
@@ -67,7 +71,9 @@ internal sealed record TrainConfig
             "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
         new("head-lr", "Highest learning rate of a classifier that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
-        new("schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear; cosine for images]", Settings.Names<Schedule>()),
+        new(
+            "schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear; cosine for images]",
+            Settings.Names<Schedule>()),
         new("warmup", "Steps of warm-up [20; 0 for images]", "a whole number from 0"),
         new("weight-decay", "Decoupled decay of matrices [0]", "0 to 1"),
         new("beta1", "AdamW's first decay [0.9]", "0 up to 1"),
@@ -378,7 +384,8 @@ internal sealed record TrainConfig
         foreach (AdapterMethod method in AdapterMethods.Known)
             if (method.Options.FirstOrDefault(option => option.Key == key) is { } option && option.Get(method.Defaults) is not null)
                 defaults.Add((
-                    method.Name, option.Text(method.Defaults), option.Text(method.DefaultsForEmbedded), option.Text(method.DefaultsForImages)));
+                    method.Name, option.Text(method.Defaults), option.Text(method.DefaultsForEmbedded),
+                    option.Text(method.DefaultsForImages)));
         if (defaults.Count == 0) return "";
         string published = Joined([.. defaults.Select(d => (d.Name, d.Published))]);
         return $" [{published}{Changed(d => d.Embedded, LanguageModel.EmbeddedName)}{Changed(d => d.Images, "images")}]";

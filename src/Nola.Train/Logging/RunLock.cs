@@ -25,7 +25,8 @@ internal sealed class RunLock : IDisposable
     /// <summary>
     /// Whether the file that is locked is still in its place; false once the directory was removed or moved away, or made by another.
     /// </summary>
-    public bool IsInPlace => File.Exists(FileIn(directory)) && (number is null || HolderLine(directory) is not [_, var named] || named == number);
+    public bool IsInPlace =>
+        File.Exists(FileIn(directory)) && (number is null || HolderLine(directory) is not [_, var named] || named == number);
 
     /// <summary>Takes a directory that is there.</summary>
     /// <param name="directory">The directory.</param>

@@ -251,6 +251,21 @@ public sealed class CommandTests : IDisposable
         Assert.Equal([52, 52, 52, 52, 52], result.GetProperty("ids").EnumerateArray().Select(v => v.GetInt32()));
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(" ")]
+    [InlineData(" is")]
+    public void Generate_streams_the_text_that_JSON_has_without_its_stop_string(string stop)
+    {
+        string[] command = ["generate", "--prompt", "name : The Punter | food : Indian", "--max-new", "12", "--device", "cpu"];
+        if (stop.Length > 0) command = [.. command, "--stop-string", stop];
+        string text = Succeeds([.. command, "--json"]).GetProperty("text").GetString()!;
+        (int code, string output, string error) = Run(command);
+        Assert.True(code == 0, error);
+        Assert.Equal(text + "\n", output);
+        if (stop == " ") Assert.DoesNotContain(' ', text);
+    }
+
     [Fact]
     public void Generate_searches_with_beams_under_either_rules()
     {
@@ -345,6 +360,9 @@ public sealed class CommandTests : IDisposable
             process.Kill();
             process.WaitForExit();
         }
+        // Whichever device was chosen is the one that it is resumed on.
+        using (JsonDocument config = JsonDocument.Parse(File.ReadAllText(Path.Combine(killed, "config.json"))))
+            Assert.NotEqual("auto", config.RootElement.GetProperty("device").GetString());
         Succeeds("train", "--resume", "--out", killed, "--threads", "1", "--json");
         Assert.Equal(
             File.ReadAllBytes(Path.Combine(whole, "adapter.safetensors")), File.ReadAllBytes(Path.Combine(killed, "adapter.safetensors")));

@@ -42,8 +42,8 @@ public sealed class BeamSearchTests : IDisposable
             Dictionary<int, int[]> told = [];
             int[][] together = model.GenerateAll(prompts, null, options with { BatchTokens = 1 + r.Next(60) }, told.Add);
             Assert.Equal(prompts.Select((prompt, i) => model.Generate(prompt, null, options with { FirstSequence = i })), together);
-            // Each distinct one, where it stands first; when sampling, all.
-            Assert.Equal(options.Samples ? [0, 1, 2, 3, 4, 5, 6, 7, 8] : [0, 1, 2, 3, 4, 5, 6, 8], told.Keys.Order());
+            // Also one that is decoded with another that is equal.
+            Assert.Equal(Enumerable.Range(0, 9), told.Keys.Order());
             Assert.All(told, pair => Assert.Equal(together[pair.Key], pair.Value));
         }
     }

@@ -52,7 +52,7 @@ public sealed class VisionTrainingTests : IDisposable
         using TrainableAdapter? adapter = settings is null ? null : model.NewAdapter(settings with { Targets = ["*"] });
         string path = Path.Combine(directory, "run");
         // Biases of a model that has learned nothing take their time.
-        TrainOptions options = Options(name is "bitfit" or "beft" ? 150 : 60) with { LearningRate = name == "full" ? 0.003f : 0.02f };
+        TrainOptions options = Options(name is "bitfit" or "beft" ? 250 : 60) with { LearningRate = name == "full" ? 0.003f : 0.02f };
         using (RunDirectory run = new(path))
         {
             TrainResult result = new Trainer(model, adapter, options, run).Run(training, test);
