@@ -31,7 +31,7 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
 
     private int One(int[] context, ITokenizer? tokenizer, CancellationToken cancel)
     {
-        TextPieces? pieces = tokenizer is null ? null : new(tokenizer, options, trims: !form.Raw, Begins(context, tokenizer));
+        TextPieces? pieces = Pieces(context, tokenizer);
         int[] generated = model.Generate(context, adapter, options, json ? null : Printer(pieces), cancel);
         if (!json) Console.Out.WriteLine(pieces?.End());
         cancel.ThrowIfCancellationRequested();
@@ -70,18 +70,14 @@ internal sealed class GeneratePrompt(LanguageModel model, IAdapter? adapter, Gen
 
     private string? Text(int[] context, int[] generated, ITokenizer? tokenizer)
     {
-        if (tokenizer is null) return null;
-        // After a prompt, a space before the first word is the text's own.
-        IncrementalDecoder decoder = new(tokenizer, Begins(context, tokenizer));
-        string text = decoder.AddAll(generated.Where(id => !options.StopTokens!.Contains(id))) + decoder.End();
-        return Begun(StopStrings.Cut(text, options.StopStrings));
+        TextPieces? pieces = Pieces(context, tokenizer);
+        return pieces is null ? null : string.Concat(generated.Select(pieces.Add)) + pieces.End();
     }
 
-    private static bool Begins(int[] context, ITokenizer? tokenizer) =>
-        tokenizer is not null && context.SequenceEqual(tokenizer.EncodePrompt(""));
-
-    // A completion begins with the space that the encoders put before it.
-    private string Begun(string text) => form.Raw ? text : text.TrimStart();
+    // A completion begins with the space that the encoders put before it; after a prompt, one before the first word is the text's own.
+    private TextPieces? Pieces(int[] context, ITokenizer? tokenizer) => tokenizer is null
+        ? null
+        : new(tokenizer, options, trims: !form.Raw, begins: context.SequenceEqual(tokenizer.EncodePrompt("")));
 
     private FinishReason Reason(int[] context, int[] generated) =>
         FinishReasons.Of(context.Length, generated, options, model.Shape.Positions);

@@ -115,7 +115,7 @@ internal sealed class PretrainCommand
         if (Files(given, text).Length + Files(given, pairs).Length == 0)
             throw new NolaException("There is nothing to train on; give --text, --pairs or --images.");
         foreach (Option option in (Option[])[imageSize, patchSize, batchSize, augment])
-            if (given.GetResult(option) is { Implicit: false })
+            if (given.IsGiven(option))
                 throw new NolaException($"{option.Name} is given without --images; it means nothing for text.");
         string place = given.GetValue(output)!;
         bool resumes = given.GetValue(resume);
@@ -142,7 +142,7 @@ internal sealed class PretrainCommand
     private int RunImages(ParseResult given, CancellationToken cancel)
     {
         foreach (Option option in (Option[])[text, pairs, mix, from, tokenizer, vocabulary, positions, tokens, completions, evalTokens])
-            if (given.GetResult(option) is { Implicit: false })
+            if (given.IsGiven(option))
                 throw new NolaException($"--images and {option.Name} are both given; a model learns from images or from text.");
         string place = given.GetValue(output)!;
         bool resumes = given.GetValue(resume);
@@ -216,7 +216,7 @@ internal sealed class PretrainCommand
     private Gpt2Tokenizer Tokenizer(ParseResult given)
     {
         if (given.GetValue(tokenizer) is not { } directory) return Gpt2Tokenizer.WithVocabulary(given.GetValue(vocabulary));
-        if (given.GetResult(vocabulary) is { Implicit: false })
+        if (given.IsGiven(vocabulary))
             throw new NolaException("--tokenizer and --vocabulary are both given; a tokenizer has its own vocabulary.");
         return Gpt2Tokenizer.FromFiles(Path.Combine(directory, "vocab.json"), Path.Combine(directory, "merges.txt"));
     }
@@ -247,7 +247,7 @@ internal sealed class PretrainCommand
     private TrainOptions Options(ParseResult given) => new()
     {
         // A number of steps alone is no less for want of data.
-        Epochs = given.GetValue(maxSteps) > 0 && given.GetResult(epochs) is not { Implicit: false } ? null : given.GetValue(epochs),
+        Epochs = given.GetValue(maxSteps) > 0 && !given.IsGiven(epochs) ? null : given.GetValue(epochs),
         BatchTokens = given.GetValue(tokens),
         LearningRate = given.GetValue(rate),
         Schedule = Schedule.Cosine,

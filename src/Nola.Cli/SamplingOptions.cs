@@ -58,8 +58,8 @@ internal sealed class SamplingOptions
     /// <exception cref="NolaException">A value is out of its range, or does not fit another one.</exception>
     public GenerateOptions Read(ParseResult result, GenerateOptions decoding)
     {
-        bool heated = IsGiven(result, temperature);
-        Option? given = All.FirstOrDefault(option => option != temperature && IsGiven(result, option));
+        bool heated = result.IsGiven(temperature);
+        Option? given = All.FirstOrDefault(option => option != temperature && result.IsGiven(option));
         if (given is not null && decoding.Beams > 1)
         {
             string both = $"{given.Name} is given together with --beams {decoding.Beams}";
@@ -71,7 +71,7 @@ internal sealed class SamplingOptions
             TopK = result.GetValue(topK),
             TopP = result.GetValue(topP),
             NumSamples = result.GetValue(samples),
-            Seed = IsGiven(result, seed) ? result.GetValue(seed) : null,
+            Seed = result.IsGiven(seed) ? result.GetValue(seed) : null,
             FirstSequence = result.GetValue(first),
         };
         options.Validate();
@@ -83,6 +83,4 @@ internal sealed class SamplingOptions
     {
         if (options.Samples) Terminal.Say($"Sampling with seed {options.Seed}; --seed {options.Seed} gives the same again.");
     }
-
-    private static bool IsGiven(ParseResult result, Option option) => result.GetResult(option) is { Implicit: false };
 }

@@ -42,7 +42,7 @@ internal static class TrainCommand
             Settings given = new(TrainConfig.Keys);
             if (result.GetValue(config) is { } path) given.ReadJson(path);
             foreach ((Setting setting, Option option) in options)
-                if (result.GetResult(option) is { Implicit: false })
+                if (result.IsGiven(option))
                     given.Set(setting.Name, Text(result, option), "command line");
             bool asJson = result.GetValue(json);
             bool resumes = result.GetValue(resume);

@@ -83,15 +83,21 @@ internal static class AtomicFile
 
     /// <summary>Removes a file if it is there.</summary>
     /// <exception cref="NolaException">It cannot be removed.</exception>
-    public static void Delete(string path)
+    public static void Delete(string path) => Remove(path, () => File.Delete(path));
+
+    /// <summary>Removes a directory with all that is in it, if it is there.</summary>
+    /// <exception cref="NolaException">It cannot be removed.</exception>
+    public static void DeleteDirectory(string path) => Remove(path, () => Directory.Delete(path, recursive: true));
+
+    private static void Remove(string path, Action remove)
     {
         try
         {
-            File.Delete(path);
+            remove();
         }
         catch (DirectoryNotFoundException)
         {
-            // Then the file is not there either.
+            // Then it is not there.
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

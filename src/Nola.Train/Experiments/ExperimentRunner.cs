@@ -87,13 +87,14 @@ internal sealed class ExperimentRunner : IDisposable
     public ExperimentSummary Run(CancellationToken cancel = default)
     {
         // All ranks count what is there before any of them begins.
-        List<int> open = [.. Enumerable.Range(0, Runs.Count).Where(i => !IsComplete(Runs[i]))];
-        int skipped = Runs.Count - open.Count, failedBefore = Runs.Count(run => IsFailed(RunRecord.Read(run.ResultFile)));
+        RunRecord?[] before = [.. Runs.Select(run => RunRecord.Read(run.ResultFile))];
+        List<int> open = [.. Enumerable.Range(0, Runs.Count).Where(i => !IsComplete(before[i]))];
+        int skipped = Runs.Count - open.Count, failedBefore = before.Count(IsFailed);
         int done = 0, failed = 0;
         RunClaims claims = new(root, ranks);
         TextPairs? pairs = null;
         // What rounds the adapter of a run that another rank is at is left: that rank, or one before it, takes it afterwards.
-        for (int next; (next = open.FindIndex(i => Runs[i].Source is not { } source || IsComplete(source))) >= 0;)
+        for (int next; (next = open.FindIndex(i => IsReady(Runs[i]))) >= 0;)
         {
             int number = open[next];
             ExperimentRun run = Runs[number];
@@ -102,7 +103,7 @@ internal sealed class ExperimentRunner : IDisposable
             if (cancel.IsCancellationRequested) return Summary(true);
             if (!run.Config.UsesImages) pairs ??= Prepare();
             observer.OnRun(run, number + 1, Runs.Count);
-            if (Complete(run, RunRecord.Read(run.ResultFile), pairs, cancel) is not { } record) return Summary(true);
+            if (Complete(run, before[number], pairs, cancel) is not { } record) return Summary(true);
             done++;
             if (IsFailed(record)) failed++;
             observer.OnResult(run, record);
@@ -115,6 +116,8 @@ internal sealed class ExperimentRunner : IDisposable
             claims.Clear();
         }
         return summary;
+
+        bool IsReady(ExperimentRun run) => run.Source is not { } source || IsComplete(RunRecord.Read(source.ResultFile));
 
         static bool IsFailed(RunRecord? record) => record?.TrainInfo.Status == TrainInfo.Failed;
 
@@ -136,7 +139,7 @@ internal sealed class ExperimentRunner : IDisposable
         mine?.Dispose();
     }
 
-    private bool IsComplete(ExperimentRun run) => RunRecord.Read(run.ResultFile) is { } record
+    private bool IsComplete(RunRecord? record) => record is not null
         && (record.TrainInfo.Status == TrainInfo.Failed
             || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)));
 

@@ -18,7 +18,7 @@ internal sealed class RunClaims
     {
         string claims = Path.Combine(root, ".claims");
         // Of an experiment that was killed.
-        if (ranks.Rank == 0) Remove(claims);
+        if (ranks.Rank == 0) AtomicFile.DeleteDirectory(claims);
         if (ranks.Size == 1) return;
         directory = claims;
         if (ranks.Rank == 0) AtomicFile.EnsureDirectory(claims);
@@ -47,18 +47,6 @@ internal sealed class RunClaims
     /// <summary>Ends it, when all ranks are done.</summary>
     public void Clear()
     {
-        if (directory is not null) Remove(directory);
-    }
-
-    private static void Remove(string directory)
-    {
-        try
-        {
-            if (Directory.Exists(directory)) Directory.Delete(directory, recursive: true);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new NolaException($"{directory}: cannot be removed ({error.Message.TrimEnd('.')}); remove it yourself.", error);
-        }
+        if (directory is not null) AtomicFile.DeleteDirectory(directory);
     }
 }
