@@ -109,7 +109,8 @@ public sealed class SafetensorsTests : IDisposable
         string path = WriteRaw(1000, [(byte)'{', (byte)'}'], 0);
         for (int i = 0; i < 50; i++) Assert.Throws<NolaException>(() => Safetensors.Open(path));
         Assert.Equal(0, File.ReadLines("/proc/self/maps").Count(line => line.EndsWith(path, StringComparison.Ordinal)));
-        Assert.DoesNotContain(path, Directory.GetFiles("/proc/self/fd").Select(fd => File.ResolveLinkTarget(fd, false)?.FullName));
+        // A file that another test has closed since it was listed has no target: null, not an exception.
+        Assert.DoesNotContain(path, Directory.GetFiles("/proc/self/fd").Select(fd => new FileInfo(fd).LinkTarget));
     }
 
     [Property(MaxTest = 150)]
