@@ -160,14 +160,14 @@ internal static unsafe partial class Gemm
 
     /// <summary>to (columns, rows) = fromᵀ [+ to] of a small matrix. from: (rows, columns)</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Transpose(float* from, int rows, int columns, float* to, nint stride, bool accumulate)
+    public static void Transpose(float* from, int rows, int columns, nint fromStride, float* to, nint stride, bool accumulate = false)
     {
         float* four = stackalloc float[16];
         int wholeRows = rows & ~3, wholeColumns = columns & ~3;
         for (int j = 0; j < wholeRows; j += 4)
             for (int i = 0; i < wholeColumns; i += 4)
             {
-                Transpose4(from + j * columns + i, columns, four, 4);
+                Transpose4(from + j * fromStride + i, fromStride, four, 4);
                 for (int r = 0; r < 4; r++)
                 {
                     float* target = to + (i + r) * stride + j;
@@ -179,7 +179,7 @@ internal static unsafe partial class Gemm
             for (int i = j < wholeRows ? wholeColumns : 0; i < columns; i++)
             {
                 float* target = to + i * stride + j;
-                *target = accumulate ? *target + from[j * columns + i] : from[j * columns + i];
+                *target = accumulate ? *target + from[j * fromStride + i] : from[j * fromStride + i];
             }
     }
 
@@ -198,7 +198,7 @@ internal static unsafe partial class Gemm
 
     // a0 b0 a1 b1, and a2 b2 a3 b3.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Interleave(Vector128<float> a, Vector128<float> b, out Vector128<float> high)
+    internal static Vector128<float> Interleave(Vector128<float> a, Vector128<float> b, out Vector128<float> high)
     {
         if (Sse.IsSupported)
         {

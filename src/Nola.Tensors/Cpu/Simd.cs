@@ -60,6 +60,9 @@ internal unsafe interface ISimd<V> where V : struct
     /// <summary>The sum of the elements, in a fixed order.</summary>
     static abstract float Sum(V a);
 
+    /// <summary>The sums of the elements of four vectors, in a fixed order.</summary>
+    static abstract Vector128<float> Sum4(V a, V b, V c, V d);
+
     /// <summary>The largest element.</summary>
     static abstract float MaxElement(V a);
 }
@@ -133,6 +136,10 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         ((Vector512.ConvertToInt32(n) + Vector512.Create(127)) << 23).AsSingle();
 
     public static float Sum(Vector512<float> a) => Vector512.Sum(a);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Sum4(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d) => Simd256.Sum4(
+        a.GetLower() + a.GetUpper(), b.GetLower() + b.GetUpper(), c.GetLower() + c.GetUpper(), d.GetLower() + d.GetUpper());
 
     public static float MaxElement(Vector512<float> a) =>
         Simd256.MaxElement(Vector256.Max(a.GetLower(), a.GetUpper()));
@@ -215,6 +222,10 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     public static float Sum(Vector256<float> a) => Vector256.Sum(a);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Sum4(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d) => Simd128.Sum4(
+        a.GetLower() + a.GetUpper(), b.GetLower() + b.GetUpper(), c.GetLower() + c.GetUpper(), d.GetLower() + d.GetUpper());
+
     public static float MaxElement(Vector256<float> a) =>
         Simd128.MaxElement(Vector128.Max(a.GetLower(), a.GetUpper()));
 }
@@ -276,6 +287,13 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
         ((Vector128.ConvertToInt32(n) + Vector128.Create(127)) << 23).AsSingle();
 
     public static float Sum(Vector128<float> a) => Vector128.Sum(a);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Sum4(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d)
+    {
+        Vector128<float> ac = Gemm.Interleave(a, c, out Vector128<float> acHigh), bd = Gemm.Interleave(b, d, out Vector128<float> bdHigh);
+        return Gemm.Interleave(ac + acHigh, bd + bdHigh, out Vector128<float> odd) + odd;
+    }
 
     public static float MaxElement(Vector128<float> a)
     {

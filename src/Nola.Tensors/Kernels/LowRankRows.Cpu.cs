@@ -18,28 +18,57 @@ public sealed unsafe partial class CpuDevice
         }
         float* from = Floats(x), to = Floats(y);
         int rank = terms.Max(t => t.A.Columns);
+        long across = terms.Max(t => Math.Max(AcrossOf(t.A), AcrossOf(t.B)));
         team.For(pieces.Count, Math.Max(1, pieces.Count / (4 * team.Threads)), (first, last) =>
         {
-            float* u = Scratch.Floats(rank);
+            // The thread's products use none of the scratch memory.
+            float* u = Scratch.Floats((long)MostRows * rank + across), transposed = u + (long)MostRows * rank;
             for (int piece = first; piece < last; piece++)
                 for (int i = pieces[piece].First; i < pieces[piece].End; i++)
-                    for (int row = terms[i].First; row < terms[i].First + terms[i].Count; row++)
-                        AddLowRankRow(terms[i], from + (long)row * x.Stride, u, to + (long)row * y.Stride + terms[i].Column);
+                    for (int row = 0, rows; row < terms[i].Count; row += rows)
+                    {
+                        rows = Math.Min(MostRows, terms[i].Count - row);
+                        long at = terms[i].First + row;
+                        float* target = to + at * y.Stride + terms[i].Column;
+                        AddLowRankRows(terms[i], rows, from + at * x.Stride, x.Stride, u, target, y.Stride, transposed);
+                    }
         });
     }
 
-    // The sums are those of Gemm's kernels: each a chain of fused steps from zero, blocks of steps added one after the other.
-    private static void AddLowRankRow(in LowRankTerm term, float* x, float* u, float* y)
+    // Rows that are multiplied together.
+    private const int MostRows = 16;
+
+    private static long AcrossOf(Matrix m) => Gemm.IsDot(m.Columns, m.Rows) ? (long)m.Columns * m.Rows : 0;
+
+    // y += scale · (x · A) · B. u: (rows, r)
+    private static void AddLowRankRows(
+        in LowRankTerm term, int rows, float* x, nint xStride, float* u, float* y, nint yStride, float* transposed)
     {
-        int k = term.A.Rows, r = term.A.Columns, steps = Gemm.StepsOf(k);
-        float* a = Floats(term.A), b = Floats(term.B);
-        for (int p = 0; p < k || p == 0; p += steps)
-            Dispatch.Run(new RowTimesMatrix(x + p, a + (long)p * term.A.Stride, term.A.Stride, Math.Min(steps, k - p), u, 1, p > 0), 0, r);
-        for (int p = 0; p < r || p == 0; p += Gemm.StepsOf(r))
-            Dispatch.Run(
-                new RowTimesMatrix(
-                    u + p, b + (long)p * term.B.Stride, term.B.Stride, Math.Min(Gemm.StepsOf(r), r - p), y, term.Scale, true),
-                0, term.B.Columns);
+        int r = term.A.Columns;
+        MultiplyRows(rows, x, xStride, term.A, u, r, 1, false, transposed);
+        MultiplyRows(rows, u, r, term.B, y, yStride, term.Scale, true, transposed);
+    }
+
+    // The sums are those of Gemm's kernels: dot products, or each a chain of fused steps from zero, blocks of steps added one after the
+    // other.
+    private static void MultiplyRows(
+        int rows, float* x, nint xStride, Matrix m, float* to, nint toStride, float scale, bool accumulate, float* transposed)
+    {
+        int k = m.Rows, n = m.Columns, steps = Gemm.StepsOf(k);
+        float* from = Floats(m);
+        if (Gemm.IsDot(n, k))
+        {
+            Gemm.Transpose(from, k, n, m.Stride, transposed, k);
+            Gemm.Dot(rows, n, k, x, xStride, transposed, k, to, toStride, scale, accumulate);
+            return;
+        }
+        for (int i = 0; i < rows; i++)
+            for (int p = 0; p < k || p == 0; p += steps)
+                Dispatch.Run(
+                    new RowTimesMatrix(
+                        x + i * xStride + p, from + (long)p * m.Stride, m.Stride, Math.Min(steps, k - p), to + i * toStride, scale,
+                        accumulate || p > 0),
+                    0, n);
     }
 
     /// <summary>to = scale · x · M (+ to) for one row x of so many steps. M is row-major.</summary>

@@ -59,6 +59,31 @@ public sealed unsafe partial class CpuDevice
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
+        if (!rounds && !transposeA && Gemm.IsDot(n, k))
+        {
+            float* from = Floats(b), added = bias is null ? null : Floats(bias);
+            using Tensor? across = transposeB ? null : Empty([n, k]);
+            if (across is not null) Gemm.Transpose(from, k, n, b.Stride, Floats(across), k);
+            Gemm.Dot(
+                team, m, n, k, Floats(a), a.Stride, across is null ? from : Floats(across), across is null ? b.Stride : k,
+                Floats(c), c.Stride, alpha, added, beta != 0);
+            return;
+        }
+        if (!rounds && transposeA && !transposeB && bias is null)
+        {
+            if (Gemm.IsOuter(m, k))
+            {
+                Gemm.Outer(team, m, n, k, Floats(a), a.Stride, Floats(b), b.Stride, Floats(c), c.Stride, alpha, beta != 0);
+                return;
+            }
+            if (Gemm.IsOuter(n, k))
+            {
+                using Tensor across = Empty([n, m]);
+                Gemm.Outer(team, n, m, k, Floats(b), b.Stride, Floats(a), a.Stride, Floats(across), m, alpha);
+                Gemm.Transpose(Floats(across), n, m, m, Floats(c), c.Stride, beta != 0);
+                return;
+            }
+        }
         // Few rows by many columns: B, by far the larger operand, would be packed to be read once. Cᵀ = Bᵀ · A packs A, and reads B as
         // it lies.
         bool narrows = m > NarrowRows / 2 && m <= NarrowRows && n > 2 * Gemm.PanelWidth && k > m;
@@ -66,7 +91,7 @@ public sealed unsafe partial class CpuDevice
         {
             using Tensor transposed = Empty([n, m]), narrow = PackOperand(Floats(a), a.Stride, 1, k, m, false);
             Gemm.Multiply(team, n, m, k, new(Floats(b), 1, b.Stride), PanelsOf(narrow), Floats(transposed), m, alpha);
-            Gemm.Transpose(Floats(transposed), n, m, Floats(c), c.Stride, beta != 0);
+            Gemm.Transpose(Floats(transposed), n, m, m, Floats(c), c.Stride, beta != 0);
             return;
         }
         (nint row, nint column) = transposeB ? ((nint)1, (nint)b.Stride) : (b.Stride, 1);

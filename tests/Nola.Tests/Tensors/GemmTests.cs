@@ -45,30 +45,71 @@ public sealed unsafe class GemmTests
     public void Products_with_a_small_side_are_right_for_any_number_of_threads(int seed)
     {
         Random r = new(seed);
-        int[] sides = [1 + r.Next(40), 1 + r.Next(300), r.Next(3) == 0 ? 1024 : 1 + r.Next(300)];
+        int[] sides = [1 + r.Next(r.Next(2) == 0 ? 9 : 40), 1 + r.Next(300), r.Next(3) == 0 ? 1024 : 1 + r.Next(300)];
         r.Shuffle(sides);
         (int m, int n, int k) = (sides[0], sides[1], sides[2]);
         bool transposeA = r.Next(2) == 0, transposeB = r.Next(2) == 0;
         float alpha = r.NextSingle(), beta = r.Next(2);
         float[] a = OpCheck.Values(r, m * k, 1), b = OpCheck.Values(r, k * n, 1), start = OpCheck.Values(r, m * n, 1);
+        float[]? bias = r.Next(3) == 0 ? OpCheck.Values(r, n, 1) : null;
         float[] one = Product(1);
         Assert.Equal(one, Product(3));
         double[] left = transposeA ? Transposed(a, k, m) : OpCheck.Wide(a), right = transposeB ? Transposed(b, n, k) : OpCheck.Wide(b);
         double[] expected = Reference.MatMul(left, right, m, k, n);
         // Elements are below 1: a sum of k products is within k · 2⁻²³ · k of itself at the very worst, and far nearer as a rule.
-        for (int i = 0; i < one.Length; i++) Assert.Equal(alpha * expected[i] + beta * start[i], one[i], 1e-6 + k * 2e-7);
+        for (int i = 0; i < one.Length; i++)
+            Assert.Equal(alpha * expected[i] + (bias?[i % n] ?? 0) + beta * start[i], one[i], 1e-6 + k * 2e-7);
 
         float[] Product(int threads)
         {
             using CpuDevice device = new(threads);
             using Tensor x = device.From(a, transposeA ? [k, m] : [m, k]), w = device.From(b, transposeB ? [n, k] : [k, n]);
             using Tensor y = device.From(start, [m, n]);
-            device.MatMul(x, transposeA, w, transposeB, y, alpha, beta);
+            using Tensor? added = bias is null ? null : device.From(bias, [n]);
+            device.MatMul(x, transposeA, w, transposeB, y, alpha, beta, added);
             return y.ToArray();
         }
 
         static double[] Transposed(float[] values, int rows, int columns) =>
             [.. Enumerable.Range(0, rows * columns).Select(i => (double)values[i % rows * columns + i / rows])];
+    }
+
+    [Property(MaxTest = 40)]
+    public void Every_vector_width_multiplies_narrow_products_right(int seed)
+    {
+        Random r = new(seed);
+        int m = 1 + r.Next(20), n = 1 + r.Next(Gemm.MostNarrow), k = 1 + r.Next(150), apart = r.Next(3);
+        CheckNarrow<Simd128, Vector128<float>>(r, m, n, k, apart);
+        CheckNarrow<Simd256, Vector256<float>>(r, m, n, k, apart);
+        CheckNarrow<Simd512, Vector512<float>>(r, m, n, k, apart);
+    }
+
+    // Rows are longer than what is multiplied, and what is between them stays as it was.
+    private static void CheckNarrow<S, V>(Random r, int m, int n, int k, int apart) where S : struct, ISimd<V> where V : struct
+    {
+        float[] a = OpCheck.Values(r, m * (k + apart), 1), b = OpCheck.Values(r, n * (k + apart), 1), bias = OpCheck.Values(r, n, 1);
+        float[] start = OpCheck.Values(r, m * (n + apart), 1), c = [.. start];
+        float[] outerStart = OpCheck.Values(r, n * (k + apart), 1), outer = [.. outerStart], few = OpCheck.Values(r, m * (n + apart), 1);
+        fixed (float* pa = a, pb = b, pc = c, pd = bias, po = outer, pf = few)
+        {
+            new Gemm.DotRows(n, k, pa, k + apart, pb, k + apart, pc, n + apart, 0.5f, pd, accumulate: true).Run<S, V>(0, m);
+            new Gemm.OuterRows(n, m, pf, n + apart, pa, k + apart, po, k + apart).Run<S, V>(0, k);
+        }
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < n + apart; j++)
+            {
+                double sum = 0;
+                for (int p = 0; p < k && j < n; p++) sum += (double)a[i * (k + apart) + p] * b[j * (k + apart) + p];
+                double wanted = start[i * (n + apart) + j] + (j < n ? 0.5 * sum + bias[j] : 0);
+                Assert.Equal(wanted, c[i * (n + apart) + j], 3e-5);         // 150 products of magnitude 1 in float32
+            }
+        for (int j = 0; j < n; j++)
+            for (int p = 0; p < k + apart; p++)
+            {
+                double wanted = outerStart[j * (k + apart) + p];
+                for (int t = 0; t < m && p < k; t++) wanted += (double)few[t * (n + apart) + j] * a[t * (k + apart) + p];
+                Assert.Equal(wanted, outer[j * (k + apart) + p], 1e-5);
+            }
     }
 
     private static void Check<S, V>(Random r, int m, int n, int k) where S : struct, ISimd<V> where V : struct

@@ -1,0 +1,148 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Nola.Tensors;
+
+/// <summary>
+/// Products of which one side is at most <see cref="MostNarrow"/>, those of adapters of low rank. A tile whose columns are lanes would
+/// leave most lanes empty: here lanes are steps where those lie next to each other, or the columns of the other side.
+/// </summary>
+internal static unsafe partial class Gemm
+{
+    /// <summary>Columns, or rows, of a narrow product.</summary>
+    public const int MostNarrow = 8;
+
+    // Fewer steps than this are not worth lanes of them, or a buffer of sums.
+    private const int LeastNarrowSteps = 32;
+
+    // Columns of B that are kept together, and rows of B that are taken from the memory for all columns before the next ones.
+    private const int OuterColumns = 64, OuterSteps = 32;
+
+    /// <summary>Whether a product is computed by dot products of rows; how many rows it has does not decide that.</summary>
+    public static bool IsDot(int n, int k) => n <= MostNarrow && k >= LeastNarrowSteps;
+
+    /// <summary>Whether a product of so many rows and steps is computed as a sum of outer products.</summary>
+    public static bool IsOuter(int m, int k) => m <= MostNarrow && k >= LeastNarrowSteps;
+
+    /// <summary>
+    /// C (m × n) = alpha · A · Bᵀ [+ bias] [+ C] with rows of A (m × k) and of B (n × k). An element is the sum of a vector, whose lanes
+    /// sum every step that is theirs, and then of the steps behind the last whole vector.
+    /// </summary>
+    public static void Dot(
+        ThreadTeam team, int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow,
+        float alpha = 1, float* bias = null, bool accumulate = false)
+    {
+        // A multiple of a tile's rows, of at least 32 Ki elements of A.
+        int piece = Math.Max(1, 32768 / k / 6) * 6;
+        team.For(m, piece, (first, last) =>
+            Dispatch.Run(new DotRows(n, k, a, aRow, b, bRow, c, cRow, alpha, bias, accumulate), first, last));
+    }
+
+    /// <summary>The same for a few rows, on the calling thread.</summary>
+    public static void Dot(
+        int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow, float alpha, bool accumulate) =>
+        Dispatch.Run(new DotRows(n, k, a, aRow, b, bRow, c, cRow, alpha, null, accumulate), 0, m);
+
+    /// <summary>
+    /// C (m × n) = alpha · Aᵀ · B [+ C], where row t of A is m elements at <c>a[t · aRow]</c> and row t of B n elements at
+    /// <c>b[t · bRow]</c>. B is read once, as it lies; an element's steps are added in their order.
+    /// </summary>
+    public static void Outer(
+        ThreadTeam team, int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow,
+        float alpha = 1, bool accumulate = false)
+    {
+        int chunks = (n + OuterColumns - 1) / OuterColumns, piece = (chunks + team.Threads - 1) / team.Threads;
+        team.For(chunks, piece, (first, last) =>
+        {
+            int j = first * OuterColumns, columns = Math.Min(n, last * OuterColumns) - j, stride = Scratch.Align(columns);
+            float* sums = Scratch.Floats((long)m * stride);
+            new Span<float>(sums, m * stride).Clear();
+            OuterRows loop = new(m, k, a, aRow, b + j, bRow, sums, stride);
+            Dispatch.Run(loop, 0, columns);
+            for (int i = 0; i < m; i++)
+            {
+                float* from = sums + i * stride, to = c + i * cRow + j;
+                if (accumulate) for (int q = 0; q < columns; q++) to[q] += alpha * from[q];
+                else for (int q = 0; q < columns; q++) to[q] = alpha * from[q];
+            }
+        });
+    }
+
+    /// <summary>Rows of C = alpha · A · Bᵀ [+ bias] [+ C].</summary>
+    internal readonly struct DotRows(
+        int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow, float alpha, float* bias, bool accumulate) : ISimdLoop
+    {
+        private readonly float* a = a, b = b, c = c, bias = bias;
+
+        public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
+        {
+            float* sums = stackalloc float[6 * 4];
+            int i = start;
+            // Twenty-four sums and the vectors that they are made of fill 32 registers, eight sums sixteen.
+            if (S.Width != 8) for (; i + 6 <= end; i += 6) Rows<S, V>(i, 6, sums);
+            for (; i + 2 <= end; i += 2) Rows<S, V>(i, 2, sums);
+            if (i < end) Rows<S, V>(i, 1, sums);
+        }
+
+        private void Rows<S, V>(int i, int rows, float* sums) where S : struct, ISimd<V> where V : struct
+        {
+            int whole = k / S.Width * S.Width;
+            float* left = a + i * aRow;
+            for (int j = 0; j < n; j += 4)
+            {
+                // Columns that are missing are the last one again, and go nowhere.
+                int columns = Math.Min(4, n - j);
+                float* b0 = b + j * bRow;
+                float* b1 = columns > 1 ? b0 + bRow : b0, b2 = columns > 2 ? b1 + bRow : b1, b3 = columns > 3 ? b2 + bRow : b2;
+                if (rows == 6) NarrowKernels.Dot6<S, V>(whole, left, aRow, b0, b1, b2, b3, sums);
+                else if (rows == 2) NarrowKernels.Dot2<S, V>(whole, left, left + aRow, b0, b1, b2, b3, sums);
+                else NarrowKernels.Dot1<S, V>(whole, left, b0, b1, b2, b3, sums);
+                for (int r = 0; r < rows; r++)
+                    for (int q = 0; q < columns; q++)
+                    {
+                        float sum = sums[4 * r + q];
+                        for (int p = whole; p < k; p++) sum = MathF.FusedMultiplyAdd(left[r * aRow + p], b0[q * bRow + p], sum);
+                        sum *= alpha;
+                        if (bias != null) sum += bias[j + q];
+                        float* to = c + (i + r) * cRow + j + q;
+                        *to = accumulate ? sum + *to : sum;
+                    }
+            }
+        }
+    }
+
+    /// <summary>Columns of sums (m × n, rows a stride apart) += Aᵀ · B, m at most eight.</summary>
+    internal readonly struct OuterRows(int m, int k, float* a, nint aRow, float* b, nint bRow, float* sums, int stride) : ISimdLoop
+    {
+        private readonly float* a = a, b = b, sums = sums;
+
+        public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
+        {
+            for (int t = 0; t < k; t += OuterSteps)
+            {
+                int steps = Math.Min(OuterSteps, k - t);
+                for (int i = 0; i < m; i += 4)
+                    Rows<S, V>(start, end, steps, Math.Min(4, m - i), a + t * aRow + i, b + t * bRow, sums + i * stride);
+            }
+        }
+
+        // At most four rows of the sums.
+        private void Rows<S, V>(int j, int end, int steps, int rows, float* left, float* right, float* to)
+            where S : struct, ISimd<V>
+            where V : struct
+        {
+            if (S.Width != 8)
+                for (; j + 4 * S.Width <= end; j += 4 * S.Width)
+                    NarrowKernels.Outer4<S, V>(steps, rows, left, aRow, right + j, bRow, to + j, stride);
+            for (; j + 2 * S.Width <= end; j += 2 * S.Width)
+                NarrowKernels.Outer2<S, V>(steps, rows, left, aRow, right + j, bRow, to + j, stride);
+            for (; j < end; j++)
+                for (int i = 0; i < rows; i++)
+                {
+                    float sum = to[i * stride + j];
+                    for (int p = 0; p < steps; p++) sum = MathF.FusedMultiplyAdd(left[p * aRow + i], right[p * bRow + j], sum);
+                    to[i * stride + j] = sum;
+                }
+        }
+    }
+}
