@@ -32,8 +32,13 @@ internal unsafe interface ISimd<V> where V : struct
 
     static abstract V Sqrt(V a);
 
+    /// <summary>
+    /// The larger ones, in one instruction. Where a is a number and b is not, the result is not, and where it is a that is not it may be
+    /// b: a bound is a, so that what is bounded stays what it is.
+    /// </summary>
     static abstract V Max(V a, V b);
 
+    /// <summary>The smaller ones; see <see cref="Max"/>.</summary>
     static abstract V Min(V a, V b);
 
     /// <summary>a · b + c, rounded once.</summary>
@@ -90,9 +95,9 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
 
     public static Vector512<float> Sqrt(Vector512<float> a) => Vector512.Sqrt(a);
 
-    public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.Max(a, b);
+    public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.MaxNative(a, b);
 
-    public static Vector512<float> Min(Vector512<float> a, Vector512<float> b) => Vector512.Min(a, b);
+    public static Vector512<float> Min(Vector512<float> a, Vector512<float> b) => Vector512.MinNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) =>
@@ -133,7 +138,7 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
     public static Vector512<float> Round(Vector512<float> a) => Vector512.Round(a);
 
     public static Vector512<float> PowerOfTwo(Vector512<float> n) =>
-        ((Vector512.ConvertToInt32(n) + Vector512.Create(127)) << 23).AsSingle();
+        ((Vector512.ConvertToInt32Native(n) + Vector512.Create(127)) << 23).AsSingle();
 
     public static float Sum(Vector512<float> a) => Vector512.Sum(a);
 
@@ -142,7 +147,7 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         a.GetLower() + a.GetUpper(), b.GetLower() + b.GetUpper(), c.GetLower() + c.GetUpper(), d.GetLower() + d.GetUpper());
 
     public static float MaxElement(Vector512<float> a) =>
-        Simd256.MaxElement(Vector256.Max(a.GetLower(), a.GetUpper()));
+        Simd256.MaxElement(Vector256.MaxNative(a.GetLower(), a.GetUpper()));
 }
 
 /// <summary>256-bit vectors: x86-64 with AVX2 and FMA.</summary>
@@ -168,9 +173,9 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
 
     public static Vector256<float> Sqrt(Vector256<float> a) => Vector256.Sqrt(a);
 
-    public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.Max(a, b);
+    public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.MaxNative(a, b);
 
-    public static Vector256<float> Min(Vector256<float> a, Vector256<float> b) => Vector256.Min(a, b);
+    public static Vector256<float> Min(Vector256<float> a, Vector256<float> b) => Vector256.MinNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
@@ -218,7 +223,7 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
     public static Vector256<float> Round(Vector256<float> a) => Vector256.Round(a);
 
     public static Vector256<float> PowerOfTwo(Vector256<float> n) =>
-        ((Vector256.ConvertToInt32(n) + Vector256.Create(127)) << 23).AsSingle();
+        ((Vector256.ConvertToInt32Native(n) + Vector256.Create(127)) << 23).AsSingle();
 
     public static float Sum(Vector256<float> a) => Vector256.Sum(a);
 
@@ -227,7 +232,7 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         a.GetLower() + a.GetUpper(), b.GetLower() + b.GetUpper(), c.GetLower() + c.GetUpper(), d.GetLower() + d.GetUpper());
 
     public static float MaxElement(Vector256<float> a) =>
-        Simd128.MaxElement(Vector128.Max(a.GetLower(), a.GetUpper()));
+        Simd128.MaxElement(Vector128.MaxNative(a.GetLower(), a.GetUpper()));
 }
 
 /// <summary>128-bit vectors: ARM64, and the fallback everywhere.</summary>
@@ -253,9 +258,9 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     public static Vector128<float> Sqrt(Vector128<float> a) => Vector128.Sqrt(a);
 
-    public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.Max(a, b);
+    public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.MaxNative(a, b);
 
-    public static Vector128<float> Min(Vector128<float> a, Vector128<float> b) => Vector128.Min(a, b);
+    public static Vector128<float> Min(Vector128<float> a, Vector128<float> b) => Vector128.MinNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
@@ -284,7 +289,7 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     public static Vector128<float> Round(Vector128<float> a) => Vector128.Round(a);
 
     public static Vector128<float> PowerOfTwo(Vector128<float> n) =>
-        ((Vector128.ConvertToInt32(n) + Vector128.Create(127)) << 23).AsSingle();
+        ((Vector128.ConvertToInt32Native(n) + Vector128.Create(127)) << 23).AsSingle();
 
     public static float Sum(Vector128<float> a) => Vector128.Sum(a);
 
@@ -297,7 +302,7 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
 
     public static float MaxElement(Vector128<float> a)
     {
-        float low = MathF.Max(a[0], a[1]), high = MathF.Max(a[2], a[3]);
-        return MathF.Max(low, high);
+        a = Vector128.MaxNative(a, Vector128.Shuffle(a, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.MaxNative(a, Vector128.Shuffle(a, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
 }

@@ -12,7 +12,7 @@ internal static class SimdMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Exp<S, V>(V x) where S : struct, ISimd<V> where V : struct
     {
-        x = S.Min(S.Max(x, S.Broadcast(-87f)), S.Broadcast(88f));
+        x = S.Min(S.Broadcast(88f), S.Max(S.Broadcast(-87f), x));
         V n = S.Round(S.Multiply(x, S.Broadcast(1.44269504f)));
         V r = S.MultiplyAdd(n, S.Broadcast(-0.693359375f), x);
         r = S.MultiplyAdd(n, S.Broadcast(2.12194440e-4f), r);
@@ -45,7 +45,7 @@ internal static class SimdMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static V Erf<S, V>(V x) where S : struct, ISimd<V> where V : struct
     {
-        x = S.Min(S.Max(x, S.Broadcast(-4f)), S.Broadcast(4f));
+        x = S.Min(S.Broadcast(4f), S.Max(S.Broadcast(-4f), x));
         V square = S.Multiply(x, x);
         V p = S.Broadcast(-2.72614225801306e-10f);
         p = S.MultiplyAdd(p, square, S.Broadcast(2.77068142495902e-08f));

@@ -113,7 +113,6 @@ public sealed unsafe partial class CpuDevice
                 int rows = Math.Min(block, t - i);
                 Sight sight = Sight.Of(layout, i, rows, t);
                 float* own = qkv + (long)i * layout.Width + (head + h) * d;
-                CopyRows(own, layout.Width, rows, d, q);
                 if (h + 1 < count)
                 {
                     // The next head, which is far from this one, is on its way meanwhile.
@@ -126,7 +125,8 @@ public sealed unsafe partial class CpuDevice
                     }
                 }
                 float* blockKeys = keys + (long)sight.From * d;
-                Gemm.Block(rows, sight.Across, d, new(q, d, 1), blockKeys, (long)width * d, scores, columns, scale);
+                Operand queries = RowsOf(own, layout.Width, rows, d, q);
+                Gemm.Block(rows, sight.Across, d, queries, blockKeys, (long)width * d, scores, columns, scale);
                 Dispatch.Run(new MaskedSoftmax(scores, columns, sight, lse + (long)h * lseStride + i), 0, rows);
                 Gemm.Block(rows, d, sight.Count, new(scores, columns, 1), values + (long)sight.From * width, (long)width * t,
                     y + (long)i * layout.QueryWidth + h * d, layout.QueryWidth);
@@ -142,10 +142,13 @@ public sealed unsafe partial class CpuDevice
             for (int j = 0; j < d; j += 16) Sse.Prefetch1(from + j);
     }
 
-    // Some rows of a head, which lie apart by what all heads take.
-    private static void CopyRows(float* from, nint stride, int rows, int d, float* to)
+    // Some rows of a head, which lie apart by what all heads take: where they lie, or, where that is a multiple of 4 KiB, so that they
+    // would push each other out of the first-level cache, copied.
+    private static Operand RowsOf(float* from, nint stride, int rows, int d, float* copy)
     {
-        for (int i = 0; i < rows; i++) new ReadOnlySpan<float>(from + i * stride, d).CopyTo(new Span<float>(to + i * d, d));
+        if (stride % 1024 != 0) return new(from, stride, 1);
+        for (int i = 0; i < rows; i++) new ReadOnlySpan<float>(from + i * stride, d).CopyTo(new Span<float>(copy + i * d, d));
+        return new(copy, d, 1);
     }
 
     // One token's heads, which lie side by side, to the rows of each head.
@@ -257,9 +260,8 @@ public sealed unsafe partial class CpuDevice
                     int rows = Math.Min(block, t - i);
                     Sight sight = Sight.Of(layout, i, rows, t);
                     float* own = qkv + i * row, pi = p + i * columns, dsi = ds + i * columns;
-                    CopyRows(own + query, row, rows, d, q);
-                    CopyRows(gh + i * c, c, rows, d, g);
-                    for (int r = 0; r < rows; r++) dot[i + r] = Dot(g + r * d, yh + (i + r) * c, d);
+                    Operand queries = RowsOf(own + query, row, rows, d, q), gradients = RowsOf(gh + i * c, c, rows, d, g);
+                    for (int r = 0; r < rows; r++) dot[i + r] = Dot(gh + (i + r) * c, yh + (i + r) * c, d);
                     if (!isLast)
                     {
                         Ahead(own + query + d, row, rows, d);
@@ -268,8 +270,8 @@ public sealed unsafe partial class CpuDevice
                         if (nextKeys) Ahead(own + key + d, row, rows, d);
                         if (nextKeys) Ahead(own + value + d, row, rows, d);
                     }
-                    Gemm.Block(rows, sight.Across, d, new(q, d, 1), keys, (long)width * d, pi, columns, scale);
-                    Gemm.Block(rows, sight.Across, d, new(g, d, 1), values, (long)width * d, dsi, columns);
+                    Gemm.Block(rows, sight.Across, d, queries, keys, (long)width * d, pi, columns, scale);
+                    Gemm.Block(rows, sight.Across, d, gradients, values, (long)width * d, dsi, columns);
                     Dispatch.Run(new ScoreGrad(pi, dsi, columns, sight, lse + (long)h * lseStride + i, dot + i, scale), 0, rows);
                     Gemm.Block(
                         rows, d, sight.Count, new(dsi, columns, 1), keyRows, (long)width * t, dqkv + i * row + query, row,

@@ -64,7 +64,8 @@ public sealed unsafe partial class CpuDevice
                 for (int j = body; j < v; j++) max = MathF.Max(max, row[j]);
                 if (float.IsNegativeInfinity(max))
                 {
-                    y[n] = max;
+                    // Nothing has a probability; or the largest of the numbers is told, and there is what is none.
+                    y[n] = new ReadOnlySpan<float>(row, v).Contains(float.NaN) ? float.NaN : max;
                     continue;
                 }
                 V shift = S.Broadcast(max), total = S.Zero;
