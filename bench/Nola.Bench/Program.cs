@@ -18,6 +18,7 @@ internal static class Program
         ("basis", "Generating and mixing the random bases", BasisBench.Run),
         ("elementwise", "Everything else, against memory bandwidth", ElementwiseBench.Run),
         ("train-step", "A training step of GPT-2: full, LoRA, NOLA", StepBench.Run),
+        ("parts", "Where the time of a LoRA step goes, in float32 and in bfloat16", PartsBench.Run),
         ("bfloat16", "Products and training steps of bfloat16, beside float32", RoundedBench.Run),
         ("published", "E2E examples a second, from the published way to this library's", PublishedBench.Run),
         ("llama", "LLaMA's kind with weights in 32, 16, 8 and 4 bits: a training step, decoding, memory", LlamaBench.Run),

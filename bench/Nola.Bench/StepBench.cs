@@ -77,7 +77,9 @@ internal sealed class TrainStep : IDisposable
 /// <summary>Training steps by method.</summary>
 internal static class StepBench
 {
-    private const int Rank = 8, Bases = 512;
+    public const int Rank = 8;
+
+    private const int Bases = 512;
 
     public static void Run(Bench bench)
     {
