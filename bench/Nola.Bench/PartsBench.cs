@@ -41,8 +41,8 @@ internal static class PartsBench
         bench.Row("the step", Milliseconds(times[0].Median), "", all, $"{100 * peak.Share(times[0], work):F0} %");
         bench.Line();
         bench.Line(
-            "A part's time is the median of its kernel alone, times its calls in a step. Its operands lie in the caches as its last call left "
-            + "them, so the rest, which is what the parts do not explain, also holds what the caches lose or keep between parts.");
+            "A part's time is the median of its kernel alone, times its calls in a step. Its operands lie in the caches as its last call "
+            + "left them, so the rest, which is what the parts do not explain, also holds what the caches lose or keep between parts.");
 
         static string Milliseconds(double seconds) => $"{1e3 * seconds:F1} ms";
 

@@ -103,8 +103,10 @@ internal static unsafe partial class Gemm
                 for (int r = 0; r < height; r += PairKernels.MostRows)
                 {
                     int rows = Math.Min(PairKernels.MostRows, height - r);
+                    float* to = c + (i + r) * cStride + panel * 32;
+                    FetchRows(to, cStride, rows);
                     PairKernels.Run(rows, pairs, left, right, sums);
-                    FinishPairs(sums, rows, columns, c + (i + r) * cStride + panel * 32, cStride, scale, bj, accumulate || p > 0);
+                    FinishPairs(sums, rows, columns, to, cStride, scale, bj, accumulate || p > 0);
                     left += (long)pairs * PairKernels.Stride(rows);
                 }
             }
