@@ -29,8 +29,8 @@ internal readonly unsafe struct Operand(float* data, nint row, nint step, nint t
 internal static unsafe partial class Gemm
 {
     // A block of A, rows times steps of k, stays in the second-level cache with room for a panel of B, which is read from
-    // there for every tile.
-    private const int BlockSteps = 1024, BlockFloats = 224 * 768;
+    // there for every tile. Tiles that are packed are padded, and share the cache with what they are packed from.
+    private const int BlockSteps = 1024, BlockFloats = 224 * 768, PackedBlockFloats = 128 * 768;
 
     // Steps of a transposed A that few panels use: read in the order in which it lies, and again from the cache for the next tile.
     private const int NarrowSteps = 128;
@@ -80,7 +80,8 @@ internal static unsafe partial class Gemm
         // is packed once, so then pieces are rows only.
         // A panel that is made anew for each block of rows asks for more of them.
         int share = b.AreMade ? 2 : 1;
-        int most = Math.Clamp(share * BlockFloats / steps / TileRows, 1, share * 16), rowBlocks = (tiles + most - 1) / most;
+        int most = Math.Clamp(share * (pack ? PackedBlockFloats : BlockFloats) / steps / TileRows, 1, share * 16);
+        int rowBlocks = (tiles + most - 1) / most;
         if (pack) rowBlocks = Math.Min(tiles, (rowBlocks + team.Threads - 1) / team.Threads * team.Threads);
         int columnBlocks = pack || team.Threads == 1 ? 1 : Math.Clamp(6 * team.Threads / rowBlocks, 1, panels);
         long panelStride = (long)width * k;
