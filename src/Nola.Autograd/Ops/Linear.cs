@@ -4,7 +4,7 @@ namespace Nola.Autograd;
 
 public static partial class Ops
 {
-    // Up to here a product by rows is faster than one that first brings its factors into the order of large products.
+    // Up to here products of many terms in one call are faster than two calls for each.
     private const int FewRows = 16;
 
     /// <summary>

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
-
 namespace Nola.Tensors;
 
 /// <summary>
@@ -15,14 +12,18 @@ internal static unsafe partial class Gemm
     // Fewer steps than this are not worth lanes of them, or a buffer of sums.
     private const int LeastNarrowSteps = 32;
 
-    // Columns of B that are kept together, and rows of B that are taken from the memory for all columns before the next ones.
-    private const int OuterColumns = 64, OuterSteps = 32;
+    // Columns of a sum of outer products that are shared out together; and the part of B, steps by columns, that is in the cache while
+    // the sums of its steps are made, which are then added to those before.
+    private const int SharedColumns = 64, OuterSteps = 32, OuterColumns = 1024;
 
-    /// <summary>Whether a product is computed by dot products of rows; how many rows it has does not decide that.</summary>
-    public static bool IsDot(int n, int k) => n <= MostNarrow && k >= LeastNarrowSteps;
+    /// <summary>
+    /// Whether a product of so many columns and steps is computed by <c>Dot</c> where A is not transposed. How many rows it has does not
+    /// decide that: a row's sums are the same alone and among others.
+    /// </summary>
+    public static bool IsDot(int columns, int steps) => columns <= MostNarrow && steps >= LeastNarrowSteps;
 
-    /// <summary>Whether a product of so many rows and steps is computed as a sum of outer products.</summary>
-    public static bool IsOuter(int m, int k) => m <= MostNarrow && k >= LeastNarrowSteps;
+    /// <summary>Whether a product with a side of this size and so many steps is computed by <c>Outer</c> where A is transposed.</summary>
+    public static bool IsOuter(int side, int steps) => side <= MostNarrow && steps >= LeastNarrowSteps;
 
     /// <summary>
     /// C (m × n) = alpha · A · Bᵀ [+ bias] [+ C] with rows of A (m × k) and of B (n × k). An element is the sum of a vector, whose lanes
@@ -32,7 +33,7 @@ internal static unsafe partial class Gemm
         ThreadTeam team, int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow,
         float alpha = 1, float* bias = null, bool accumulate = false)
     {
-        // A multiple of a tile's rows, of at least 32 Ki elements of A.
+        // Whole tiles of rows, of some 32 Ki elements of A.
         int piece = Math.Max(1, 32768 / k / 6) * 6;
         team.For(m, piece, (first, last) =>
             Dispatch.Run(new DotRows(n, k, a, aRow, b, bRow, c, cRow, alpha, bias, accumulate), first, last));
@@ -45,16 +46,17 @@ internal static unsafe partial class Gemm
 
     /// <summary>
     /// C (m × n) = alpha · Aᵀ · B [+ C], where row t of A is m elements at <c>a[t · aRow]</c> and row t of B n elements at
-    /// <c>b[t · bRow]</c>. B is read once, as it lies; an element's steps are added in their order.
+    /// <c>b[t · bRow]</c>. B is taken from memory once, as it lies.
     /// </summary>
     public static void Outer(
         ThreadTeam team, int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow,
         float alpha = 1, bool accumulate = false)
     {
-        int chunks = (n + OuterColumns - 1) / OuterColumns, piece = (chunks + team.Threads - 1) / team.Threads;
+        int chunks = (n + SharedColumns - 1) / SharedColumns, piece = (chunks + team.Threads - 1) / team.Threads;
         team.For(chunks, piece, (first, last) =>
         {
-            int j = first * OuterColumns, columns = Math.Min(n, last * OuterColumns) - j, stride = Scratch.Align(columns);
+            // Rows of sums a multiple of 4 KiB apart would be taken for each other where one is read after the other was written.
+            int j = first * SharedColumns, columns = Math.Min(n, last * SharedColumns) - j, stride = Scratch.Align(columns) + 16;
             float* sums = Scratch.Floats((long)m * stride);
             new Span<float>(sums, m * stride).Clear();
             OuterRows loop = new(m, k, a, aRow, b + j, bRow, sums, stride);
@@ -118,12 +120,12 @@ internal static unsafe partial class Gemm
 
         public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
         {
-            for (int t = 0; t < k; t += OuterSteps)
-            {
-                int steps = Math.Min(OuterSteps, k - t);
-                for (int i = 0; i < m; i += 4)
-                    Rows<S, V>(start, end, steps, Math.Min(4, m - i), a + t * aRow + i, b + t * bRow, sums + i * stride);
-            }
+            for (int j = start; j < end; j += OuterColumns)
+                for (int t = 0; t < k; t += OuterSteps)
+                    for (int i = 0; i < m; i += 4)
+                        Rows<S, V>(
+                            j, Math.Min(end, j + OuterColumns), Math.Min(OuterSteps, k - t), Math.Min(4, m - i),
+                            a + t * aRow + i, b + t * bRow, sums + i * stride);
         }
 
         // At most four rows of the sums.
@@ -139,9 +141,9 @@ internal static unsafe partial class Gemm
             for (; j < end; j++)
                 for (int i = 0; i < rows; i++)
                 {
-                    float sum = to[i * stride + j];
+                    float sum = 0;
                     for (int p = 0; p < steps; p++) sum = MathF.FusedMultiplyAdd(left[p * aRow + i], right[p * bRow + j], sum);
-                    to[i * stride + j] = sum;
+                    to[i * stride + j] += sum;
                 }
         }
     }

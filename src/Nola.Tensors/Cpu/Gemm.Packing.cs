@@ -158,7 +158,7 @@ internal static unsafe partial class Gemm
             for (int p = r < whole ? wholeSteps : 0; p < steps; p++) to[(nint)p * stride + r] = from[r * row + p];
     }
 
-    /// <summary>to (columns, rows) = fromᵀ [+ to] of a small matrix. from: (rows, columns)</summary>
+    /// <summary>to (columns, rows) = fromᵀ [+ to], with the floats from one row to the next of each. from: (rows, columns)</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(float* from, int rows, int columns, nint fromStride, float* to, nint stride, bool accumulate = false)
     {

@@ -107,8 +107,8 @@ internal static unsafe class NarrowKernels
     }
 
     /// <summary>
-    /// sums (rows, 4 vectors) += Aᵀ · B over so many steps, of at most four rows. Rows that are missing are the last one again, which is
-    /// added to its sums once.
+    /// sums (rows, 4 vectors) += Aᵀ · B over so many steps, which are summed by themselves, of at most four rows. Rows that are missing
+    /// are the last one again, and go nowhere.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Outer4<S, V>(int steps, int rows, float* a, nint aRow, float* b, nint bRow, float* sums, nint stride)
@@ -116,11 +116,10 @@ internal static unsafe class NarrowKernels
         where V : struct
     {
         nint r1 = rows > 1 ? 1 : 0, r2 = rows > 2 ? 2 : r1, r3 = rows > 3 ? 3 : r2;
-        float* s1 = sums + r1 * stride, s2 = sums + r2 * stride, s3 = sums + r3 * stride;
-        V c00 = S.Load(sums), c01 = S.Load(sums + S.Width), c02 = S.Load(sums + 2 * S.Width), c03 = S.Load(sums + 3 * S.Width);
-        V c10 = S.Load(s1), c11 = S.Load(s1 + S.Width), c12 = S.Load(s1 + 2 * S.Width), c13 = S.Load(s1 + 3 * S.Width);
-        V c20 = S.Load(s2), c21 = S.Load(s2 + S.Width), c22 = S.Load(s2 + 2 * S.Width), c23 = S.Load(s2 + 3 * S.Width);
-        V c30 = S.Load(s3), c31 = S.Load(s3 + S.Width), c32 = S.Load(s3 + 2 * S.Width), c33 = S.Load(s3 + 3 * S.Width);
+        V c00 = S.Zero, c01 = S.Zero, c02 = S.Zero, c03 = S.Zero;
+        V c10 = S.Zero, c11 = S.Zero, c12 = S.Zero, c13 = S.Zero;
+        V c20 = S.Zero, c21 = S.Zero, c22 = S.Zero, c23 = S.Zero;
+        V c30 = S.Zero, c31 = S.Zero, c32 = S.Zero, c33 = S.Zero;
         for (; steps > 0; steps--, a += aRow, b += bRow)
         {
             V y0 = S.Load(b), y1 = S.Load(b + S.Width), y2 = S.Load(b + 2 * S.Width), y3 = S.Load(b + 3 * S.Width), x;
@@ -145,10 +144,10 @@ internal static unsafe class NarrowKernels
             c32 = S.MultiplyAdd(x, y2, c32);
             c33 = S.MultiplyAdd(x, y3, c33);
         }
-        Store4<S, V>(c30, c31, c32, c33, s3);
-        Store4<S, V>(c20, c21, c22, c23, s2);
-        Store4<S, V>(c10, c11, c12, c13, s1);
-        Store4<S, V>(c00, c01, c02, c03, sums);
+        Add4<S, V>(c00, c01, c02, c03, sums);
+        if (rows > 1) Add4<S, V>(c10, c11, c12, c13, sums + stride);
+        if (rows > 2) Add4<S, V>(c20, c21, c22, c23, sums + 2 * stride);
+        if (rows > 3) Add4<S, V>(c30, c31, c32, c33, sums + 3 * stride);
     }
 
     /// <summary>The same of two vectors of columns, for sixteen registers and for what is left.</summary>
@@ -158,9 +157,7 @@ internal static unsafe class NarrowKernels
         where V : struct
     {
         nint r1 = rows > 1 ? 1 : 0, r2 = rows > 2 ? 2 : r1, r3 = rows > 3 ? 3 : r2;
-        float* s1 = sums + r1 * stride, s2 = sums + r2 * stride, s3 = sums + r3 * stride;
-        V c00 = S.Load(sums), c01 = S.Load(sums + S.Width), c10 = S.Load(s1), c11 = S.Load(s1 + S.Width);
-        V c20 = S.Load(s2), c21 = S.Load(s2 + S.Width), c30 = S.Load(s3), c31 = S.Load(s3 + S.Width);
+        V c00 = S.Zero, c01 = S.Zero, c10 = S.Zero, c11 = S.Zero, c20 = S.Zero, c21 = S.Zero, c30 = S.Zero, c31 = S.Zero;
         for (; steps > 0; steps--, a += aRow, b += bRow)
         {
             V y0 = S.Load(b), y1 = S.Load(b + S.Width), x;
@@ -177,27 +174,27 @@ internal static unsafe class NarrowKernels
             c30 = S.MultiplyAdd(x, y0, c30);
             c31 = S.MultiplyAdd(x, y1, c31);
         }
-        Store2<S, V>(c30, c31, s3);
-        Store2<S, V>(c20, c21, s2);
-        Store2<S, V>(c10, c11, s1);
-        Store2<S, V>(c00, c01, sums);
+        Add2<S, V>(c00, c01, sums);
+        if (rows > 1) Add2<S, V>(c10, c11, sums + stride);
+        if (rows > 2) Add2<S, V>(c20, c21, sums + 2 * stride);
+        if (rows > 3) Add2<S, V>(c30, c31, sums + 3 * stride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store4<S, V>(V v0, V v1, V v2, V v3, float* to)
+    private static void Add4<S, V>(V v0, V v1, V v2, V v3, float* to)
         where S : struct, ISimd<V>
         where V : struct
     {
-        Store2<S, V>(v0, v1, to);
-        Store2<S, V>(v2, v3, to + 2 * S.Width);
+        Add2<S, V>(v0, v1, to);
+        Add2<S, V>(v2, v3, to + 2 * S.Width);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store2<S, V>(V v0, V v1, float* to)
+    private static void Add2<S, V>(V v0, V v1, float* to)
         where S : struct, ISimd<V>
         where V : struct
     {
-        S.Store(v0, to);
-        S.Store(v1, to + S.Width);
+        S.Store(S.Add(S.Load(to), v0), to);
+        S.Store(S.Add(S.Load(to + S.Width), v1), to + S.Width);
     }
 }

@@ -33,8 +33,8 @@ internal unsafe interface ISimd<V> where V : struct
     static abstract V Sqrt(V a);
 
     /// <summary>
-    /// The larger ones, in one instruction. Where a is a number and b is not, the result is not, and where it is a that is not it may be
-    /// b: a bound is a, so that what is bounded stays what it is.
+    /// The larger ones, in one instruction. If b is not a number, the result is not; if only a is not, it is b on x86 and not a number on
+    /// ARM64. So a bound is a, and what is bounded b.
     /// </summary>
     static abstract V Max(V a, V b);
 
@@ -68,7 +68,7 @@ internal unsafe interface ISimd<V> where V : struct
     /// <summary>The sums of the elements of four vectors, in a fixed order.</summary>
     static abstract Vector128<float> Sum4(V a, V b, V c, V d);
 
-    /// <summary>The largest element.</summary>
+    /// <summary>The largest element, where all are numbers.</summary>
     static abstract float MaxElement(V a);
 }
 

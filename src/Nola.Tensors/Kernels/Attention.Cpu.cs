@@ -261,7 +261,7 @@ public sealed unsafe partial class CpuDevice
                     Sight sight = Sight.Of(layout, i, rows, t);
                     float* own = qkv + i * row, pi = p + i * columns, dsi = ds + i * columns;
                     Operand queries = RowsOf(own + query, row, rows, d, q), gradients = RowsOf(gh + i * c, c, rows, d, g);
-                    for (int r = 0; r < rows; r++) dot[i + r] = Dot(gh + (i + r) * c, yh + (i + r) * c, d);
+                    Dispatch.Run(new RowDots(gh + i * c, c, yh + i * c, c, d, dot + i), 0, rows);
                     if (!isLast)
                     {
                         Ahead(own + query + d, row, rows, d);
@@ -322,8 +322,9 @@ public sealed unsafe partial class CpuDevice
                 Gather(row + layout.KeyColumn + keyHead * d, keyHeads, d, k + i * d, paddedSize);
                 Gather(row + layout.ValueColumn + keyHead * d, keyHeads, d, v + i * d, paddedSize);
                 Gather(dy + (long)i * c, count, d, g + i * d, rowsSize);
-                for (int h = 0; h < count; h++) dot[h * t + i] = Dot(dy + (long)i * c + h * d, y + (long)i * c + h * d, d);
             }
+            for (int h = 0; h < count; h++)
+                Dispatch.Run(new RowDots(g + (long)h * rowsSize, d, y + h * d, c, d, dot + (long)h * t), 0, t);
             new Span<float>(dk, 2 * keyHeads * rowsSize).Clear();
             float scale = 1 / MathF.Sqrt(d);
             for (int h = 0; h < count; h++)
@@ -395,6 +396,23 @@ public sealed unsafe partial class CpuDevice
         }
     }
 
-    private static float Dot(float* a, float* b, int count) =>
-        TensorPrimitives.Dot(new ReadOnlySpan<float>(a, count), new ReadOnlySpan<float>(b, count));
+    /// <summary>to[i] = ⟨row i of a, row i of b⟩, in an order that where they lie has no part in.</summary>
+    private readonly struct RowDots(float* a, nint aRow, float* b, nint bRow, int d, float* to) : ISimdLoop
+    {
+        private readonly float* a = a, b = b, to = to;
+
+        public void Run<S, V>(int start, int end) where S : struct, ISimd<V> where V : struct
+        {
+            for (int i = start; i < end; i++)
+            {
+                float* left = a + i * aRow, right = b + i * bRow;
+                V sums = S.Zero;
+                int j = 0;
+                for (; j + S.Width <= d; j += S.Width) sums = S.MultiplyAdd(S.Load(left + j), S.Load(right + j), sums);
+                float sum = S.Sum(sums);
+                for (; j < d; j++) sum = MathF.FusedMultiplyAdd(left[j], right[j], sum);
+                to[i] = sum;
+            }
+        }
+    }
 }

@@ -64,7 +64,7 @@ public sealed unsafe partial class CpuDevice
                 for (int j = body; j < v; j++) max = MathF.Max(max, row[j]);
                 if (float.IsNegativeInfinity(max))
                 {
-                    // Nothing has a probability; or the largest of the numbers is told, and there is what is none.
+                    // All are −∞, or the maximum has passed over what is not a number.
                     y[n] = new ReadOnlySpan<float>(row, v).Contains(float.NaN) ? float.NaN : max;
                     continue;
                 }

@@ -15,7 +15,8 @@ public abstract partial class Device
 
     /// <summary>
     /// The k largest elements of each row, the largest first; of equal ones the one with the lower index first. Where a row
-    /// has fewer than k elements above −∞, the rest is −∞ with index −1. x: (N, V); values: (N, k); indices: (N, k) int32.
+    /// has fewer than k elements above −∞, the rest is −∞ with index −1. Which are found beside elements that are not numbers is not
+    /// defined. x: (N, V); values: (N, k); indices: (N, k) int32.
     /// </summary>
     /// <exception cref="ShapeException">The sizes do not fit.</exception>
     public void TopK(Tensor x, Tensor values, Tensor indices)

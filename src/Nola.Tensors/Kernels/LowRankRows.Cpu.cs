@@ -17,49 +17,38 @@ public sealed unsafe partial class CpuDevice
             pieces.Add((i, end));
         }
         float* from = Floats(x), to = Floats(y);
-        int rank = terms.Max(t => t.A.Columns);
-        long across = terms.Max(t => Math.Max(AcrossOf(t.A), AcrossOf(t.B)));
+        int rank = terms.Max(t => t.A.Columns), rows = terms.Max(t => t.Count);
+        long acrossA = terms.Max(t => AcrossOf(t.A)), acrossB = terms.Max(t => AcrossOf(t.B));
         team.For(pieces.Count, Math.Max(1, pieces.Count / (4 * team.Threads)), (first, last) =>
         {
-            // The thread's products use none of the scratch memory.
-            float* u = Scratch.Floats((long)MostRows * rank + across), transposed = u + (long)MostRows * rank;
+            // What these products call uses none of the scratch memory.
+            float* u = Scratch.Floats((long)rows * rank + acrossA + acrossB), a = u + (long)rows * rank, b = a + acrossA;
             for (int piece = first; piece < last; piece++)
                 for (int i = pieces[piece].First; i < pieces[piece].End; i++)
-                    for (int row = 0, rows; row < terms[i].Count; row += rows)
-                    {
-                        rows = Math.Min(MostRows, terms[i].Count - row);
-                        long at = terms[i].First + row;
-                        float* target = to + at * y.Stride + terms[i].Column;
-                        AddLowRankRows(terms[i], rows, from + at * x.Stride, x.Stride, u, target, y.Stride, transposed);
-                    }
+                {
+                    LowRankTerm term = terms[i];
+                    int r = term.A.Columns;
+                    float* xs = from + (long)term.First * x.Stride, ys = to + (long)term.First * y.Stride + term.Column;
+                    MultiplyRows(term.Count, xs, x.Stride, term.A, a, u, r, 1, false);
+                    MultiplyRows(term.Count, u, r, term.B, b, ys, y.Stride, term.Scale, true);
+                }
         });
     }
 
-    // Rows that are multiplied together.
-    private const int MostRows = 16;
-
+    // Floats of Mᵀ, where products with M are dot products.
     private static long AcrossOf(Matrix m) => Gemm.IsDot(m.Columns, m.Rows) ? (long)m.Columns * m.Rows : 0;
 
-    // y += scale · (x · A) · B. u: (rows, r)
-    private static void AddLowRankRows(
-        in LowRankTerm term, int rows, float* x, nint xStride, float* u, float* y, nint yStride, float* transposed)
-    {
-        int r = term.A.Columns;
-        MultiplyRows(rows, x, xStride, term.A, u, r, 1, false, transposed);
-        MultiplyRows(rows, u, r, term.B, y, yStride, term.Scale, true, transposed);
-    }
-
-    // The sums are those of Gemm's kernels: dot products, or each a chain of fused steps from zero, blocks of steps added one after the
-    // other.
+    // to = scale · x · M (+ to). The sums are those of MatMul: dot products, or each a chain of fused steps from zero, blocks of steps
+    // added one after the other.
     private static void MultiplyRows(
-        int rows, float* x, nint xStride, Matrix m, float* to, nint toStride, float scale, bool accumulate, float* transposed)
+        int rows, float* x, nint xStride, Matrix m, float* across, float* to, nint toStride, float scale, bool accumulate)
     {
         int k = m.Rows, n = m.Columns, steps = Gemm.StepsOf(k);
         float* from = Floats(m);
         if (Gemm.IsDot(n, k))
         {
-            Gemm.Transpose(from, k, n, m.Stride, transposed, k);
-            Gemm.Dot(rows, n, k, x, xStride, transposed, k, to, toStride, scale, accumulate);
+            Gemm.Transpose(from, k, n, m.Stride, across, k);
+            Gemm.Dot(rows, n, k, x, xStride, across, k, to, toStride, scale, accumulate);
             return;
         }
         for (int i = 0; i < rows; i++)

@@ -59,7 +59,8 @@ public sealed unsafe partial class CpuDevice
         int m = c.Rows, n = c.Columns, k = transposeA ? a.Rows : a.Columns;
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
-        if (!rounds && !transposeA && Gemm.IsDot(n, k))
+        // A product with so small a side is never rounded. AddLowRank makes the same sums by the same rule.
+        if (!transposeA && Gemm.IsDot(n, k))
         {
             float* from = Floats(b), added = bias is null ? null : Floats(bias);
             using Tensor? across = transposeB ? null : Empty([n, k]);
@@ -69,7 +70,7 @@ public sealed unsafe partial class CpuDevice
                 Floats(c), c.Stride, alpha, added, beta != 0);
             return;
         }
-        if (!rounds && transposeA && !transposeB && bias is null)
+        if (transposeA && !transposeB && bias is null)
         {
             if (Gemm.IsOuter(m, k))
             {
@@ -78,7 +79,7 @@ public sealed unsafe partial class CpuDevice
             }
             if (Gemm.IsOuter(n, k))
             {
-                using Tensor across = Empty([n, m]);
+                using Tensor across = Empty([n, m]);                              // Cᵀ = Bᵀ · A
                 Gemm.Outer(team, n, m, k, Floats(b), b.Stride, Floats(a), a.Stride, Floats(across), m, alpha);
                 Gemm.Transpose(Floats(across), n, m, m, Floats(c), c.Stride, beta != 0);
                 return;

@@ -12,14 +12,14 @@ public abstract class LowRankRowsContract(Device device)
     public void Terms_add_what_two_products_add_each_to_its_rows_bit_for_bit(int seed)
     {
         Random r = new(seed);
-        int rows = 1 + r.Next(9), outputs = 1 + r.Next(ContractRuns.Sizes(120));
+        int most = r.Next(3) == 0 ? 25 : 3, rows = 1 + r.Next(3 * most), outputs = 1 + r.Next(ContractRuns.Sizes(120));
         // Products of many steps are summed in blocks.
         int inputs = 1 + r.Next(ContractRuns.Sizes(r.Next(4) == 0 ? 2600 : 90));
         List<Tensor> factors = [];
         List<LowRankTerm> terms = [];
         for (int first = 0, count; first < rows; first += count)
         {
-            count = Math.Min(1 + r.Next(3), rows - first);
+            count = Math.Min(1 + r.Next(most), rows - first);
             // None, one, or several of the same rows, which may write the same columns.
             for (int t = r.Next(3); t > 0; t--)
             {
