@@ -60,7 +60,8 @@ public abstract class AdapterMethodContract(Device device)
         Random r = new(seed);
         Case at = new(device, r, widths);
         int vectors = 1 + r.Next(9), length = Enumerable.Range(1, at.Width).Where(b => at.Width % b == 0).OrderBy(_ => r.Next()).First();
-        int k = 1 + r.Next(vectors), rank = 1 + r.Next(4), partsA = at.In / length, partsB = at.Out / length;
+        int k = 1 + r.Next(vectors), rank = 1 + r.Next(Math.Min(4, Math.Max(at.In, at.Out)));
+        int partsA = at.In / length, partsB = at.Out / length;
         VbLoraOptions options = new() { Rank = rank, Vectors = vectors, VectorLength = length, TopK = k, Targets = [at.Target] };
         Check(at, r, options, (parameters, x, y) =>
         {
@@ -105,7 +106,7 @@ public abstract class AdapterMethodContract(Device device)
         Case at = new(device, r, widths);
         LoKrOptions options = new()
         {
-            Rank = 1 + r.Next(5),
+            Rank = 1 + r.Next(Math.Min(5, Math.Max(at.In, at.Out))),
             Alpha = 0.5f + r.Next(4),
             Factor = r.Next(3) == 0 ? -1 : 1 + r.Next(6),
             Targets = [at.Target],
