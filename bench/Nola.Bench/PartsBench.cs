@@ -74,34 +74,45 @@ internal static class PartsBench
             AttentionLayout layout = AttentionLayout.Of(c, config.Heads);
             double maps = 2.0 * n * (4 * c * c + 2 * c * inner);
             double pairs = Enumerable.Range(0, stream.Sequences).Sum(s => Triangle(stream.Starts[s + 1] - stream.Starts[s]));
-            yield return ("products x·W, with biases, residuals and GELU", layers, maps, () =>
+            yield return ("products x·W, with biases, residuals and GELU", layers, maps, Products);
+
+            void Products()
             {
                 device.MatMul(x, attn, wide, qkv);
                 device.MatMul(h, proj, norm, y, 0, x);
                 device.MatMul(h, fc, inners, u, activated: g);
                 device.MatMul(g, down, norm, y, 0, x);
-            });
+            }
+
             // Below the first block's c_attn nothing is trained.
             double gradients = maps - 2.0 * n * 3 * c * c / layers;
-            yield return ("products dy·Wᵀ, with GELU's gradient", layers * gradients / maps, maps, () =>
+            yield return ("products dy·Wᵀ, with GELU's gradient", layers * gradients / maps, maps, Gradients);
+
+            void Gradients()
             {
                 device.MatMulTransposed(dh, down, du);
                 device.MatMulTransposed(du, fc, y, 0, u);
                 device.MatMulTransposed(dh, proj, y);
                 device.MatMulTransposed(dqkv, attn, y);
-            });
+            }
+
             Tensor a = New(c, R), b = New(R, c), low = New(n, R), dlow = New(n, R), da = New(c, R), db = New(R, c);
             double factors = 2 * 2.0 * 2 * n * c * R, backward = 2 * factors;
-            yield return ("adapters, forward", layers, factors, () =>
+            yield return ("adapters, forward", layers, factors, Adapters);
+
+            void Adapters()
             {
                 foreach (int column in (int[])[0, 2 * c])
                 {
                     device.MatMul(x, false, a, false, low);
                     device.MatMul(low, false, b, false, ((Matrix)qkv).SliceColumns(column, c), 1, 1);
                 }
-            });
+            }
+
             // Neither does the first block's input get a gradient of its adapters, one of four products, or of its norm.
-            yield return ("adapters, backward", layers - 0.25, backward, () =>
+            yield return ("adapters, backward", layers - 0.25, backward, AdapterGradients);
+
+            void AdapterGradients()
             {
                 foreach (int column in (int[])[0, 2 * c])
                 {
@@ -111,7 +122,8 @@ internal static class PartsBench
                     device.MatMul(x, true, dlow, false, da, 1, 1);
                     device.MatMul(dlow, false, a, true, y, 1, 1);
                 }
-            });
+            }
+
             yield return ("attention, forward", layers, 2 * 2.0 * c * pairs, () => device.Attention(qkv, starts, layout, h, lse));
             yield return ("attention, backward", layers, 5 * 2.0 * c * pairs, () =>
                 device.AttentionGrad(qkv, starts, layout, h, lse, dh, dqkv));
