@@ -17,13 +17,11 @@ internal static unsafe partial class Gemm
     private const int SharedColumns = 64, OuterSteps = 32, OuterColumns = 1024;
 
     /// <summary>
-    /// Whether a product of so many columns and steps is computed by <c>Dot</c> where A is not transposed. How many rows it has does not
-    /// decide that: a row's sums are the same alone and among others.
+    /// Whether a product with a side of this size and so many steps is narrow: <c>Dot</c> where that side is the columns and A is not
+    /// transposed, <c>Outer</c> where A is. How many rows a <c>Dot</c> has does not decide it, so that a row's sums are the same alone
+    /// and among others.
     /// </summary>
-    public static bool IsDot(int columns, int steps) => columns <= MostNarrow && steps >= LeastNarrowSteps;
-
-    /// <summary>Whether a product with a side of this size and so many steps is computed by <c>Outer</c> where A is transposed.</summary>
-    public static bool IsOuter(int side, int steps) => side <= MostNarrow && steps >= LeastNarrowSteps;
+    public static bool IsNarrow(int side, int steps) => side <= MostNarrow && steps >= LeastNarrowSteps;
 
     /// <summary>
     /// C (m × n) = alpha · A · Bᵀ [+ bias] [+ C] with rows of A (m × k) and of B (n × k). An element is the sum of a vector, whose lanes
@@ -38,11 +36,6 @@ internal static unsafe partial class Gemm
         team.For(m, piece, (first, last) =>
             Dispatch.Run(new DotRows(n, k, a, aRow, b, bRow, c, cRow, alpha, bias, accumulate), first, last));
     }
-
-    /// <summary>The same for a few rows, on the calling thread.</summary>
-    public static void Dot(
-        int m, int n, int k, float* a, nint aRow, float* b, nint bRow, float* c, nint cRow, float alpha, bool accumulate) =>
-        Dispatch.Run(new DotRows(n, k, a, aRow, b, bRow, c, cRow, alpha, null, accumulate), 0, m);
 
     /// <summary>
     /// C (m × n) = alpha · Aᵀ · B [+ C], where row t of A is m elements at <c>a[t · aRow]</c> and row t of B n elements at

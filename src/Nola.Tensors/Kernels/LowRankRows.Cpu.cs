@@ -18,25 +18,25 @@ public sealed unsafe partial class CpuDevice
         }
         float* from = Floats(x), to = Floats(y);
         int rank = terms.Max(t => t.A.Columns), rows = terms.Max(t => t.Count);
-        long acrossA = terms.Max(t => AcrossOf(t.A)), acrossB = terms.Max(t => AcrossOf(t.B));
+        long transposed = terms.Max(t => Math.Max(AcrossOf(t.A), AcrossOf(t.B)));
         team.For(pieces.Count, Math.Max(1, pieces.Count / (4 * team.Threads)), (first, last) =>
         {
             // What these products call uses none of the scratch memory.
-            float* u = Scratch.Floats((long)rows * rank + acrossA + acrossB), a = u + (long)rows * rank, b = a + acrossA;
+            float* u = Scratch.Floats((long)rows * rank + transposed), across = u + (long)rows * rank;
             for (int piece = first; piece < last; piece++)
                 for (int i = pieces[piece].First; i < pieces[piece].End; i++)
                 {
                     LowRankTerm term = terms[i];
                     int r = term.A.Columns;
                     float* xs = from + (long)term.First * x.Stride, ys = to + (long)term.First * y.Stride + term.Column;
-                    MultiplyRows(term.Count, xs, x.Stride, term.A, a, u, r, 1, false);
-                    MultiplyRows(term.Count, u, r, term.B, b, ys, y.Stride, term.Scale, true);
+                    MultiplyRows(term.Count, xs, x.Stride, term.A, across, u, r, 1, false);
+                    MultiplyRows(term.Count, u, r, term.B, across, ys, y.Stride, term.Scale, true);
                 }
         });
     }
 
     // Floats of Mᵀ, where products with M are dot products.
-    private static long AcrossOf(Matrix m) => Gemm.IsDot(m.Columns, m.Rows) ? (long)m.Columns * m.Rows : 0;
+    private static long AcrossOf(Matrix m) => Gemm.IsNarrow(m.Columns, m.Rows) ? (long)m.Columns * m.Rows : 0;
 
     // to = scale · x · M (+ to). The sums are those of MatMul: dot products, or each a chain of fused steps from zero, blocks of steps
     // added one after the other.
@@ -45,10 +45,10 @@ public sealed unsafe partial class CpuDevice
     {
         int k = m.Rows, n = m.Columns, steps = Gemm.StepsOf(k);
         float* from = Floats(m);
-        if (Gemm.IsDot(n, k))
+        if (Gemm.IsNarrow(n, k))
         {
             Gemm.Transpose(from, k, n, m.Stride, across, k);
-            Gemm.Dot(rows, n, k, x, xStride, across, k, to, toStride, scale, accumulate);
+            Dispatch.Run(new Gemm.DotRows(n, k, x, xStride, across, k, to, toStride, scale, null, accumulate), 0, rows);
             return;
         }
         for (int i = 0; i < rows; i++)

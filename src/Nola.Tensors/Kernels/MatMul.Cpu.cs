@@ -60,24 +60,24 @@ public sealed unsafe partial class CpuDevice
         // What an adapter adds is of few columns or steps, and is not rounded.
         bool rounds = RoundsProducts && Math.Min(m, Math.Min(n, k)) >= SmallestRounded;
         // A product with so small a side is never rounded. AddLowRank makes the same sums by the same rule.
-        if (!transposeA && Gemm.IsDot(n, k))
+        if (!transposeA && Gemm.IsNarrow(n, k))
         {
-            float* from = Floats(b), added = bias is null ? null : Floats(bias);
             using Tensor? across = transposeB ? null : Empty([n, k]);
-            if (across is not null) Gemm.Transpose(from, k, n, b.Stride, Floats(across), k);
+            if (across is not null) Gemm.Transpose(Floats(b), k, n, b.Stride, Floats(across), k);
+            Matrix right = across is null ? b : across;                           // (n, k)
             Gemm.Dot(
-                team, m, n, k, Floats(a), a.Stride, across is null ? from : Floats(across), across is null ? b.Stride : k,
-                Floats(c), c.Stride, alpha, added, beta != 0);
+                team, m, n, k, Floats(a), a.Stride, Floats(right), right.Stride, Floats(c), c.Stride,
+                alpha, bias is null ? null : Floats(bias), beta != 0);
             return;
         }
         if (transposeA && !transposeB && bias is null)
         {
-            if (Gemm.IsOuter(m, k))
+            if (Gemm.IsNarrow(m, k))
             {
                 Gemm.Outer(team, m, n, k, Floats(a), a.Stride, Floats(b), b.Stride, Floats(c), c.Stride, alpha, beta != 0);
                 return;
             }
-            if (Gemm.IsOuter(n, k))
+            if (Gemm.IsNarrow(n, k))
             {
                 using Tensor across = Empty([n, m]);                              // Cᵀ = Bᵀ · A
                 Gemm.Outer(team, n, m, k, Floats(b), b.Stride, Floats(a), a.Stride, Floats(across), m, alpha);
