@@ -34,7 +34,8 @@ internal static class ExperimentCommand
             if (results is not null) MethodComparison.Check(file, runner.Runs);
             ExperimentSummary summary = runner.Run(cancel);
             if (results is not null && ranks.Rank == 0)
-                foreach (string written in MethodComparison.Write(file, runner.Runs, results)) Terminal.Say($"Wrote {written}.");
+                foreach (string written in MethodComparison.Write(file, runner.Runs, runner.ScoreSettings, results))
+                    Terminal.Say($"Wrote {written}.");
             if (ranks.Rank == 0) return Report(summary, runner, root, r.GetValue(common.Json));
             return summary.Interrupted ? Terminal.Interrupted : summary.Failed > 0 ? 1 : 0;
         }));

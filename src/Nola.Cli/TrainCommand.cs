@@ -103,8 +103,7 @@ internal static class TrainCommand
         using IDisposable held = Signals.Held(Signals.Checkpoint);
         // Of rank 0 alone.
         using RunDirectory? run = open();
-        // What auto has chosen, so that it is resumed with the same arithmetic.
-        run?.WriteConfig((config.Device == "auto" ? config with { Device = device.Name } : config).ToJson(withDevice: true));
+        run?.WriteConfig(config, device, Terminal.Say);
         bool resumes = ranks.Any(run?.Resumes == true);
         TrainView view = new();
         Trainer trainer = new(job.Model, adapter, config.Options, run, view)

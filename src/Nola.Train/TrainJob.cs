@@ -106,6 +106,9 @@ internal sealed class ImageJob : TrainJob
     public override TrainResult Run(Trainer trainer, bool resume, CancellationToken cancel) =>
         trainer.Run(training, validation, config.Augmentation, resume, cancel);
 
+    /// <summary>Whether there are images to test on.</summary>
+    public bool HasTest => test is not null;
+
     // Once, at the end, and not to choose anything by.
     public override ImageResult? Test(string saved, CancellationToken cancel)
     {

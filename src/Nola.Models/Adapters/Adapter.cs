@@ -46,9 +46,14 @@ public abstract class Adapter : IAdapter, IDisposable
             : [];
 
     /// <summary>Adds itself to the model's own weights: the model alone then gives what model and adapter gave, up to rounding.</summary>
+    /// <exception cref="NolaException">A layer of the model has no place for what was trained; the model is as it was.</exception>
     public void Merge()
     {
         using Tape tape = new(Model.Device, record: false);
+        foreach ((AdaptableLayer layer, List<(DeltaStack Stack, int Row)> found) in places)
+            if (layer.Bias is null && found.Any(place => place.Stack.On(tape, place.Row).Any(delta => delta is AddedBias)))
+                throw new NolaException($"Merging: a bias was trained for {layer.Name}, which has none in the model, "
+                    + "so there is no place for it; keep it as an adapter.");
         foreach ((AdaptableLayer layer, List<(DeltaStack Stack, int Row)> found) in places)
             layer.Merge(found.SelectMany(place => place.Stack.On(tape, place.Row)));
     }

@@ -63,7 +63,8 @@ internal sealed class RandLoraMethod : AdapterMethod
         RefuseTokenEmbedding(groups);
         (int shorter, int longer) = Sizes(groups);
         if (options.Rank < 1 || options.Rank > shorter)
-            throw new NolaException($"rank is {options.Rank}; expected 1 to {shorter}, the longest of the adapted maps' shorter sides.");
+            throw new NolaException(
+                $"rank is {options.Rank}; expected 1 to {shorter}, the smaller of the adapted maps' most inputs and most outputs.");
         long largest = (long)longer * Bases(shorter, options.Rank) * options.Rank;
         if (largest > Array.MaxLength)
             throw new NolaException(

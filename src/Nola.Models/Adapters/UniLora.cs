@@ -60,7 +60,7 @@ internal sealed class UniLoraMethod : AdapterMethod
             o => o.Length, (o, value) => o with { Length = value }),
         AdapterOption.BasisSeed<UniLoraOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<UniLoraOptions>(
-            "theta-bound", null, "Uni-LoRA's values start uniform between minus this and this", "a number from 0",
+            "theta-bound", null, "Uni-LoRA's values start uniform between minus this and this", "a number above 0",
             o => o.Bound, (o, value) => o with { Bound = value }),
     ];
 
@@ -73,8 +73,9 @@ internal sealed class UniLoraMethod : AdapterMethod
         base.Check(options);
         UniLoraOptions o = (UniLoraOptions)options;
         if (o.Length < 1) throw new NolaException($"theta-length is {o.Length}; expected a whole number from 1.");
-        if (!(o.Bound >= 0 && float.IsFinite(o.Bound)))
-            throw new NolaException(FormattableString.Invariant($"theta-bound is {o.Bound}; expected a number from 0."));
+        // From zero, the gradients of both factors are zero for ever.
+        if (!(o.Bound > 0 && float.IsFinite(o.Bound)))
+            throw new NolaException(FormattableString.Invariant($"theta-bound is {o.Bound}; expected a number above 0."));
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)

@@ -82,7 +82,7 @@ internal sealed class VbLoraMethod : AdapterMethod
             "logits-deviation", null, "Standard deviation of VB-LoRA's first logits", "a number from 0",
             o => o.LogitsDeviation, (o, value) => o with { LogitsDeviation = value }),
         AdapterOption.Real<VbLoraOptions>(
-            "bank-bound", null, "VB-LoRA's first vectors are uniform within it", "a number from 0",
+            "bank-bound", null, "VB-LoRA's first vectors are uniform within it", "a number above 0",
             o => o.BankBound, (o, value) => o with { BankBound = value }),
         AdapterOption.Real<VbLoraOptions>(
             "bank-rate", null, "What the learning rate is multiplied by for VB-LoRA's bank", "a positive number",
@@ -99,12 +99,13 @@ internal sealed class VbLoraMethod : AdapterMethod
         if (o.VectorLength < 1) throw new NolaException($"vector-length is {o.VectorLength}; expected 1 or more.");
         if (o.TopK < 1 || o.TopK > o.Vectors)
             throw new NolaException($"topk is {o.TopK}; expected 1 to {o.Vectors}, the number of vectors.");
-        (string, float)[] starts = [("logits-deviation", o.LogitsDeviation), ("bank-bound", o.BankBound)];
-        foreach ((string name, float value) in starts)
-            if (!(value >= 0 && float.IsFinite(value)))
-                throw new NolaException(FormattableString.Invariant($"{name} is {value}; expected a finite number from 0."));
-        if (!(o.BankRate > 0 && float.IsFinite(o.BankRate)))
-            throw new NolaException(FormattableString.Invariant($"bank-rate is {o.BankRate}; expected a finite number above 0."));
+        if (!(o.LogitsDeviation >= 0 && float.IsFinite(o.LogitsDeviation)))
+            throw new NolaException(
+                FormattableString.Invariant($"logits-deviation is {o.LogitsDeviation}; expected a finite number from 0."));
+        // From a bank of zeros, the gradients of both factors are zero for ever.
+        foreach ((string name, float value) in ((string, float)[])[("bank-bound", o.BankBound), ("bank-rate", o.BankRate)])
+            if (!(value > 0 && float.IsFinite(value)))
+                throw new NolaException(FormattableString.Invariant($"{name} is {value}; expected a finite number above 0."));
     }
 
     public override void Check(AdapterOptions options, IReadOnlyList<MapGroup> groups)

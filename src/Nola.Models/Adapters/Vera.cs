@@ -51,7 +51,7 @@ internal sealed class VeraMethod : AdapterMethod
     [
         AdapterOption.BasisSeed<VeraOptions>("seed", o => o.Seed, (o, value) => o with { Seed = value }),
         AdapterOption.Real<VeraOptions>(
-            "d-initial", null, "Initial value of VeRA's d", "a finite number",
+            "d-initial", null, "Initial value of VeRA's d", "a finite number other than 0",
             o => o.InitialScale, (o, value) => o with { InitialScale = value }),
     ];
 
@@ -63,7 +63,9 @@ internal sealed class VeraMethod : AdapterMethod
     {
         base.Check(options);
         VeraOptions o = (VeraOptions)options;
-        if (!float.IsFinite(o.InitialScale)) throw new NolaException($"d-initial is {o.InitialScale}; expected a finite number.");
+        // From zero, as b is too, the gradients of both are zero for ever.
+        if (o.InitialScale == 0 || !float.IsFinite(o.InitialScale))
+            throw new NolaException(FormattableString.Invariant($"d-initial is {o.InitialScale}; expected a finite number other than 0."));
         CheckTorchSeed(o.Seed);
     }
 

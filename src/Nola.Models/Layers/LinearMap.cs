@@ -123,8 +123,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     /// </summary>
     public void Replace(Tensor weight)
     {
-        IsReplaced = true;
-        foreach (LinearModule module in Modules) module.Digest = null;
+        MarkReplaced();
         if (Weight is not null)
         {
             device.Axpby(1, weight, 0, Weight.Value);
@@ -146,8 +145,21 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
     internal override void Merge(IEnumerable<Delta> deltas)
     {
         using Tensor weight = CopyWeight();                                       // (in, out)
-        foreach (Delta delta in deltas) delta.AddTo(device, weight, Bias?.Value);
-        Replace(weight);
+        bool biasAlone = true;
+        foreach (Delta delta in deltas)
+        {
+            delta.AddTo(device, weight, Bias?.Value);
+            biasAlone &= delta is AddedBias;
+        }
+        // Otherwise W is as it was, and what is kept in codes stays so.
+        if (biasAlone) MarkReplaced();
+        else Replace(weight);
+    }
+
+    private void MarkReplaced()
+    {
+        IsReplaced = true;
+        foreach (LinearModule module in Modules) module.Digest = null;
     }
 
     /// <summary>A module's weight as the checkpoint has it.</summary>

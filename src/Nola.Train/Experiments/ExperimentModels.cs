@@ -22,8 +22,8 @@ internal sealed class ExperimentModels(Device device) : IDisposable
         return found;
     }
 
-    /// <summary>A model that a run has trained.</summary>
-    public LanguageModel Open(string directory, TrainConfig config) => Load(directory, false, config.Storage, "");
+    /// <summary>A model that a run has trained, in the format it was trained in; that of a frozen base is none of its own.</summary>
+    public LanguageModel Open(string directory) => Load(directory, false, WeightFormat.Float32, "");
 
     /// <summary>Keeps the digest of a base model that somebody else has loaded.</summary>
     public void Note(TrainConfig config, string identity) => identities.TryAdd(config.Model, identity);

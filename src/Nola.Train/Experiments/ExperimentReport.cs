@@ -30,8 +30,10 @@ internal readonly record struct Spread(double Mean, double Deviation, int Count)
 /// <summary>One line of the table: a method over its seeds.</summary>
 /// <param name="Method">What was done.</param>
 /// <param name="Records">Results of the seeds that are done; failed ones too.</param>
-/// <param name="Scores">By the value's name, over the seeds that succeeded.</param>
-internal sealed record MethodSummary(ExperimentMethod Method, IReadOnlyList<RunRecord> Records, IReadOnlyDictionary<string, Spread> Scores)
+/// <param name="Scored">How many of them have every score, as it is measured now.</param>
+/// <param name="Scores">By the value's name, over the seeds that have it.</param>
+internal sealed record MethodSummary(
+    ExperimentMethod Method, IReadOnlyList<RunRecord> Records, int Scored, IReadOnlyDictionary<string, Spread> Scores)
 {
     /// <summary>Runs whose loss became infinite or no number.</summary>
     public int Failed => Records.Count(r => r.TrainInfo.Status == TrainInfo.Failed);
@@ -71,17 +73,19 @@ internal static class ExperimentReport
             RunRecord[] records = [.. read.OfType<RunRecord>()];
             Dictionary<string, Spread> scores = records
                 .SelectMany(record => file.Scores
-                    .Where(name => record.Scores.TryGetValue(name, out ScoreRecord? has) && has.Settings == settings[name])
+                    .Where(name => record.Has(name, settings[name]))
                     .SelectMany(name => record.Scores[name].Values))
                 .GroupBy(value => value.Key, value => value.Value)
                 .ToDictionary(group => group.Key, group => Spread.Of([.. group]));
-            return new MethodSummary(method, records, scores);
+            return new MethodSummary(
+                method, records, records.Count(record => file.Scores.All(name => record.Has(name, settings[name]))), scores);
         })];
 
     /// <summary>The table as Markdown.</summary>
     public static string Table(ExperimentFile file, IReadOnlyList<MethodSummary> methods)
     {
         string[] columns = [.. methods.SelectMany(m => m.Scores.Keys).Distinct()];
+        string samples = file.Samples.Count > 0 ? $" and samples {string.Join(", ", file.Samples)}" : "";
         string subset = file.TestSubset == DataSubset.All ? "" : $" ({file.TestSubset.ToString().ToLowerInvariant()} categories)";
         string scoreColumns = string.Concat(columns.Select(c => $" {c} |"));
         string scoreRules = string.Concat(columns.Select(_ => "---|"));
@@ -89,7 +93,7 @@ internal static class ExperimentReport
         text.Append(
             CultureInfo.InvariantCulture,
             $"# {file.Name}\n\nScored on {file.Test}{subset}; "
-            + $"mean ± standard deviation over seeds {string.Join(", ", file.Seeds)}.\n\n");
+            + $"mean ± sample standard deviation over seeds {string.Join(", ", file.Seeds)}{samples}.\n\n");
         text.Append(
             CultureInfo.InvariantCulture,
             $"| method | trained | file, KB |{scoreColumns} training, s | memory, MiB | runs |\n"
@@ -97,7 +101,9 @@ internal static class ExperimentReport
         foreach (MethodSummary m in methods)
         {
             RunRecord[] good = [.. m.Records.Where(r => r.TrainInfo.Status == TrainInfo.Success)];
-            string runs = m.Failed > 0 ? $"{good.Length}, {m.Failed} failed" : good.Length.ToString(CultureInfo.InvariantCulture);
+            int waiting = good.Length - m.Scored;
+            string runs = m.Scored.ToString(CultureInfo.InvariantCulture)
+                + (m.Failed > 0 ? $", {m.Failed} failed" : "") + (waiting > 0 ? $", {waiting} not scored" : "");
             string scores = string.Concat(columns.Select(c => $" {(m.Scores.TryGetValue(c, out Spread s) ? s.ToString() : "")} |"));
             string trained = m.Records.Count > 0 ? m.Trained.ToString("N0", CultureInfo.InvariantCulture) : "";
             text.Append(
@@ -106,6 +112,8 @@ internal static class ExperimentReport
                 + $"{Mean(good, "N1", r => r.TrainInfo.TrainTime)} | "
                 + $"{Mean(good, "N0", r => r.TrainInfo.MemoryMax / 1048576.0)} | {runs} |\n");
         }
+        string[] devices = [.. methods.SelectMany(m => m.Records).Select(r => r.MetaInfo.Device).Distinct()];
+        if (devices.Length > 1) text.Append($"\nThe runs are not all of one device: {string.Join("; ", devices)}.\n");
         return text.ToString();
     }
 

@@ -76,7 +76,8 @@ internal sealed record ExperimentRun(
         string id = Digest(method.Kind switch
         {
             ExperimentKind.Train => config.ToJson(),
-            ExperimentKind.Base => $"base {config.Model} {config.Storage}",
+            ExperimentKind.Base =>
+                $"base {config.Model} {config.Storage}{(config.Chat ? " chat" : "")}{(config.Truncate ? " truncated" : "")}",
             _ => $"{source!.Id} {method.Bits} bits",
         });
         string seeds = (seed is null ? "" : $"s{number}--") + (sample is null ? "" : $"k{chosen}--");

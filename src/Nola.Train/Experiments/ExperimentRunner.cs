@@ -87,7 +87,7 @@ internal sealed class ExperimentRunner : IDisposable
     public ExperimentSummary Run(CancellationToken cancel = default)
     {
         // All ranks count what is there before any of them begins.
-        RunRecord?[] before = [.. Runs.Select(run => RunRecord.Read(run.ResultFile))];
+        RunRecord?[] before = [.. Runs.Select(Present)];
         List<int> open = [.. Enumerable.Range(0, Runs.Count).Where(i => !IsComplete(before[i]))];
         int skipped = Runs.Count - open.Count, failedBefore = before.Count(IsFailed);
         int done = 0, failed = 0;
@@ -117,6 +117,12 @@ internal sealed class ExperimentRunner : IDisposable
         }
         return summary;
 
+        // What was rounded from an adapter that was made anew since, or is to be, is made anew too.
+        static RunRecord? Present(ExperimentRun run) => RunRecord.Read(run.ResultFile) is { } record
+            && (run.Source is null || RunRecord.Read(run.Source.ResultFile)?.RunInfo.CreatedAt <= record.RunInfo.CreatedAt)
+                ? record
+                : null;
+
         bool IsReady(ExperimentRun run) => run.Source is not { } source || IsComplete(RunRecord.Read(source.ResultFile));
 
         static bool IsFailed(RunRecord? record) => record?.TrainInfo.Status == TrainInfo.Failed;
@@ -128,8 +134,10 @@ internal sealed class ExperimentRunner : IDisposable
 
     /// <summary>The results of each method so far, in the order of the file.</summary>
     /// <exception cref="NolaException">A result cannot be read.</exception>
-    public IReadOnlyList<MethodSummary> Summarize() =>
-        ExperimentReport.Summarize(file, Runs, scores.ToDictionary(score => score.Name, SettingsOf));
+    public IReadOnlyList<MethodSummary> Summarize() => ExperimentReport.Summarize(file, Runs, ScoreSettings);
+
+    /// <summary>How each score is measured, by its name.</summary>
+    public IReadOnlyDictionary<string, string> ScoreSettings => scores.ToDictionary(score => score.Name, SettingsOf);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -141,7 +149,7 @@ internal sealed class ExperimentRunner : IDisposable
 
     private bool IsComplete(RunRecord? record) => record is not null
         && (record.TrainInfo.Status == TrainInfo.Failed
-            || scores.All(score => record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)));
+            || scores.All(score => record.Has(score.Name, SettingsOf(score))));
 
     private string TestName => $"{file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
 
@@ -185,7 +193,9 @@ internal sealed class ExperimentRunner : IDisposable
         catch (NolaException error)
         {
             throw new NolaException(
-                $"{run.Title}: {error.Message} What is complete is kept; run the same command again to continue.", error);
+                $"{run.Title}: {error.Message} What is complete is kept, and the same command goes on from there; "
+                + $"to make this run anew, remove {run.Folder} first.",
+                error);
         }
     }
 
@@ -205,6 +215,7 @@ internal sealed class ExperimentRunner : IDisposable
     {
         using ImageJob job = new(run.Config, device);
         models.Note(run.Config, job.Model.Identity);
+        if (!job.HasTest) throw NothingToTestOn(run);
         return Train(run, job.Model, job.Adapter, job.ParameterCount, (trainer, resume) => job.Run(trainer, resume, cancel));
     }
 
@@ -213,7 +224,7 @@ internal sealed class ExperimentRunner : IDisposable
     {
         bool full = adapter is null, resume = File.Exists(Path.Combine(run.Folder, RunDirectory.LastStateName));
         using RunDirectory directory = new(run.Folder, resume);
-        directory.WriteConfig(run.Config.ToJson());
+        directory.WriteConfig(run.Config, device, observer.OnNotice);
         long trained = adapter?.ParameterCount ?? parameters;
         TrainInfo info = new(TrainInfo.Success, 0, 0, 0, trained, parameters + (full ? 0 : trained), []);
         Trainer trainer = new(model, adapter, run.Config.Options, directory, observer)
@@ -260,14 +271,13 @@ internal sealed class ExperimentRunner : IDisposable
 
     private RunRecord Measure(ExperimentRun run, RunRecord record, TextPairs pairs, CancellationToken cancel)
     {
-        LanguageModel model = run.Config.Adapter is null && run.Method.Kind == ExperimentKind.Train
-            ? models.Open(Path.Combine(run.Folder, "model"), run.Config)
-            : models.For(run.Config, trainable: false);
-        string saved = Path.Combine(run.Folder, "adapter.safetensors");
-        using LoadedAdapter? adapter = File.Exists(saved) ? AdapterFile.Load(saved, model) : null;
+        bool isBase = run.Method.Kind == ExperimentKind.Base;
+        bool full = run.Method.Kind == ExperimentKind.Train && run.Config.Adapter is null;
+        LanguageModel model = full ? models.Open(Path.Combine(run.Folder, "model")) : models.For(run.Config, trainable: false);
+        using LoadedAdapter? adapter = isBase || full ? null : AdapterFile.Load(Path.Combine(run.Folder, "adapter.safetensors"), model);
         foreach (IExperimentScore score in scores)
         {
-            if (record.Scores.TryGetValue(score.Name, out ScoreRecord? has) && has.Settings == SettingsOf(score)) continue;
+            if (record.Has(score.Name, SettingsOf(score))) continue;
             Stopwatch clock = Stopwatch.StartNew();
             ScoreInput input = new(model, adapter, run.Config.Model, pairs, TestName, run.Config.Truncate, run.Folder, observer.OnDecoded)
             {
@@ -293,7 +303,7 @@ internal sealed class ExperimentRunner : IDisposable
         using ImageJob job = new(run.Config, device);
         string saved = Path.Combine(run.Folder, run.Config.Adapter is null ? "model" : "adapter.safetensors");
         ImageResult result = job.Test(saved, cancel)
-            ?? throw new NolaException($"{run.Config.Images}: has no images to test on; put them into a folder test beside train.");
+            ?? throw NothingToTestOn(run);
         double seconds = clock.Elapsed.TotalSeconds;
         record = record with
         {
@@ -307,6 +317,9 @@ internal sealed class ExperimentRunner : IDisposable
         AtomicFile.Delete(Path.Combine(run.Folder, RunDirectory.LastStateName));
         return record;
     }
+
+    private static NolaException NothingToTestOn(ExperimentRun run) =>
+        new($"{run.Config.Images}: has no images to test on; put them into a folder test beside train.");
 
     private RunRecord Record(ExperimentRun run, TrainInfo info, string error = "")
     {

@@ -31,16 +31,21 @@ internal static class MethodComparison
                 + "set batch-size to the examples of a batch, and batch-tokens to 0.");
     }
 
-    /// <summary>Writes a file for each trained run that is complete.</summary>
+    /// <summary>Writes a file for each trained run that is complete, and measured as the others are.</summary>
+    /// <param name="file">The experiment.</param>
+    /// <param name="runs">All its runs.</param>
+    /// <param name="settings">How each score is measured, by its name.</param>
+    /// <param name="directory">Where the files go.</param>
     /// <returns>The files.</returns>
     /// <exception cref="NolaException">A result cannot be read, or a file cannot be written.</exception>
-    public static IReadOnlyList<string> Write(ExperimentFile file, IEnumerable<ExperimentRun> runs, string directory)
+    public static IReadOnlyList<string> Write(
+        ExperimentFile file, IEnumerable<ExperimentRun> runs, IReadOnlyDictionary<string, string> settings, string directory)
     {
         List<string> written = [];
         foreach (ExperimentRun run in runs.Where(IsTrained))
         {
             if (RunRecord.Read(run.ResultFile) is not { TrainInfo.Status: TrainInfo.Success } record) continue;
-            if (!needed.All(record.Scores.ContainsKey)) continue;
+            if (!needed.All(name => record.Has(name, settings[name]))) continue;
             string seed = file.Seeds.Count > 1 ? string.Create(CultureInfo.InvariantCulture, $"-seed{run.Seed}") : "";
             string method = run.Config.Adapter?.Method.Name ?? "full-finetuning", name = run.Method.Name + seed;
             AtomicFile.EnsureDirectory(directory);

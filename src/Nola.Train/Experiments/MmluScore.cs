@@ -12,7 +12,7 @@ internal sealed class MmluScore(string directory) : IExperimentScore
     public string Name => "MMLU";
 
     /// <inheritdoc/>
-    public string Settings => "percent, five examples, validation questions, mean of subjects";
+    public string Settings => $"percent, five examples, validation questions of {directory}, mean of subjects";
 
     /// <inheritdoc/>
     public IReadOnlyList<string> Columns => [Name];

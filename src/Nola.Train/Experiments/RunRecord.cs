@@ -50,6 +50,9 @@ internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnly
         }
     }
 
+    /// <summary>Whether a score is there, measured in this way.</summary>
+    public bool Has(string score, string settings) => Scores.TryGetValue(score, out ScoreRecord? has) && has.Settings == settings;
+
     // What the serializer does not look at: entries of lists, and what the words and numbers mean.
     private bool IsWhole => Scores.Values.All(score => score is not null)
         && TrainInfo.Metrics.All(metric => metric is not null)
@@ -90,7 +93,7 @@ internal sealed record TrainInfo(
     string Status, double TrainTime, long MemoryMax, long FileSize,
     long NumTrainableParams, long NumTotalParams, IReadOnlyList<EvalMetric> Metrics)
 {
-    /// <summary>The status of a run that was scored.</summary>
+    /// <summary>The status of a run that was trained, or needs no training; its scores are there when it was scored too.</summary>
     public const string Success = "success";
 
     /// <summary>The status of a run whose loss became infinite or no number.</summary>

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Nola.Models;
 using Nola.Tensors;
 
@@ -96,6 +97,19 @@ public sealed class RunDirectory : IDisposable
         if (accepted) AtomicFile.WriteText(ConfigFile, json);
     }
 
+    /// <summary>
+    /// The same with the device, also one that was chosen by itself, so that a run is resumed with the same arithmetic; and says so when
+    /// this is another one than it was begun with.
+    /// </summary>
+    /// <exception cref="NolaException">The file cannot be written, or the one that is there cannot be read.</exception>
+    internal void WriteConfig(TrainConfig settings, Device device, Action<string> notice)
+    {
+        string name = settings.Device == "auto" ? device.Name : settings.Device;
+        if (BegunOn() is { } before && Arithmetic(before) != Arithmetic(name))
+            notice($"{Path}: was begun on {before} and goes on on {name}, which does not compute to the same bits.");
+        WriteConfig((settings with { Device = name }).ToJson(withDevice: true));
+    }
+
     /// <summary>Draws the loss curve from the log.</summary>
     /// <exception cref="NolaException">The picture cannot be written.</exception>
     public void DrawLossCurve()
@@ -142,6 +156,18 @@ public sealed class RunDirectory : IDisposable
     }
 
     private string File(string name) => System.IO.Path.Combine(Path, name);
+
+    // Null for a new run, and one whose settings do not say.
+    private string? BegunOn()
+    {
+        if (!Resumes || !System.IO.File.Exists(ConfigFile)) return null;
+        Settings had = new(TrainConfig.Keys);
+        had.ReadJson(ConfigFile);
+        return had.Has("device") ? had.Text("device", "") : null;
+    }
+
+    // A device without its number: which of several GPUs it is changes nothing.
+    private static string Arithmetic(string device) => Regex.Replace(device, ":[0-9]+", "");
 
     private RunLock Lock() => RunLock.Take(Path, "is training in this directory");
 

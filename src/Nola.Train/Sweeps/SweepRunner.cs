@@ -128,7 +128,7 @@ internal sealed class SweepRunner(
         using (directory)
             try
             {
-                directory.WriteConfig(run.Config.ToJson());
+                directory.WriteConfig(run.Config, device, observer.OnNotice);
                 using IDisposable? held = observer.OnTraining();
                 TrainResult result = run.Config.UsesImages ? TrainImages(run, directory, cancel) : Train(run, directory, cancel);
                 directory.DrawLossCurve();

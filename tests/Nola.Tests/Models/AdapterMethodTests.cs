@@ -184,7 +184,7 @@ public sealed class AdapterMethodTests() : AdapterMethodContract(new CpuDevice(2
         { new VbLoraOptions { VectorLength = 8, BankRate = 0, Rank = 2 }, "bank-rate is 0; expected a finite number above 0." },
         {
             new RandLoraOptions { Rank = 25 },
-            "rank is 25; expected 1 to 24, the longest of the adapted maps' shorter sides."
+            "rank is 25; expected 1 to 24, the smaller of the adapted maps' most inputs and most outputs."
         },
         {
             new RandLoraOptions { Rank = 3, Seed = 1L << 32 },

@@ -36,8 +36,9 @@ public sealed class SmallMethodTests : IDisposable
             int[] ids = TinyModels.Ids(r, 12, 61);
             using LanguageModel model = TinyModels.Create(device);
             AdapterOptions options = Options(method, r, targets);
-            if (options is UniLoraOptions uni) options = uni with { Bound = 0 };
             using TrainableAdapter adapter = model.NewAdapter(options);
+            // It alone starts with an effect.
+            if (options is UniLoraOptions) TinyModels.Randomize(adapter, r, spread: 0);
             Assert.Equal(model.Logits(ids), model.Logits(ids, adapter));
         }
     }
@@ -270,8 +271,10 @@ public sealed class SmallMethodTests : IDisposable
     {
         using LanguageModel model = TinyModels.Create(device);
         Refuses(new() { Length = 0 }, "theta-length is 0; expected a whole number from 1.");
-        Refuses(new() { Bound = -1 }, "theta-bound is -1; expected a number from 0.");
-        Refuses(new() { Bound = float.NaN }, "theta-bound is NaN; expected a number from 0.");
+        Refuses(new() { Bound = -1 }, "theta-bound is -1; expected a number above 0.");
+        Refuses(new() { Bound = float.NaN }, "theta-bound is NaN; expected a number above 0.");
+
+        Refuses(new() { Bound = 0 }, "theta-bound is 0; expected a number above 0.");
 
         void Refuses(UniLoraOptions options, string expected) =>
             Assert.Equal(expected, Assert.Throws<NolaException>(() => model.NewAdapter(options)).Message);

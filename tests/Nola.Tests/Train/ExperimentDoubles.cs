@@ -49,7 +49,11 @@ internal sealed class StopAfter(int steps, CancellationTokenSource stop) : IExpe
 
     public int Decoded { get; private set; }
 
+    public List<string> Notices { get; } = [];
+
     public void OnDecoded(int done, int count) => Decoded = done;
+
+    public void OnNotice(string sentence) => Notices.Add(sentence);
 
     public void OnStep(StepReport report)
     {

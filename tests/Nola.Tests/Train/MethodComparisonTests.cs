@@ -78,10 +78,13 @@ public sealed class MethodComparisonTests : IDisposable
         using ExperimentRunner runner = new(
             file, Path.Combine(directory, "runs"), "cpu", 1, TextScore.All(file, new()), new StopAfter(0, new()));
         MethodComparison.Check(file, runner.Runs);
-        Assert.Empty(MethodComparison.Write(file, runner.Runs, results));
+        Assert.Empty(MethodComparison.Write(file, runner.Runs, runner.ScoreSettings, results));
         Assert.Equal(2, runner.Run().Done);
-        string path = Assert.Single(MethodComparison.Write(file, runner.Runs, results));
+        string path = Assert.Single(MethodComparison.Write(file, runner.Runs, runner.ScoreSettings, results));
         Assert.Equal("lora--r2.json", Path.GetFileName(path));
+        // What was measured in another way than now is not written with how it is measured now.
+        Dictionary<string, string> other = new(runner.ScoreSettings) { ["answers"] = "by another rule" };
+        Assert.Empty(MethodComparison.Write(file, runner.Runs, other, results));
 
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(path));
         foreach ((string name, JsonValueKind kind) in read)
@@ -148,7 +151,7 @@ public sealed class MethodComparisonTests : IDisposable
         Assert.Equal(3, runner.Run().Done);
         Assert.Equal(
             ["lora--llama-3.2-3B-rank32.json", "nola--llama-3.2-3B-k256.json", "nola--llama-3.2-3B-k1024.json"],
-            MethodComparison.Write(file, runner.Runs, Path.Combine(directory, "results")).Select(Path.GetFileName));
+            MethodComparison.Write(file, runner.Runs, runner.ScoreSettings, Path.Combine(directory, "results")).Select(Path.GetFileName));
 
         string In(string name) => Path.Combine(directory, "metamathqa", name + ".jsonl");
     }
