@@ -267,6 +267,33 @@ public sealed class SmallMethodTests : IDisposable
     }
 
     [Fact]
+    public void Merging_biases_is_done_whole_or_not_at_all_and_leaves_weights_in_their_codes()
+    {
+        Random r = new(11);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        string place = Path.Combine(directory, "qwen");
+        using (LanguageModel made = LanguageModel.Create(new LlamaConfig("qwen2", 2, 6, 2, 16, 72, 112, 61, 300), device, 3)) made.Save(place);
+        AdapterOptions beft = AdapterMethods.Find("beft")!.Defaults;
+        using LanguageModel model = LanguageModel.Load(place, device, format: WeightFormat.Int8);
+        float[] before = model.Logits(ids);
+        using (TrainableAdapter both = model.NewAdapter(beft with { Targets = ["v_proj", "o_proj"] }))
+        {
+            TinyModels.Randomize(both, r);
+            NolaException error = Assert.Throws<NolaException>(both.Merge);
+            Assert.StartsWith("Merging: a bias was trained for model.layers.0.self_attn.o_proj, which has none in the model", error.Message);
+        }
+        Assert.Equal(before, model.Logits(ids));
+        using TrainableAdapter one = model.NewAdapter(beft with { Targets = ["v_proj"] });
+        TinyModels.Randomize(one, r);
+        float[] unmerged = model.Logits(ids, one);
+        one.Merge();
+        Assert.All(model.Maps, map => Assert.Equal(WeightFormat.Int8, map.Frozen!.Format));
+        Assert.NotEqual(before, model.Logits(ids));
+        // The sum of both biases is rounded before the product is added to it, not after.
+        OpCheck.Close(OpCheck.Wide(unmerged), model.Logits(ids), 1e-5);
+    }
+
+    [Fact]
     public void Uni_LoRA_refuses_numbers_out_of_range()
     {
         using LanguageModel model = TinyModels.Create(device);
