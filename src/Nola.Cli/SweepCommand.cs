@@ -13,7 +13,7 @@ internal static class SweepCommand
         CommonOptions common = new();
         Argument<string> path = new("manifest")
         {
-            Description = "JSON lines, one for each run: {\"name\": …} and any keys of nola train; see docs/clusters.md",
+            Description = "JSON lines, one for each run: {\"name\": …} and keys of nola train; see docs/clusters.md",
         };
         Option<string> config = new("--config") { Description = "JSON file with settings of all runs; lines take precedence" };
         Option<string> output = new("--out") { Description = "Directory of all runs [runs/<name of the manifest>]" };
@@ -29,14 +29,19 @@ internal static class SweepCommand
         };
         command.Does((r, cancel) =>
         {
-            Sweep sweep = new(r.GetValue(path)!, r.GetValue(config), r.GetValue(output), r.GetValue(again), r.GetValue(common.Json));
+            Settings settings = new(TrainConfig.Keys);
+            if (r.GetValue(config) is { } file) settings.ReadJson(file);
+            Sweep sweep = new(r.GetValue(path)!, settings, r.GetValue(output), r.GetValue(again), r.GetValue(common.Json));
+            string deviceName = r.GetValue(common.DeviceName)!;
+            int threads = r.GetValue(common.Threads);
+            if (!r.IsGiven(common.DeviceName)) deviceName = settings.Text("device", deviceName);
+            if (!r.IsGiven(common.Threads)) threads = settings.Whole("threads", threads);
             // Parts that are named need nobody to deal them.
             (int Part, int Parts)? own = r.GetValue(shard) is { } text ? Part(text) : null;
             return own is { } given
-                ? sweep.Run(Alone.Instance, given, r.GetValue(common.DeviceName)!, r.GetValue(common.Threads), cancel)
+                ? sweep.Run(Alone.Instance, given, deviceName, threads, cancel)
                 : Ranks.Run(ranks => sweep.Run(
-                    ranks, (ranks.Rank, ranks.Size), Ranks.Device(ranks, r.GetValue(common.DeviceName)!),
-                    Ranks.Threads(ranks, r.GetValue(common.Threads)), cancel));
+                    ranks, (ranks.Rank, ranks.Size), Ranks.Device(ranks, deviceName), Ranks.Threads(ranks, threads), cancel));
         });
         return command;
     }
@@ -47,14 +52,12 @@ internal static class SweepCommand
             ? (i, n)
             : throw new NolaException($"--shard is {Quoted.Of(text)}; expected i/n with i from 0 to n - 1, for example 0/8.");
 
-    private sealed record Sweep(string Path, string? Config, string? Output, bool Again, bool Json)
+    private sealed record Sweep(string Path, Settings Settings, string? Output, bool Again, bool Json)
     {
         public int Run(ICollective ranks, (int Part, int Parts) own, string deviceName, int threads, CancellationToken cancel)
         {
-            Settings settings = new(TrainConfig.Keys);
-            if (Config is not null) settings.ReadJson(Config);
             string root = Output ?? System.IO.Path.Combine("runs", System.IO.Path.GetFileNameWithoutExtension(Path));
-            IReadOnlyList<SweepRun> runs = SweepFile.Read(Path, settings, root, deviceName, threads);
+            IReadOnlyList<SweepRun> runs = SweepFile.Read(Path, Settings, root, deviceName, threads);
             using Device device = Device.Open(deviceName, threads, Terminal.Say);
             string share = own.Parts > 1 ? $", of which this process does every {own.Parts}th from {own.Part} on" : "";
             Terminal.Say($"{device.Description}; {runs.Count:N0} runs{share}");

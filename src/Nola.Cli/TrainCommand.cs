@@ -29,7 +29,7 @@ internal static class TrainCommand
         List<(Setting Setting, Option Option)> options = [.. TrainConfig.Keys.Select(s => (s, s.IsFlag
             ? (Option)new Option<bool>("--" + s.Name) { Description = s.Help }
             : new Option<string>("--" + s.Name) { Description = s.Help }))];
-        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA, VeRA, or all of its weights. "
+        Command command = new("train", "Fine-tune a model with NOLA (default), LoRA or another method, or all of its weights. "
             + "Without arguments: the embedded model on the embedded E2E data.")
         {
             config, resume, json, tasks, together,

@@ -301,7 +301,7 @@ internal sealed record TrainConfig
     private static IEnumerable<Setting> AdapterKeys => AdapterMethods.Known
         .SelectMany(method => method.Options)
         .DistinctBy(option => option.Key)
-        .Select(option => new Setting(option.Key, option.Help + DefaultHelp(option.Key), option.Values));
+        .Select(option => new Setting(option.Key, option.Help + DefaultHelp(option.Key), option.Values, option.IsFlag));
 
     private static AdapterMethod? MethodOf(Settings s)
     {

@@ -73,6 +73,11 @@ public sealed record AdapterOption(
             o => o.Targets, (o, text) => o with { Targets = text.Length > 0 ? text.Split(',') : [] }),
     ];
 
+    private const string TrueOrFalse = "true or false";
+
+    /// <summary>Whether it is a switch.</summary>
+    internal bool IsFlag => Values == TrueOrFalse;
+
     /// <summary>Those of methods whose output is not scaled by alpha / r.</summary>
     internal static IReadOnlyList<AdapterOption> CommonWithoutAlpha { get; } = [.. Common.Where(option => option.Key != "alpha")];
 
@@ -81,7 +86,7 @@ public sealed record AdapterOption(
 
     /// <summary>The option of every method for models with a classifier; it is not there where it is off.</summary>
     internal static AdapterOption Head { get; } = new(
-        "train-head", "train_head", "Train a classifier beside the adapter, for images", "true or false",
+        "train-head", "train_head", "Train a classifier beside the adapter, for images", TrueOrFalse,
         o => o.TrainHead ? "true" : null, (o, text) => bool.TryParse(text, out bool value) ? o with { TrainHead = value } : null)
     {
         IsOmitted = true,
@@ -109,7 +114,7 @@ public sealed record AdapterOption(
     internal static AdapterOption Flag<T>(string key, string? fileKey, string help, Func<T, bool> get, Func<T, bool, T> set)
         where T : AdapterOptions =>
         new(
-            key, fileKey, help, "true or false", o => get((T)o) ? "true" : null,
+            key, fileKey, help, TrueOrFalse, o => get((T)o) ? "true" : null,
             (o, text) => bool.TryParse(text, out bool value) ? set((T)o, value) : null)
         {
             IsOmitted = true,

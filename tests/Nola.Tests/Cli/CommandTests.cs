@@ -102,7 +102,7 @@ public sealed class CommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("lora", "--rslora", "true", "--dora", "true")]
+    [InlineData("lora", "--rslora", "true", "--dora")]
     [InlineData("lora-xs", "--rank", "5")]
     [InlineData("uni-lora", "--theta-length", "300", "--theta-bound", "0.3")]
     [InlineData("beft", "--targets", "v,c_fc")]
