@@ -151,7 +151,7 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
             delta.AddTo(device, weight, Bias?.Value);
             biasAlone &= delta is AddedBias;
         }
-        // Otherwise W is as it was, and what is kept in codes stays so.
+        // W is as it was then, and what is kept in codes stays so.
         if (biasAlone) MarkReplaced();
         else Replace(weight);
     }

@@ -77,8 +77,7 @@ internal static class ExperimentReport
                     .SelectMany(name => record.Scores[name].Values))
                 .GroupBy(value => value.Key, value => value.Value)
                 .ToDictionary(group => group.Key, group => Spread.Of([.. group]));
-            return new MethodSummary(
-                method, records, records.Count(record => file.Scores.All(name => record.Has(name, settings[name]))), scores);
+            return new MethodSummary(method, records, records.Count(record => record.HasAll(settings)), scores);
         })];
 
     /// <summary>The table as Markdown.</summary>

@@ -148,8 +148,7 @@ internal sealed class ExperimentRunner : IDisposable
     }
 
     private bool IsComplete(RunRecord? record) => record is not null
-        && (record.TrainInfo.Status == TrainInfo.Failed
-            || scores.All(score => record.Has(score.Name, SettingsOf(score))));
+        && (record.TrainInfo.Status == TrainInfo.Failed || record.HasAll(ScoreSettings));
 
     private string TestName => $"{file.Test}, {file.TestSubset.ToString().ToLowerInvariant()}";
 
@@ -302,8 +301,7 @@ internal sealed class ExperimentRunner : IDisposable
         Stopwatch clock = Stopwatch.StartNew();
         using ImageJob job = new(run.Config, device);
         string saved = Path.Combine(run.Folder, run.Config.Adapter is null ? "model" : "adapter.safetensors");
-        ImageResult result = job.Test(saved, cancel)
-            ?? throw NothingToTestOn(run);
+        ImageResult result = job.Test(saved, cancel) ?? throw NothingToTestOn(run);
         double seconds = clock.Elapsed.TotalSeconds;
         record = record with
         {

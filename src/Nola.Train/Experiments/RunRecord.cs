@@ -53,6 +53,9 @@ internal sealed record RunRecord(RunInfo RunInfo, TrainInfo TrainInfo, IReadOnly
     /// <summary>Whether a score is there, measured in this way.</summary>
     public bool Has(string score, string settings) => Scores.TryGetValue(score, out ScoreRecord? has) && has.Settings == settings;
 
+    /// <summary>Whether all scores of these are there, each measured in its way.</summary>
+    public bool HasAll(IReadOnlyDictionary<string, string> settings) => settings.All(score => Has(score.Key, score.Value));
+
     // What the serializer does not look at: entries of lists, and what the words and numbers mean.
     private bool IsWhole => Scores.Values.All(score => score is not null)
         && TrainInfo.Metrics.All(metric => metric is not null)

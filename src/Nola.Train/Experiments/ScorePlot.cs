@@ -37,7 +37,7 @@ internal static class ScorePlot
             Series(svg, axes, score, [.. series[i].OrderBy(m => m.Trained)], line);
             (double x, double y) = (legend[i].X, LegendRow * (legend[i].Row + 1));
             svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x:F1}\" x2=\"{x + 22:F1}\" y1=\"{y}\" y2=\"{y}\" "
-                + $"stroke=\"{line.Color}\" stroke-width=\"3\"{dashes[line.Round]}/>");
+                + $"stroke=\"{line.Color}\" stroke-width=\"3\"{line.Dash}/>");
             Svg.Text(svg, x + 28, y + 4, "start", series[i].Key);
         }
         foreach (MethodSummary level in levels) Level(svg, axes, level, score);
@@ -67,7 +67,7 @@ internal static class ScorePlot
         if (methods.Length > 1)
             svg.Append(
                 CultureInfo.InvariantCulture,
-                $"<polyline fill=\"none\" stroke=\"{line.Color}\" stroke-width=\"2\"{dashes[line.Round]} points=\"{points}\"/>");
+                $"<polyline fill=\"none\" stroke=\"{line.Color}\" stroke-width=\"2\"{line.Dash} points=\"{points}\"/>");
         foreach (MethodSummary m in methods)
         {
             Spread s = m.Scores[score];
@@ -75,16 +75,15 @@ internal static class ScorePlot
             if (s.Deviation > 0)
                 svg.Append(CultureInfo.InvariantCulture, $"<line x1=\"{x:F1}\" x2=\"{x:F1}\" y1=\"{axes.Y(s.Mean - s.Deviation):F1}\" "
                     + $"y2=\"{axes.Y(s.Mean + s.Deviation):F1}\" stroke=\"{line.Color}\" stroke-width=\"1.5\"/>");
-            string shape = line.Round switch
+            (string mark, string place) = line.Round switch
             {
-                0 => FormattableString.Invariant($"<circle cx=\"{x:F1}\" cy=\"{y:F1}\" r=\"4\""),
-                1 => FormattableString.Invariant($"<rect x=\"{x - 3.5:F1}\" y=\"{y - 3.5:F1}\" width=\"7\" height=\"7\""),
-                _ => FormattableString.Invariant($"<path d=\"M{x:F1},{y - 5:F1} l5,5 l-5,5 l-5,-5 Z\""),
+                0 => ("circle", FormattableString.Invariant($"cx=\"{x:F1}\" cy=\"{y:F1}\" r=\"4\"")),
+                1 => ("rect", FormattableString.Invariant($"x=\"{x - 3.5:F1}\" y=\"{y - 3.5:F1}\" width=\"7\" height=\"7\"")),
+                _ => ("path", FormattableString.Invariant($"d=\"M{x:F1},{y - 5:F1} l5,5 l-5,5 l-5,-5 Z\"")),
             };
             svg.Append(
                 CultureInfo.InvariantCulture,
-                $"{shape} fill=\"{line.Color}\"><title>{m.Method.Name}: {s}, {m.Trained:N0} trained</title>"
-                + $"</{shape[1..shape.IndexOf(' ', StringComparison.Ordinal)]}>\n");
+                $"<{mark} {place} fill=\"{line.Color}\"><title>{m.Method.Name}: {s}, {m.Trained:N0} trained</title></{mark}>\n");
         }
     }
 
@@ -107,7 +106,10 @@ internal static class ScorePlot
     /// <summary>How a series is drawn.</summary>
     /// <param name="Color">Of lines and marks.</param>
     /// <param name="Round">How often the colors were gone through before.</param>
-    private readonly record struct Line(string Color, int Round);
+    private readonly record struct Line(string Color, int Round)
+    {
+        public string Dash => dashes[Round];
+    }
 
     private sealed class Axes
     {
