@@ -5,8 +5,8 @@ namespace Nola.Tensors;
 
 /// <summary>
 /// Files that are whole or not there: written beside the target as <c>target.PROCESS.tmp</c>, flushed to the disk, then renamed
-/// over it. The file beside it is locked while it is written; one that a killed process left is removed by the next write of its
-/// target.
+/// over it. The file beside it is held by a lock that readers share while it is written; one that a killed process left is removed
+/// by the next write of its target.
 /// </summary>
 internal static class AtomicFile
 {
@@ -21,32 +21,51 @@ internal static class AtomicFile
     /// <exception cref="NolaException">The disk is full, or the place cannot be written.</exception>
     public static void Write(string path, Action<Stream> write)
     {
-        string target = Path.GetFullPath(path), beside = $"{target}.{Environment.ProcessId}{Suffix}";
+        string target = Path.GetFullPath(path);
+        string? beside = null;
         RefuseDirectory(path);
-        bool mine = false;
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(target) ?? ".");
             RemoveStale(target);
-            using (FileStream stream = new(beside, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16))
+            using (FileStream stream = Create(target))
             {
-                mine = true;
+                beside = stream.Name;
                 write(stream);
                 stream.Flush(flushToDisk: true);
-                // Renamed while it is still locked where the system allows that, so that nobody takes it for a killed process's.
+                // Renamed while it is still held where the system allows that, so that nobody takes it for a killed process's; who
+                // opens the target before the file is closed finds a lock that readers share.
                 if (!OperatingSystem.IsWindows()) File.Move(beside, target, overwrite: true);
             }
             if (OperatingSystem.IsWindows()) File.Move(beside, target, overwrite: true);
         }
         catch (Exception error) when (IsFailure(error))
         {
-            if (mine) Remove(beside);
+            Remove(beside);
             throw new NolaException(Sentence(path, error), error);
         }
         catch
         {
-            if (mine) Remove(beside);
+            Remove(beside);
             throw;
+        }
+    }
+
+    // No two writes have one file, of this process or of another one: the lock would not keep them apart.
+    private static FileStream Create(string target)
+    {
+        for (int number = 0; ; number++)
+        {
+            string path = $"{target}.{Environment.ProcessId}{(number == 0 ? "" : $"-{number}")}{Suffix}";
+            try
+            {
+                // Reading is asked for because a lock that is shared is only given with it on network disks.
+                return new FileStream(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read, 1 << 16);
+            }
+            catch (IOException) when (File.Exists(path))
+            {
+                // Another thread's; or another machine's, or of a process that was killed a moment ago.
+            }
         }
     }
 
@@ -152,6 +171,8 @@ internal static class AtomicFile
         int length = name.Length - prefix.Length - suffix.Length;
         if (length <= 0) return null;
         ReadOnlySpan<char> number = name.AsSpan(prefix.Length, length);
+        int dash = number.IndexOf('-');
+        if (dash > 0 && int.TryParse(number[(dash + 1)..], NumberStyles.None, CultureInfo.InvariantCulture, out _)) number = number[..dash];
         return int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int process) ? process : null;
     }
 
@@ -159,8 +180,10 @@ internal static class AtomicFile
     {
         try
         {
-            // Opening fails while a process writes it, on this machine or on another one that shares the disk.
-            using FileStream held = new(path, FileMode.Open, FileAccess.ReadWrite, FileShare.Delete);
+            // Opening for oneself fails while a process writes it, on this machine or on another one that shares the disk; Windows
+            // lets go of what is opened so only when it is closed, and must be told that it may be deleted before.
+            FileShare alone = OperatingSystem.IsWindows() ? FileShare.Delete : FileShare.None;
+            using FileStream held = new(path, FileMode.Open, FileAccess.ReadWrite, alone);
             if (!IsRunning(process) || DateTime.UtcNow - File.GetLastWriteTimeUtc(held.SafeFileHandle) > settled) File.Delete(path);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -189,11 +212,11 @@ internal static class AtomicFile
             throw new NolaException($"{path}: cannot be written as a file, because it is a directory; choose another path.");
     }
 
-    private static void Remove(string path)
+    private static void Remove(string? path)
     {
         try
         {
-            File.Delete(path);
+            if (path is not null) File.Delete(path);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
