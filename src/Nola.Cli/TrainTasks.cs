@@ -43,7 +43,7 @@ internal static class TrainTasks
         TaskTrainer trainer = new(model, method, config.Options) { Together = together };
         long start = Stopwatch.GetTimestamp();
         int done = 0;
-        TrainTask[] tasks = [.. files.Where((_, i) => i % ranks.Size == ranks.Rank).Select(file => Task(file, config, model))];
+        TrainTask[] tasks = [.. files.Where((_, i) => i % ranks.Size == ranks.Rank).Select(file => Task(file, config, model, device))];
         if (ranks.Size > 1) Terminal.Say($"{ranks.Description}; this one has {tasks.Length:N0} of the tasks and tells of them alone");
         IReadOnlyList<TaskResult> results = trainer.Run(tasks, resume, (result, _) => Tell(result, ++done, tasks.Length, json), cancel);
         int failed = ranks.Sum(results.Count(result => result.Error is not null)), finished = ranks.Sum(results.Count(IsFinished));
@@ -81,10 +81,15 @@ internal static class TrainTasks
 
     private static bool IsFinished(TaskResult result) => result.Result is { Outcome: not TrainOutcome.Interrupted };
 
-    private static TrainTask Task(TaskFiles files, TrainConfig all, LanguageModel model)
+    private static TrainTask Task(TaskFiles files, TrainConfig all, LanguageModel model, Device device)
     {
         TrainConfig own = all with { Data = files.Data, Valid = files.Valid, Out = Path.Combine(all.Out, files.Name) };
-        return new(files.Name, Read) { Directory = own.Out, Config = own.ToJson(), Source = own.Source };
+        return new(files.Name, Read)
+        {
+            Directory = own.Out,
+            OnDirectory = run => run.WriteConfig(own, device, Terminal.Say),
+            Source = own.Source,
+        };
 
         (EncodedPair[], EncodedPair[]) Read()
         {

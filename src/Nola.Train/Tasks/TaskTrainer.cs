@@ -97,7 +97,7 @@ public sealed class TaskTrainer
     {
         bool goesOn = resume && task.Directory is { } path && File.Exists(Path.Combine(path, RunDirectory.LastStateName));
         using RunDirectory? run = task.Directory is null ? null : new RunDirectory(task.Directory, goesOn);
-        if (task.Config is { } config) run?.WriteConfig(config);
+        if (run is not null) task.OnDirectory?.Invoke(run);
         Trainer trainer = new(model, trained, options, run) { Driver = driver, Source = task.Source };
         try
         {

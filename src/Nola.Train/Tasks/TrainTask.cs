@@ -11,8 +11,8 @@ public sealed record TrainTask(string Name, Func<(EncodedPair[] Training, Encode
     /// <summary>The run directory; null keeps nothing.</summary>
     public string? Directory { get; init; }
 
-    /// <summary>What the run directory's <c>config.json</c> is to say; null for nothing.</summary>
-    public string? Config { get; init; }
+    /// <summary>Told the run directory before the task is trained, to write its settings; null writes none.</summary>
+    public Action<RunDirectory>? OnDirectory { get; init; }
 
     /// <summary>Where the data come from, for the state that it is resumed from.</summary>
     public RunSource Source { get; init; } = new();

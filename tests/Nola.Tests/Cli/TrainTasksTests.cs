@@ -36,13 +36,22 @@ public sealed class TrainTasksTests : IDisposable
             string[] valid = File.Exists(held) ? ["--valid", held] : [];
             Tool.Lines(["train", "--data", Path.Combine(data, name + ".jsonl"), "--out", alone, .. settings, .. valid]);
             Assert.Equal(Adapter(alone), Adapter(Path.Combine(together, name)));
+            Assert.Equal(Config(alone), Config(Path.Combine(together, name)));
         }
         // Those that are done stay so, and the one that can be read now is trained.
         WritePairs("third", 3, 4);
         Assert.Equal(0, Tool.Run(["train", "--tasks", data, "--out", together, "--resume", .. settings]).Code);
         Assert.True(File.Exists(Path.Combine(together, "third", "adapter.safetensors")));
+        string[] elsewhere = ["train", "--tasks", data, "--out", together, "--resume", "--device", "cpu,bfloat16", .. settings];
+        Assert.Contains($"{Path.Combine(together, "third")}: was begun on cpu and goes on on cpu,bfloat16", Tool.Run(elsewhere).Error);
 
         byte[] Adapter(string run) => File.ReadAllBytes(Path.Combine(run, "adapter.safetensors"));
+
+        // All but where it is.
+        IEnumerable<(string, string)> Config(string run) =>
+            JsonDocument.Parse(File.ReadAllText(Path.Combine(run, "config.json"))).RootElement.EnumerateObject()
+                .Where(setting => setting.Name != "out")
+                .Select(setting => (setting.Name, setting.Value.GetRawText()));
 
         int Number(string key) => lines[^1].GetProperty(key).GetInt32();
 
