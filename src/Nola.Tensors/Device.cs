@@ -81,6 +81,16 @@ public abstract partial class Device : IDisposable
         return tensor;
     }
 
+    /// <summary>A new tensor that a call fills, which may need memory of its own. The caller owns it.</summary>
+    internal Tensor Filled(Shape shape, Action<Tensor> fill)
+    {
+        using Rollback made = new();
+        Tensor tensor = made.Add(Empty(shape));
+        fill(tensor);
+        made.Commit();
+        return tensor;
+    }
+
     /// <summary>Copies float32 elements from the host; all of them.</summary>
     public void Upload(ReadOnlySpan<float> source, Tensor destination)
     {

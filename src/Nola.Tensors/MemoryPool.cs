@@ -31,6 +31,9 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
     /// <summary>How often fresh memory was taken from the system; constant in a steady loop.</summary>
     public int FreshAllocations { get; private set; }
 
+    /// <summary>Told before memory is taken, how many bytes are wanted; what it throws is what the caller gets.</summary>
+    internal Action<long>? Renting { get; set; }
+
     /// <summary>Starts a new measurement of <see cref="PeakBytes"/>.</summary>
     public void ResetPeak() => PeakBytes = LiveBytes;
 
@@ -38,6 +41,7 @@ public sealed class MemoryPool(string device, Func<long, Storage?> allocate, Act
     /// <exception cref="NolaException">The device has no such memory; the message says what was wanted and what to lower.</exception>
     public Storage Rent(long bytes)
     {
+        Renting?.Invoke(bytes);
         long size = SizeClass(bytes);
         Storage storage = Reuse(size) ?? Fresh(size);
         storage.Home = this;

@@ -140,17 +140,11 @@ public sealed class TrainableAdapter : Adapter
     /// <summary>A new adapter with its method's initial values.</summary>
     internal static TrainableAdapter Create(IModel model, AdapterOptions options)
     {
-        TrainableAdapter adapter = Allocate(model, options);
-        try
-        {
-            adapter.Update();
-            return adapter;
-        }
-        catch
-        {
-            adapter.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        TrainableAdapter adapter = made.Add(Allocate(model, options));
+        adapter.Update();
+        made.Commit();
+        return adapter;
     }
 
     /// <summary>An adapter of trained values.</summary>
@@ -159,35 +153,25 @@ public sealed class TrainableAdapter : Adapter
     /// <param name="values">The values of a parameter.</param>
     internal static TrainableAdapter Of(IModel model, AdapterOptions options, Func<Parameter, float[]> values)
     {
-        TrainableAdapter adapter = Allocate(model, options);
-        try
-        {
-            foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(values(parameter), parameter.Value);
-            adapter.Update();
-            return adapter;
-        }
-        catch
-        {
-            adapter.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        TrainableAdapter adapter = made.Add(Allocate(model, options));
+        foreach (Parameter parameter in adapter.Parameters) model.Device.Upload(values(parameter), parameter.Value);
+        adapter.Update();
+        made.Commit();
+        return adapter;
     }
 
     private static TrainableAdapter Allocate(IModel model, AdapterOptions options)
     {
         IReadOnlyList<MapGroup> groups = Check(model, options);
-        List<DeltaStack> stacks = [.. options.Method.Create(options, model, groups)];
-        try
-        {
-            if (options.TrainHead)
-                foreach (LinearMap classifier in model.Classifiers) stacks.Add(new HeadStack(classifier, model.Device));
-            return new(model, options, groups, stacks);
-        }
-        catch
-        {
-            foreach (DeltaStack stack in stacks) stack.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        List<DeltaStack> stacks = [];
+        foreach (DeltaStack stack in options.Method.Create(options, model, groups)) stacks.Add(made.Add(stack));
+        if (options.TrainHead)
+            foreach (LinearMap classifier in model.Classifiers) stacks.Add(made.Add(new HeadStack(classifier, model.Device)));
+        TrainableAdapter adapter = new(model, options, groups, stacks);
+        made.Commit();
+        return adapter;
     }
 }
 
@@ -212,12 +196,16 @@ public sealed class LoadedAdapter : Adapter
     internal static IReadOnlyList<LoadedAdapter> Of(IModel model, IReadOnlyList<AdapterContent> contents)
     {
         AdapterForm form = contents[0].Form;
+        using Rollback made = new();
         IReadOnlyList<IReadOnlyList<DeltaStack>> stacks = form.Options.Method.Load(model, contents);
-        return
+        foreach (DeltaStack stack in stacks.SelectMany(own => own)) made.Add(stack);
+        LoadedAdapter[] adapters =
         [
-            .. contents.Zip(stacks, (content, own) => new LoadedAdapter(
-                model, form.Options, form.Groups, [.. own, .. HeadStack.Load(model, content)], content.Digest)),
+            .. contents.Zip(stacks, (content, own) => made.Add(new LoadedAdapter(
+                model, form.Options, form.Groups, [.. own, .. HeadStack.Load(model, content)], content.Digest))),
         ];
+        made.Commit();
+        return adapters;
     }
 }
 

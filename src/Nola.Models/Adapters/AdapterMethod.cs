@@ -88,27 +88,22 @@ public abstract class AdapterMethod
     internal virtual IReadOnlyList<IReadOnlyList<DeltaStack>> Load(IModel model, IReadOnlyList<AdapterContent> contents)
     {
         List<IReadOnlyList<DeltaStack>> all = [];
-        try
+        using Rollback made = new();
+        foreach (AdapterContent content in contents)
         {
-            foreach (AdapterContent content in contents)
+            AdapterForm form = content.Form;
+            all.Add(content.Create?.Invoke() ?? Create(form.Options, model, form.Groups));
+            foreach (DeltaStack stack in all[^1]) made.Add(stack);
+            foreach (DeltaStack stack in all[^1])
             {
-                AdapterForm form = content.Form;
-                all.Add(content.Create?.Invoke() ?? Create(form.Options, model, form.Groups));
-                foreach (DeltaStack stack in all[^1])
-                {
-                    foreach (Parameter parameter in stack.Parameters)
-                        model.Device.Upload(content.Values(parameter.Name), parameter.Value);
-                    stack.Update();
-                    stack.Freeze();
-                }
+                foreach (Parameter parameter in stack.Parameters)
+                    model.Device.Upload(content.Values(parameter.Name), parameter.Value);
+                stack.Update();
+                stack.Freeze();
             }
-            return all;
         }
-        catch
-        {
-            foreach (DeltaStack stack in all.SelectMany(stacks => stacks)) stack.Dispose();
-            throw;
-        }
+        made.Commit();
+        return all;
     }
 
     /// <summary>Bytes that an adapter made by <see cref="Load"/> takes on its device.</summary>
@@ -171,17 +166,10 @@ public abstract class AdapterMethod
     /// <summary>Makes a stack for each item; those before one that fails are disposed.</summary>
     protected static IReadOnlyList<DeltaStack> ForEach<T>(IEnumerable<T> items, Func<T, DeltaStack> create)
     {
-        List<DeltaStack> stacks = [];
-        try
-        {
-            foreach (T item in items) stacks.Add(create(item));
-            return stacks;
-        }
-        catch
-        {
-            foreach (DeltaStack stack in stacks) stack.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        DeltaStack[] stacks = [.. items.Select(item => made.Add(create(item)))];
+        made.Commit();
+        return stacks;
     }
 }
 

@@ -23,19 +23,12 @@ internal sealed class DoraStack : LowRankStack
     public DoraStack(MapGroup group, LoraOptions options, Device device) : base(group, options, device)
     {
         (this.device, scale) = (device, options.Scale);
-        try
-        {
-            device.Upload(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Value);
-            squares = [.. group.Maps.Select(map => Squares((LinearMap)map.Host, map.Column, map.Out))];
-            m = new Parameter(group.Kind + ".m", device.From(Lengths(squares), [group.Count, group.Out]));
-            gains = device.Empty([3 * group.Count, group.Out]);
-        }
-        catch
-        {
-            m?.Dispose();
-            base.Release();
-            throw;
-        }
+        using Rollback made = new(A, B);
+        device.Upload(InitialFactors.Uniform(options.Seed, group, options.Rank), A.Value);
+        squares = [.. group.Maps.Select(map => Squares((LinearMap)map.Host, map.Column, map.Out))];
+        m = made.Add(new Parameter(group.Kind + ".m", device.From(Lengths(squares), [group.Count, group.Out])));
+        gains = device.Empty([3 * group.Count, group.Out]);
+        made.Commit();
         Parameters = [A, B, m];
     }
 

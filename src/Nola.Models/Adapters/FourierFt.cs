@@ -142,18 +142,12 @@ internal sealed class FourierFtMethod : AdapterMethod
 
         public Stack(MapGroup group, FourierFtOptions options, Device device) : base(group, device)
         {
-            try
-            {
-                coefficients = new Parameter(group.Kind + ".c", device.From(First(group, options), [group.Count, options.Frequencies]));
-                (int U, int V)[] places = Places(options.Seed, group.In, group.Out, options.Frequencies);
-                basis = new FourierBasis(device, group.In, group.Out, places, options.Scaling);
-            }
-            catch
-            {
-                coefficients?.Dispose();
-                Weight.Dispose();
-                throw;
-            }
+            using Rollback made = new(Weight);
+            coefficients = made.Add(
+                new Parameter(group.Kind + ".c", device.From(First(group, options), [group.Count, options.Frequencies])));
+            (int U, int V)[] places = Places(options.Seed, group.In, group.Out, options.Frequencies);
+            basis = new FourierBasis(device, group.In, group.Out, places, options.Scaling);
+            made.Commit();
             Parameters = [coefficients];
         }
 
@@ -256,10 +250,12 @@ internal sealed class FourierBasis : IDisposable
             double[] wave = isSine ? shortSines : shortCosines;
             for (int t = 0; t < side; t++) shortWaves[row * side + t] = (float)wave[(long)frequency * t % side];
         }
-        waves = device.From(longWaves, [2 * places, length]);
-        rows = device.From(rowOf);
-        table = device.From(shortWaves, [known.Count, side]);
+        using Rollback made = new();
+        waves = made.Add(device.From(longWaves, [2 * places, length]));
+        rows = made.Add(device.From(rowOf));
+        table = made.Add(device.From(shortWaves, [known.Count, side]));
         ones = device.Empty([2 * length, 1]);
+        made.Commit();
         device.Fill(ones, 1);
 
         int RowOf(int frequency, bool isSine)

@@ -15,8 +15,11 @@ internal sealed class HeadStack : DeltaStack
     {
         Layers = [classifier];
         LinearModule module = classifier.Modules[0];
-        weight = new Parameter(classifier.Name + ".weight", device.From(classifier.StoredWeight(module), [classifier.Out, classifier.In]));
+        using Rollback made = new();
+        weight = made.Add(new Parameter(
+            classifier.Name + ".weight", device.From(classifier.StoredWeight(module), [classifier.Out, classifier.In])));
         bias = new Parameter(classifier.Name + ".bias", device.From(classifier.Bias!.Value.ToArray(), [classifier.Out]));
+        made.Commit();
         Parameters = [weight, bias];
     }
 
@@ -32,13 +35,15 @@ internal sealed class HeadStack : DeltaStack
     public static IReadOnlyList<HeadStack> Load(IModel model, AdapterContent content)
     {
         if (!content.Form.Options.TrainHead) return [];
-        HeadStack[] stacks = [.. model.Classifiers.Select(classifier => new HeadStack(classifier, model.Device))];
+        using Rollback made = new();
+        HeadStack[] stacks = [.. model.Classifiers.Select(classifier => made.Add(new HeadStack(classifier, model.Device)))];
         foreach (HeadStack stack in stacks)
         {
             foreach (Parameter parameter in stack.Parameters)
                 model.Device.Upload(content.Values(parameter.Name), parameter.Value);
             stack.Freeze();
         }
+        made.Commit();
         return stacks;
     }
 

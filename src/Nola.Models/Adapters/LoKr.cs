@@ -136,28 +136,20 @@ internal sealed class LoKrMethod : AdapterMethod
             sides = Sides.Of(group.In, group.Out, options);
             (rank, scale) = (options.Rank, options.Scale);
             (int m, int n, int l, int k, bool isWhole) = sides;
-            try
-            {
-                w1 = new Parameter(group.Kind + ".w1", device.Zeros([group.Count, m, l]));
-                if (isWhole) w2 = First(".w2", n, k, 0);
-                else (a, b) = (First(".A", n, rank, 0), First(".B", rank, k, 1));
-                toWeight = device.From(Swapped(m, n, l));
-                toProduct = device.From(Swapped(m, l, n));
-            }
-            catch
-            {
-                toWeight?.Dispose();
-                foreach (Parameter? made in (Parameter?[])[w1, w2, a, b]) made?.Dispose();
-                Weight.Dispose();
-                throw;
-            }
+            using Rollback made = new(Weight);
+            w1 = made.Add(new Parameter(group.Kind + ".w1", device.Zeros([group.Count, m, l])));
+            if (isWhole) w2 = First(".w2", n, k, 0);
+            else (a, b) = (First(".A", n, rank, 0), First(".B", rank, k, 1));
+            toWeight = made.Add(device.From(Swapped(m, n, l)));
+            toProduct = device.From(Swapped(m, l, n));
+            made.Commit();
             Parameters = isWhole ? [w1, w2!] : [w1, a!, b!];
 
             // Uniform, by the number of rows.
             Parameter First(string name, int rows, int columns, int factor)
             {
                 float[] values = InitialFactors.Uniform(options.Seed, group.Layers, group.Stream, rows, columns, factor);
-                return new Parameter(group.Kind + name, device.From(values, [group.Count, rows, columns]));
+                return made.Add(new Parameter(group.Kind + name, device.From(values, [group.Count, rows, columns])));
             }
         }
 
@@ -211,13 +203,11 @@ internal sealed class LoKrMethod : AdapterMethod
         }
 
         // w2 of a layer. (n, k)
-        private Tensor Second(int layer)
+        private Tensor Second(int layer) => device.Filled([sides.N, sides.K], second =>
         {
-            Tensor second = device.Empty([sides.N, sides.K]);
             if (w2 is not null) device.CopyColumns(Matrix.OfStack(w2.Value, layer), second);
             else device.MatMul(Matrix.OfStack(a!.Value, layer), false, Matrix.OfStack(b!.Value, layer), false, second);
-            return second;
-        }
+        });
 
         // w1 of a layer as a column. (m · l, 1)
         private Matrix Entries(Tensor stacked, int layer) =>

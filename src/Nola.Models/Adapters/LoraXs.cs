@@ -80,19 +80,12 @@ internal sealed class LoraXsMethod : AdapterMethod
         public Stack(MapGroup group, AdapterOptions options, Device device) : base(group, options, device)
         {
             this.device = device;
-            try
-            {
-                IReadOnlyList<(float[] Left, float[] Right)> bases = SingularVectors.Of(group, options.Rank);
-                device.Upload([.. bases.SelectMany(map => map.Left)], A.Value);
-                right = device.From([.. bases.SelectMany(map => map.Right)], [group.Count, options.Rank, group.Out]);
-                r = new Parameter(group.Kind + ".R", device.Zeros([group.Count, options.Rank, options.Rank]));
-            }
-            catch
-            {
-                right?.Dispose();
-                base.Release();
-                throw;
-            }
+            using Rollback made = new(A, B);
+            IReadOnlyList<(float[] Left, float[] Right)> bases = SingularVectors.Of(group, options.Rank);
+            device.Upload([.. bases.SelectMany(map => map.Left)], A.Value);
+            right = made.Add(device.From([.. bases.SelectMany(map => map.Right)], [group.Count, options.Rank, group.Out]));
+            r = new Parameter(group.Kind + ".R", device.Zeros([group.Count, options.Rank, options.Rank]));
+            made.Commit();
             A.Trainable = false;
             Parameters = [r];
         }

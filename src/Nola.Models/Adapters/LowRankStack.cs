@@ -12,16 +12,10 @@ internal abstract class LowRankStack : MapStack
     protected LowRankStack(MapGroup group, AdapterOptions options, Device device) : base(group)
     {
         this.options = options;
-        A = new Parameter(group.Kind + ".A", device.Zeros([group.Count, group.In, options.Rank]));
-        try
-        {
-            B = new Parameter(group.Kind + ".B", device.Zeros([group.Count, options.Rank, group.Out]));
-        }
-        catch
-        {
-            A.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        A = made.Add(new Parameter(group.Kind + ".A", device.Zeros([group.Count, group.In, options.Rank])));
+        B = new Parameter(group.Kind + ".B", device.Zeros([group.Count, options.Rank, group.Out]));
+        made.Commit();
     }
 
     /// <summary>Factors that are made already, and are taken over. a: (L, in, r), b: (L, r, out).</summary>

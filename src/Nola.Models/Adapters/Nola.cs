@@ -170,25 +170,16 @@ internal sealed class NolaMethod : AdapterMethod
         AdapterForm form = contents[0].Form;
         NolaOptions o = (NolaOptions)form.Options;
         List<DeltaStack>[] all = [.. contents.Select(_ => new List<DeltaStack>())];
-        Tensor[] a = [], b = [];
-        try
+        using Rollback made = new();
+        foreach (MapGroup group in form.Groups)
         {
-            foreach (MapGroup group in form.Groups)
-            {
-                float[]? start = o.Variant == NolaVariant.Offset ? Offset(group, o) : null;
-                a = Mixed(model.Device, o, group, BasisA(o, group), group.IsLookup ? null : start, Values(group.Kind + ".A"));
-                b = Mixed(model.Device, o, group, BasisB(o, group), group.IsLookup ? start : null, Values(group.Kind + ".B"));
-                for (int i = 0; i < all.Length; i++) all[i].Add(new MixedStack(group, o, a[i], b[i]));
-                a = b = [];
-            }
-            return all;
+            float[]? start = o.Variant == NolaVariant.Offset ? Offset(group, o) : null;
+            Tensor[] a = Mixed(model.Device, o, group, BasisA(o, group), group.IsLookup ? null : start, Values(group.Kind + ".A"), made);
+            Tensor[] b = Mixed(model.Device, o, group, BasisB(o, group), group.IsLookup ? start : null, Values(group.Kind + ".B"), made);
+            for (int i = 0; i < all.Length; i++) all[i].Add(new MixedStack(group, o, a[i], b[i]));
         }
-        catch
-        {
-            foreach (Tensor factor in (Tensor[])[.. a, .. b]) factor.Dispose();
-            foreach (DeltaStack stack in all.SelectMany(stacks => stacks)) stack.Dispose();
-            throw;
-        }
+        made.Commit();
+        return all;
 
         IEnumerable<float[]> Values(string name) => contents.Select(content => content.Values(name));
     }
@@ -218,29 +209,14 @@ internal sealed class NolaMethod : AdapterMethod
 
     // One factor of many adapters, each (L, rows, cols), of their coefficients (L, k).
     private static Tensor[] Mixed(
-        Device device, NolaOptions o, MapGroup group, RandomBasis basis, float[]? offset, IEnumerable<float[]> coefficients)
+        Device device, NolaOptions o, MapGroup group, RandomBasis basis, float[]? offset, IEnumerable<float[]> coefficients, Rollback made)
     {
-        List<Tensor> read = [], factors = [];
-        using Tensor? start = offset is null ? null : device.From(offset, [group.Count, basis.Rows, basis.Cols]);
-        try
-        {
-            foreach (float[] values in coefficients)
-            {
-                read.Add(device.From(values, [group.Count, basis.Count]));
-                factors.Add(device.Empty([group.Count, basis.Rows, basis.Cols]));
-            }
-            Joint(o, group, basis).Mix(start, read, factors);
-            return [.. factors];
-        }
-        catch
-        {
-            foreach (Tensor factor in factors) factor.Dispose();
-            throw;
-        }
-        finally
-        {
-            foreach (Tensor values in read) values.Dispose();
-        }
+        using Rollback read = new();
+        Tensor? start = offset is null ? null : read.Add(device.From(offset, [group.Count, basis.Rows, basis.Cols]));
+        Tensor[] values = [.. coefficients.Select(own => read.Add(device.From(own, [group.Count, basis.Count])))];
+        Tensor[] factors = [.. values.Select(_ => made.Add(device.Empty([group.Count, basis.Rows, basis.Cols])))];
+        Joint(o, group, basis).Mix(start, values, factors);
+        return factors;
     }
 
     /// <summary>Both factors of one kind of map, mixed once and for all.</summary>
@@ -260,22 +236,14 @@ internal sealed class NolaMethod : AdapterMethod
         public Stack(MapGroup group, NolaOptions options, Device device) : base(group, options, device)
         {
             this.device = device;
-            Tensor? start = null;
-            try
-            {
-                if (options.Variant == NolaVariant.Offset)
-                    start = device.From(Offset(group, options), group.IsLookup ? B.Value.Shape : A.Value.Shape);
-                a = new Mixture(A, BasisA(options, group), group.IsLookup ? null : start, group, options);
-                b = new Mixture(B, BasisB(options, group), group.IsLookup ? start : null, group, options);
-            }
-            catch
-            {
-                start?.Dispose();
-                a?.Dispose();
-                base.Release();
-                throw;
-            }
+            using Rollback made = new(A, B);
+            Tensor? start = options.Variant == NolaVariant.Offset
+                ? made.Add(device.From(Offset(group, options), group.IsLookup ? B.Value.Shape : A.Value.Shape))
+                : null;
+            a = made.Add(new Mixture(A, BasisA(options, group), group.IsLookup ? null : start, group, options));
+            b = new Mixture(B, BasisB(options, group), group.IsLookup ? start : null, group, options);
             Parameters = [a.Coefficients, b.Coefficients];
+            made.Commit();
         }
 
         public override IReadOnlyList<Parameter> Parameters { get; }

@@ -94,16 +94,11 @@ internal sealed class RandLoraMethod : AdapterMethod
     internal IReadOnlyList<DeltaStack> Create(
         RandLoraOptions options, IModel model, IReadOnlyList<MapGroup> groups, (float[] A, float[] B)? given)
     {
-        Frozen frozen = new(model.Device, options, groups, given);
-        try
-        {
-            return ForEach(groups, group => new Stack(group, options, frozen, model.Device));
-        }
-        catch
-        {
-            frozen.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        Frozen frozen = made.Add(new Frozen(model.Device, options, groups, given));
+        IReadOnlyList<DeltaStack> stacks = ForEach(groups, group => new Stack(group, options, frozen, model.Device));
+        made.Commit();
+        return stacks;
     }
 
     /// <summary>FNV-1a over the float32 values of the first 64 entries of A and of B. 16 hex digits.</summary>
@@ -171,16 +166,10 @@ internal sealed class RandLoraMethod : AdapterMethod
             this.given = given;
             (float[] a, float[] b) = given ?? Projections(options, groups);
             (int shorter, int longer) = Sizes(groups);
-            A = device.From(a, [options.Rank, shorter]);
-            try
-            {
-                B = device.From(b, [longer, Bases(shorter, options.Rank) * options.Rank]);
-            }
-            catch
-            {
-                A.Dispose();
-                throw;
-            }
+            using Rollback made = new();
+            A = made.Add(device.From(a, [options.Rank, shorter]));
+            B = device.From(b, [longer, Bases(shorter, options.Rank) * options.Rank]);
+            made.Commit();
         }
 
         public Tensor A { get; }
@@ -221,13 +210,15 @@ internal sealed class RandLoraMethod : AdapterMethod
         {
             (this.device, this.options, Bases) = (device, options, frozen);
             (side, bases) = (Math.Min(group.In, group.Out), RandLoraMethod.Bases(Math.Min(group.In, group.Out), options.Rank));
-            lambda = new Parameter(group.Kind + ".lambda", device.Zeros([group.Count, options.Rank, bases]));
-            gamma = new Parameter(group.Kind + ".gamma", device.Empty([group.Count, bases, side]));
+            using Rollback made = new(Weight);
+            lambda = made.Add(new Parameter(group.Kind + ".lambda", device.Zeros([group.Count, options.Rank, bases])));
+            gamma = made.Add(new Parameter(group.Kind + ".gamma", device.Empty([group.Count, bases, side])));
             device.Fill(gamma.Value, 1f / Math.Max(bases, side));
             int rows = options.Rank * bases;
-            places = device.From([.. Enumerable.Range(0, rows).Select(m => m / bases)]);
+            places = made.Add(device.From([.. Enumerable.Range(0, rows).Select(m => m / bases)]));
             turns = device.From([.. Enumerable.Range(0, rows).Select(m => m % bases)]);
             Parameters = [lambda, gamma];
+            made.Commit();
             frozen.Use();
         }
 
@@ -313,9 +304,7 @@ internal sealed class RandLoraMethod : AdapterMethod
         {
             using Tensor ones = device.Empty([1, side]);
             device.Fill(ones, 1);
-            Tensor spread = device.Empty([Rows, side]);
-            device.MatMul(Column(lambda.Value, layer), false, ones, false, spread);
-            return spread;
+            return device.Filled([Rows, side], spread => device.MatMul(Column(lambda.Value, layer), false, ones, false, spread));
         }
 
         private Matrix Column(Tensor stacked, int layer) => new(stacked, Rows, 1, layer * Rows, 1);

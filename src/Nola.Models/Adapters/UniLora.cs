@@ -175,9 +175,11 @@ internal sealed class UniLoraMethod : AdapterMethod
         public Vector(UniLoraOptions options, Device device, float[] scales, bool isDealt)
         {
             (this.device, IsDealt) = (device, isDealt);
-            this.scales = device.From(scales, [1, options.Length]);
-            scaled = device.Empty([options.Length, 1]);
+            using Rollback made = new();
+            this.scales = made.Add(device.From(scales, [1, options.Length]));
+            scaled = made.Add(device.Empty([options.Length, 1]));
             Theta = new Parameter("theta", device.From(Start(options), [1, options.Length]));
+            made.Commit();
         }
 
         /// <summary>Whether the seed deals the values so.</summary>
@@ -236,18 +238,11 @@ internal sealed class UniLoraMethod : AdapterMethod
             : base(group, options, device)
         {
             (this.device, this.vector, rank) = (device, vector, options.Rank);
-            try
-            {
-                int ofA = group.In * rank, ofB = group.Out * rank;
-                a = device.From([.. group.Maps.SelectMany(map => Turned(indices.AsSpan(places[map], ofA), rank, group.In))]);
-                b = device.From([.. group.Maps.SelectMany(map => Turned(indices.AsSpan(places[map] + ofA, ofB), group.Out, rank))]);
-            }
-            catch
-            {
-                a?.Dispose();
-                base.Release();
-                throw;
-            }
+            using Rollback made = new(A, B);
+            int ofA = group.In * rank, ofB = group.Out * rank;
+            a = made.Add(device.From([.. group.Maps.SelectMany(map => Turned(indices.AsSpan(places[map], ofA), rank, group.In))]));
+            b = device.From([.. group.Maps.SelectMany(map => Turned(indices.AsSpan(places[map] + ofA, ofB), group.Out, rank))]);
+            made.Commit();
         }
 
         public override IReadOnlyList<Parameter> Parameters => [];

@@ -141,16 +141,11 @@ internal sealed class VbLoraMethod : AdapterMethod
     public override IReadOnlyList<DeltaStack> Create(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups)
     {
         VbLoraOptions o = (VbLoraOptions)options;
-        BankStack bank = new(o, model.Device);
-        try
-        {
-            return [bank, .. ForEach(groups, group => new Stack(group, o, bank, model.Device))];
-        }
-        catch
-        {
-            bank.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        BankStack bank = made.Add(new BankStack(o, model.Device));
+        IReadOnlyList<DeltaStack> stacks = [bank, .. ForEach(groups, group => new Stack(group, o, bank, model.Device))];
+        made.Commit();
+        return stacks;
     }
 
     internal override long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
@@ -200,18 +195,11 @@ internal sealed class VbLoraMethod : AdapterMethod
         public Stack(MapGroup group, VbLoraOptions options, BankStack bank, Device device)
             : base(group, options with { Alpha = options.Rank }, device)
         {
-            try
-            {
-                a = new BankMixture(Start(0, group.In), bank.Vectors, options.TopK);
-                b = new BankMixture(Start(1, group.Out), bank.Vectors, options.TopK);
-            }
-            catch
-            {
-                a?.Dispose();
-                base.Release();
-                throw;
-            }
+            using Rollback made = new(A, B);
+            a = made.Add(new BankMixture(made.Add(Start(0, group.In)), bank.Vectors, options.TopK));
+            b = new BankMixture(made.Add(Start(1, group.Out)), bank.Vectors, options.TopK);
             Parameters = [a.Logits, b.Logits];
+            made.Commit();
 
             Parameter Start(int factor, int side)
             {

@@ -105,16 +105,12 @@ internal sealed class VeraMethod : AdapterMethod
     {
         (int inputs, int outputs) = Sizes(groups);
         int r = options.Rank;
-        Frozen frozen = new(model.Device, HostMatrix.Transpose(a, r, inputs), HostMatrix.Transpose(b, outputs, r), inputs, outputs, r);
-        try
-        {
-            return ForEach(groups, group => new Stack(group, options, frozen, model.Device));
-        }
-        catch
-        {
-            frozen.Dispose();
-            throw;
-        }
+        using Rollback made = new();
+        Frozen frozen = made.Add(new Frozen(
+            model.Device, HostMatrix.Transpose(a, r, inputs), HostMatrix.Transpose(b, outputs, r), inputs, outputs, r));
+        IReadOnlyList<DeltaStack> stacks = ForEach(groups, group => new Stack(group, options, frozen, model.Device));
+        made.Commit();
+        return stacks;
     }
 
     /// <summary>FNV-1a over the float32 bits of the first 64 entries of A and of B. 16 hex digits.</summary>
@@ -144,11 +140,19 @@ internal sealed class VeraMethod : AdapterMethod
         (groups.Max(group => group.In), groups.Max(group => group.Out));
 
     /// <summary>The projections of all maps. A: (max in, r), B: (r, max out). The last stack that is disposed gives them back.</summary>
-    internal sealed class Frozen(Device device, float[] a, float[] b, int inputs, int outputs, int rank) : IDisposable
+    internal sealed class Frozen : IDisposable
     {
-        public Tensor A { get; } = device.From(a, [inputs, rank]);
+        public Frozen(Device device, float[] a, float[] b, int inputs, int outputs, int rank)
+        {
+            using Rollback made = new();
+            A = made.Add(device.From(a, [inputs, rank]));
+            B = device.From(b, [rank, outputs]);
+            made.Commit();
+        }
 
-        public Tensor B { get; } = device.From(b, [rank, outputs]);
+        public Tensor A { get; }
+
+        public Tensor B { get; }
 
         // All stacks of an adapter are disposed together, and a tensor can be disposed twice.
         public void Dispose()
@@ -170,17 +174,11 @@ internal sealed class VeraMethod : AdapterMethod
             this.frozen = frozen;
             left = ((Matrix)frozen.A).SliceRows(0, group.In);
             right = ((Matrix)frozen.B).SliceColumns(0, group.Out);
-            d = new Parameter(group.Kind + ".d", device.Empty([group.Count, options.Rank]));
+            using Rollback made = new();
+            d = made.Add(new Parameter(group.Kind + ".d", device.Empty([group.Count, options.Rank])));
             device.Fill(d.Value, options.InitialScale);
-            try
-            {
-                b = new Parameter(group.Kind + ".b", device.Zeros([group.Count, group.Out]));
-            }
-            catch
-            {
-                d.Dispose();
-                throw;
-            }
+            b = new Parameter(group.Kind + ".b", device.Zeros([group.Count, group.Out]));
+            made.Commit();
         }
 
         public override IReadOnlyList<Parameter> Parameters => [d, b];
