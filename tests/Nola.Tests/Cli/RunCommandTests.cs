@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Nola.Autograd;
 using Nola.Models;
@@ -21,6 +22,15 @@ public sealed class RunCommandTests : IDisposable
     private readonly string directory = Directory.CreateTempSubdirectory("nola-test").FullName;
 
     private string Out => Path.Combine(directory, "run");
+
+    // A script's background jobs ignore SIGINT, and so do their children. Those of tests that ran there would go on and on.
+    static RunCommandTests()
+    {
+        const int interrupt = 2;
+        if (!OperatingSystem.IsLinux()) return;
+        string ignored = File.ReadLines("/proc/self/status").First(line => line.StartsWith("SigIgn:", StringComparison.Ordinal))[7..];
+        if ((Convert.ToUInt64(ignored.Trim(), 16) >> (interrupt - 1) & 1) != 0) Handle(interrupt, 0);
+    }
 
     public void Dispose()
     {
@@ -269,6 +279,9 @@ public sealed class RunCommandTests : IDisposable
         using Process kill = Process.Start("kill", [$"-{signal}", $"{process.Id}"]);
         kill.WaitForExit();
     }
+
+    [DllImport("libc", EntryPoint = "signal")]
+    private static extern nint Handle(int signal, nint handler);
 
     private string Ids(int count)
     {
