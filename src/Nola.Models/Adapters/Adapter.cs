@@ -74,15 +74,20 @@ public abstract class Adapter : IAdapter, IDisposable
         // What the maps allow is said first, since it is more to the point.
         options.Method.Check(options, groups);
         options.Method.Check(options);
-        HeadStack.Check(model, options);
+        HeadStack.Check(model, options, groups);
         return groups;
     }
+
+    /// <summary>Bytes that an adapter of a form takes on its device.</summary>
+    internal static long LoadedBytes(AdapterForm form, IModel model) =>
+        form.Options.Method.LoadedBytes(form.Options, model, form.Groups)
+        + (form.Options.TrainHead ? sizeof(float) * CountOf(HeadStack.Trained(model)) : 0);
 
     /// <summary>Number of values of what is trained.</summary>
     internal static long CountOf(IEnumerable<(string Name, int[] Shape)> trained) =>
         trained.Sum(one => one.Shape.Aggregate(1L, (product, d) => product * d));
 
-    /// <summary>What is trained, in the order of the file: by the method, and of the classifiers.</summary>
+    /// <summary>What is trained, in the order of the file: by the method, and of the heads.</summary>
     internal static IEnumerable<(string Name, int[] Shape)> TrainedBy(
         AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
         [.. options.Method.Trained(options, model, groups), .. options.TrainHead ? HeadStack.Trained(model) : []];
@@ -98,7 +103,7 @@ public sealed class TrainableAdapter : Adapter
     /// <summary>What is trained, in the order of the file. After changing their values, call <see cref="Update"/>.</summary>
     public IReadOnlyList<Parameter> Parameters { get; }
 
-    /// <summary>Those of them that are a classifier of the adapter's own; the last ones.</summary>
+    /// <summary>Those of them that are a head of the adapter's own; the last ones.</summary>
     public IReadOnlyList<Parameter> HeadParameters => [.. Stacks.OfType<HeadStack>().SelectMany(stack => stack.Parameters)];
 
     /// <summary>The parts whose gradients were added up in each step of its training, for its file; 1 for steps in one piece.</summary>
@@ -168,7 +173,7 @@ public sealed class TrainableAdapter : Adapter
         List<DeltaStack> stacks = [];
         foreach (DeltaStack stack in options.Method.Create(options, model, groups)) stacks.Add(made.Add(stack));
         if (options.TrainHead)
-            foreach (LinearMap classifier in model.Classifiers) stacks.Add(made.Add(new HeadStack(classifier, model.Device)));
+            foreach (AdaptableLayer head in model.Heads) stacks.Add(made.Add(new HeadStack(head, model.Device)));
         TrainableAdapter adapter = new(model, options, groups, stacks);
         made.Commit();
         return adapter;

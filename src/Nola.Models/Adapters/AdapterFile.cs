@@ -25,7 +25,7 @@ public static class AdapterFile
         HashSet<Parameter> heads = [.. adapter.HeadParameters];
         SafetensorsWriter.Write(path, adapter.Parameters.SelectMany(Tensors), AdapterSettings.Of(adapter, bits));
 
-        // A classifier is never rounded.
+        // A head is never rounded.
         IEnumerable<SafetensorsTensor> Tensors(Parameter p) => bits == 0 || heads.Contains(p)
             ? [new SafetensorsTensor(p.Name, DType.Float32, p.Shape, p.Value.ToArray)]
             : QuantizedTensor.Of(p.Value.ToArray(), p.Shape[0], bits).Tensors(p.Name);

@@ -106,7 +106,7 @@ public abstract class AdapterMethod
         return all;
     }
 
-    /// <summary>Bytes that an adapter made by <see cref="Load"/> takes on its device.</summary>
+    /// <summary>Bytes that an adapter made by <see cref="Load"/> takes on its device, without a head of its own.</summary>
     internal virtual long LoadedBytes(AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
         sizeof(float) * Adapter.CountOf(Trained(options, model, groups));
 

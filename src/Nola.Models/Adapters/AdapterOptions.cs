@@ -18,7 +18,9 @@ public abstract record AdapterOptions
     /// <summary>Which linear maps, see <see cref="AdapterTargets"/>.</summary>
     public IReadOnlyList<string> Targets { get; init; } = AdapterTargets.Default;
 
-    /// <summary>Whether a classifier of the adapter's own is trained beside it, in place of the model's.</summary>
+    /// <summary>
+    /// Whether a head of the adapter's own is trained beside it, in place of the model's: an image model's classifier, or lm_head.
+    /// </summary>
     public bool TrainHead { get; init; }
 
     /// <summary>The method that they are settings of.</summary>
@@ -84,9 +86,9 @@ public sealed record AdapterOption(
     /// <summary>Those of methods without a rank.</summary>
     internal static IReadOnlyList<AdapterOption> TargetsAlone { get; } = [.. Common.Where(option => option.Key == "targets")];
 
-    /// <summary>The option of every method for models with a classifier; it is not there where it is off.</summary>
+    /// <summary>The option of every method; it is not there where it is off.</summary>
     internal static AdapterOption Head { get; } = new(
-        "train-head", "train_head", "Train a classifier beside the adapter, for images", TrueOrFalse,
+        "train-head", "train_head", "Train a head beside the adapter: a classifier for images, lm_head for text", TrueOrFalse,
         o => o.TrainHead ? "true" : null, (o, text) => bool.TryParse(text, out bool value) ? o with { TrainHead = value } : null)
     {
         IsOmitted = true,

@@ -38,7 +38,7 @@ public static class AdapterQuantization
             float[] values = file.ReadFinite(entry);
             if (hasHead && HeadStack.IsOf(entry.Name))
             {
-                // A classifier is never rounded.
+                // A head is never rounded.
                 tensors.Add(new(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), values));
                 continue;
             }

@@ -16,7 +16,7 @@ internal sealed class AdapterSettings
     // What the keys of adapted layers begin with; the kind of map follows.
     private const string LayersPrefix = "layers.";
 
-    // The names of the classes, as a JSON list, beside a trained classifier.
+    // The names of the classes, as a JSON list, beside a trained classifier; of a language model's head there are none.
     private const string LabelsKey = "labels";
 
     // How many parts' gradients were added up in each step of training; informational, and absent for steps in one piece.
@@ -88,7 +88,8 @@ internal sealed class AdapterSettings
         data["method"] = method.Name;
         Add(method.OwnOptions);
         Add([AdapterOption.Head]);
-        if (options.TrainHead) data[LabelsKey] = JsonSerializer.Serialize(adapter.Model.Labels, JsonForms.Readable);
+        if (options.TrainHead && adapter.Model.Labels is { Count: > 0 } labels)
+            data[LabelsKey] = JsonSerializer.Serialize(labels, JsonForms.Readable);
         if (adapter is TrainableAdapter { Shards: > 1 } trained) data[ShardsKey] = trained.Shards.ToString(CultureInfo.InvariantCulture);
         if (method.Generator is { } generator) data["generator"] = generator;
         if (method.Fingerprint(options, adapter.Groups) is { } fingerprint) data["fingerprint"] = fingerprint;
@@ -246,8 +247,9 @@ internal sealed class AdapterSettings
     private void CheckLabels(IModel model, Safetensors file)
     {
         if (!Options.TrainHead) return;
-        string[] labels = LabelsOf(file)
-            ?? throw new NolaException($"{path}: has a classifier and no names of classes; the file is damaged.");
+        string[]? labels = LabelsOf(file);
+        if (labels is null && model.Labels.Count == 0) return;
+        if (labels is null) throw new NolaException($"{path}: has a classifier and no names of classes; the file is damaged.");
         if (!labels.SequenceEqual(model.Labels))
             throw new NolaException(
                 $"{path}: its classifier is for {labels.Length} classes, {Quoted.Of(string.Join(", ", labels))}, "

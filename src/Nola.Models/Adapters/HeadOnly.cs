@@ -2,17 +2,17 @@ using Nola.Tensors;
 
 namespace Nola.Models;
 
-/// <summary>Settings of a trained classifier alone; there are none.</summary>
+/// <summary>Settings of a trained head alone; there are none.</summary>
 public sealed record HeadOptions : AdapterOptions
 {
-    /// <summary>The classifier is what is trained.</summary>
+    /// <summary>The head is what is trained.</summary>
     public HeadOptions() => TrainHead = true;
 
     /// <inheritdoc/>
     public override AdapterMethod Method => HeadMethod.Instance;
 }
 
-/// <summary>Only the classifier is trained, on what the frozen model sees: the "linear" row of the papers' tables.</summary>
+/// <summary>Only the head is trained, on what the frozen model sees: for images the "linear" row of the papers' tables.</summary>
 internal sealed class HeadMethod : AdapterMethod
 {
     public static readonly HeadMethod Instance = new();
@@ -21,7 +21,7 @@ internal sealed class HeadMethod : AdapterMethod
 
     public override string Name => "head";
 
-    public override string Title => "classifier alone";
+    public override string Title => "head alone";
 
     public override AdapterOptions Defaults { get; } = new HeadOptions();
 

@@ -4,39 +4,41 @@ using Nola.Tensors;
 namespace Nola.Models;
 
 /// <summary>
-/// A classifier of the adapter's own, trained as a whole beside whatever the method adds: <c>classifier.weight</c> (classes, channels) and
-/// <c>classifier.bias</c>, which begin as the model's.
+/// A head of the adapter's own, trained as a whole beside whatever the method adds, as PEFT's <c>modules_to_save</c>: an image model's
+/// <c>classifier.weight</c> (classes, channels) and <c>classifier.bias</c>, or a language model's <c>lm_head.weight</c> (V, C). They
+/// begin as the model's. A head that is the token embedding too becomes another one, and the embedding stays as it is.
 /// </summary>
 internal sealed class HeadStack : DeltaStack
 {
-    private readonly Parameter weight, bias;
-
-    public HeadStack(LinearMap classifier, Device device)
+    public HeadStack(AdaptableLayer head, Device device)
     {
-        Layers = [classifier];
-        LinearModule module = classifier.Modules[0];
+        Layers = [head];
         using Rollback made = new();
-        weight = made.Add(new Parameter(
-            classifier.Name + ".weight", device.From(classifier.StoredWeight(module), [classifier.Out, classifier.In])));
-        bias = new Parameter(classifier.Name + ".bias", device.From(classifier.Bias!.Value.ToArray(), [classifier.Out]));
+        List<Parameter> parameters = [];
+        foreach (HeadTensor tensor in head.HeadTensors)
+            parameters.Add(made.Add(new Parameter(tensor.Name, device.From(tensor.Values(), Shape.Create(tensor.Shape)))));
         made.Commit();
-        Parameters = [weight, bias];
+        Parameters = parameters;
     }
 
     public override IReadOnlyList<AdaptableLayer> Layers { get; }
 
     public override IReadOnlyList<Parameter> Parameters { get; }
 
-    public override IEnumerable<Delta> On(Tape tape, int row) => [new WholeMap(tape.Read(weight), tape.Read(bias))];
+    public override IEnumerable<Delta> On(Tape tape, int row) =>
+        [new WholeMap(tape.Read(Parameters[0]), Parameters.Count > 1 ? tape.Read(Parameters[1]) : null)];
 
-    public override void Freeze() => weight.Trainable = bias.Trainable = false;
+    public override void Freeze()
+    {
+        foreach (Parameter parameter in Parameters) parameter.Trainable = false;
+    }
 
-    /// <summary>The classifiers of what a file says, not to be changed any more; none where it has none.</summary>
+    /// <summary>The heads of what a file says, not to be changed any more; none where it has none.</summary>
     public static IReadOnlyList<HeadStack> Load(IModel model, AdapterContent content)
     {
         if (!content.Form.Options.TrainHead) return [];
         using Rollback made = new();
-        HeadStack[] stacks = [.. model.Classifiers.Select(classifier => made.Add(new HeadStack(classifier, model.Device)))];
+        HeadStack[] stacks = [.. model.Heads.Select(head => made.Add(new HeadStack(head, model.Device)))];
         foreach (HeadStack stack in stacks)
         {
             foreach (Parameter parameter in stack.Parameters)
@@ -47,26 +49,29 @@ internal sealed class HeadStack : DeltaStack
         return stacks;
     }
 
-    /// <summary>Names and shapes of what is trained for the classifiers of a model.</summary>
-    public static IEnumerable<(string Name, int[] Shape)> Trained(IModel model) => model.Classifiers.SelectMany(
-        classifier => ((string, int[])[])
-            [(classifier.Name + ".weight", [classifier.Out, classifier.In]), (classifier.Name + ".bias", [classifier.Out])]);
+    /// <summary>Names and shapes of what is trained for the heads of a model.</summary>
+    public static IEnumerable<(string Name, int[] Shape)> Trained(IModel model) =>
+        model.Heads.SelectMany(head => head.HeadTensors.Select(tensor => (tensor.Name, tensor.Shape)));
 
-    /// <summary>Whether a tensor of an adapter file is a classifier's.</summary>
+    /// <summary>Whether a tensor of an adapter file is a head's.</summary>
     public static bool IsOf(string name) =>
-        name.EndsWith("classifier.weight", StringComparison.Ordinal) || name.EndsWith("classifier.bias", StringComparison.Ordinal);
+        name == "lm_head.weight" || name.EndsWith("classifier.weight", StringComparison.Ordinal)
+        || name.EndsWith("classifier.bias", StringComparison.Ordinal);
 
-    /// <summary>Refuses to train a classifier that there is not.</summary>
-    public static void Check(IModel model, AdapterOptions options)
+    /// <summary>Refuses to train a head that there is not, or one that is adapted too.</summary>
+    public static void Check(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups)
     {
-        if (options.TrainHead && model.Classifiers.Count == 0)
+        if (!options.TrainHead) return;
+        if (model.Heads.Count == 0)
+            throw new NolaException($"train-head is true, and {Quoted.Of(model.Source)} has no classifier.");
+        if (groups.SelectMany(group => group.Maps).FirstOrDefault(map => model.Heads.Contains(map.Host)) is { } adapted)
             throw new NolaException(
-                $"train-head is true, and {Quoted.Of(model.Source)} has no classifier; only image models have one that is trained.");
+                $"train-head is true, and targets name {adapted.Name}, which would be trained as a whole and adapted; "
+                + "choose one of the two.");
     }
 
     protected override void Release()
     {
-        weight.Dispose();
-        bias.Dispose();
+        foreach (Parameter parameter in Parameters) parameter.Dispose();
     }
 }

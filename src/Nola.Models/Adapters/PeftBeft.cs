@@ -28,7 +28,7 @@ internal sealed class PeftBeft : PeftForm
                     $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a BEFT bias; expected {Bias} once for each module.");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "biases");
         BeftOptions options = new() { Targets = [.. found.Keys.Select(map => map.Name)] };
-        return AdapterContent.Of(model, options, (name, _) => new(
+        return tensors.Content(config, options, (name, _) => new(
             name, [.. found.Where(f => f.Key.Kind == name[..^2]).OrderBy(f => f.Key.Layer).SelectMany(f => f.Value)], null));
     }
 
@@ -39,11 +39,9 @@ internal sealed class PeftBeft : PeftForm
             throw new NolaException(
                 $"PeftFiles.Save: PEFT's BEFT is on modules of the class Linear, and {other.Name} is none; "
                 + "save it as a Nola adapter file.");
-        if (adapter.Options.TrainHead)
-            throw new NolaException("PeftFiles.Save: a classifier was trained beside BEFT, which is not written in PEFT's form.");
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);
         config.Remove("fan_in_fan_out");
-        return new(adapter.Stacks.Cast<BeftMethod.Stack>().SelectMany(stack => Biases(stack, adapter.Model)), config);
+        return new(adapter.Stacks.OfType<BeftMethod.Stack>().SelectMany(stack => Biases(stack, adapter.Model)), config);
     }
 
     private static IEnumerable<SafetensorsTensor> Biases(BeftMethod.Stack stack, IModel model)

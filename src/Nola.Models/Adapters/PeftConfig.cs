@@ -17,7 +17,8 @@ internal sealed class PeftConfig : IDisposable
         "runtime_config", "low_cpu_mem_usage",
     ];
 
-    private static readonly HashSet<string> understood = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"];
+    private static readonly HashSet<string> understood =
+        ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", PeftTensors.SavedModules];
 
     // PEFT's own choices where target_modules is not given: for GPT-2, and for LLaMA and its kin.
     private static readonly string[][] standardTargets = [["c_attn"], ["q_proj", "v_proj"]];
@@ -63,8 +64,7 @@ internal sealed class PeftConfig : IDisposable
             {
                 string key = property.Name;
                 if (silent.Contains(key) || understood.Contains(key) || form.Silent.Contains(key)
-                    || (form.Understood.Contains(key) && (key != PeftTensors.SavedModules || model.Classifiers.Count > 0))
-                    || IsOff(property.Value))
+                    || form.Understood.Contains(key) || IsOff(property.Value))
                     continue;
                 throw new NolaException(
                     $"{path}: {Quoted.Of(key)} is {Quoted.Of(property.Value.GetRawText())}; {form.Plain} can be loaded.");

@@ -37,7 +37,7 @@ internal abstract class PeftForm
         return new()
         {
             ["peft_type"] = type,
-            ["task_type"] = model.Classifiers.Count > 0 ? "FEATURE_EXTRACTION" : "CAUSAL_LM",
+            ["task_type"] = model.Labels.Count > 0 ? "FEATURE_EXTRACTION" : "CAUSAL_LM",
             ["base_model_name_or_path"] = model.Source,
             ["fan_in_fan_out"] = modules.Any(module => !module.Transposed),
             ["inference_mode"] = true,
@@ -45,13 +45,11 @@ internal abstract class PeftForm
         };
     }
 
-    /// <summary>The adapted modules, for a method that PEFT has on whole ones alone, and without a classifier.</summary>
-    /// <exception cref="NolaException">A map is a part of one, or there is a classifier.</exception>
+    /// <summary>The adapted modules, for a method that PEFT has on whole ones alone.</summary>
+    /// <exception cref="NolaException">A map is a part of one.</exception>
     protected static IReadOnlyList<AdaptableMap> WholeModules(Adapter adapter)
     {
         string title = adapter.Options.Method.Title;
-        if (adapter.Options.TrainHead)
-            throw new NolaException($"PeftFiles.Save: a classifier was trained beside {title}, which is not written in PEFT's form.");
         AdaptableMap[] maps = [.. adapter.Groups.SelectMany(group => group.Maps)];
         return maps.FirstOrDefault(map => !map.IsModule) is { } part
             ? throw new NolaException(
@@ -81,7 +79,7 @@ internal abstract class PeftForm
     protected static string FullName(IModel model, AdaptableMap module) => PeftTensors.FullName(model.Prefix, module);
 }
 
-/// <summary>An adapter in PEFT's form.</summary>
+/// <summary>An adapter in PEFT's form, without a head of its own.</summary>
 /// <param name="Tensors">The tensors.</param>
 /// <param name="Config">The configuration.</param>
 internal sealed record PeftWritten(IEnumerable<SafetensorsTensor> Tensors, Dictionary<string, object> Config);
@@ -128,7 +126,11 @@ public static class PeftFiles
     {
         IModel model = adapter.Model;
         AtomicFile.EnsureDirectory(directory);
-        SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors);
+        HeadStack[] heads = [.. adapter.Stacks.OfType<HeadStack>()];
+        if (heads.Length > 0) written.Config[PeftTensors.SavedModules] = heads.Select(head => head.Layers[0].Name);
+        IEnumerable<SafetensorsTensor> saved = heads.SelectMany(head => head.Parameters).Select(parameter =>
+            new SafetensorsTensor($"base_model.model.{parameter.Name}", DType.Float32, parameter.Shape, parameter.Value.ToArray));
+        SafetensorsWriter.Write(Path.Combine(directory, WeightsName), written.Tensors.Concat(saved));
         string json = JsonSerializer.Serialize(written.Config, JsonForms.Indented);
         AtomicFile.WriteText(Path.Combine(directory, ConfigName), json + "\n");
         AtomicFile.WriteText(Path.Combine(directory, "README.md"), ModelCard(adapter, model, (string)written.Config["peft_type"], how));

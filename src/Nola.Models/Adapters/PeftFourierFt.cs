@@ -49,7 +49,7 @@ internal sealed class PeftFourierFt : PeftForm
             Seed = config.Key(Seed, plain.Seed),
             Targets = [.. found.Keys.Select(map => map.Name)],
         };
-        return AdapterContent.Of(model, options, (name, _) => new(name, Stacked(found, name[..^2]), null));
+        return tensors.Content(config, options, (name, _) => new(name, Stacked(found, name[..^2]), null));
     }
 
     public override PeftWritten Write(Adapter adapter)
@@ -62,6 +62,7 @@ internal sealed class PeftFourierFt : PeftForm
         config[Seed] = options.Seed;
         config["init_weights"] = options.Start == FourierFtStart.Zero;
         config["bias"] = "none";
-        return new(adapter.Stacks.SelectMany(stack => Rows((MapStack)stack, 0, adapter.Model, Spectrum, [options.Frequencies])), config);
+        IEnumerable<MapStack> stacks = adapter.Stacks.OfType<MapStack>();
+        return new(stacks.SelectMany(stack => Rows(stack, 0, adapter.Model, Spectrum, [options.Frequencies])), config);
     }
 }

@@ -39,14 +39,14 @@ internal sealed class PeftIa3 : PeftForm
         }
         tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
         Ia3Options options = new() { Targets = [.. found.Keys.Select(map => map.Name)], FeedForward = feeds };
-        return AdapterContent.Of(model, options, (name, _) => new(name, Stacked(found, name[..^2]), null));
+        return tensors.Content(config, options, (name, _) => new(name, Stacked(found, name[..^2]), null));
     }
 
     public override PeftWritten Write(Adapter adapter)
     {
         IReadOnlyList<AdaptableMap> modules = WholeModules(adapter);
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);
-        Ia3Method.Stack[] stacks = [.. adapter.Stacks.Cast<Ia3Method.Stack>()];
+        Ia3Method.Stack[] stacks = [.. adapter.Stacks.OfType<Ia3Method.Stack>()];
         AdaptableMap[] feeds = [.. stacks.Where(stack => stack.OfInputs).SelectMany(stack => stack.Group.Maps)];
         string[] all = [.. modules.Select(Full)], kinds = [.. feeds.Select(map => map.Kind).Distinct()];
         // PEFT wants them to be some of the targets, and means every module whose name ends so.

@@ -64,7 +64,7 @@ internal sealed class PeftLoKr : PeftForm
                     $"{tensors.File.Path}: has {own.Keys.First()} of {map.Name}, which r = {options.Rank} and {Factor} = {options.Factor} "
                     + "do not ask for.");
         }
-        return AdapterContent.Of(model, options, (name, _) =>
+        return tensors.Content(config, options, (name, _) =>
         {
             int dot = name.LastIndexOf('.');
             return new(name, Stacked(values[name[dot..]], name[..dot]), null);
@@ -85,7 +85,7 @@ internal sealed class PeftLoKr : PeftForm
         config[Alpha] = StrictNumber.Shortest(options.Alpha);
         config[Factor] = options.Factor;
         config["decompose_both"] = false;
-        return new(adapter.Stacks.Cast<LoKrMethod.Stack>().SelectMany(stack => Tensors(stack, adapter.Model, options)), config);
+        return new(adapter.Stacks.OfType<LoKrMethod.Stack>().SelectMany(stack => Tensors(stack, adapter.Model, options)), config);
     }
 
     private static IEnumerable<SafetensorsTensor> Tensors(LoKrMethod.Stack stack, IModel model, LoKrOptions options)

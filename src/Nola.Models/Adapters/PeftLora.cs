@@ -30,7 +30,7 @@ internal sealed class PeftLora : PeftForm
     };
 
     public override IReadOnlySet<string> Understood { get; } =
-        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", PeftTensors.SavedModules, Stabilized, Decomposed };
+        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", Stabilized, Decomposed };
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
@@ -46,7 +46,6 @@ internal sealed class PeftLora : PeftForm
         if (config.Given(Tying) is { ValueKind: JsonValueKind.True } && found.Keys.Any(map => !map.IsInBlock))
             throw config.Bad(Tying, "false, since an embedding and a head that share one adapter cannot be loaded");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
-        Dictionary<string, float[]> heads = tensors.ReadHeads(config);
         LoraOptions options = new()
         {
             Rank = rank,
@@ -54,16 +53,14 @@ internal sealed class PeftLora : PeftForm
             Bias = BiasOf(config),
             RankStabilized = config.Flag(Stabilized),
             Decomposed = config.Flag(Decomposed),
-            TrainHead = heads.Count > 0,
             Targets = [.. found.Keys.Select(map => map.Name)],
         };
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
-        return AdapterContent.Of(model, options, (name, _) => new(name, Values(name), null));
+        return tensors.Content(config, options, (name, _) => new(name, Values(name), null));
 
         float[] Values(string name)
         {
             if (biases.TryGetValue(name, out float[]? added)) return added;
-            if (heads.TryGetValue(name, out float[]? own)) return own;
             IEnumerable<AdaptableMap> maps = found.Keys.Where(map => map.Kind == name[..^2]).OrderBy(map => map.Layer);
             return [.. maps.SelectMany(map => name[^1] switch { 'A' => found[map].A!, 'B' => found[map].B!, _ => lengths[map] })];
         }
@@ -90,6 +87,8 @@ internal sealed class PeftLora : PeftForm
                 stack.Group.Maps.Select((map, row) => (Map: map, Factors: factorsOf(stack)(row) ?? throw NotLowRank(adapter))))
             .OrderBy(part => part.Map.Stream)
             .ToLookup(part => ModuleOf(part.Map));
+        if (adapter.Stacks.All(stack => stack is HeadStack))
+            throw new NolaException("PeftFiles.Save: PEFT has no adapter that is a head alone; merge it, or keep its Nola file.");
         if (maps.Count == 0) throw NotLowRank(adapter);
         LowRankFactors one = maps.First().First().Factors;
         int widest = maps.Max(map => map.Count()), rank = widest * one.Rank;
@@ -113,11 +112,7 @@ internal sealed class PeftLora : PeftForm
             Tensors($"base_model.model.{FullName(model, module)}", module, [.. maps[module]], rank));
         SafetensorsTensor[] lengths = isPlain ? [] : [.. modules.SelectMany(WholeLengths)];
         if (lengths.Length > 0) config[Decomposed] = true;
-        HeadStack[] heads = [.. adapter.Stacks.OfType<HeadStack>()];
-        if (heads.Length > 0) config[PeftTensors.SavedModules] = heads.Select(head => head.Layers[0].Name);
-        IEnumerable<SafetensorsTensor> saved = heads.SelectMany(head => head.Parameters).Select(parameter =>
-            new SafetensorsTensor($"base_model.model.{parameter.Name}", DType.Float32, parameter.Shape, parameter.Value.ToArray));
-        return new([.. factors, .. lengths, .. biases, .. saved], config);
+        return new([.. factors, .. lengths, .. biases], config);
 
         string NameOf(string module) => $"base_model.model.{model.Prefix}{module}";
 
@@ -195,7 +190,7 @@ internal sealed class PeftLora : PeftForm
     {
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
         Dictionary<AdaptableMap, float[]> lengths = [];
-        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", IsNoFactor))
+        foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("LoRA factor", PeftTensors.IsBias))
         {
             if (name == "base_layer.weight" && !map.IsInBlock)
             {
@@ -225,8 +220,6 @@ internal sealed class PeftLora : PeftForm
             if (a is null || b is null)
                 throw new NolaException($"{tensors.File.Path}: {map.Name} has only one of lora_A and lora_B.");
         return (found, lengths);
-
-        bool IsNoFactor(string name) => PeftTensors.IsBias(name) || tensors.IsHead(name);
     }
 
     private static string NameOfA(AdaptableMap map) => map.IsLookup ? "lora_embedding_A" : "lora_A.weight";

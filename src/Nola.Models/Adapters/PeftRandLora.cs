@@ -56,8 +56,8 @@ internal sealed class PeftRandLora : PeftForm
         RandLoraOptions options =
             new() { Rank = rank, Alpha = alpha, Seed = config.Key(Key, 0), Targets = [.. found.Select(map => map.Name)] };
         IReadOnlyList<MapGroup> groups = Adapter.Check(model, options);
-        if (ReadBases(tensors, options, groups, copies) is not { } own) return AdapterContent.Of(model, options, Read);
-        return AdapterContent.Of(model, options, Read, (A, own.A), (B, own.B)) with
+        if (ReadBases(tensors, options, groups, copies) is not { } own) return tensors.Content(config, options, Read);
+        return tensors.Content(config, options, Read, (A, own.A), (B, own.B)) with
         {
             Create = () => RandLoraMethod.Instance.Create(options, model, groups, own),
         };
@@ -87,7 +87,7 @@ internal sealed class PeftRandLora : PeftForm
         (int shorter, int longer) = RandLoraMethod.Sizes(adapter.Groups);
         return new(
             [
-                .. adapter.Stacks.Cast<RandLoraMethod.Stack>().SelectMany(stack => (IEnumerable<SafetensorsTensor>)
+                .. adapter.Stacks.OfType<RandLoraMethod.Stack>().SelectMany(stack => (IEnumerable<SafetensorsTensor>)
                     [
                         .. Rows(stack, 0, adapter.Model, Lambda, [stack.Parameters[0].Shape[1], stack.Parameters[0].Shape[2]]),
                         .. Rows(stack, 1, adapter.Model, Gamma, [stack.Parameters[1].Shape[1], stack.Parameters[1].Shape[2]]),

@@ -15,12 +15,14 @@ internal sealed class PeftTensors
 
     private readonly IModel model;
     private readonly List<AdaptableMap> modules;
+    private readonly Dictionary<string, HeadTensor> heads;
     private string? first;
 
     /// <summary>The tensors of a file, for a model.</summary>
     public PeftTensors(Safetensors file, IModel model)
     {
         (File, this.model, Prefix) = (file, model, model.Prefix);
+        heads = model.Heads.SelectMany(head => head.HeadTensors).ToDictionary(tensor => tensor.Name);
         modules = [.. model.AdaptableMaps.Where(map => map.IsModule).OrderBy(map => map.Stream).ThenBy(map => map.Layer)];
     }
 
@@ -35,14 +37,14 @@ internal sealed class PeftTensors
     /// left out.
     /// </summary>
     /// <param name="what">What the tensors are, for messages.</param>
-    /// <param name="skips">Whether a tensor is of no such module.</param>
+    /// <param name="skips">Whether a tensor is of no such module; those of heads are read with the <see cref="Content"/>.</param>
     /// <exception cref="NolaException">A tensor is of no module of the model, or modules are called in two ways.</exception>
     public List<(AdaptableMap Map, string Name, SafetensorsEntry Entry)> Read(string what, Predicate<string> skips)
     {
         List<(AdaptableMap, string, SafetensorsEntry)> found = [];
         foreach (SafetensorsEntry entry in File.Entries)
         {
-            if (skips(entry.Name)) continue;
+            if (skips(entry.Name) || IsHead(entry.Name)) continue;
             (AdaptableMap map, string rest) = Place(entry, what);
             found.Add((map, rest, entry));
         }
@@ -69,34 +71,25 @@ internal sealed class PeftTensors
         return found;
     }
 
-    /// <summary>Whether a tensor is of a classifier.</summary>
-    public bool IsHead(string name) => model.Classifiers.Any(classifier => Module(name) == classifier.Name);
+    /// <summary>Whether a tensor is of one of the model's heads.</summary>
+    public bool IsHead(string name) => heads.ContainsKey(Plain(name));
 
     /// <summary>
-    /// The classifiers that the adapter has in place of the model's, by the names of our tensors; empty where it has none.
+    /// What a file says of an adapter: what its method reads, and the model's heads, where the configuration names them as modules that
+    /// are saved whole.
     /// </summary>
-    /// <exception cref="NolaException">Other modules are saved whole, or a classifier is not whole.</exception>
-    public Dictionary<string, float[]> ReadHeads(PeftConfig config)
+    /// <param name="config">The configuration.</param>
+    /// <param name="options">The settings that it says, without a head.</param>
+    /// <param name="read">The values of one of the method's parameters.</param>
+    /// <param name="frozen">What is frozen and does not follow from the settings, by name.</param>
+    /// <exception cref="NolaException">Other modules are saved whole, a head is not whole, or the settings do not fit.</exception>
+    public AdapterContent Content(
+        PeftConfig config, AdapterOptions options, Func<string, Shape, AdapterTensor> read, params (string Name, float[] Values)[] frozen)
     {
-        Dictionary<string, float[]> found = [];
-        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsHead(entry.Name)))
-        {
-            LinearMap classifier = model.Classifiers.First(classifier => classifier.Name == Module(entry.Name));
-            float[] values = IsBias(entry.Name)
-                ? Values(entry, "this model's classes", classifier.Out)
-                : Values(entry, "this model's classes", classifier.Out, classifier.In);
-            if (!found.TryAdd(classifier.Name + entry.Name[entry.Name.LastIndexOf('.')..], values))
-                throw new NolaException($"{File.Path}: there are two tensors for {classifier.Name}; the file is damaged.");
-        }
-        string[] named = config.Names(SavedModules), classifiers = [.. model.Classifiers.Select(classifier => classifier.Name)];
-        if (named.FirstOrDefault(name => !classifiers.Contains(name)) is not null)
-            throw config.Bad(SavedModules, $"{string.Join(", ", classifiers)} alone");
-        bool whole = found.Count == 2 * classifiers.Length && classifiers.All(named.Contains);
-        if ((named.Length > 0 || found.Count > 0) && !whole)
-            throw new NolaException(
-                $"{File.Path}: has {found.Count} tensors of classifiers, and {SavedModules} of {config.Path} names "
-                + $"{(named.Length == 0 ? "none" : string.Join(", ", named))}; expected weight and bias of each, or nothing of them.");
-        return found;
+        Dictionary<string, float[]> heads = ReadHeads(config);
+        return AdapterContent.Of(
+            model, options with { TrainHead = heads.Count > 0 },
+            (name, shape) => heads.TryGetValue(name, out float[]? own) ? new(name, own, null) : read(name, shape), frozen);
     }
 
     /// <summary>
@@ -154,12 +147,36 @@ internal sealed class PeftTensors
         return File.ReadFinite(entry);
     }
 
-    // A saved module's name, without what PEFT puts around it.
-    private static string Module(string name)
+    // The heads that the adapter has in place of the model's, by the names of our tensors; empty where it has none.
+    private Dictionary<string, float[]> ReadHeads(PeftConfig config)
+    {
+        Dictionary<string, float[]> found = [];
+        foreach (SafetensorsEntry entry in File.Entries.Where(entry => IsHead(entry.Name)))
+        {
+            string name = Plain(entry.Name);
+            if (!found.TryAdd(name, Values(entry, "this model's heads", [.. heads[name].Shape.Select(d => (long)d)])))
+                throw new NolaException($"{File.Path}: there are two tensors for {name}; the file is damaged.");
+        }
+        string[] named = config.Names(SavedModules), all = [.. model.Heads.Select(head => head.Name)];
+        if (named.Except(all).Any())
+            throw config.Bad(SavedModules, all.Length == 0
+                ? "none, since the model has no classifier"
+                : $"{string.Join(", ", all)} alone, the heads of this model");
+        bool whole = found.Count == heads.Count && all.All(named.Contains);
+        if ((named.Length > 0 || found.Count > 0) && !whole)
+            throw new NolaException(
+                $"{File.Path}: has {Listed(found.Keys)} of {Listed(heads.Keys)}, and {SavedModules} of {config.Path} names "
+                + $"{Listed(named)}; expected tensors and names of all heads, or of none.");
+        return found;
+
+        static string Listed(IReadOnlyCollection<string> names) => names.Count == 0 ? "none" : string.Join(", ", names);
+    }
+
+    // The name of a saved module's tensor, without what PEFT puts around it.
+    private static string Plain(string name)
     {
         if (name.StartsWith(Root, StringComparison.Ordinal)) name = name[Root.Length..];
-        name = name.Replace(".modules_to_save.default", "", StringComparison.Ordinal);
-        return name[..Math.Max(0, name.LastIndexOf('.'))];
+        return name.Replace(".modules_to_save.default", "", StringComparison.Ordinal);
     }
 
     private (AdaptableMap Map, string Part) Place(SafetensorsEntry entry, string what)

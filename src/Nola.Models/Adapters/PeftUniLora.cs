@@ -43,13 +43,13 @@ internal sealed class PeftUniLora : PeftForm
         tensors.CheckModules(config, own.Count > 0 ? own.Keys.ToHashSet() : targets.ToHashSet(), "indices");
         options = options with { Targets = [.. targets.Select(map => map.Name)] };
         IReadOnlyList<MapGroup> groups = Adapter.Check(model, options);
-        if (own.Count == 0) return AdapterContent.Of(model, options, Read);
+        if (own.Count == 0) return tensors.Content(config, options, Read);
         Dealt all = Joined(tensors, [.. UniLoraMethod.InOrder(model, groups).Select(map => own[map])], options);
         int[] dealt = UniLoraMethod.Dealt(options, groups);
         if (all.Indices.AsSpan().SequenceEqual(dealt) && all.Scales.AsSpan().SequenceEqual(UniLoraMethod.Scales(dealt, options.Length)))
-            return AdapterContent.Of(model, options, Read);
-        return AdapterContent.Of(
-            model, options, Read, (Indices, [.. all.Indices.Select(index => (float)index)]), (Scales, all.Scales)) with
+            return tensors.Content(config, options, Read);
+        return tensors.Content(
+            config, options, Read, (Indices, [.. all.Indices.Select(index => (float)index)]), (Scales, all.Scales)) with
         {
             Create = () => UniLoraMethod.Instance.Create(options, model, groups, all.Indices, all.Scales, isDealt: false),
         };
@@ -63,7 +63,7 @@ internal sealed class PeftUniLora : PeftForm
         UniLoraOptions options = (UniLoraOptions)adapter.Options;
         UniLoraMethod.Vector vector = adapter.Stacks.OfType<UniLoraMethod.Vector>().First();
         AdaptableMap[] modules = [.. adapter.Groups.SelectMany(group => group.Maps)];
-        if (options.TrainHead || !vector.IsDealt || modules.Any(map => !map.IsModule)) return null;
+        if (!vector.IsDealt || modules.Any(map => !map.IsModule)) return null;
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, modules);
         config["r"] = options.Rank;
         config[Length] = options.Length;
@@ -90,7 +90,7 @@ internal sealed class PeftUniLora : PeftForm
     private static Dictionary<AdaptableMap, Dealt> ReadIndices(PeftTensors tensors, UniLoraOptions options)
     {
         Dictionary<AdaptableMap, Dictionary<string, SafetensorsEntry>> found = [];
-        if (tensors.File.Entries.All(entry => entry.Name == Theta)) return [];
+        if (tensors.File.Entries.All(entry => entry.Name == Theta || tensors.IsHead(entry.Name))) return [];
         foreach ((AdaptableMap map, string name, SafetensorsEntry entry) in tensors.Read("Uni-LoRA tensor", name => name == Theta))
         {
             if (!found.TryGetValue(map, out Dictionary<string, SafetensorsEntry>? own)) found[map] = own = [];

@@ -66,7 +66,7 @@ internal sealed class PeftVbLora : PeftForm
             b[map] = Exchanged(part.Logits(LogitsB, partsB, r), partsB, r, options.Vectors);
             part.CheckAllRead();
         }
-        return AdapterContent.Of(model, options, (name, _) => new(
+        return tensors.Content(config, options, (name, _) => new(
             name, name == VbLoraMethod.Bank ? vectors : Stacked(name.EndsWith('A') ? a : b, name[..^2]), null));
     }
 
@@ -74,7 +74,7 @@ internal sealed class PeftVbLora : PeftForm
     {
         VbLoraOptions options = (VbLoraOptions)adapter.Options;
         // A part of a module is written as the equal LoRA.
-        if (options.TrainHead || adapter.Groups.SelectMany(group => group.Maps).Any(map => !map.IsModule)) return null;
+        if (adapter.Groups.SelectMany(group => group.Maps).Any(map => !map.IsModule)) return null;
         Dictionary<string, object> config = ConfigOf(PeftType, adapter.Model, WholeModules(adapter));
         config["r"] = options.Rank;
         config[Vectors] = options.Vectors;

@@ -31,8 +31,8 @@ internal sealed class PeftVera : PeftForm
         tensors.CheckModules(config, found.Keys.ToHashSet(), "vectors");
         VeraOptions options = new() { Rank = rank, Seed = key, Targets = [.. found.Keys.Select(map => map.Name)] };
         IReadOnlyList<MapGroup> groups = Adapter.Check(model, options);
-        if (ReadProjections(tensors, options, groups) is not { } own) return AdapterContent.Of(model, options, Read);
-        return AdapterContent.Of(model, options, Read, (A, own.A), (B, own.B)) with
+        if (ReadProjections(tensors, options, groups) is not { } own) return tensors.Content(config, options, Read);
+        return tensors.Content(config, options, Read, (A, own.A), (B, own.B)) with
         {
             Create = () => VeraMethod.Instance.Create(options, model, groups, own.A, own.B),
         };
@@ -60,12 +60,11 @@ internal sealed class PeftVera : PeftForm
         config["vera_dropout"] = 0.0;
         config["d_initial"] = StrictNumber.Shortest(options.InitialScale);
         config["bias"] = "none";
-        if (options.TrainHead) return null;
         (float[] a, float[] b) = ((VeraMethod.Stack)adapter.Stacks[0]).Projections();
         (int inputs, int outputs) = VeraMethod.Sizes(adapter.Groups);
         return new(
             [
-                .. adapter.Stacks.Cast<VeraMethod.Stack>().SelectMany(stack => (IEnumerable<SafetensorsTensor>)
+                .. adapter.Stacks.OfType<VeraMethod.Stack>().SelectMany(stack => (IEnumerable<SafetensorsTensor>)
                     [
                         .. Rows(stack, 0, adapter.Model, "vera_lambda_d", [options.Rank]),
                         .. Rows(stack, 1, adapter.Model, "vera_lambda_b", [stack.Group.Out]),

@@ -75,6 +75,9 @@ public sealed partial class LanguageModel : IModel
     public IReadOnlyList<AdaptableLayer> AdaptableLayers => parts.Layers;
 
     /// <inheritdoc/>
+    IReadOnlyList<AdaptableLayer> IModel.Heads => [network.Head];
+
+    /// <inheritdoc/>
     public IReadOnlyList<Parameter> Parameters => parts.Parameters;
 
     /// <summary>The format of its maps that are kept in 8 or 4 bits; null when none is.</summary>

@@ -72,7 +72,7 @@ public sealed partial class VisionModel : IModel
     IEnumerable<string> IModel.Modules => parts.Weights.Select(weight => weight.Name[..weight.Name.LastIndexOf('.')]).Distinct();
 
     /// <inheritdoc/>
-    IReadOnlyList<LinearMap> IModel.Classifiers => parts.Classifiers;
+    IReadOnlyList<AdaptableLayer> IModel.Heads => parts.Classifiers;
 
     /// <inheritdoc/>
     IReadOnlyList<string> IModel.Labels => Config.Labels;

@@ -23,12 +23,21 @@ public abstract class AdaptableLayer
     /// <summary>Whether its weight is another one than the model was made with.</summary>
     internal bool IsReplaced { get; private protected set; }
 
+    /// <summary>The checkpoint's tensors of it, of which an adapter with a head of its own has others; of a head alone.</summary>
+    internal virtual IReadOnlyList<HeadTensor> HeadTensors => [];
+
     /// <summary>Adds deltas to the layer's own weights.</summary>
     internal abstract void Merge(IEnumerable<Delta> deltas);
 
     /// <summary>Of the values of its token table; null where it has none.</summary>
     internal virtual WeightDigest? TableDigest() => null;
 }
+
+/// <summary>A tensor of a classifier or of a language-model head.</summary>
+/// <param name="Name">The checkpoint's name.</param>
+/// <param name="Shape">(out, in), or (out) of a bias.</param>
+/// <param name="Values">The model's own values.</param>
+internal sealed record HeadTensor(string Name, int[] Shape, Func<float[]> Values);
 
 /// <summary>A bias of the checkpoint: the whole of a layer's, or some columns of a fused one.</summary>
 /// <param name="Layer">The layer that adds it.</param>

@@ -36,8 +36,11 @@ public interface IModel : IDisposable
     /// <summary>The checkpoint's name of every module with a weight, without the prefix: maps, norms, tables.</summary>
     internal IEnumerable<string> Modules { get; }
 
-    /// <summary>The classifiers, of which an adapter may have its own; none in a language model.</summary>
-    internal IReadOnlyList<LinearMap> Classifiers => [];
+    /// <summary>
+    /// What an adapter may have one of its own of: the classifiers of an image model, the head of a language model. The names of their
+    /// layers are the checkpoint's.
+    /// </summary>
+    internal IReadOnlyList<AdaptableLayer> Heads { get; }
 
     /// <summary>What the classes are called; none in a language model.</summary>
     internal IReadOnlyList<string> Labels => [];

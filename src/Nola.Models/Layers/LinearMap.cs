@@ -162,6 +162,12 @@ public sealed class LinearMap : AdaptableLayer, IDisposable
         foreach (LinearModule module in Modules) module.Digest = null;
     }
 
+    internal override IReadOnlyList<HeadTensor> HeadTensors =>
+    [
+        new(Name + ".weight", [Out, In], () => StoredWeight(Modules[0])),
+        .. Bias is null ? (IEnumerable<HeadTensor>)[] : [new(Name + ".bias", [Out], Bias.Value.ToArray)],
+    ];
+
     /// <summary>A module's weight as the checkpoint has it.</summary>
     internal float[] StoredWeight(LinearModule module)
     {

@@ -30,6 +30,10 @@ public sealed class TokenHead : AdaptableLayer
 
     internal TokenTable Table { get; private set; }
 
+    // Of a head that is the embedding too: only the head is another then.
+    internal override IReadOnlyList<HeadTensor> HeadTensors =>
+        [new(Name + ".weight", [Table.Shape.Rows, Table.Shape.Columns], Table.Values)];
+
     /// <summary>logits = x · tableᵀ + what the batch's adapters add. For inference: nothing is recorded.</summary>
     /// <param name="x">Hidden states of some rows of the batch. (N, C)</param>
     /// <param name="batch">The token stream.</param>

@@ -85,7 +85,7 @@ public sealed class AdapterPool : IDisposable
             if (!contents.TryGetValue(read.Digest, out PooledContent? content))
             {
                 if (!forms.TryGetValue(read.Form.Key, out AdapterForm? form)) forms[read.Form.Key] = form = read.Form;
-                long bytes = form.Options.Method.LoadedBytes(form.Options, Model, form.Groups);
+                long bytes = Adapter.LoadedBytes(form, Model);
                 contents[read.Digest] = content = new(read with { Form = form }, bytes);
             }
             PooledAdapter adapter = new(this, name, path, content);

@@ -86,6 +86,7 @@ public sealed class LlamaPeftTests : IDisposable
     [InlineData("ia3")]
     [InlineData("vblora")]
     [InlineData("randlora")]
+    [InlineData("lora-modules_to_save")]
     public void Other_methods_give_PEFTs_logits_losses_and_gradients_after_any_file(string name)
     {
         string place = Path.Combine(data, "peft-llama"), given = Path.Combine(place, name);

@@ -38,7 +38,7 @@ public sealed class AdapterMemoryTests : IDisposable
             new BeftOptions(),
             new BitFitOptions(),
         ];
-        // The classifier alone is one of an image model.
+        // The head alone, and beside others, is starved below.
         IEnumerable<AdapterMethod> ours = AdapterMethods.Known.Where(method => method.GetType().Assembly == typeof(AdapterMethod).Assembly);
         Assert.Equal(
             ours.Select(method => method.Name).Order(),
@@ -47,8 +47,14 @@ public sealed class AdapterMemoryTests : IDisposable
     }
 
     [Fact]
-    public void So_it_is_with_a_classifier_beside_it()
+    public void So_it_is_with_a_head_beside_it()
     {
+        using (LanguageModel text = TinyModels.Create(device))
+        {
+            Starve(text, new HeadOptions { TrainHead = true });
+            Starve(text, new LoraOptions { Rank = 2, TrainHead = true });
+        }
+
         VitConfig config = new(2, 2, 24, 48, 8, 4) { Labels = ["one", "two", "three"] };
         using VisionModel model = VisionModel.Create(config, device, seed: 3);
         Starve(model, new HeadOptions { TrainHead = true });

@@ -123,6 +123,51 @@ public abstract class AdapterMethodContract(Device device)
         });
     }
 
+    [Contract(25)]
+    public void A_head_in_place_of_the_model_s(int seed)
+    {
+        Random r = new(seed);
+        (int width, int vocabulary, int rows) = (widths[r.Next(widths.Length)], 2 + r.Next(40), 1 + r.Next(9));
+        Gpt2Config config = new(1, 3, width, vocabulary, 8) { TiedHead = r.Next(2) == 0 };
+        using LanguageModel model = LanguageModel.Create(config, device, (ulong)r.Next(1000), trainable: false);
+        using TrainableAdapter adapter = model.NewAdapter(new HeadOptions());
+        TinyModels.Randomize(adapter, r, 0.7);
+        Parameter head = Assert.Single(adapter.Parameters);
+        float[] values = OpCheck.Values(r, rows * width, 1), dy = OpCheck.Values(r, rows * vocabulary, 1);
+        double[] x = OpCheck.Wide(values), w = OpCheck.Wide(head.Value.ToArray()), down = OpCheck.Wide(dy);
+        using Parameter input = new("x", device.From(values, [rows, width]));
+        using Tensor table = device.From(OpCheck.Values(r, width * vocabulary, 1), [width, vocabulary]);
+        using FrozenMatrix replaced = device.Freeze(table);
+        using (Tape tape = new(device))
+        {
+            Variable y = Ops.Linear(tape.Read(input), replaced, null, On(tape));
+            double[] logits = Reference.MatMul(x, Reference.Transpose(w, vocabulary, width), rows, width, vocabulary);
+            OpCheck.Close(logits, y.Value.ToArray(), Tolerance);
+            using Tensor gradient = device.From(dy, y.Shape);
+            tape.Backward((y, gradient));
+        }
+        OpCheck.Close(Reference.MatMul(down, w, rows, vocabulary, width), input.Gradient.ToArray(), Tolerance);
+        OpCheck.Close(
+            Reference.MatMul(Reference.Transpose(down, rows, vocabulary), x, vocabulary, rows, width), head.Gradient.ToArray(), Tolerance);
+        using Tensor targets = device.From([.. Enumerable.Range(0, rows).Select(_ => r.Next(vocabulary))]);
+        float[][] whole = Loss(tape => Ops.Sum(Ops.CrossEntropy(Ops.Linear(tape.Read(input), replaced, null, On(tape)), targets, 0.1f)));
+        float[][] blocks = Loss(tape => Ops.HeadCrossEntropy(tape.Read(input), replaced, targets, 0.1f, 1, null, On(tape)));
+        foreach ((float[] wanted, float[] got) in whole.Zip(blocks)) OpCheck.Close(OpCheck.Wide(wanted), got, Tolerance);
+
+        DeltaRows[] On(Tape tape) => [.. adapter.Stacks[0].On(tape, 0).Select(delta => (DeltaRows)delta)];
+
+        // The loss, and its gradients of the input and of the head.
+        float[][] Loss(Func<Tape, Variable> of)
+        {
+            input.ClearGradient();
+            head.ClearGradient();
+            using Tape tape = new(device);
+            Variable loss = of(tape);
+            tape.Backward(loss);
+            return [[loss.Value.Item()], input.Gradient.ToArray(), head.Gradient.ToArray()];
+        }
+    }
+
     private void Check(Case at, Random r, AdapterOptions options, Formula formula)
     {
         using TrainableAdapter adapter = at.Model.NewAdapter(options);

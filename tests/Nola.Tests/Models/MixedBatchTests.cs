@@ -29,6 +29,7 @@ public sealed class MixedBatchTests : IDisposable
             model.NewAdapter(new VbLoraOptions { Rank = 2, Vectors = 9, VectorLength = 8, Targets = ["c_attn", "c_fc"] }),
             model.NewAdapter(new RandLoraOptions { Rank = 7, Alpha = 7, Targets = ["c_attn", "c_proj"] }),
             model.NewAdapter(new LoKrOptions { Rank = 2, Targets = ["v", "c_fc", "lm_head"] }),
+            model.NewAdapter(new LoraOptions { Rank = 2, Targets = ["q"], TrainHead = true }),
         ];
         foreach (TrainableAdapter adapter in adapters) TinyModels.Randomize(adapter, r, 0.2);
         EncodedPair[] pairs = TinyModels.Pairs(r, 6, 61);
@@ -66,11 +67,11 @@ public sealed class MixedBatchTests : IDisposable
         using LanguageModel model = TinyModels.Create(device);
         using TrainableAdapter nola = model.NewAdapter(new NolaOptions { Rank = 2, Bases = 12, Targets = ["*", "wte", "lm_head"] });
         using TrainableAdapter vera = model.NewAdapter(new VeraOptions { Rank = 4, Targets = ["q", "lm_head"] });
-        TinyModels.Randomize(nola, r);
-        TinyModels.Randomize(vera, r);
+        using TrainableAdapter head = model.NewAdapter(new LoraOptions { Rank = 4, Targets = ["v"], TrainHead = true });
+        foreach (TrainableAdapter adapter in (TrainableAdapter[])[nola, vera, head]) TinyModels.Randomize(adapter, r);
         (int[] Prompt, GenerateOptions Options, IAdapter? Adapter)[] asked = [.. Enumerable.Range(0, 8).Select(i => (
             TinyModels.Ids(r, 1 + r.Next(9), 61), Options(r) with { FirstSequence = i },
-            r.Next(3) switch { 0 => nola, 1 => vera, _ => (IAdapter?)null }))];
+            r.Next(4) switch { 0 => nola, 1 => vera, 2 => head, _ => (IAdapter?)null }))];
         using DecodeLoop loop = new(model, 1 + r.Next(60));
         List<Continuation> given = [];
         // Some are asked for between the steps of others.

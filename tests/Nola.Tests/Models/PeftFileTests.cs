@@ -113,7 +113,8 @@ public sealed class PeftFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("modules_to_save", """["lm_head"]""", "'modules_to_save' is")]
+    [InlineData("modules_to_save", """["lm_head"]""", "has none of lm_head.weight, and modules_to_save of ")]
+    [InlineData("modules_to_save", """["wte", "lm_head"]""", "expected lm_head alone, the heads of this model")]
     [InlineData("rank_pattern", """{"c_attn": 8}""", "'rank_pattern' is")]
     [InlineData("alpha_pattern", """{"c_attn": 8}""", "'alpha_pattern' is")]
     [InlineData("use_rslora", "1", "use_rslora is '1'; expected true or false")]

@@ -24,7 +24,8 @@ public sealed class PeftMethodTests : IDisposable
 
     public static TheoryData<string> Trained =>
     [
-        "vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "fourierft", "ia3", "vblora", "randlora-key7",
+        "vera-all", "vera-c_attn-key7", "lora-bias-all", "lora-bias-lora_only", "lora-modules_to_save", "fourierft", "ia3", "vblora",
+        "randlora-key7",
     ];
 
     // Beside them, what can only be read.
@@ -260,6 +261,7 @@ public sealed class PeftMethodTests : IDisposable
         string layer = $"grad.base_model.model.transformer.{stack.Layers[row].Name}.", end = p.Name[(p.Name.LastIndexOf('.') + 1)..];
         return (end, stack) switch
         {
+            ("weight", HeadStack) => Read("grad.base_model.model." + p.Name),
             ("bias", _) => Read(layer + (expected.TryGet(layer + "base_layer.bias", out _) ? "base_layer.bias" : "bias")),
             ("d", _) => Read(layer + "vera_lambda_d"),
             ("b", _) => Read(layer + "vera_lambda_b"),
