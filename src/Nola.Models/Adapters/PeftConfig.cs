@@ -32,6 +32,7 @@ internal sealed class PeftConfig : IDisposable
     private readonly Modules targets, excluded;
     private readonly int[]? layers;
     private readonly Regex[] layerPatterns;
+    private readonly Dictionary<string, (Regex Pattern, JsonElement Value)[]> tables = [];
 
     private PeftConfig(JsonDocument document, string path, IModel model)
     {
@@ -174,6 +175,34 @@ internal sealed class PeftConfig : IDisposable
             throw TooLong(error);
         }
     }
+
+    /// <summary>
+    /// What a table of patterns says of a module, by PEFT's own rule: the first pattern that is its name, or the end of it after a dot;
+    /// null where none is.
+    /// </summary>
+    /// <param name="key">The key of the table, such as <c>rank_pattern</c>.</param>
+    /// <param name="name">For example <c>transformer.h.0.attn.c_attn</c>.</param>
+    /// <exception cref="NolaException">The value is no such table, or takes too long to match.</exception>
+    public JsonElement? Matching(string key, string name)
+    {
+        if (!tables.TryGetValue(key, out (Regex Pattern, JsonElement Value)[]? table)) tables[key] = table = ReadTable(key);
+        try
+        {
+            return table.Where(row => row.Pattern.IsMatch(name)).Select(row => (JsonElement?)row.Value).FirstOrDefault();
+        }
+        catch (RegexMatchTimeoutException error)
+        {
+            throw TooLong(error);
+        }
+    }
+
+    private (Regex Pattern, JsonElement Value)[] ReadTable(string key) => Given(key) switch
+    {
+        null => [],
+        { ValueKind: JsonValueKind.Object } table =>
+            [.. table.EnumerateObject().Select(row => (Pattern($@"^(?:.*\.)?(?:{row.Name})$", key), row.Value))],
+        _ => throw Bad(key, "an object, whose keys are patterns of names"),
+    };
 
     private NolaException TooLong(RegexMatchTimeoutException error) =>
         new($"{path}: the pattern {Quoted.Of(error.Pattern)} takes too long to match; write the modules as a list.", error);

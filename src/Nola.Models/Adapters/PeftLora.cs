@@ -12,7 +12,7 @@ internal sealed class PeftLora : PeftForm
     public static readonly PeftLora Instance = new();
 
     private const string Tying = "ensure_weight_tying", Stabilized = "use_rslora", Decomposed = "use_dora";
-    private const string Lengths = "lora_magnitude_vector";
+    private const string Lengths = "lora_magnitude_vector", Ranks = "rank_pattern", Alphas = "alpha_pattern";
 
     // Others take something out of the base model's weights, to which the adapter then does not fit.
     private static readonly string[] plainStarts = ["gaussian", "eva", "orthogonal"];
@@ -21,7 +21,7 @@ internal sealed class PeftLora : PeftForm
 
     public override string PeftType => "LORA";
 
-    public override string Plain => "only LoRA, rsLoRA and DoRA, with one rank and alpha for all maps,";
+    public override string Plain => "only LoRA, rsLoRA and DoRA";
 
     public override IReadOnlySet<string> Silent { get; } = new HashSet<string>
     {
@@ -30,31 +30,41 @@ internal sealed class PeftLora : PeftForm
     };
 
     public override IReadOnlySet<string> Understood { get; } =
-        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", Stabilized, Decomposed };
+        new HashSet<string> { "r", "lora_alpha", "bias", "init_lora_weights", Stabilized, Decomposed, Ranks, Alphas };
 
     public override AdapterContent Read(PeftConfig config, PeftTensors tensors, IModel model)
     {
-        int rank = config.Rank();
-        float alpha = config.Number("lora_alpha") is { } a && StrictNumber.TryReal(a, out float number) && number > 0
-            ? number
-            : throw config.Bad("lora_alpha", "a finite number above 0");
+        LoraOptions options = new()
+        {
+            Rank = config.Rank(),
+            Alpha = config.Number("lora_alpha") is { } a && StrictNumber.TryReal(a, out float number) && number > 0
+                ? number
+                : throw config.Bad("lora_alpha", "a finite number above 0"),
+            Bias = BiasOf(config),
+            RankStabilized = config.Flag(Stabilized),
+            Decomposed = config.Flag(Decomposed),
+        };
         if (config.Given("init_lora_weights") is { ValueKind: not (JsonValueKind.True or JsonValueKind.False) } start
             && !plainStarts.Contains(config.Text(start, "init_lora_weights")))
             throw config.Bad("init_lora_weights", $"true, false, {string.Join(", ", plainStarts)}: others change the base model's weights");
-        (Dictionary<AdaptableMap, (float[]? A, float[]? B)> found, Dictionary<AdaptableMap, float[]> lengths) = ReadFactors(tensors, rank);
+        (Dictionary<AdaptableMap, (float[]? A, float[]? B)> found, Dictionary<AdaptableMap, float[]> lengths) =
+            ReadFactors(tensors, map => OwnOptions(config, tensors, options, map).Rank);
         CheckLengths(config, tensors, found.Keys, lengths);
         if (config.Given(Tying) is { ValueKind: JsonValueKind.True } && found.Keys.Any(map => !map.IsInBlock))
             throw config.Bad(Tying, "false, since an embedding and a head that share one adapter cannot be loaded");
         tensors.CheckModules(config, found.Keys.ToHashSet(), "factors");
-        LoraOptions options = new()
+        options = options with { Targets = [.. found.Keys.Select(map => map.Name)] };
+        Dictionary<AdaptableMap, LoraOptions> own = found.Keys.ToDictionary(map => map, map => OwnOptions(config, tensors, options, map));
+        if (own.Values.Any(one => (one.Rank, one.Alpha) != (options.Rank, options.Alpha)))
         {
-            Rank = rank,
-            Alpha = alpha,
-            Bias = BiasOf(config),
-            RankStabilized = config.Flag(Stabilized),
-            Decomposed = config.Flag(Decomposed),
-            Targets = [.. found.Keys.Select(map => map.Name)],
-        };
+            // The equal LoRA of one rank and of scale 1.
+            int rank = own.Values.Max(one => one.Rank);
+            options = options with { Rank = rank, Alpha = rank, RankStabilized = false };
+            // Before room is made for it.
+            Adapter.Check(model, options);
+            foreach ((AdaptableMap map, LoraOptions one) in own)
+                found[map] = Widened(map, found[map].A!, found[map].B!, one, rank);
+        }
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
         return tensors.Content(config, options, (name, _) => new(name, Values(name), null));
 
@@ -184,9 +194,39 @@ internal sealed class PeftLora : PeftForm
                 + "the file is not whole.");
     }
 
+    // The rank and alpha of one module.
+    private static LoraOptions OwnOptions(PeftConfig config, PeftTensors tensors, LoraOptions options, AdaptableMap map)
+    {
+        string name = PeftTensors.FullName(tensors.Prefix, map);
+        if (config.Matching(Ranks, name) is { } rank)
+            options = options with
+            {
+                Rank = rank.ValueKind == JsonValueKind.Number && rank.TryGetInt32(out int own) && own > 0
+                    ? own
+                    : throw config.Bad(Ranks, "whole numbers from 1"),
+            };
+        if (config.Matching(Alphas, name) is { } alpha)
+            options = options with
+            {
+                Alpha = alpha.ValueKind == JsonValueKind.Number && StrictNumber.TryReal(alpha.GetRawText(), out float own) && own > 0
+                    ? own
+                    : throw config.Bad(Alphas, "finite numbers above 0"),
+            };
+        return options;
+    }
+
+    // Factors of a higher rank, whose product has the scale in it: zeros behind A (in, r) and below B (r, out).
+    private static (float[] A, float[] B) Widened(AdaptableMap map, float[] a, float[] b, LoraOptions own, int rank)
+    {
+        float[] wide = new float[map.In * rank], tall = new float[rank * map.Out];
+        for (int i = 0; i < map.In; i++) a.AsSpan(i * own.Rank, own.Rank).CopyTo(wide.AsSpan(i * rank));
+        for (int i = 0; i < b.Length; i++) tall[i] = own.Scale * b[i];
+        return (wide, tall);
+    }
+
     // Our factors are (in, r) and (r, out); PEFT's are their transposes.
     private static (Dictionary<AdaptableMap, (float[]? A, float[]? B)> Factors, Dictionary<AdaptableMap, float[]> Lengths) ReadFactors(
-        PeftTensors tensors, int rank)
+        PeftTensors tensors, Func<AdaptableMap, int> rankOf)
     {
         Dictionary<AdaptableMap, (float[]? A, float[]? B)> found = [];
         Dictionary<AdaptableMap, float[]> lengths = [];
@@ -208,6 +248,7 @@ internal sealed class PeftLora : PeftForm
                 throw new NolaException(
                     $"{tensors.File.Path}: tensor {Quoted.Of(entry.Name)} is not a LoRA factor; "
                     + $"expected {NameOfA(map)} and {NameOfB(map)}.");
+            int rank = rankOf(map);
             (int rows, int columns) = isA ? (rank, map.In) : (map.Out, rank);
             float[] values = HostMatrix.Transpose(tensors.Values(entry, $"this model and r = {rank}", rows, columns), rows, columns);
             (float[]? a, float[]? b) = found.GetValueOrDefault(map);

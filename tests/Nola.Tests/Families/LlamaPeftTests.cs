@@ -50,6 +50,27 @@ public sealed class LlamaPeftTests : IDisposable
         }
     }
 
+    [Fact]
+    public void A_LoRA_of_other_ranks_and_alphas_in_some_modules_gives_PEFTs_logits_and_loss_after_any_file()
+    {
+        string place = Path.Combine(data, "peft-llama", "lora-rslora-pattern"), again = Path.Combine(directory, "again");
+        JsonElement golden = Case(Path.Combine(data, "llm", "llama-gqa"));
+        using Safetensors expected = Safetensors.Open(Path.Combine(place, "expected.safetensors"));
+        using (LoadedAdapter adapter = PeftFiles.Load(place, model))
+        {
+            // rank_pattern's largest; the scales are in the factors.
+            Assert.Equal((5, 1), (adapter.Options.Rank, adapter.Options.Scale));
+            PeftFiles.Save(adapter, again);
+        }
+        foreach (string path in (string[])[place, again])
+        {
+            using LoadedAdapter loaded = PeftFiles.Load(path, model);
+            double[] logits = OpCheck.Wide(expected.ReadFinite(expected.Get("logits.1")));
+            OpCheck.Close(logits, model.Logits(Sequences(golden)[1], loaded), 2e-5);
+            Assert.Equal(expected.ReadFinite(expected.Get("loss"))[0], Evaluation.Loss(model, Pairs(golden), loaded).Loss, 1e-5);
+        }
+    }
+
     [Theory]
     [InlineData("vera")]
     [InlineData("vera-key7")]

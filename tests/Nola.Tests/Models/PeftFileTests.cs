@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using FsCheck.Xunit;
 using Nola.Models;
 using Nola.Tensors;
 using Xunit;
@@ -81,6 +82,48 @@ public sealed class PeftFileTests : IDisposable
         Assert.Contains("has factors for transformer.h.1.attn.c_proj, which target_modules", Refused());
     }
 
+    [Property(MaxTest = 15)]
+    public void Modules_have_the_ranks_and_alphas_of_the_first_pattern_that_ends_their_names(int seed)
+    {
+        Random r = new(seed);
+        bool stabilized = r.Next(2) == 0;
+        string[] modules = ["h.0.attn.c_attn", "h.1.attn.c_attn", "h.0.mlp.c_proj", "h.1.mlp.c_proj", "h.0.attn.c_proj"];
+        // The second pattern of h.1.attn.c_attn is not asked.
+        (string Pattern, int Rank, float Alpha)[] table =
+        [
+            ("h.1.attn.c_attn", 1 + r.Next(6), 1 + r.Next(9)), ("c_attn", 1 + r.Next(6), 1 + r.Next(9)),
+            (@"transformer\.h\.[0-9]+\.mlp\..*", 1 + r.Next(6), 0.5f), ("_proj", 9, 9),
+        ];
+        (int Rank, float Alpha)[] own = [At(1), At(0), At(2), At(2), (3, 4)];
+        using LanguageModel merged = LanguageModel.Load(TinyModels.Golden, device, trainable: true);
+        List<SafetensorsTensor> tensors = [];
+        for (int i = 0; i < modules.Length; i++)
+        {
+            LoraOptions options =
+                new() { Rank = own[i].Rank, Alpha = own[i].Alpha, RankStabilized = stabilized, Targets = [modules[i]] };
+            using TrainableAdapter one = merged.NewAdapter(options);
+            TinyModels.Randomize(one, r, 0.2);
+            string place = Path.Combine(directory, $"{seed}-{i}");
+            PeftFiles.Save(one, place);
+            using Safetensors file = Safetensors.Open(Path.Combine(place, "adapter_model.safetensors"));
+            tensors.AddRange(file.Entries.Select(entry =>
+                new SafetensorsTensor(entry.Name, Shape.Create([.. entry.Shape.Select(d => (int)d)]), file.ReadFinite(entry))));
+            one.Merge();
+        }
+        SafetensorsWriter.Write(Weights, tensors);
+        JsonObject all = config.DeepClone().AsObject();
+        (all["r"], all["lora_alpha"], all["use_rslora"]) = (3, 4, stabilized);
+        all["target_modules"] = new JsonArray([.. modules.Select(module => (JsonNode)module)]);
+        all["rank_pattern"] = new JsonObject(table.Select(row => KeyValuePair.Create(row.Pattern, (JsonNode?)row.Rank)));
+        all["alpha_pattern"] = new JsonObject(table.Select(row => KeyValuePair.Create(row.Pattern, (JsonNode?)row.Alpha)));
+        File.WriteAllText(Config, all.ToJsonString());
+        using LoadedAdapter loaded = PeftFiles.Load(directory, model);
+        int[] ids = TinyModels.Ids(r, 12, 61);
+        OpCheck.Close(OpCheck.Wide(merged.Logits(ids)), model.Logits(ids, loaded), 5e-5);
+
+        (int, float) At(int row) => (table[row].Rank, table[row].Alpha);
+    }
+
     [Fact]
     public void A_missing_module_or_layer_is_named()
     {
@@ -115,8 +158,14 @@ public sealed class PeftFileTests : IDisposable
     [Theory]
     [InlineData("modules_to_save", """["lm_head"]""", "has none of lm_head.weight, and modules_to_save of ")]
     [InlineData("modules_to_save", """["wte", "lm_head"]""", "expected lm_head alone, the heads of this model")]
-    [InlineData("rank_pattern", """{"c_attn": 8}""", "'rank_pattern' is")]
-    [InlineData("alpha_pattern", """{"c_attn": 8}""", "'alpha_pattern' is")]
+    [InlineData("rank_pattern", """{"c_attn": 8}""", "need [8, 48]")]
+    [InlineData("rank_pattern", """{"h.1.attn.c_attn": 0}""", "; expected whole numbers from 1.")]
+    [InlineData("rank_pattern", """{"c_attn": 2.5}""", "; expected whole numbers from 1.")]
+    [InlineData("rank_pattern", """{"(": 2}""", "rank_pattern is no pattern that can be read")]
+    [InlineData("rank_pattern", """[2]""", "; expected an object, whose keys are patterns of names.")]
+    [InlineData("alpha_pattern", """{"c_attn": 0}""", "; expected finite numbers above 0.")]
+    [InlineData("alpha_pattern", """{"c_attn": "8"}""", "; expected finite numbers above 0.")]
+    [InlineData("alpha_pattern", """{"(t*)*(r*)*([a-z]*)*([a-z.0-9_]*)*!": 8}""", "takes too long to match")]
     [InlineData("use_rslora", "1", "use_rslora is '1'; expected true or false")]
     [InlineData("use_dora", "true", "has no lora_magnitude_vector of ")]
     [InlineData("use_dora", "\"yes\"", "use_dora is '\"yes\"'; expected true or false")]
