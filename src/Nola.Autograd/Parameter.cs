@@ -29,7 +29,7 @@ public sealed class Parameter(string name, Tensor value, bool trainable = true) 
     /// <summary>Whether weight decay is for it: as in GPT-2's own training, matrices decay, and norms and biases do not.</summary>
     public bool Decays { get; init; } = value.Shape.Rank > 1;
 
-    /// <summary>What the learning rate is multiplied by for it: 1, but for a classifier that learns at a rate of its own.</summary>
+    /// <summary>What the learning rate is multiplied by for it: 1, but for a head that learns at a rate of its own.</summary>
     public float RateFactor { get; set; } = 1;
 
     /// <summary>Whether <see cref="Gradient"/> holds something: false until the first backward pass after a clearing.</summary>

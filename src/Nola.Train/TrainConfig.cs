@@ -70,7 +70,7 @@ internal sealed record TrainConfig
             + "depends on it, and not on the number of ranks, which is at most as large [1; as many as ranks where mpirun starts several]",
             "a whole number from 1"),
         new("lr", $"Highest learning rate [{RateHelp()}]", "a positive number"),
-        new("head-lr", "Highest learning rate of a classifier that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
+        new("head-lr", "Highest learning rate of a head that is trained beside an adapter; 0 for that of lr [0]", "0 or more"),
         new(
             "schedule", $"Learning rate after the warm-up: {Settings.Names<Schedule>()} [linear; cosine for images]",
             Settings.Names<Schedule>()),

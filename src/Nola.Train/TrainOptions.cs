@@ -49,7 +49,7 @@ public sealed record TrainOptions
     /// <summary>Highest learning rate.</summary>
     public float LearningRate { get; init; } = 0.01f;
 
-    /// <summary>Highest learning rate of a classifier that is trained beside an adapter; 0 for the same.</summary>
+    /// <summary>Highest learning rate of a head that is trained beside an adapter; 0 for the same.</summary>
     public float HeadLearningRate { get; init; }
 
     /// <summary>What follows the warm-up.</summary>

@@ -249,7 +249,7 @@ public sealed class Trainer
             "give the adapter's own model.");
     }
 
-    // A classifier learns at its own rate, by the same schedule.
+    // A head learns at its own rate, by the same schedule.
     private void SetRates()
     {
         if (options.HeadLearningRate == 0) return;
