@@ -63,7 +63,12 @@ internal sealed class PeftLora : PeftForm
             // Before room is made for it.
             Adapter.Check(model, options);
             foreach ((AdaptableMap map, LoraOptions one) in own)
+            {
                 found[map] = Widened(map, found[map].A!, found[map].B!, one, rank);
+                if (!found[map].B!.All(float.IsFinite))
+                    throw new NolaException(
+                        $"{config.Path}: the scale of {map.Name} is {one.Scale:g3}, with which its lora_B is not finite in float32.");
+            }
         }
         Dictionary<string, float[]> biases = Biases(tensors, options, model, found.Keys);
         return tensors.Content(config, options, (name, _) => new(name, Values(name), null));

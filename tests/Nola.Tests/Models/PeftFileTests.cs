@@ -125,6 +125,19 @@ public sealed class PeftFileTests : IDisposable
     }
 
     [Fact]
+    public void A_scale_of_a_module_s_own_that_leaves_float32_is_refused()
+    {
+        AdapterFiles.Change(Weights, Weights, null, all =>
+        {
+            int at = all.FindIndex(tensor => tensor.Name.EndsWith("h.1.attn.c_attn.lora_B.weight", StringComparison.Ordinal));
+            all[at] = new(all[at].Name, all[at].Shape, [.. all[at].Values().Select(value => value * 1000)]);
+        });
+        config["alpha_pattern"] = JsonNode.Parse("""{"h.1.attn.c_attn": 3e38}""");
+        Assert.Contains(
+            "the scale of h.1.attn.c_attn is 1.5e+38, with which its lora_B is not finite in float32.", Refused());
+    }
+
+    [Fact]
     public void A_missing_module_or_layer_is_named()
     {
         Keep(name => !name.Contains("mlp"));
