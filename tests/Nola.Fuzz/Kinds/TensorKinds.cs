@@ -71,7 +71,7 @@ internal sealed class AdapterKind(string name, Action<Bench, Action<TrainableAda
     [
         new FourierFtOptions { Frequencies = 9 }, new Ia3Options { FeedForward = ["c_fc"] },
         new VbLoraOptions { Rank = 2, Vectors = 5, VectorLength = 4 }, new RandLoraOptions { Rank = 5 },
-        new LoKrOptions { Rank = 2, Factor = 2 },
+        new LoKrOptions { Rank = 2, Factor = 2 }, new LoraOptions { Rank = 2, TrainHead = true },
     ];
 
     /// <summary>All kinds of adapter files.</summary>
@@ -172,7 +172,14 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
         // PEFT does not have LoKr on GPT-2's modules.
         IEnumerable<AdapterOptions> small = AdapterKind.Methods.Where(options => options is not LoKrOptions);
         yield return new PeftKind("peft-small", [.. small.Select(options => options with { Targets = ["c_attn", "c_fc"] })]);
+        yield return new PeftKind("peft-patterns", plain with { Targets = ["c_attn", "c_fc"] })
+        {
+            Config = """{"rank_pattern": {"h.1.attn.c_attn": 2}, "alpha_pattern": {"h.[01].mlp.c_fc": 9, "c_attn": 3.5}, """,
+        };
     }
+
+    // What its configurations begin with, in place of a brace.
+    private string? Config { get; init; }
 
     public override void Prepare(Bench bench)
     {
@@ -181,6 +188,8 @@ internal sealed class PeftKind(string name, params AdapterOptions[] examples) : 
             using TrainableAdapter adapter = bench.Model.NewAdapter(options);
             Examples.Fill(adapter);
             PeftFiles.Save(adapter, bench.Output);
+            string config = bench.Saved("adapter_config.json");
+            if (Config is not null) System.IO.File.WriteAllText(config, Config + System.IO.File.ReadAllText(config)[1..]);
             Add(File("adapter_config.json", JsonMutator.Mutate), File("adapter_model.safetensors", SafetensorsMutator.Mutate));
         }
 
@@ -217,11 +226,11 @@ internal static class Examples
         adapter.Update();
     }
 
-    /// <summary>The factors of every map of an adapter; where it has none, what is trained.</summary>
+    /// <summary>The factors of every map of an adapter; where it has none, what is trained; and its heads.</summary>
     public static float[][] Deltas(Adapter adapter) =>
         [.. adapter.Stacks.SelectMany(stack => stack is MapStack map && map.Factors(0) is not null
             ? Enumerable.Range(0, map.Group.Count).SelectMany(row => (float[][])[map.Factors(row)!.A, map.Factors(row)!.B])
-            : stack is MapStack ? stack.Parameters.Select(p => p.Value.ToArray()) : [])];
+            : stack is MapStack or HeadStack ? stack.Parameters.Select(p => p.Value.ToArray()) : [])];
 
     /// <summary>Compares values by their bits.</summary>
     /// <exception cref="FuzzException">They differ.</exception>
