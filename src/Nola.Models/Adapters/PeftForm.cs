@@ -151,7 +151,15 @@ public static class PeftFiles
             throw new NolaException($"{directory}: there is no {WeightsName}; adapter_model.bin cannot be read safely.");
         using PeftConfig config = PeftConfig.Read(path, model, out PeftForm form);
         using Safetensors file = Safetensors.Open(weights);
-        return form.Read(config, new PeftTensors(file, model), model);
+        try
+        {
+            return form.Read(config, new PeftTensors(file, model), model);
+        }
+        catch (NolaException error) when (!error.Message.Contains(directory, StringComparison.Ordinal))
+        {
+            // What a method says of settings names no file.
+            throw new NolaException($"{path}: {error.Message}", error);
+        }
     }
 
     /// <summary>Whether a directory has the two files of a PEFT adapter.</summary>

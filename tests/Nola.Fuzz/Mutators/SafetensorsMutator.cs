@@ -126,10 +126,12 @@ internal static class SafetensorsMutator
     private static byte[] Header(SafetensorsImage image, Dice dice)
     {
         JsonTree header = image.Header();
-        if (dice.Once(2) && header.Members!.LastOrDefault() is { Key: not null } last && last.Value.Members is { } fields)
+        // Where no tensor is left, the last member is the metadata, which has none.
+        if (dice.Once(2) && header.Members!.LastOrDefault() is { Key: not null } last && last.Value.Members is [.., var field]
+            && field.Value.Items is { } offsets)
         {
             // Offsets that overlap, leave a hole, lie outside or turn round.
-            JsonTree offset = dice.Pick(fields[^1].Value.Items!);
+            JsonTree offset = dice.Pick(offsets);
             offset.Raw = dice.Once(2) ? dice.Pick(Evil.Numbers) : $"{long.Parse(offset.Raw!) + dice.Next(17) - 8}";
         }
         else

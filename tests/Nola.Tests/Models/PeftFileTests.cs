@@ -257,6 +257,8 @@ public sealed class PeftFileTests : IDisposable
         long before = device.Pool.LiveBytes;
         string message = Assert.Throws<NolaException>(Load).Message;
         Assert.Equal(before, device.Pool.LiveBytes);
+        // Whatever is wrong, the directory is named.
+        Assert.Contains(directory, message);
         return message;
     }
 }

@@ -321,6 +321,8 @@ public sealed class PeftMethodTests : IDisposable
         long before = device.Pool.LiveBytes;
         string message = Assert.Throws<NolaException>(() => AdapterFile.Load(directory, model)).Message;
         Assert.Equal(before, device.Pool.LiveBytes);
+        // Whatever is wrong, the directory is named.
+        Assert.Contains(directory, message);
         return message;
     }
 
