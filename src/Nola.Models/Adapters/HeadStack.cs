@@ -53,10 +53,11 @@ internal sealed class HeadStack : DeltaStack
     public static IEnumerable<(string Name, int[] Shape)> Trained(IModel model) =>
         model.Heads.SelectMany(head => head.HeadTensors.Select(tensor => (tensor.Name, tensor.Shape)));
 
-    /// <summary>Whether a tensor of an adapter file is a head's.</summary>
+    /// <summary>
+    /// Whether a tensor of an adapter file is a head's, whatever its family calls it: nothing that a method trains is called weight.
+    /// </summary>
     public static bool IsOf(string name) =>
-        name == "lm_head.weight" || name.EndsWith("classifier.weight", StringComparison.Ordinal)
-        || name.EndsWith("classifier.bias", StringComparison.Ordinal);
+        name.EndsWith(".weight", StringComparison.Ordinal) || name.EndsWith("classifier.bias", StringComparison.Ordinal);
 
     /// <summary>Refuses to train a head that there is not, or one that is adapted too.</summary>
     public static void Check(IModel model, AdapterOptions options, IReadOnlyList<MapGroup> groups)

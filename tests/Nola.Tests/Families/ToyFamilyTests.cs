@@ -52,6 +52,7 @@ public sealed class ToyFamilyTests : IDisposable
     [InlineData("vera", true)]
     [InlineData("nola", false)]
     [InlineData("lora", true)]
+    [InlineData("lora and its own head", true)]
     public void Adapters_are_trained_saved_resumed_and_merged_on_it(string method, bool isCausal)
     {
         EncodedPair[] pairs =
@@ -63,6 +64,10 @@ public sealed class ToyFamilyTests : IDisposable
         using LoadedAdapter loaded = AdapterFile.Load(Path.Combine(directory, "parts", "adapter.safetensors"), model);
         float[] with = model.Logits([1, 2, 3], loaded);
         Assert.NotEqual(model.Logits([1, 2, 3]), with);
+        string packed = Path.Combine(directory, "packed");
+        AdapterQuantization.Quantize(Path.Combine(directory, "parts", "adapter.safetensors"), 8, packed);
+        using (LoadedAdapter rounded = AdapterFile.Load(packed, model))
+            OpCheck.Close(OpCheck.Wide(with), model.Logits([1, 2, 3], rounded), 0.05);
         loaded.Merge();
         OpCheck.Close(OpCheck.Wide(with), model.Logits([1, 2, 3]), 1e-4);
 
@@ -80,7 +85,7 @@ public sealed class ToyFamilyTests : IDisposable
             {
                 "nola" => new NolaOptions { Rank = 4, Bases = 40, Targets = ["*"] },
                 "vera" => new VeraOptions { Rank = 16, Targets = ["q", "v", "up", "down"] },
-                _ => new LoraOptions { Rank = 2, Alpha = 4, Targets = ["qkv", "o"] },
+                _ => new LoraOptions { Rank = 2, Alpha = 4, Targets = ["qkv", "o"], TrainHead = method.Contains("head") },
             });
             using RunDirectory run = new(path, resume);
             using CancellationTokenSource cancel = new();
