@@ -81,7 +81,7 @@ public abstract class Adapter : IAdapter, IDisposable
     /// <summary>Bytes that an adapter of a form takes on its device.</summary>
     internal static long LoadedBytes(AdapterForm form, IModel model) =>
         form.Options.Method.LoadedBytes(form.Options, model, form.Groups)
-        + (form.Options.TrainHead ? sizeof(float) * CountOf(HeadStack.Trained(model)) : 0);
+        + sizeof(float) * CountOf(HeadStack.Trained(form.Options, model));
 
     /// <summary>Number of values of what is trained.</summary>
     internal static long CountOf(IEnumerable<(string Name, int[] Shape)> trained) =>
@@ -90,7 +90,7 @@ public abstract class Adapter : IAdapter, IDisposable
     /// <summary>What is trained, in the order of the file: by the method, and of the heads.</summary>
     internal static IEnumerable<(string Name, int[] Shape)> TrainedBy(
         AdapterOptions options, IModel model, IReadOnlyList<MapGroup> groups) =>
-        [.. options.Method.Trained(options, model, groups), .. options.TrainHead ? HeadStack.Trained(model) : []];
+        [.. options.Method.Trained(options, model, groups), .. HeadStack.Trained(options, model)];
 }
 
 /// <summary>An adapter that is trained: parameters, and what is made of them.</summary>
@@ -173,7 +173,7 @@ public sealed class TrainableAdapter : Adapter
         List<DeltaStack> stacks = [];
         foreach (DeltaStack stack in options.Method.Create(options, model, groups)) stacks.Add(made.Add(stack));
         if (options.TrainHead)
-            foreach (AdaptableLayer head in model.Heads) stacks.Add(made.Add(new HeadStack(head, model.Device)));
+            foreach (AdaptableLayer head in model.Heads) stacks.Add(made.Add(new HeadStack(head, model.Device, tensor => tensor.Values())));
         TrainableAdapter adapter = new(model, options, groups, stacks);
         made.Commit();
         return adapter;

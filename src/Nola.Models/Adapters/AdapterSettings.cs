@@ -82,7 +82,7 @@ internal sealed class AdapterSettings
         if (bits > 0)
         {
             data["bits"] = bits.ToString(CultureInfo.InvariantCulture);
-            long heads = options.TrainHead ? Adapter.CountOf(HeadStack.Trained(adapter.Model)) : 0;
+            long heads = Adapter.CountOf(HeadStack.Trained(options, adapter.Model));
             data["values"] = (adapter.ParameterCount - heads).ToString(CultureInfo.InvariantCulture);
         }
         data["method"] = method.Name;
@@ -139,7 +139,7 @@ internal sealed class AdapterSettings
         return new AdapterForm(Options, groups);
     }
 
-    private (string Name, int[] Shape)[] HeadsOf(IModel model) => Options.TrainHead ? [.. HeadStack.Trained(model)] : [];
+    private (string Name, int[] Shape)[] HeadsOf(IModel model) => [.. HeadStack.Trained(Options, model)];
 
     private AdapterOptions ReadOptions()
     {

@@ -10,13 +10,14 @@ namespace Nola.Models;
 /// </summary>
 internal sealed class HeadStack : DeltaStack
 {
-    public HeadStack(AdaptableLayer head, Device device)
+    /// <summary>A head of some values; the model's own are <see cref="HeadTensor.Values"/>.</summary>
+    public HeadStack(AdaptableLayer head, Device device, Func<HeadTensor, float[]> values)
     {
         Layers = [head];
         using Rollback made = new();
         List<Parameter> parameters = [];
         foreach (HeadTensor tensor in head.HeadTensors)
-            parameters.Add(made.Add(new Parameter(tensor.Name, device.From(tensor.Values(), Shape.Create(tensor.Shape)))));
+            parameters.Add(made.Add(new Parameter(tensor.Name, device.From(values(tensor), Shape.Create(tensor.Shape)))));
         made.Commit();
         Parameters = parameters;
     }
@@ -38,20 +39,16 @@ internal sealed class HeadStack : DeltaStack
     {
         if (!content.Form.Options.TrainHead) return [];
         using Rollback made = new();
-        HeadStack[] stacks = [.. model.Heads.Select(head => made.Add(new HeadStack(head, model.Device)))];
-        foreach (HeadStack stack in stacks)
-        {
-            foreach (Parameter parameter in stack.Parameters)
-                model.Device.Upload(content.Values(parameter.Name), parameter.Value);
-            stack.Freeze();
-        }
+        HeadStack[] stacks =
+            [.. model.Heads.Select(head => made.Add(new HeadStack(head, model.Device, tensor => content.Values(tensor.Name))))];
+        foreach (HeadStack stack in stacks) stack.Freeze();
         made.Commit();
         return stacks;
     }
 
-    /// <summary>Names and shapes of what is trained for the heads of a model.</summary>
-    public static IEnumerable<(string Name, int[] Shape)> Trained(IModel model) =>
-        model.Heads.SelectMany(head => head.HeadTensors.Select(tensor => (tensor.Name, tensor.Shape)));
+    /// <summary>Names and shapes of what is trained for the heads of a model; nothing where none is trained.</summary>
+    public static IEnumerable<(string Name, int[] Shape)> Trained(AdapterOptions options, IModel model) =>
+        options.TrainHead ? model.Heads.SelectMany(head => head.HeadTensors.Select(tensor => (tensor.Name, tensor.Shape))) : [];
 
     /// <summary>
     /// Whether a tensor of an adapter file is a head's, whatever its family calls it: nothing that a method trains is called weight.
